@@ -1,0 +1,68 @@
+"""Every error that a user can cause, and the exit code that each one means.
+
+    DltrainError
+    ├── UsageError          2   a config or a command line that cannot be run
+    │   └── ConfigError     2   faults in a YAML file or in --set, each with its position
+    ├── DataError           3   data missing, damaged or unreadable
+    ├── Diverged            4   a loss or a gradient is not finite
+    ├── OutOfMemory         5   the device or the machine has no memory left
+    ├── RequirementNotMet   6   `eval --require` measured something else
+    ├── NoCheckpoint        7   no checkpoint that can be used
+    ├── RunBusy             8   another process holds the run directory
+    └── Stopped        75/130/143   stopped at a step border; the same command continues
+
+A message says where, what was found, what is allowed and what to do next. The command line prints it
+without a traceback (``--debug`` shows that) and leaves with ``exit_code``.
+"""
+
+from __future__ import annotations
+
+
+class DltrainError(Exception):
+    """What went wrong, in words for the person who runs the command."""
+
+    exit_code = 1
+
+
+class UsageError(DltrainError):
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """One report of all faults found; its text is ready to print."""
+
+
+class DataError(DltrainError):
+    exit_code = 3
+
+
+class Diverged(DltrainError):
+    exit_code = 4
+
+
+class OutOfMemory(DltrainError):
+    exit_code = 5
+
+
+class RequirementNotMet(DltrainError):
+    exit_code = 6
+
+
+class NoCheckpoint(DltrainError):
+    exit_code = 7
+
+
+class RunBusy(DltrainError):
+    exit_code = 8
+
+
+class Stopped(DltrainError):
+    """Training stopped at a step border with a checkpoint written.
+
+    ``exit_code`` is 75 (EX_TEMPFAIL of sysexits.h) for a spent ``--max-time``, and 128 + the signal's
+    number for SIGINT (130) and SIGTERM (143).
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,83 @@
+"""The types that options are declared with: bounds and choices, without torch.
+
+Annotations of registered constructors may use these names, the built-in types, ``Literal``, ``Annotated`` and
+aliases defined by assignment in the same file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt, MinLen
+
+PositiveInt = Annotated[int, Ge(1)]
+NonNegativeInt = Annotated[int, Ge(0)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Lt(1)]
+"""A share of a whole, 0 <= x < 1: dropout, momentum, validation split."""
+UnitInterval = Annotated[float, Ge(0), Le(1)]
+Widths = Annotated[list[PositiveInt], MinLen(1)]
+Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
+Interval = Annotated[list[PositiveFloat], MinLen(2)]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes to each training image, drawn from (seed, epoch, example).
+
+    Options:
+        rotation_degrees: rotate by an angle drawn from [-x, x].
+        scale: enlarge by a factor drawn from [low, high].
+        shift: move by a share of the width and of the height, each drawn from [-x, x].
+        flip: mirror with probability one half.
+        erase: probability of blanking a random rectangle (Zhong et al. 2017, arXiv:1708.04896).
+    """
+
+    rotation_degrees: Annotated[float, Ge(0), Le(180)] = 0.0
+    scale: Annotated[list[PositiveFloat], MinLen(2)] | None = None
+    shift: Fraction = 0.0
+    flip: Literal["none", "horizontal", "vertical"] = "none"
+    erase: UnitInterval = 0.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in what manner to train: the `trainer` section.
+
+    Options:
+        epochs: passes over the training set.
+        device: auto (the CUDA device with most free memory, else mps, else cpu), cpu, cuda, cuda:N or mps.
+        precision: number format of the forward pass; fp16 uses a gradient scaler.
+        accumulate: batches whose gradients are summed before each update.
+        clip_norm: scale the gradient down to this norm when it is longer.
+        patience: stop after this many epochs without a better validation score.
+        ema: decay of an exponential moving average of the weights, which is what is evaluated.
+        log_every_steps: updates between two lines of the log.
+        checkpoint_every_epochs: epochs between two checkpoints.
+        checkpoint_every_steps: updates between two checkpoints, within epochs too.
+        checkpoint_every_minutes: minutes between two checkpoints, within epochs too.
+        keep_last: how many of the newest checkpoints to keep; the best one is kept besides.
+        compile: run the model through torch.compile.
+        channels_last: keep images with the channels innermost, which convolutions run faster on.
+        deterministic: only deterministic algorithms, an error where there is none.
+        threads: CPU threads; the machine's cores when not given.
+    """
+
+    epochs: PositiveInt = 10
+    device: str = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    accumulate: PositiveInt = 1
+    clip_norm: PositiveFloat | None = None
+    patience: PositiveInt | None = None
+    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    log_every_steps: PositiveInt = 100
+    checkpoint_every_epochs: PositiveInt = 1
+    checkpoint_every_steps: PositiveInt | None = None
+    checkpoint_every_minutes: PositiveFloat | None = None
+    keep_last: PositiveInt = 2
+    compile: bool = False
+    channels_last: bool = True
+    deterministic: bool = False
+    threads: PositiveInt | None = None

@@ -1,0 +1,66 @@
+"""Batches as a function of (seed, epoch, position): no sampler state, nothing to save."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, Protocol, TypeVar
+
+import torch
+
+B_co = TypeVar("B_co", covariant=True)
+B = TypeVar("B")
+
+
+class Stream(Protocol[B_co]):
+    """Batches of one split. The same arguments give the same batches, always."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[B_co]:
+        """The batches of `epoch` from position `start` on."""
+        ...
+
+
+class Source(Protocol[B_co]):
+    """Batches by index, which workers may make in any order and at the same time."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, epoch: int, index: int) -> B_co: ...
+
+
+class Loader(Generic[B]):
+    """The stream of a source's batches, in order; with `workers` threads, made ahead of their use.
+
+    Threads, not processes: what a batch costs is spent in torch, outside the interpreter lock. A worker uses one
+    intra-op thread, so that it does not fight the training step for cores.
+    """
+
+    def __init__(self, source: Source[B], workers: int = 0) -> None:
+        self.source = source
+        self.workers = workers
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[B]:
+        if self.workers == 0:
+            return (self.source.batch(epoch, index) for index in range(start, len(self.source)))
+        return self._ahead(epoch, start)
+
+    def _ahead(self, epoch: int, start: int) -> Iterator[B]:
+        pool = ThreadPoolExecutor(self.workers, "dltrain-loader", initializer=torch.set_num_threads, initargs=(1,))
+        pending: deque[Future[B]] = deque()
+        try:
+            for index in range(start, len(self.source)):
+                pending.append(pool.submit(self.source.batch, epoch, index))
+                if len(pending) > 2 * self.workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,82 @@
+"""What a task is, to the trainer: a step, a score and a report. What else it can do are capabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor, nn
+
+from dltrain.batch import Movable
+
+B_contra = TypeVar("B_contra", bound=Movable, contravariant=True)
+
+Counts = Mapping[str, Tensor]
+"""Additive counts: adding those of two sets of examples gives those of both together."""
+
+
+class Goal(NamedTuple):
+    """What "best" means: the report's metric, and whether more or less of it is better."""
+
+    metric: str
+    direction: Literal["max", "min"]
+
+    def better(self, score: float, than: float | None) -> bool:
+        if than is None:
+            return score == score  # not NaN
+        return score > than if self.direction == "max" else score < than
+
+
+class Step(NamedTuple):
+    """The loss of one batch (its mean over the batch's count), and what the next step starts from."""
+
+    loss: Tensor
+    carry: Any = None
+
+
+class Score(NamedTuple):
+    """The counts of one batch, and what the next one starts from."""
+
+    counts: Counts
+    carry: Any = None
+
+
+class Task(Protocol, Generic[B_contra]):
+    """A task is frozen: it never changes while training."""
+
+    goal: Goal
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The sizes that a model is built with, by parameter name."""
+        ...
+
+    def step(self, model: nn.Module, batch: B_contra, carry: Any) -> Step: ...
+
+    def score(self, model: nn.Module, batch: B_contra, carry: Any) -> Score: ...
+
+    def report(self, counts: Counts) -> dict[str, float]:
+        """The metrics of a whole split: the one division. Holds `loss` and the goal's metric."""
+        ...
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Can say, class by class, what was taken for what."""
+
+    labels: Sequence[str]
+
+    def confusion(self, counts: Counts) -> Tensor:
+        """(classes, classes) int64: rows are the truth, columns the prediction."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Can label inputs of the user's."""
+
+    labels: Sequence[str]
+
+    def probabilities(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Inputs (N, ...) to (N, classes) float32."""
+        ...
