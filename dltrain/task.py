@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, nn
 
 from dltrain.batch import Movable
+from dltrain.goal import Goal
 
 B_contra = TypeVar("B_contra", bound=Movable, contravariant=True)
 
 Counts = Mapping[str, Tensor]
 """Additive counts: adding those of two sets of examples gives those of both together."""
-
-
-class Goal(NamedTuple):
-    """What "best" means: the report's metric, and whether more or less of it is better."""
-
-    metric: str
-    direction: Literal["max", "min"]
-
-    def better(self, score: float, than: float | None) -> bool:
-        if than is None:
-            return score == score  # not NaN
-        return score > than if self.direction == "max" else score < than
 
 
 class Step(NamedTuple):
@@ -41,7 +30,7 @@ class Score(NamedTuple):
     carry: Any = None
 
 
-class Task(Protocol, Generic[B_contra]):
+class Task(Protocol[B_contra]):
     """A task is frozen: it never changes while training."""
 
     goal: Goal
@@ -68,6 +57,10 @@ class Classifies(Protocol):
 
     def confusion(self, counts: Counts) -> Tensor:
         """(classes, classes) int64: rows are the truth, columns the prediction."""
+        ...
+
+    def by_class(self, counts: Counts) -> Mapping[str, Tensor]:
+        """Precision, recall, F1 and the number of examples of each class, (classes,) float64 each."""
         ...
 
 

@@ -1,0 +1,42 @@
+"""What a dataset is: its assets, and a stream for each split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from dltrain.batch import Movable
+from dltrain.stream import Stream
+
+
+class Dataset(Protocol):
+    """Built as ``datasets[name](name, seed, assets, **options)``; `assets` are None, or a checkpoint's own.
+
+    Building it for training reads the training files only; the test files are opened by `test()`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What every report calls the data: another name than the config's when a sample stands in."""
+        ...
+
+    @property
+    def assets(self) -> Mapping[str, Any]:
+        """What was learned from the training split, as plain JSON: labels, statistics, vocabulary."""
+        ...
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """The SHA-256 of the content of each file read so far, by name."""
+        ...
+
+    @property
+    def notice(self) -> str | None:
+        """What the user must know about this data before any number is read, or None."""
+        ...
+
+    def training(self) -> Stream[Movable]: ...
+
+    def validation(self) -> Stream[Movable]: ...
+
+    def test(self) -> Stream[Movable]: ...

@@ -1,0 +1,76 @@
+"""Convolutional networks for images: the plain stack of blocks."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dltrain.models.layers import ACTIVATIONS, pooled_activation
+from dltrain.options import Activation, Fraction, NonNegativeInt, PositiveInt, Widths
+from dltrain.registry import models
+
+
+@models.register("cnn")
+class CNN(nn.Module):
+    """Blocks of convolution, activation and max-pooling, then a dense layer and the classes.
+
+    The pattern of LeCun et al. 1998, "Gradient-based learning applied to document recognition", with the
+    rectified units and max-pooling that became usual later.
+
+    Images (N, image_channels, height, width) to logits (N, classes). Raises ValueError where the image shrinks to
+    nothing before the last block.
+
+    Options:
+        channels: filters of each block, one number a block.
+        kernel: side of the square filters.
+        padding: zeros put around each image before a convolution.
+        convolutions: convolutions in each block, all with the block's number of filters.
+        pool: side of the max-pooling window that ends each block; 1 for none.
+        hidden: units of the dense layer; null for none.
+        batch_norm: normalise after each convolution (Ioffe and Szegedy 2015, arXiv:1502.03167).
+        dropout: share of units dropped before each dense layer (Srivastava et al. 2014).
+        activation: the non-linearity.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        height: int,
+        width: int,
+        classes: int,
+        *,
+        channels: Widths = [32, 64],  # noqa: B006
+        kernel: PositiveInt = 3,
+        padding: NonNegativeInt = 0,
+        convolutions: PositiveInt = 1,
+        pool: PositiveInt = 2,
+        hidden: PositiveInt | None = 64,
+        batch_norm: bool = False,
+        dropout: Fraction = 0.0,
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        wide = image_channels
+        for number, filters in enumerate(channels, 1):
+            for convolution in range(convolutions):
+                layers.append(nn.Conv2d(wide, filters, kernel, padding=padding, bias=not batch_norm))
+                if batch_norm:
+                    layers.append(nn.BatchNorm2d(filters))
+                layers.extend(pooled_activation(activation, pool if convolution == convolutions - 1 else 1))
+                wide = filters
+                height, width = (side + 2 * padding - kernel + 1 for side in (height, width))
+            height, width = height // pool, width // pool
+            if min(height, width) < 1:
+                raise ValueError(f"block {number} of {len(channels)} leaves an image of {height} x {width} pixels: use fewer blocks or more padding")
+        self.features = nn.Sequential(*layers)
+        features = wide * height * width
+        head: list[nn.Module] = [nn.Flatten()]
+        if hidden is not None:
+            head += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(features, hidden), ACTIVATIONS[activation]()]
+            features = hidden
+        head += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(features, classes)]
+        self.classifier = nn.Sequential(*head)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(images))
+        return logits

@@ -1,0 +1,61 @@
+"""LeNet."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dltrain.models.layers import ACTIVATIONS, pooled_activation
+from dltrain.options import Activation, Fraction, NonNegativeInt
+from dltrain.registry import models
+
+
+@models.register("lenet")
+class LeNet(nn.Module):
+    """LeNet-5's layer sizes: 6 and 16 filters of 5 x 5, each max-pooled by 2, then 120, 84 and the classes.
+
+    LeCun et al. 1998, "Gradient-based learning applied to document recognition", with max-pooling for its trained
+    sub-sampling, every filter on every map, and a softmax for its radial units.
+
+    Images (N, image_channels, height, width) to logits (N, classes). Raises ValueError for images that are too small.
+
+    Options:
+        padding: zeros put around the image; 2 makes 28 x 28 the 32 x 32 of the paper.
+        batch_norm: normalise after each convolution (Ioffe and Szegedy 2015, arXiv:1502.03167).
+        dropout: share of units dropped before each dense layer (Srivastava et al. 2014).
+        activation: the non-linearity.
+    """
+
+    def __init__(
+        self,
+        image_channels: int,
+        height: int,
+        width: int,
+        classes: int,
+        *,
+        padding: NonNegativeInt = 0,
+        batch_norm: bool = False,
+        dropout: Fraction = 0.0,
+        activation: Activation = "relu",
+    ) -> None:
+        super().__init__()
+        height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
+        if min(height, width) < 1:
+            raise ValueError(f"LeNet's two 5 x 5 convolutions leave an image of {height} x {width} pixels: use larger images or more padding")
+        self.features = nn.Sequential(
+            nn.Conv2d(image_channels, 6, 5, padding=padding),
+            *[nn.BatchNorm2d(6)] * batch_norm,
+            *pooled_activation(activation, 2),
+            nn.Conv2d(6, 16, 5),
+            *[nn.BatchNorm2d(16)] * batch_norm,
+            *pooled_activation(activation, 2),
+        )
+        dense: list[nn.Module] = [nn.Flatten()]
+        wide = 16 * height * width
+        for units in (120, 84):
+            dense += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(wide, units), ACTIVATIONS[activation]()]
+            wide = units
+        self.classifier = nn.Sequential(*dense, nn.Linear(wide, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.features(images))
+        return logits

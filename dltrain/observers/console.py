@@ -1,0 +1,159 @@
+"""What a person sees: a progress bar on a terminal, plain lines elsewhere, JSON lines on request. All on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import TextIO
+
+from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged, Observer
+from dltrain.goal import Goal
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person writes them: 4.2 s, 3 min 05 s, 1 h 02 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
+
+
+class Speed:
+    """Examples a second, and the seconds left, from the log events of this process."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._first_batches: int | None = None
+        self.examples = 0
+
+    def examples_per_second(self) -> float:
+        return self.examples / max(1e-9, time.perf_counter() - self._start)
+
+
+def epoch_line(event: Evaluated, goal: Goal, seconds: float) -> str:
+    parts = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.training_loss:.4f}"]
+    if goal.metric in event.report:
+        parts.append(f"validation {goal.metric} {event.report[goal.metric]:.4f}")
+        if "loss" in event.report and goal.metric != "loss":
+            parts.append(f"validation loss {event.report['loss']:.4f}")
+    parts.append(duration(seconds))
+    return "  ".join(parts) + ("  best" if event.improved else "")
+
+
+class PlainLines:
+    """One line an epoch, and one every half minute within long epochs: for files, pipes and cron."""
+
+    def __init__(self, goal: Goal, out: TextIO) -> None:
+        self._goal = goal
+        self._out = out
+        self._speed = Speed()
+        self._epoch_began = self._spoke = time.perf_counter()
+
+    def _say(self, text: str) -> None:
+        self._spoke = time.perf_counter()
+        print(text, file=self._out, flush=True)  # noqa: T201
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, EpochStarted):
+            self._epoch_began = time.perf_counter()
+        elif isinstance(event, Logged):
+            self._speed.examples += event.examples
+            if time.perf_counter() - self._spoke >= SECONDS_BETWEEN_LINES:
+                self._say(
+                    f"epoch {event.epoch}  batch {event.position}/{event.batches}  loss {event.loss:.4f}  "
+                    f"{self._speed.examples_per_second():.0f} examples/s"
+                )
+        elif isinstance(event, Evaluated):
+            self._say(epoch_line(event, self._goal, time.perf_counter() - self._epoch_began))
+        elif isinstance(event, Finished):
+            self._say(f"finished at step {event.step}: {event.why}")
+
+
+class JsonLines:
+    """Every event as one JSON object a line."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def __call__(self, event: Event) -> None:
+        values = {"event": type(event).__name__, "time": round(time.time(), 3), **asdict(event)}
+        print(json.dumps(values), file=self._out, flush=True)  # noqa: T201
+
+
+class ProgressBar:
+    """A bar over the whole run, with loss, score, speed and the time left, and a line above it for each epoch."""
+
+    def __init__(self, goal: Goal, out: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._goal = goal
+        self._speed = Speed()
+        self._epoch_began = time.perf_counter()
+        self._score = ""
+        # Refreshed by events, not by a thread of its own that would take time from training.
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=Console(file=out),
+            auto_refresh=False,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("", total=None, facts="")
+
+    def __call__(self, event: Event) -> None:
+        progress = self._progress
+        if isinstance(event, EpochStarted):
+            self._epoch_began = time.perf_counter()
+            done = (event.epoch - 1) * event.batches + event.position
+            progress.update(
+                self._bar,
+                description=f"epoch {event.epoch}/{event.epochs}",
+                total=event.epochs * event.batches,
+                completed=done,
+            )
+            if not progress.live.is_started:
+                progress.start()
+            progress.refresh()
+        elif isinstance(event, Logged):
+            self._speed.examples += event.examples
+            facts = f"loss {event.loss:.4f}{self._score}  {self._speed.examples_per_second():.0f} examples/s"
+            progress.update(self._bar, completed=(event.epoch - 1) * event.batches + event.position, facts=facts)
+            progress.refresh()
+        elif isinstance(event, Evaluated):
+            if self._goal.metric in event.report:
+                self._score = f"  {self._goal.metric} {event.report[self._goal.metric]:.4f}"
+            progress.console.print(
+                epoch_line(event, self._goal, time.perf_counter() - self._epoch_began), highlight=False
+            )
+        elif isinstance(event, Finished):
+            self.close()
+            progress.console.print(f"finished at step {event.step}: {event.why}", highlight=False)
+
+    def close(self) -> None:
+        """Take the bar off the terminal; also when training ends by an error."""
+        self._progress.stop()
+
+
+def console(goal: Goal, *, quiet: bool, json_lines: bool, out: TextIO | None = None) -> Observer:
+    """The observer that fits where the messages go."""
+    out = out or sys.stderr
+    if json_lines:
+        return JsonLines(out)
+    if quiet:
+        return ignore
+    return ProgressBar(goal, out) if out.isatty() else PlainLines(goal, out)
+
+
+def ignore(event: Event) -> None:
+    """Says nothing."""
+
+

@@ -1,0 +1,96 @@
+"""metrics.jsonl: what training measured, one event a line, the same bytes however often the run was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dltrain.errors import UsageError
+from dltrain.events import Evaluated, Event, Logged
+
+
+def line(values: Mapping[str, Any]) -> bytes:
+    """One line of strict JSON; a number that is not finite becomes null."""
+    plain = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
+    return json.dumps(plain).encode() + b"\n"
+
+
+class MetricsLog:
+    """Appends to metrics.jsonl. Holds no clock time: that belongs to times.jsonl.
+
+    A checkpoint records the size and the SHA-256 of the file when it was written (`mark`); a run that continues from
+    it cuts the file back to there, since it will write the rest again. Raises UsageError where the file is shorter
+    than that or holds something else.
+    """
+
+    def __init__(self, path: Path, mark: Mapping[str, Any] | None, header: Mapping[str, Any]) -> None:
+        path.touch()
+        self._file = path.open("r+b")
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._dataset = header["dataset"]
+        if mark is not None:
+            kept = self._file.read(mark["size"])
+            self._digest.update(kept)
+            self._size = len(kept)
+            if self.mark() != mark:
+                self._file.close()
+                raise UsageError(
+                    f"{path}: its first {mark['size']} bytes are not those that stood there when the checkpoint was "
+                    "written\nnext: put the file back, or start anew with --fresh"
+                )
+        self._file.seek(self._size)
+        self._file.truncate()
+        if mark is None:
+            self._append({"event": "run", **header})
+
+    def _append(self, values: Mapping[str, Any]) -> None:
+        content = line(values)
+        self._file.write(content)
+        self._file.flush()
+        self._digest.update(content)
+        self._size += len(content)
+
+    def mark(self) -> dict[str, Any]:
+        return {"size": self._size, "sha256": self._digest.hexdigest()}
+
+    def sync(self) -> None:
+        """Flush to the disk: no checkpoint may know of a line that a power cut can take away."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Logged):
+            self._append(
+                {
+                    "event": "step",
+                    "step": event.step,
+                    "epoch": event.epoch,
+                    "loss": event.loss,
+                    "learning_rate": event.learning_rate,
+                    "gradient_norm": event.gradient_norm,
+                }
+            )
+        elif isinstance(event, Evaluated):
+            validation = {f"validation_{name}": value for name, value in event.report.items()}
+            self._append(
+                {
+                    "event": "epoch",
+                    "step": event.step,
+                    "epoch": event.epoch,
+                    "dataset": self._dataset,
+                    "training_loss": event.training_loss,
+                    "learning_rate": event.learning_rate,
+                    **validation,
+                    "improved": event.improved,
+                }
+            )

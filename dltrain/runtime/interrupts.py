@@ -1,0 +1,52 @@
+"""Signals and time limits, turned into one question that is asked between two steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from types import FrameType, TracebackType
+
+from typing_extensions import Self
+
+from dltrain.errors import Stopped
+
+EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL, sysexits.h
+
+
+class Interrupts:
+    """While active, SIGINT and SIGTERM ask training to stop; a second one ends the process at once.
+
+    Until `training` is set there is nothing to save, and the first signal raises Stopped where it arrives.
+    `max_seconds` counts from the moment this is made.
+    """
+
+    def __init__(self, max_seconds: float | None = None) -> None:
+        self.training = False
+        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._signal: signal.Signals | None = None
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None:
+            os._exit(128 + number)  # a checkpoint being written stays under its temporary name
+        self._signal = signal.Signals(number)
+        if not self.training:
+            raise Stopped(f"stopped by {self._signal.name} while no training was going on", 128 + number)
+
+    def pending(self) -> Stopped | None:
+        """Why training should stop now, or None."""
+        if self._signal is not None:
+            return Stopped(f"stopped by {self._signal.name}", 128 + self._signal)
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return Stopped("stopped: the time given by --max-time is spent", EXIT_OUT_OF_TIME)
+        return None

@@ -1,0 +1,69 @@
+"""The manner of computing: device, number format, threads, determinism. Set up once, before anything is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dltrain.options import Plan
+from dltrain.runtime.device import choose
+from dltrain.runtime.memory import keep_freed_blocks
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How tensors are computed with; `why` says how the device was chosen."""
+
+    device: torch.device
+    why: str
+    precision: str = "fp32"
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context for a forward pass. Nothing at all for fp32, since even entering autocast costs time."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """The gradient scaler that fp16 needs; for the other formats one that does nothing."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def signature(self) -> dict[str, Any]:
+        """What floating-point results depend on besides the config: equal signatures, equal bits."""
+        on_cuda = self.device.type == "cuda"
+        return {
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(self.device) if on_cuda else self.device.type,
+            "threads": torch.get_num_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        }
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def start(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runtime:
+    """The runtime that `plan` asks for, made the process's own.
+
+    A run that continues takes over the thread count that it was started with (`recorded`, a signature), since sums
+    over another number of threads differ in their last bits.
+    """
+    keep_freed_blocks()
+    torch.set_num_threads(plan.threads or (recorded or {}).get("threads") or available_cores())
+    chosen = choose(plan.device)
+    if plan.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(plan.deterministic)
+    # The fastest convolution is found by timing, which may choose another one in a resumed process.
+    torch.backends.cudnn.benchmark = False
+    return Runtime(chosen.device, chosen.why, plan.precision)

@@ -1,0 +1,168 @@
+"""Learning-rate schedules: the factor on the learning rate, as a function of where training stands.
+
+A schedule keeps nothing from one step to the next, the plateau's included, which reads the validation scores so far.
+So there is nothing of it in a checkpoint that could be restored wrongly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple, Protocol
+
+from annotated_types import Gt, Lt
+
+from dltrain.options import Fraction, NonNegativeInt, PositiveInt, UnitInterval
+from dltrain.registry import schedules
+
+
+class Moment(NamedTuple):
+    """Where training stands before an update.
+
+    `scores` are the validation scores of the epochs that have ended, turned so that more is better.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    scores: Sequence[float]
+
+
+class Schedule(Protocol):
+    spans_run: bool
+    """Whether the factor at a step depends on how many steps the whole run has."""
+
+    def __call__(self, moment: Moment) -> float: ...
+
+
+@schedules.register("constant")
+class Constant:
+    """The learning rate as it is, after an optional linear warm-up.
+
+    Options:
+        warmup_steps: updates over which the learning rate rises from near zero.
+    """
+
+    spans_run = False
+
+    def __init__(self, *, warmup_steps: NonNegativeInt = 0) -> None:
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, moment: Moment) -> float:
+        return min(1.0, (moment.step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+
+
+@schedules.register("step")
+class Staircase:
+    """Multiply the learning rate by a factor every few epochs.
+
+    Options:
+        every_epochs: epochs between two falls.
+        gamma: the factor.
+    """
+
+    spans_run = False
+
+    def __init__(self, *, every_epochs: PositiveInt = 10, gamma: Annotated[float, Gt(0), Lt(1)] = 0.1) -> None:
+        self.every_epochs = every_epochs
+        self.gamma = gamma
+
+    def __call__(self, moment: Moment) -> float:
+        return float(self.gamma ** (moment.epoch // self.every_epochs))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@schedules.register("cosine")
+class Cosine:
+    """Fall along half a cosine over the run, after a linear warm-up (Loshchilov and Hutter 2017, arXiv:1608.03983).
+
+    Options:
+        warmup: share of the run over which the learning rate rises from near zero.
+        final: what is left of the learning rate at the end, as a share of it.
+    """
+
+    spans_run = True
+
+    def __init__(self, *, warmup: Fraction = 0.0, final: UnitInterval = 0.0) -> None:
+        self.warmup = warmup
+        self.final = final
+
+    def __call__(self, moment: Moment) -> float:
+        rising = round(self.warmup * moment.steps)
+        if moment.step < rising:
+            return (moment.step + 1) / rising
+        return _half_cosine(1.0, self.final, (moment.step - rising) / max(1, moment.steps - rising))
+
+
+@schedules.register("one_cycle")
+class OneCycle:
+    """Up, then down to almost nothing, along half cosines (Smith and Topin 2018, arXiv:1708.07120).
+
+    The learning rate of the optimizer is the highest of the cycle. Momentum stays as it is.
+
+    Options:
+        rising: share of the run in which the learning rate rises.
+        start: the first learning rate, as a share of the highest.
+        final: the last learning rate, as a share of the highest.
+    """
+
+    spans_run = True
+
+    def __init__(self, *, rising: Fraction = 0.3, start: UnitInterval = 0.04, final: UnitInterval = 4e-6) -> None:
+        self.rising = rising
+        self.start = start
+        self.final = final
+
+    def __call__(self, moment: Moment) -> float:
+        last = moment.steps - 1
+        peak = self.rising * moment.steps - 1
+        if moment.step <= peak:
+            return _half_cosine(self.start, 1.0, moment.step / peak) if peak > 0 else 1.0
+        return _half_cosine(1.0, self.final, (moment.step - peak) / (last - peak)) if last > peak else self.final
+
+
+@schedules.register("plateau")
+class Plateau:
+    """Multiply the learning rate by a factor whenever validation has not improved for a while.
+
+    Options:
+        patience: epochs without a better score that are borne.
+        gamma: the factor.
+    """
+
+    spans_run = False
+
+    def __init__(self, *, patience: NonNegativeInt = 2, gamma: Annotated[float, Gt(0), Lt(1)] = 0.1) -> None:
+        self.patience = patience
+        self.gamma = gamma
+
+    def __call__(self, moment: Moment) -> float:
+        best, stale, falls = -math.inf, 0, 0
+        for score in moment.scores:
+            best, stale = (score, 0) if score > best else (best, stale + 1)
+            if stale > self.patience:
+                stale, falls = 0, falls + 1
+        return float(self.gamma**falls)
+
+
+@schedules.register("inverse_square_root")
+class InverseSquareRoot:
+    """Linear warm-up, then a fall with the root of the step (Vaswani et al. 2017, arXiv:1706.03762).
+
+    The learning rate of the optimizer is reached at the end of the warm-up.
+
+    Options:
+        warmup_steps: updates over which the learning rate rises.
+    """
+
+    spans_run = False
+
+    def __init__(self, *, warmup_steps: PositiveInt = 4000) -> None:
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, moment: Moment) -> float:
+        step = moment.step + 1
+        return min(step / self.warmup_steps, math.sqrt(self.warmup_steps / step))

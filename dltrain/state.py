@@ -1,0 +1,115 @@
+"""All that changes while training: one object, saved and restored whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+
+@dataclass
+class TrainState:
+    """The state of training between two updates.
+
+    `step` counts updates, `epoch` the epochs that have ended, `position` the batches of the current epoch that were
+    used. `carry` is what the task's last step handed on. `history` holds one record for each ended epoch.
+    `sums` (3,) are loss times examples since the last log line and since the epoch began, and the gradient norms since
+    the last log line; `examples` counts along with the first two, `updates` with the third.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    scaler: torch.amp.GradScaler
+    average: AveragedModel | None = None
+    carry: Any = None
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
+    examples: list[int] = field(default_factory=lambda: [0, 0])
+    updates: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        # The factor of a schedule is applied to these, so they must not be what it last left behind.
+        self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The weights that count: their moving average where one is kept."""
+        if self.average is None:
+            return self.model
+        module: nn.Module = self.average.module
+        return module
+
+    def tree(self) -> dict[str, Any]:
+        """Everything but the weights that are evaluated, as nested plain values and tensors."""
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            "position": self.position,
+            "carry": self.carry,
+            "sums": self.sums,
+            "examples": self.examples,
+            "updates": self.updates,
+            "history": self.history,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "model": None if self.average is None else dict(self.model.state_dict()),
+            "averaged": None if self.average is None else self.average.n_averaged,
+            "generators": _generators(),
+        }
+
+    def restore(self, weights: dict[str, Tensor], tree: dict[str, Any]) -> None:
+        """Take over what `tree` and `evaluated_model.state_dict()` gave, bit for bit."""
+        if self.average is None:
+            self.model.load_state_dict(weights)
+        else:
+            self.model.load_state_dict(tree["model"])
+            self.evaluated_model.load_state_dict(weights)
+            self.average.n_averaged.copy_(tree["averaged"])
+        _load_optimizer(self.optimizer, tree["optimizer"])
+        self.scaler.load_state_dict(tree["scaler"])
+        self.step, self.epoch, self.position = tree["step"], tree["epoch"], tree["position"]
+        self.sums = tree["sums"].to(self.sums.device)
+        self.examples, self.updates = list(tree["examples"]), tree["updates"]
+        self.history, self.carry = tree["history"], tree["carry"]
+        _set_generators(tree["generators"])
+
+
+def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
+    """A moving average of the model's weights and buffers, or None where none is wanted."""
+    if decay is None:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _generators() -> dict[str, Any]:
+    """The global generators' states: what dropout draws from."""
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_generators(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def _load_optimizer(optimizer: Optimizer, tree: dict[str, Any]) -> None:
+    """As load_state_dict, but each restored tensor gets its parameter's memory layout.
+
+    A file knows no strides. A fused kernel walks a parameter and its moments side by side in memory, so for
+    channels-last weights a contiguous moment would be slower or, worse, paired with the wrong elements.
+    """
+    optimizer.load_state_dict(tree)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,0 +1,240 @@
+"""The one training loop. It names no task, no model and no dataset."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from dltrain.batch import Movable
+from dltrain.errors import Diverged, Stopped
+from dltrain.evaluate import evaluate
+from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
+from dltrain.goal import finished
+from dltrain.options import Plan
+from dltrain.runtime.precision import Runtime
+from dltrain.schedules import Moment, Schedule
+from dltrain.state import TrainState
+from dltrain.stream import Stream
+from dltrain.task import Task
+
+
+class Session(Protocol):
+    """The world outside the loop: who is told, where state is kept, and when to stop."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def save(self, state: TrainState, epoch_ended: bool) -> None:
+        """Write a checkpoint; `epoch_ended` when the newest record of the history belongs to it."""
+        ...
+
+    def pending(self) -> Stopped | None:
+        """Why training should stop at this border, or None."""
+        ...
+
+
+def fit(
+    state: TrainState,
+    task: Task[Any],
+    training: Stream[Movable],
+    validation: Stream[Movable],
+    plan: Plan,
+    schedule: Schedule,
+    runtime: Runtime,
+    session: Session,
+) -> None:
+    """Train until the plan's epochs are done or patience is at its end; `state` is where to go on from.
+
+    Raises Stopped, after a checkpoint, when the session asks for it, and Diverged, before the update, when a loss or
+    a gradient is not finite.
+    """
+    state.model.train()
+    direction = 1.0 if task.goal.direction == "max" else -1.0
+    cadence = Cadence(plan)
+    batches = len(training)
+    steps = plan.epochs * math.ceil(batches / plan.accumulate)
+    metric = task.goal.metric
+    while (why := finished(task.goal, scores(state, metric), plan.epochs, plan.patience)) is None:
+        session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
+        known = [direction * score for score in scores(state, metric) if score is not None]
+        stream = training.epoch(state.epoch, state.position)
+        while group := list(islice(stream, plan.accumulate)):
+            rate = set_rates(state, schedule(Moment(state.step, steps, state.epoch, known)))
+            update(state, task, group, plan.clip_norm, runtime)
+            if state.step % plan.log_every_steps == 0:
+                session.emit(logged(state, batches, rate))
+            if state.position < batches and cadence.due(state.step):
+                save(state, session, epoch_ended=False)
+            stop_if_asked(state, session)
+        end_epoch(state, task, validation, plan, runtime, session)
+        if improved(state, task) or state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step):
+            save(state, session, epoch_ended=True)
+    session.emit(Finished(state.step, state.epoch, why))
+
+
+def update(
+    state: TrainState, task: Task[Any], batches: Sequence[Movable], clip_norm: float | None, runtime: Runtime
+) -> None:
+    """One step of the optimizer on the mean loss over all examples of `batches`."""
+    examples = sum(batch.count for batch in batches)
+    losses: list[Tensor] = []
+    for batch in batches:
+        with runtime.autocast():
+            step = task.step(state.model, batch.to(runtime.device), state.carry)
+        loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        state.carry = detached(step.carry)
+        losses.append(loss.detach())
+    mean = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+    state.scaler.unscale_(state.optimizer)
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = get_total_norm(gradients)
+    # fp16's scaler expects infinite gradients now and then: it skips the update and scales less.
+    check_finite(state, mean, mean if state.scaler.is_enabled() else norm, read=runtime.device.type == "cpu")
+    if clip_norm is not None:
+        clip_grads_with_norm_(parameters, clip_norm, norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad()
+    if state.average is not None:
+        state.average.update_parameters(state.model)
+    state.sums += torch.stack((mean * examples, mean * examples, norm))
+    state.examples = [count + examples for count in state.examples]
+    state.updates += 1
+    state.position += len(batches)
+    state.step += 1
+
+
+def check_finite(state: TrainState, loss: Tensor, norm: Tensor, read: bool) -> None:
+    """Raise Diverged unless loss and gradient norm are finite.
+
+    Reading them stalls an accelerator. There (`read` false) the running sums, which a NaN never leaves, are looked at
+    when a line is logged and before anything is saved or evaluated, so that no such weights get any further.
+    """
+    if read and not math.isfinite(float(loss) + float(norm)):
+        raise Diverged(
+            f"epoch {state.epoch + 1}, step {state.step + 1}: the loss is {float(loss):g} and the gradient's norm "
+            f"{float(norm):g}; both must be finite. The update was not made\n"
+            "next: lower optimizer.learning_rate, or set trainer.clip_norm, or look for bad values in the data"
+        )
+
+
+def check_sums(state: TrainState) -> None:
+    """Raise Diverged where a loss or a gradient since the last log line was not finite."""
+    total = float(state.sums.sum()) if not state.scaler.is_enabled() else float(state.sums[:2].sum())
+    if not math.isfinite(total):
+        raise Diverged(
+            f"epoch {state.epoch + 1}, at or before step {state.step}: a loss or a gradient is not finite\n"
+            "next: lower optimizer.learning_rate, or set trainer.clip_norm, or look for bad values in the data"
+        )
+
+
+def detached(carry: Any) -> Any:
+    """What a step hands on, cut from the graph that made it: truncated back-propagation ends here and only here."""
+    if isinstance(carry, Tensor):
+        return carry.detach()
+    if isinstance(carry, tuple | list):
+        return type(carry)(detached(part) for part in carry)
+    if isinstance(carry, Mapping):
+        return {name: detached(part) for name, part in carry.items()}
+    return carry
+
+
+def set_rates(state: TrainState, factor: float) -> float:
+    """Give every parameter group its own learning rate times `factor`; the first group's rate."""
+    for group, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
+        group["lr"] = base * factor
+    return state.base_rates[0] * factor
+
+
+def logged(state: TrainState, batches: int, rate: float) -> Logged:
+    """The means since the last line; the next line starts from nothing."""
+    check_sums(state)
+    loss, norm = float(state.sums[0]), float(state.sums[2])
+    examples, state.examples[0] = state.examples[0], 0
+    updates, state.updates = state.updates, 0
+    state.sums[0] = state.sums[2] = 0
+    return Logged(
+        state.step, state.epoch + 1, state.position, batches, examples, loss / examples, rate, norm / max(1, updates)
+    )
+
+
+def scores(state: TrainState, metric: str) -> list[float | None]:
+    return [record.get(metric) for record in state.history]
+
+
+def improved(state: TrainState, task: Task[Any]) -> bool:
+    """Whether the newest epoch is the best one so far."""
+    return task.goal.best(scores(state, task.goal.metric)) == len(state.history) - 1
+
+
+def end_epoch(
+    state: TrainState,
+    task: Task[Any],
+    validation: Stream[Movable],
+    plan: Plan,
+    runtime: Runtime,
+    session: Session,
+) -> None:
+    """Evaluate on the validation set, and turn to the next epoch."""
+    check_sums(state)
+    report: dict[str, float] = {}
+    if len(validation):
+        counts = evaluate(
+            state.evaluated_model, task, validation, runtime, between=lambda: stop_if_asked(state, session)
+        )
+        report = task.report(counts)
+    training_loss = float(state.sums[1]) / max(1, state.examples[1])
+    rate = float(state.optimizer.param_groups[0]["lr"])
+    state.epoch += 1
+    state.history.append(
+        {
+            "epoch": state.epoch,
+            "step": state.step,
+            "training_loss": training_loss,
+            "learning_rate": rate,
+            **{name: value if math.isfinite(value) else None for name, value in report.items()},
+        }
+    )
+    state.position = 0
+    state.carry = None
+    state.sums[1] = state.examples[1] = 0
+    session.emit(
+        Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task))
+    )
+
+
+def save(state: TrainState, session: Session, epoch_ended: bool) -> None:
+    check_sums(state)
+    session.save(state, epoch_ended)
+
+
+def stop_if_asked(state: TrainState, session: Session) -> None:
+    """Save and raise Stopped where the session has a reason to stop."""
+    reason = session.pending()
+    if reason is not None:
+        save(state, session, epoch_ended=False)
+        raise reason
+
+
+class Cadence:
+    """When the next checkpoint within an epoch is due, by steps and by minutes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._steps = plan.checkpoint_every_steps
+        self._seconds = None if plan.checkpoint_every_minutes is None else 60 * plan.checkpoint_every_minutes
+        self._last = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Whether to save after update number `step`; the clock starts anew when it is."""
+        by_time = self._seconds is not None and time.monotonic() - self._last >= self._seconds
+        if by_time:
+            self._last = time.monotonic()
+        return by_time or (self._steps is not None and step % self._steps == 0)
