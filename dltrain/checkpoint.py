@@ -172,7 +172,8 @@ class Checkpoints:
             )
         if checkpoint.fault:
             raise NoCheckpoint(
-                f"{checkpoint.path}: damaged: {checkpoint.fault}\nnext: use --checkpoint best or last, which pass over it"
+                f"{checkpoint.path}: damaged: {checkpoint.fault}\n"
+                "next: use --checkpoint best or last, which pass over it"
             )
         return checkpoint
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Gt, Lt, MaxLen, MinLen
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dltrain.options import Fraction, NonNegativeFloat, PositiveFloat
@@ -45,7 +45,7 @@ def adam(
     parameters: Iterable[nn.Parameter],
     *,
     learning_rate: PositiveFloat = 1e-3,
-    betas: Betas = [0.9, 0.999],  # noqa: B006
+    betas: Betas = [0.9, 0.999],
     epsilon: PositiveFloat = 1e-8,
     amsgrad: bool = False,
     weight_decay: NonNegativeFloat = 0.0,
@@ -69,7 +69,7 @@ def adamw(
     parameters: Iterable[nn.Parameter],
     *,
     learning_rate: PositiveFloat = 1e-3,
-    betas: Betas = [0.9, 0.999],  # noqa: B006
+    betas: Betas = [0.9, 0.999],
     epsilon: PositiveFloat = 1e-8,
     amsgrad: bool = False,
     weight_decay: NonNegativeFloat = 1e-2,
@@ -109,7 +109,9 @@ def rmsprop(
         centered: divide by the standard deviation instead of the root mean square (Graves 2013).
         weight_decay: strength of the L2 penalty.
     """
-    return torch.optim.RMSprop(parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered, foreach=True)
+    return torch.optim.RMSprop(
+        parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered, foreach=True
+    )
 
 
 @optimizers.register("adagrad")
@@ -141,7 +143,7 @@ class MuonAndAdamW(Optimizer):
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
     @property
-    def state(self) -> dict[nn.Parameter, Any]:  # type: ignore[override]
+    def state(self) -> dict[Tensor, Any]:  # type: ignore[override]
         return {parameter: values for part in self.parts.values() for parameter, values in part.state.items()}
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]

@@ -42,7 +42,8 @@ class Registry:
         def keep(thing: Registered) -> Registered:
             known = self._entries.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (thing.__module__, thing.__qualname__):
-                raise ValueError(f"{self.kind} '{name}' is already registered, by {known.__module__}.{known.__qualname__}")
+                first = f"{known.__module__}.{known.__qualname__}"
+                raise ValueError(f"{self.kind} '{name}' is already registered, by {first}")
             self._entries[name] = thing
             return thing
 

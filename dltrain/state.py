@@ -85,7 +85,7 @@ def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
     """A moving average of the model's weights and buffers, or None where none is wanted."""
     if decay is None:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
 
 
 def _generators() -> dict[str, Any]:

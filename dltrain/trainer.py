@@ -206,9 +206,7 @@ def end_epoch(
     state.position = 0
     state.carry = None
     state.sums[1] = state.examples[1] = 0
-    session.emit(
-        Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task))
-    )
+    session.emit(Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task)))
 
 
 def save(state: TrainState, session: Session, epoch_ended: bool) -> None:

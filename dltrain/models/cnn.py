@@ -38,7 +38,7 @@ class CNN(nn.Module):
         width: int,
         classes: int,
         *,
-        channels: Widths = [32, 64],  # noqa: B006
+        channels: Widths = [32, 64],
         kernel: PositiveInt = 3,
         padding: NonNegativeInt = 0,
         convolutions: PositiveInt = 1,
@@ -61,7 +61,10 @@ class CNN(nn.Module):
                 height, width = (side + 2 * padding - kernel + 1 for side in (height, width))
             height, width = height // pool, width // pool
             if min(height, width) < 1:
-                raise ValueError(f"block {number} of {len(channels)} leaves an image of {height} x {width} pixels: use fewer blocks or more padding")
+                raise ValueError(
+                    f"block {number} of {len(channels)} leaves an image of {height} x {width} pixels: "
+                    "use fewer blocks or more padding"
+                )
         self.features = nn.Sequential(*layers)
         features = wide * height * width
         head: list[nn.Module] = [nn.Flatten()]

@@ -40,7 +40,10 @@ class LeNet(nn.Module):
         super().__init__()
         height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
         if min(height, width) < 1:
-            raise ValueError(f"LeNet's two 5 x 5 convolutions leave an image of {height} x {width} pixels: use larger images or more padding")
+            raise ValueError(
+                f"the two 5 x 5 convolutions leave an image of {height} x {width} pixels: "
+                "use larger images or more padding"
+            )
         self.features = nn.Sequential(
             nn.Conv2d(image_channels, 6, 5, padding=padding),
             *[nn.BatchNorm2d(6)] * batch_norm,

@@ -29,7 +29,7 @@ class MLP(nn.Module):
         width: int,
         classes: int,
         *,
-        hidden: Widths = [128],  # noqa: B006
+        hidden: Widths = [128],
         batch_norm: bool = False,
         dropout: Fraction = 0.0,
         activation: Activation = "relu",

@@ -24,11 +24,10 @@ def duration(seconds: float) -> str:
 
 
 class Speed:
-    """Examples a second, and the seconds left, from the log events of this process."""
+    """Examples a second since this was made, from the log events."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self._first_batches: int | None = None
         self.examples = 0
 
     def examples_per_second(self) -> float:
@@ -56,7 +55,7 @@ class PlainLines:
 
     def _say(self, text: str) -> None:
         self._spoke = time.perf_counter()
-        print(text, file=self._out, flush=True)  # noqa: T201
+        print(text, file=self._out, flush=True)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpochStarted):
@@ -82,7 +81,7 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         values = {"event": type(event).__name__, "time": round(time.time(), 3), **asdict(event)}
-        print(json.dumps(values), file=self._out, flush=True)  # noqa: T201
+        print(json.dumps(values), file=self._out, flush=True)
 
 
 class ProgressBar:
@@ -155,5 +154,3 @@ def console(goal: Goal, *, quiet: bool, json_lines: bool, out: TextIO | None = N
 
 def ignore(event: Event) -> None:
     """Says nothing."""
-
-

@@ -17,13 +17,12 @@ EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL, sysexits.h
 class Interrupts:
     """While active, SIGINT and SIGTERM ask training to stop; a second one ends the process at once.
 
-    Until `training` is set there is nothing to save, and the first signal raises Stopped where it arrives.
-    `max_seconds` counts from the moment this is made.
+    Unless `training` is set there is nothing to save, and the first signal raises Stopped where it arrives.
     """
 
-    def __init__(self, max_seconds: float | None = None) -> None:
+    def __init__(self) -> None:
         self.training = False
-        self._deadline = None if max_seconds is None else time.monotonic() + max_seconds
+        self._deadline: float | None = None
         self._signal: signal.Signals | None = None
         self._previous: dict[signal.Signals, object] = {}
 
@@ -32,16 +31,22 @@ class Interrupts:
             self._previous[number] = signal.signal(number, self._receive)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def limit(self, seconds: float | None) -> None:
+        """Stop training once this many seconds, counted from now, are over; None for no limit."""
+        self._deadline = None if seconds is None else time.monotonic() + seconds
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
             os._exit(128 + number)  # a checkpoint being written stays under its temporary name
         self._signal = signal.Signals(number)
         if not self.training:
-            raise Stopped(f"stopped by {self._signal.name} while no training was going on", 128 + number)
+            raise Stopped(f"stopped by {self._signal.name}", 128 + number)
 
     def pending(self) -> Stopped | None:
         """Why training should stop now, or None."""

@@ -1,0 +1,44 @@
+# Everything here needs python3, pip and make, nothing else; the first target that runs sets up .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup setup-bench demo test lint types bench clean docs
+
+help:
+	@echo "make demo    set up, train the MNIST CNN, evaluate it, predict with it"
+	@echo "make test    set up, lint, check types, run the tests"
+	@echo "make setup | lint | types | bench | docs | clean"
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench]'
+	touch $@
+
+setup: $(VENV)/ready
+
+demo: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" ./recipes/demo
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+test: lint types
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+
+bench: $(VENV)/ready-bench
+	$(BIN)/python -m bench
+
+docs: setup
+	$(BIN)/python -m dltrain.config.schema > docs/configuration.md
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

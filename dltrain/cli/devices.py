@@ -1,0 +1,30 @@
+"""`dltrain devices`."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False) -> None:
+    """List the devices that `trainer.device` may name here, and say which one `auto` takes.
+
+    Examples:
+
+      dltrain devices
+
+      dltrain devices --json
+    """
+    from dltrain.runtime.device import choose, found, gibibytes
+
+    there = found()
+    auto = choose("auto")
+    if as_json:
+        typer.echo(json.dumps([{**device._asdict(), "auto": device.name == str(auto.device)} for device in there]))
+        return
+    for device in there:
+        memory = f"  {gibibytes(device.free_bytes)} free" if device.free_bytes is not None else ""
+        chosen = f"  <- auto ({auto.why})" if device.name == str(auto.device) else ""
+        typer.echo(f"{device.name:<8}{device.description}{memory}{chosen}")

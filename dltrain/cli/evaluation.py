@@ -1,0 +1,165 @@
+"""`dltrain eval`."""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+import time
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from dltrain.errors import RequirementNotMet, UsageError
+
+if TYPE_CHECKING:
+    from dltrain.experiment import Trained
+
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
+
+
+class Split(str, Enum):
+    test = "test"
+    validation = "validation"
+
+
+class Requirement(NamedTuple):
+    """`metric operator number`, as given to --require."""
+
+    metric: str
+    comparison: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.metric}{self.comparison}{self.bound:g}"
+
+    def met(self, report: Mapping[str, float]) -> bool:
+        """Whether the report fulfils it. Raises UsageError, listing the metrics, for one that is not in it."""
+        if self.metric not in report:
+            raise UsageError(f"--require {self}: no metric '{self.metric}'; there are {', '.join(report)}")
+        return bool(OPERATORS[self.comparison](report[self.metric], self.bound))
+
+
+def requirement(text: str) -> Requirement:
+    """Raises UsageError for what is not `metric operator number`."""
+    match = re.fullmatch(r"\s*(\w+)\s*(>=|<=|==|>|<)\s*([-+.\deE]+)\s*", text)
+    try:
+        return Requirement(match[1], match[2], float(match[3])) if match else _refuse(text)
+    except ValueError:
+        return _refuse(text)
+
+
+def _refuse(text: str) -> Requirement:
+    raise UsageError(
+        f"--require: found '{text}'; allowed is METRIC>=NUMBER (or <=, >, <, ==), such as 'accuracy>=0.99'"
+    )
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
+    split: Annotated[Split, typer.Option(help="Which split to evaluate on.")] = Split.test,
+    checkpoint: Annotated[str, typer.Option(help="best, last, or the name of a checkpoint.")] = "best",
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be given again."),
+    ] = None,
+    root: Annotated[str | None, typer.Option(help="Where the data lies, if not where it was in training.")] = None,
+    device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+) -> None:
+    """Measure a trained model on the test set (or the validation set).
+
+    Reads the best checkpoint by default: the one with the best validation score. Every evaluation is added to the run
+    directory's evaluations.jsonl, and the confusion matrix is drawn in its plots/.
+
+    Examples:
+
+      dltrain eval runs/mnist_cnn
+
+      dltrain eval runs/mnist_cnn --require 'accuracy>=0.99' --json
+    """
+    requirements = [requirement(text) for text in require or []]
+    from dltrain.checkpoint import WEIGHTS
+    from dltrain.experiment import checkpoint_of, load
+    from dltrain.observers.report import confusion_picture
+    from dltrain.task import Classifies
+
+    chosen = checkpoint_of(run, checkpoint)
+    sections = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
+    trained = load(chosen, sections)
+    dataset = trained.dataset()
+    if dataset.notice:
+        typer.echo(f"warning: {dataset.notice}", err=True)
+    counts = trained.counts(dataset.test() if split is Split.test else dataset.validation())
+    report = trained.task.report(counts)
+    result: dict[str, Any] = {
+        "run": str(run),
+        "checkpoint": chosen.name,
+        "split": split.value,
+        "dataset": dataset.name,
+        "seed": trained.experiment.seed,
+        "device": str(trained.runtime.device),
+        "torch": trained.runtime.signature()["torch"],
+        "metrics": report,
+        "data_sha256": dict(dataset.fingerprint),
+        "weights_sha256": chosen.manifest["files"][WEIGHTS]["sha256"],
+    }
+    if isinstance(trained.task, Classifies):
+        by_class = {name: values.tolist() for name, values in trained.task.by_class(counts).items()}
+        confusion = trained.task.confusion(counts)
+        result["classes"] = {
+            label: {name: values[index] for name, values in by_class.items()}
+            for index, label in enumerate(trained.task.labels)
+        }
+        result["confusion"] = confusion.tolist()
+        title = f"{trained.experiment.model.name} on {dataset.name}, {split.value}"
+        picture = run / "plots" / f"confusion-{split.value}.png"
+        if (run / "checkpoints").is_dir():  # a checkpoint that stands alone has no place for pictures
+            confusion_picture(confusion, trained.task.labels, title, picture)
+            result["picture"] = str(picture)
+    _keep(run, result)
+    if as_json:
+        typer.echo(json.dumps(result))
+    else:
+        _print(result, trained)
+    missed = [one for one in requirements if not one.met(report)]
+    if missed:
+        told = ", ".join(f"{one} (found {report[one.metric]:.6g})" for one in missed)
+        raise RequirementNotMet(f"{run}: on the {split.value} split of {dataset.name}: not met: {told}")
+
+
+def _keep(run: Path, result: Mapping[str, Any]) -> None:
+    """Add the outcome to evaluations.jsonl, so that it shows how often a test set has been looked at."""
+    if (run / "checkpoints").is_dir():
+        with (run / "evaluations.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **result}) + "\n")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    cells = [[str(cell) for cell in row] for row in [head, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+
+
+def _print(result: Mapping[str, Any], trained: Trained) -> None:
+    typer.echo(
+        f"{result['split']} split of {result['dataset']}, checkpoint {result['checkpoint']}, seed {result['seed']}, "
+        f"torch {result['torch']} on {result['device']}"
+    )
+    width = max(map(len, result["metrics"])) + 2
+    for name, value in result["metrics"].items():
+        typer.echo(f"{name:<{width}}{value:.4f}")
+    if "classes" in result:
+        rows = [
+            [label, *(f"{facts[name]:.4f}" for name in ("precision", "recall", "f1")), int(facts["examples"])]
+            for label, facts in result["classes"].items()
+        ]
+        typer.echo("\n" + _table(["class", "precision", "recall", "f1", "examples"], rows))
+        labels = list(result["classes"])
+        rows = [[label, *counts] for label, counts in zip(labels, result["confusion"], strict=True)]
+        typer.echo("\nconfusion matrix (rows: true, columns: predicted)\n" + _table(["", *labels], rows))
+    if "picture" in result:
+        typer.echo(f"\npicture: {result['picture']}")

@@ -1,0 +1,82 @@
+"""The command line: parse, call, print. Torch is imported by what a command calls, so that --help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from dltrain import __version__
+from dltrain.cli import config, data, describe, devices, evaluation, fit, predict
+from dltrain.errors import DltrainError
+from dltrain.runtime.interrupts import Interrupts
+
+EPILOG = """
+Exit codes: 0 done, 2 config or usage, 3 data, 4 diverged, 5 out of memory, 6 requirement not met,
+7 no usable checkpoint, 8 run directory busy, 75 stopped and resumable, 130/143 stopped by SIGINT/SIGTERM.
+"""
+
+app = typer.Typer(
+    name="dltrain",
+    help="Train deep-learning models from one YAML file.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dltrain {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None:
+    """Train deep-learning models from one YAML file.
+
+    Examples:
+
+      dltrain fit configs/mnist_cnn.yaml
+
+      dltrain eval runs/mnist_cnn
+
+      dltrain predict runs/mnist_cnn digit.png
+    """
+
+
+app.command("fit")(fit.fit)
+app.command("eval")(evaluation.evaluate)
+app.command("predict")(predict.predict)
+app.add_typer(config.app, name="config")
+app.add_typer(data.app, name="data")
+app.command("list")(describe.list_names)
+app.command("describe")(describe.describe)
+app.command("devices")(devices.devices)
+
+
+def run() -> None:
+    """The console script: a user's mistake is one message on stderr and an exit code, never a traceback."""
+    debug = "--debug" in sys.argv
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    with Interrupts() as interrupts:
+        try:
+            app(obj=interrupts)
+        except DltrainError as error:
+            if debug:
+                raise
+            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            sys.exit(error.exit_code)
+        except BrokenPipeError:
+            # The reader of our output has gone, as `head` does; Python's own flush at exit must not complain again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)

@@ -1,0 +1,338 @@
+"""The one place that knows both sides: names from a config become datasets, tasks, models and a state to train."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from dltrain.batch import Movable
+from dltrain.checkpoint import Checkpoint, Checkpoints
+from dltrain.config.catalogue import Entry, with_plugins
+from dltrain.config.experiment import Choice, Experiment, load_tree
+from dltrain.dataset import Dataset
+from dltrain.errors import DataError, NoCheckpoint, OutOfMemory, Stopped, UsageError
+from dltrain.evaluate import evaluate
+from dltrain.events import Event, Observer, Saved
+from dltrain.goal import finished
+from dltrain.observers.metrics import MetricsLog
+from dltrain.options import Plan
+from dltrain.registry import datasets, models, optimizers, schedules, tasks
+from dltrain.run import Run, append_environment, differences, link, plugin_sources, resolved, write_config
+from dltrain.runtime import precision
+from dltrain.runtime.environment import environment
+from dltrain.runtime.interrupts import Interrupts
+from dltrain.schedules import Schedule
+from dltrain.state import TrainState, averaged
+from dltrain.stream import Stream
+from dltrain.task import Counts, Task
+from dltrain.trainer import fit
+
+REGISTRIES = {one.kind: one for one in (models, datasets, tasks, optimizers, schedules)}
+
+
+class Names:
+    """Registered things by kind and name; a module is imported when something of it is first asked for."""
+
+    def __init__(self, plugins: tuple[Path, ...]) -> None:
+        self._catalogue = with_plugins(plugins)
+
+    def entry(self, kind: str, name: str) -> Entry:
+        entry = self._catalogue.find(kind, name)
+        assert entry is not None, f"{kind} '{name}' passed the check of the config, but is not known"
+        return entry
+
+    def __call__(self, kind: str, name: str) -> Callable[..., Any]:
+        module = self.entry(kind, name).module
+        if module.endswith(".py"):
+            import_plugin(Path(module))
+        else:
+            importlib.import_module(module)
+        return REGISTRIES[kind][name]
+
+
+def import_plugin(path: Path) -> None:
+    """Run a plug-in file once. An error in it is a UsageError that names the file."""
+    name = f"dltrain_plugins.{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UsageError(f"{path}: the plug-in cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def chosen(names: Names, kind: str, choice: Choice, *provided: Any, **sizes: Any) -> Any:
+    """What `choice` names, built; a ValueError of its constructor is the user's, and says which section it is."""
+    try:
+        return names(kind, choice.name)(*provided, **sizes, **choice.options)
+    except ValueError as error:
+        raise UsageError(f"{kind} '{choice.name}': {error}\nnext: change its options in the config") from error
+
+
+@dataclass
+class Training:
+    """Everything that `fit` needs, built from an experiment."""
+
+    dataset: Dataset
+    task: Task[Any]
+    schedule: Schedule
+    state: TrainState
+    runtime: precision.Runtime
+
+
+def model_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, int]:
+    """The task's sizes that this model asks for."""
+    return {name: task.sizes[name] for name in names.entry("model", choice.name).provided}
+
+
+def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> Training:
+    """Dataset, task, model, optimizer and schedule, ready for the first step.
+
+    `recorded` is the signature of the process that began the run, if it goes on.
+    """
+    names = Names(experiment.plugins)
+    plan = experiment.trainer
+    runtime = precision.start(plan, recorded)
+    dataset = chosen(names, "dataset", experiment.data, experiment.data.name, experiment.seed, None)
+    task = chosen(names, "task", experiment.task, dataset.assets)
+    torch.manual_seed(experiment.seed)
+    model = chosen(names, "model", experiment.model, **model_sizes(names, experiment.model, task)).to(runtime.device)
+    if plan.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = chosen(names, "optimizer", experiment.optimizer, model.parameters())
+    schedule = chosen(names, "schedule", experiment.schedule)
+    average = averaged(model, plan.ema)
+    if plan.compile:
+        model.compile()
+    sums = torch.zeros(3, dtype=torch.float32 if runtime.device.type == "mps" else torch.float64, device=runtime.device)
+    state = TrainState(model, optimizer, runtime.scaler(), average, sums=sums)
+    return Training(dataset, task, schedule, state, runtime)
+
+
+@dataclass
+class RunSession:
+    """The trainer's view of a run directory: events go to observers, checkpoints to the disk."""
+
+    run: Run
+    task: Task[Any]
+    plan: Plan
+    record: dict[str, Any]
+    metrics: MetricsLog
+    interrupts: Interrupts
+    observers: list[Observer] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        self.metrics(event)
+        for observer in self.observers:
+            observer(event)
+
+    def pending(self) -> Stopped | None:
+        return self.interrupts.pending()
+
+    def save(self, state: TrainState, epoch_ended: bool) -> None:
+        goal = self.task.goal
+        scores = [entry.get(goal.metric) for entry in state.history]
+        self.metrics.sync()
+        record = {
+            **self.record,
+            "history": state.history,
+            "finished": finished(goal, scores, self.plan.epochs, self.plan.patience) if epoch_ended else None,
+            "metrics": self.metrics.mark(),
+        }
+        try:
+            checkpoint = self.run.checkpoints.write(state, record, goal, epoch_ended)
+        except OSError as error:
+            raise DataError(
+                f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}\n"
+                "next: make room or mend the disk, then run the same command again; it continues from the last checkpoint"
+            ) from error
+        self.run.checkpoints.prune(self.plan.keep_last)
+        link(self.run.directory, "last", checkpoint)
+        best = goal.best(scores)
+        if epoch_ended and best == len(scores) - 1:
+            link(self.run.directory, "best", checkpoint)
+        self.emit(Saved(state.step, state.epoch, checkpoint.name))
+
+
+def check_exact(saved: Mapping[str, Any], now: Training, experiment: Experiment, extended: bool) -> list[str]:
+    """Why training from a checkpoint's `saved` record on would not give an uninterrupted run's bits; nothing if it does."""
+    reasons = [
+        f"{name} was {before!r} and is {now_is!r}"
+        for name, (before, now_is) in differences(saved["signature"], now.runtime.signature()).items()
+    ]
+    reasons += [
+        f"the data has changed: {name}" for name in differences(saved["fingerprint"], dict(now.dataset.fingerprint))
+    ]
+    if extended and now.schedule.spans_run:
+        reasons.append(
+            f"the schedule '{experiment.schedule.name}' was laid out for {saved['config']['trainer']['epochs']} epochs"
+        )
+    return reasons
+
+
+def train(
+    experiment: Experiment,
+    run: Run,
+    interrupts: Interrupts,
+    observe: Callable[[Training], list[Observer]],
+    tell: Callable[[str], None],
+    inexact: bool = False,
+) -> Training:
+    """Train in an opened run directory until the end, from its checkpoint if it has one.
+
+    `observe` gives the observers once the task is known; `tell` passes a line on to the user. Raises UsageError where
+    the run could not go on bit for bit, unless `inexact`.
+    """
+    saved = None if run.checkpoint is None else run.checkpoint.record
+    training = build(experiment, None if saved is None else saved["signature"])
+    dataset, state, task = training.dataset, training.state, training.task
+    if dataset.notice:
+        tell(f"warning: {dataset.notice}")
+    tell(f"device: {training.runtime.device} ({training.runtime.why})")
+    streams = dataset.training(), dataset.validation()
+    config = resolved(experiment)
+    signature = training.runtime.signature()
+    if saved is not None and run.checkpoint is not None:
+        reasons = check_exact(saved, training, experiment, run.extended)
+        if reasons and not inexact:
+            raise UsageError(
+                f"{run.directory}: continuing would not give the same result as an uninterrupted run:\n  "
+                + "\n  ".join(reasons)
+                + "\nnext: restore what has changed, or accept another result with --inexact, or begin anew with --fresh"
+            )
+        for reason in reasons:
+            tell(f"warning: not exact: {reason}")
+        run.checkpoint.restore(state)
+    write_config(run.directory, config, plugin_sources(experiment.plugins))
+    append_environment(
+        run.directory,
+        {
+            **environment(),
+            "signature": signature,
+            "seed": experiment.seed,
+            "dataset": {"name": dataset.name, "sha256": dict(dataset.fingerprint)},
+            "begins_at_step": state.step,
+        },
+    )
+    record = {
+        "config": config,
+        "assets": dict(dataset.assets),
+        "dataset": dataset.name,
+        "fingerprint": dict(dataset.fingerprint),
+        "notice": dataset.notice,
+        "signature": signature,
+        "plugins": plugin_sources(experiment.plugins),
+    }
+    header = {"dataset": dataset.name, "seed": experiment.seed, "metric": task.goal.metric}
+    metrics = MetricsLog(run.directory / "metrics.jsonl", None if saved is None else saved["metrics"], header)
+    session = RunSession(run, task, experiment.trainer, record, metrics, interrupts, observe(training))
+    try:
+        interrupts.training = True
+        fit(state, task, *streams, experiment.trainer, training.schedule, training.runtime, session)
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if exhausted := out_of_memory(error):
+            raise exhausted from error
+        raise
+    finally:
+        interrupts.training = False
+        metrics.close()
+    return training
+
+
+def out_of_memory(error: MemoryError | RuntimeError) -> OutOfMemory | None:
+    """What to tell the user where torch or Python has no memory left; None for any other error."""
+    text = str(error)
+    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in text:
+        return None
+    return OutOfMemory(
+        f"no memory left: {text.splitlines()[0] if text else 'the machine has none to give'}\n"
+        "next: lower data.batch_size (trainer.accumulate makes up for it) or the model's sizes, or set "
+        "trainer.precision: bf16"
+    )
+
+
+@dataclass
+class Trained:
+    """A checkpoint made ready for use: nothing else is needed, but an evaluation's data."""
+
+    checkpoint: Checkpoint
+    experiment: Experiment
+    task: Task[Any]
+    model: nn.Module
+    runtime: precision.Runtime
+    names: Names
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.checkpoint.record
+
+    def dataset(self) -> Dataset:
+        """The dataset of the training, with the checkpoint's own assets; no file is read yet."""
+        choice = self.experiment.data
+        dataset: Dataset = chosen(
+            self.names, "dataset", choice, choice.name, self.experiment.seed, self.record["assets"]
+        )
+        return dataset
+
+    def counts(self, stream: Stream[Movable]) -> Counts:
+        return evaluate(self.model, self.task, stream, self.runtime)
+
+
+def checkpoint_of(path: Path, name: str = "best") -> Checkpoint:
+    """The checkpoint that `path` means: a run directory's `name`, or `path` itself where it is one.
+
+    Raises NoCheckpoint, saying what there is.
+    """
+    if (path / "manifest.json").exists():
+        real = path.resolve()
+        return Checkpoints(real.parent).named(real.name)
+    if not (path / "checkpoints").is_dir():
+        near = sorted(str(one.parent) for one in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
+        there = "".join(f"\n  {one}" for one in near)
+        raise NoCheckpoint(
+            f"{path}: no run directory with checkpoints\nruns beside it:{there or ' none'}\n"
+            "next: name a run directory, or train one with `dltrain fit CONFIG`"
+        )
+    return Checkpoints(path / "checkpoints").named(name)
+
+
+def load(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Trained:
+    """Task and model from a checkpoint alone. `overrides` are sections' values such as {"data": {"root": ...}}."""
+    record = checkpoint.record
+    tree = json.loads(json.dumps(record["config"]))
+    for section, values in (overrides or {}).items():
+        tree[section].update(values)
+    with TemporaryDirectory(prefix="dltrain-plugins-") as folder:
+        for place, source in record["plugins"].items():
+            path = Path(folder) / place
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source, encoding="utf-8")
+        tree["plugins"] = [str(Path(folder) / place) for place in tree.get("plugins", ())]
+        experiment = load_tree(tree, str(checkpoint.path))
+        names = Names(experiment.plugins)
+        runtime = precision.start(experiment.trainer)
+        task = chosen(names, "task", experiment.task, record["assets"])
+        model = chosen(names, "model", experiment.model, **model_sizes(names, experiment.model, task))
+        names("dataset", experiment.data.name)
+    model.load_state_dict(checkpoint.weights())
+    model.to(runtime.device)
+    if experiment.trainer.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return Trained(checkpoint, experiment, task, model.eval(), runtime, names)

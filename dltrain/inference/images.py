@@ -1,0 +1,80 @@
+"""Image files as a model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from dltrain.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+Invert = Literal["auto", "yes", "no"]
+
+
+def image_files(paths: Sequence[str], listed: Iterator[str]) -> list[Path]:
+    """The files that `paths` mean: files, folders (their PNG and JPEG files, deeply, by name), `-` for `listed`.
+
+    Raises DataError for a folder without such files.
+    """
+    files: list[Path] = []
+    for word in paths:
+        if word == "-":
+            files.extend(Path(name) for line in listed if (name := line.rstrip("\r\n")))
+        elif (folder := Path(word)).is_dir():
+            inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise DataError(f"{folder}: no file in it ends in {', '.join(SUFFIXES)}\nnext: name image files")
+            files.extend(inside)
+        else:
+            files.append(Path(word))
+    return files
+
+
+def _opened(path: Path) -> Image.Image:
+    """The picture, turned as its camera noted, without transparency or 16-bit depth. Raises DataError."""
+    try:
+        with Image.open(path) as file:
+            image: Image.Image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):
+                return Image.fromarray((np.asarray(image).astype(np.int64) // 256).clip(0, 255).astype(np.uint8))
+            if image.has_transparency_data:
+                paper = Image.new("RGBA", image.size, "white")
+                return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+            return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not an image that can be read; allowed are PNG and JPEG files") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: cannot be read: {reason}") from None
+
+
+def _border(pixels: np.ndarray[Any, Any]) -> float:
+    """The median of the outermost pixels (H, W, ...), in 0..1."""
+    edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
+    return float(np.median(np.concatenate([edge.reshape(-1) for edge in edges]))) / 255
+
+
+def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -> tuple[Tensor, bool]:
+    """(C, H, W) uint8 in the size and the colours of the training images, and whether it was inverted.
+
+    The picture is made square with its own border's colour, then resized. `auto` inverts where its border is bright
+    and the training images' is dark, or the other way round: ink on paper against MNIST's white on black.
+    Raises DataError, naming the file.
+    """
+    image = _opened(path).convert("L" if assets["channels"] == 1 else "RGB")
+    border = _border(np.asarray(image))
+    inverted = invert == "yes" or (invert == "auto" and (border > 0.5) != (assets["background"] > 0.5))
+    colour = round(255 * border)
+    side = max(image.size)
+    square = ImageOps.pad(image, (side, side), color=colour if image.mode == "L" else (colour,) * 3)
+    resized = square.resize((assets["width"], assets["height"]), Image.Resampling.LANCZOS)
+    pixels = np.asarray(resized)
+    if inverted:
+        pixels = 255 - pixels
+    return torch.from_numpy(np.array(pixels)).reshape(assets["height"], assets["width"], -1).permute(2, 0, 1), inverted

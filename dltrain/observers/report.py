@@ -1,0 +1,107 @@
+"""Pictures and a page for people: training curves, the confusion matrix, report.html."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dltrain.files import replace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # No version or date inside: the same numbers give the same file.
+    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
+
+
+def curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, path: Path) -> None:
+    """Loss and the goal's metric over the epochs, with the learning rate below, as a PNG."""
+    from matplotlib.figure import Figure
+
+    epochs = [record["epoch"] for record in history]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    loss, score = figure.subplots(1, 2)
+    mark = "o" if len(epochs) < 30 else ""
+    loss.plot(epochs, [record["training_loss"] for record in history], marker=mark, label="training")
+    if any("loss" in record for record in history):
+        loss.plot(epochs, [record.get("loss") for record in history], marker=mark, label="validation")
+    loss.set(xlabel="epoch", ylabel="loss", title="loss")
+    loss.legend()
+    if metric != "loss" and any(metric in record for record in history):
+        score.plot(epochs, [record.get(metric) for record in history], marker=mark, color="C1")
+        score.set(xlabel="epoch", ylabel=metric, title=f"validation {metric}")
+    else:
+        score.plot(epochs, [record["learning_rate"] for record in history], marker=mark, color="C2")
+        score.set(xlabel="epoch", ylabel="learning rate", title="learning rate")
+    for axes in (loss, score):
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def confusion_picture(confusion: Tensor, labels: Sequence[str], title: str, path: Path) -> None:
+    """The confusion matrix (classes, classes) as a PNG: rows the truth, columns the prediction."""
+    from matplotlib.figure import Figure
+
+    side = max(4.0, 0.55 * len(labels) + 1.5)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(labels)), labels, rotation=45 if max(map(len, labels)) > 2 else 0)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    if len(labels) <= 30:
+        for row in range(len(labels)):
+            for column in range(len(labels)):
+                if confusion[row, column]:
+                    dark = shares[row, column] > 0.5
+                    axes.text(
+                        column, row, str(int(confusion[row, column])), ha="center", va="center",
+                        color="white" if dark else "black", fontsize=8,
+                    )  # fmt: skip
+    _save(figure, path)
+
+
+def _rows(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
+    def cells(values: Sequence[object], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
+
+    body = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f"<table><tr>{cells(head, 'th')}</tr>\n{body}\n</table>"
+
+
+def _shown(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def write_report(
+    directory: Path, title: str, facts: Mapping[str, object], history: Sequence[Mapping[str, Any]], notice: str | None
+) -> None:
+    """report.html: what was trained on what, the history as a table, and the pictures in plots/."""
+    warning = f"<p class=notice>{html.escape(notice)}</p>" if notice else ""
+    columns = list(history[0]) if history else []
+    pictures = "".join(
+        f'<p><img src="plots/{path.name}" alt="{path.stem}"></p>'
+        for path in sorted((directory / "plots").glob("*.png"))
+    )
+    page = f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
+<style>body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
+table{{border-collapse:collapse;margin:1rem 0}}td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
+.notice{{background:#fff3cd;border:1px solid #cc9a06;padding:.7rem}}img{{max-width:100%}}</style>
+<h1>{html.escape(title)}</h1>
+{warning}
+{_rows(list(facts.items()), ("fact", "value"))}
+{pictures}
+{_rows([[_shown(record.get(name, "")) for name in columns] for record in history], columns)}
+</html>
+"""
+    replace(directory / "report.html", page.encode())
