@@ -161,7 +161,7 @@ class RunSession:
         except OSError as error:
             raise DataError(
                 f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}\n"
-                "next: make room or mend the disk, then run the same command again; it continues from the last checkpoint"
+                "next: make room or mend the disk, then run the same command; it continues from the last checkpoint"
             ) from error
         self.run.checkpoints.prune(self.plan.keep_last)
         link(self.run.directory, "last", checkpoint)
@@ -172,7 +172,7 @@ class RunSession:
 
 
 def check_exact(saved: Mapping[str, Any], now: Training, experiment: Experiment, extended: bool) -> list[str]:
-    """Why training from a checkpoint's `saved` record on would not give an uninterrupted run's bits; nothing if it does."""
+    """Why going on from a checkpoint's `saved` record would not give an uninterrupted run's bits; empty if it does."""
     reasons = [
         f"{name} was {before!r} and is {now_is!r}"
         for name, (before, now_is) in differences(saved["signature"], now.runtime.signature()).items()
@@ -215,7 +215,7 @@ def train(
             raise UsageError(
                 f"{run.directory}: continuing would not give the same result as an uninterrupted run:\n  "
                 + "\n  ".join(reasons)
-                + "\nnext: restore what has changed, or accept another result with --inexact, or begin anew with --fresh"
+                + "\nnext: restore what has changed, or accept another result with --inexact, or begin with --fresh"
             )
         for reason in reasons:
             tell(f"warning: not exact: {reason}")

@@ -95,7 +95,8 @@ def write_report(
     page = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
-table{{border-collapse:collapse;margin:1rem 0}}td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
+table{{border-collapse:collapse;margin:1rem 0}}
+td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
 .notice{{background:#fff3cd;border:1px solid #cc9a06;padding:.7rem}}img{{max-width:100%}}</style>
 <h1>{html.escape(title)}</h1>
 {warning}
