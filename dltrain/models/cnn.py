@@ -59,7 +59,7 @@ class CNN(nn.Module):
                 layers.extend(pooled_activation(activation, pool if convolution == convolutions - 1 else 1))
                 wide = filters
                 height, width = (side + 2 * padding - kernel + 1 for side in (height, width))
-            height, width = height // pool, width // pool
+            height, width = max(0, height // pool), max(0, width // pool)
             if min(height, width) < 1:
                 raise ValueError(
                     f"block {number} of {len(channels)} leaves an image of {height} x {width} pixels: "

@@ -38,7 +38,7 @@ class LeNet(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
-        height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in (height, width))
+        height, width = (max(0, ((side + 2 * padding - 4) // 2 - 4) // 2) for side in (height, width))
         if min(height, width) < 1:
             raise ValueError(
                 f"the two 5 x 5 convolutions leave an image of {height} x {width} pixels: "

@@ -1,0 +1,229 @@
+"""A run that was stopped or killed ends with the same bytes as one that never was."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import lines
+
+from dltrain.config.experiment import load
+from dltrain.errors import Stopped
+from dltrain.events import Event
+from dltrain.experiment import Training, train
+from dltrain.run import open_run, plugin_sources, resolved
+from dltrain.runtime.interrupts import Interrupts
+
+Write = Callable[[Mapping[str, Any]], Path]
+
+
+class Killed(BaseException):
+    """Ends a training from inside, without a word, as SIGKILL does."""
+
+
+class StopAt(Interrupts):
+    """Stops, or is killed, when it is asked for the n-th time: after n updates or batches of evaluation."""
+
+    def __init__(self, asked: int, kill: bool = False) -> None:
+        super().__init__()
+        self.left = asked
+        self.kill = kill
+
+    def pending(self) -> Stopped | None:
+        self.left -= 1
+        if self.left == 0:
+            if self.kill:
+                raise Killed
+            return Stopped("stopped by the test", 130)
+        return None
+
+
+def run_once(config: Path, directory: Path, interrupts: Interrupts, events: list[Event] | None = None) -> Training:
+    experiment = load(config).experiment
+    run = open_run(directory, resolved(experiment), plugin_sources(experiment.plugins))
+    seen: list[Event] = [] if events is None else events
+    try:
+        return train(experiment, run, interrupts, lambda _: [seen.append], lambda _: None)
+    finally:
+        run.lock.release()
+
+
+def run_to_end(config: Path, directory: Path, stops: list[Interrupts]) -> Training:
+    for stop in stops:
+        with pytest.raises((Stopped, Killed)):
+            run_once(config, directory, stop)
+    return run_once(config, directory, Interrupts())
+
+
+def outcome(directory: Path) -> dict[str, bytes]:
+    """Every byte that must not depend on interruptions: the final checkpoint and what was measured."""
+    final = sorted((directory / "checkpoints").glob("step-*[0-9]"))[-1]
+    files = [*sorted(final.iterdir()), directory / "metrics.jsonl", directory / "config.yaml"]
+    return {path.name: path.read_bytes() for path in files}
+
+
+EXTRAS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulation": {"trainer": {"accumulate": 3, "epochs": 4}},
+    "moving average": {"trainer": {"ema": 0.9}},
+    "schedules": {"schedule": {"name": "one_cycle"}, "trainer": {"clip_norm": 0.5}},
+    "plateau": {"schedule": {"name": "plateau", "patience": 0}, "trainer": {"epochs": 4}},
+    "early stopping": {
+        "trainer": {"epochs": 30, "patience": 2},
+        "optimizer": {"name": "sgd", "learning_rate": 1e-5, "momentum": 0.9},
+    },
+    "augmentation": {"data": {"augment": {"rotation_degrees": 20, "shift": 0.1, "erase": 0.5, "scale": [0.9, 1.1]}}},
+    "augmentation by workers": {"data": {"augment": {"rotation_degrees": 20, "flip": "horizontal"}, "workers": 2}},
+    "bf16": {"trainer": {"precision": "bf16"}},
+    "fp16 with its scaler": {"trainer": {"precision": "fp16"}, "model": {"name": "mlp", "hidden": [8]}},
+    "batch normalisation": {"model": {"batch_norm": True}, "trainer": {"ema": 0.9}},
+    "deterministic": {"trainer": {"deterministic": True}},
+    "muon": {"optimizer": {"name": "muon", "learning_rate": 0.02}},
+    "rmsprop": {"optimizer": {"name": "rmsprop", "momentum": 0.9, "centered": True}},
+    "adagrad": {"optimizer": {"name": "adagrad"}},
+    "two threads": {"trainer": {"threads": 2}},
+    "label smoothing": {"task": {"name": "image_classification", "label_smoothing": 0.1}},
+}
+
+
+def with_extras(settings: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    tree = copy.deepcopy(dict(settings))
+    for section, values in extras.items():
+        if "name" in values and section in tree and (section != "task"):
+            tree[section] = dict(values)
+        elif isinstance(tree.get(section), dict):
+            tree[section].update(values)
+        else:
+            tree[section] = dict(values)
+    return tree
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_stopped_and_killed_runs_end_with_the_same_bytes(
+    name: str, settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    tree = with_extras(settings, EXTRAS[name])
+    tree["trainer"]["checkpoint_every_steps"] = 4
+    tree["trainer"]["keep_last"] = 9
+    config = write_settings(tree)
+    whole = run_once(config, tmp_path / "whole", Interrupts())
+    # In the middle of an epoch; killed off any checkpoint's step; during the evaluation that ends an epoch; later.
+    broken = run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(3, kill=True), StopAt(6), StopAt(9, kill=True)])
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    assert broken.state.history == whole.state.history
+
+
+def test_stopped_during_evaluation(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    settings["data"]["evaluation_batch_size"] = 2
+    config = write_settings(settings)
+    run_once(config, tmp_path / "whole", Interrupts())
+    # 20 updates make an epoch: the stop comes with the third batch of the evaluation, and again in the second try.
+    run_to_end(config, tmp_path / "broken", [StopAt(23), StopAt(2), StopAt(4, kill=True)])
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    assert (tmp_path / "broken" / "checkpoints" / "step-00000040").is_dir()
+
+
+def test_workers_change_nothing(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    settings["data"]["augment"] = {"rotation_degrees": 20, "scale": [0.8, 1.2], "erase": 0.3}
+    run_once(write_settings(settings), tmp_path / "none", Interrupts())
+    settings["data"]["workers"] = 2
+    run_once(write_settings(settings), tmp_path / "two", Interrupts())
+    none, two = outcome(tmp_path / "none"), outcome(tmp_path / "two")
+    for name in ("weights.safetensors", "optimizer.safetensors", "metrics.jsonl"):
+        assert none[name] == two[name]
+
+
+def test_more_epochs_extend_a_finished_run(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    config = write_settings(settings)
+    run_once(config, tmp_path / "extended", Interrupts())
+    settings["trainer"]["epochs"] = 4
+    config = write_settings(settings)
+    run_once(config, tmp_path / "extended", Interrupts())
+    run_once(config, tmp_path / "whole", Interrupts())
+    extended, whole = outcome(tmp_path / "extended"), outcome(tmp_path / "whole")
+    assert extended == whole
+
+
+def test_a_second_seed_gives_other_weights(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    run_once(write_settings(settings), tmp_path / "zero", Interrupts())
+    settings["seed"] = 1
+    run_once(write_settings(settings), tmp_path / "one", Interrupts())
+    name = "weights.safetensors"
+    assert outcome(tmp_path / "zero")[name] != outcome(tmp_path / "one")[name]
+
+
+@pytest.mark.parametrize("line", ["epoch 1/3", "epoch 2/3"])
+def test_sigkill_of_a_real_process(
+    line: str, settings: dict[str, Any], write_settings: Write, dltrain: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings["trainer"].update(epochs=3, checkpoint_every_steps=2)
+    config = write_settings(settings)
+    assert dltrain("fit", config, "-o", "whole", "-q").returncode == 0
+    words = [sys.executable, "-m", "dltrain", "fit", str(config), "-o", "broken"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for told in process.stderr:
+            if told.startswith(line):
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stderr.read()
+    assert process.returncode == -signal.SIGKILL
+    again = dltrain("fit", config, "-o", "broken")
+    assert again.returncode == 0
+    assert again.stderr.startswith("resuming broken at step ")
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_at_a_step_border(
+    number: signal.Signals, code: int, settings: dict[str, Any], write_settings: Write, tmp_path: Path,
+    dltrain: Callable[..., Any],
+) -> None:  # fmt: skip
+    settings["trainer"].update(epochs=500)
+    config = write_settings(settings)
+    words = [sys.executable, "-m", "dltrain", "fit", str(config), "-o", "stopped"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = ""
+        for told in process.stderr:
+            if told.startswith("epoch 2/"):
+                process.send_signal(number)
+                break
+        told = process.stderr.read()
+    assert process.returncode == code
+    assert f"error: stopped by {number.name}\nstopped: a checkpoint is kept; the same command continues\n" in told
+    assert "Traceback" not in told
+    again = dltrain("fit", config, "-o", "stopped", "--max-time", "0s")
+    assert again.returncode == 75
+    assert again.stderr.startswith("resuming stopped at step ")
+    assert "stopped: the time given by --max-time is spent" in again.stderr
+
+
+def test_a_second_signal_leaves_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    child = os.fork()
+    if child == 0:
+        interrupts = Interrupts()
+        interrupts.training = True
+        with interrupts:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)  # not reached: the second one ended the process
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+
+
+def test_metrics_hold_every_interval_and_epoch_once(
+    settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    run_to_end(write_settings(settings), tmp_path / "run", [StopAt(5), StopAt(17)])
+    found = [(entry["event"], entry.get("step")) for entry in lines(tmp_path / "run" / "metrics.jsonl")]
+    expected = [("run", None)]
+    for step in range(1, 41):
+        expected += [("step", step)] * (step % 3 == 0) + [("epoch", step)] * (step % 20 == 0)
+    assert found == expected
