@@ -60,7 +60,7 @@ def fit(
     batches = len(training)
     steps = plan.epochs * math.ceil(batches / plan.accumulate)
     metric = task.goal.metric
-    while (why := finished(task.goal, scores(state, metric), plan.epochs, plan.patience)) is None:
+    while (why := over(state, task, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
         known = [direction * score for score in scores(state, metric) if score is not None]
         stream = training.epoch(state.epoch, state.position)
@@ -73,7 +73,8 @@ def fit(
                 save(state, session, epoch_ended=False)
             stop_if_asked(state, session)
         end_epoch(state, task, validation, plan, runtime, session)
-        if improved(state, task) or state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step):
+        regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
+        if regular or improved(state, task) or over(state, task, plan):
             save(state, session, epoch_ended=True)
     session.emit(Finished(state.step, state.epoch, why))
 
@@ -168,6 +169,11 @@ def logged(state: TrainState, batches: int, rate: float) -> Logged:
 
 def scores(state: TrainState, metric: str) -> list[float | None]:
     return [record.get(metric) for record in state.history]
+
+
+def over(state: TrainState, task: Task[Any], plan: Plan) -> str | None:
+    """Why training is over, or None while it is not."""
+    return finished(task.goal, scores(state, task.goal.metric), plan.epochs, plan.patience)
 
 
 def improved(state: TrainState, task: Task[Any]) -> bool:
