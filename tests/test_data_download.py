@@ -114,7 +114,7 @@ def test_files_that_are_there_are_not_fetched_again(tmp_path: Path, server: str)
 
 def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "MNIST").write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=r"raw: cannot write there \(.*\). Choose another data.root"):
+    with pytest.raises(DataError, match=r"ubyte.gz: not there, and .*raw cannot be written to \(.*\).\nPut the"):
         fetch("mnist", tmp_path, [], PUBLISHED)
 
 

@@ -151,7 +151,7 @@ def test_logged_loss_is_the_mean_over_examples() -> None:
     state = linear(rate=1e-30)  # weights stay, so each batch's loss can be told beforehand
     session = trained(state, Plan(epochs=1, log_every_steps=7))
     inputs, targets = table()
-    expected = float(functional.mse_loss(linear().model(inputs)[:, 0], targets))
+    expected = float(functional.mse_loss(linear().model(inputs)[:, 0], targets).detach())
     logs = [event for event in session.events if isinstance(event, Logged)]
     ends = [event for event in session.events if isinstance(event, Evaluated)]
     assert [event.examples for event in logs] == [25]
@@ -294,7 +294,7 @@ def test_detached_reaches_into_containers() -> None:
 def test_evaluation_is_exact_for_ragged_batches_and_leaves_training_alone(size: int) -> None:
     state = linear()
     inputs, targets = table()
-    expected = float(functional.mse_loss(state.model(inputs)[:, 0], targets))
+    expected = float(functional.mse_loss(state.model(inputs)[:, 0], targets).detach())
     before = torch.get_rng_state()
     task = Squares()
     counts = evaluate(state.model, task, Rows(inputs, targets, size), CPU)  # type: ignore[arg-type]

@@ -79,12 +79,14 @@ def fit(
             typer.echo(line, err=True)
 
     run = open_run(directory, resolved(experiment), plugin_sources(experiment.plugins))
-    for warning in run.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    tell(run.headline)
-    if run.begins == "finished":
-        return
-    _train(experiment, run, interrupts, tell, inexact=inexact, quiet=quiet, json_logs=json_logs)
+    try:
+        for warning in run.warnings:
+            typer.echo(f"warning: {warning}", err=True)
+        tell(run.headline)
+        if run.begins != "finished":
+            _train(experiment, run, interrupts, tell, inexact=inexact, quiet=quiet, json_logs=json_logs)
+    finally:
+        run.lock.release()
 
 
 def _train(

@@ -76,7 +76,9 @@ def run() -> None:
                 raise
             print(f"error: {error}", file=sys.stderr)  # noqa: T201
             sys.exit(error.exit_code)
-        except BrokenPipeError:
-            # The reader of our output has gone, as `head` does; Python's own flush at exit must not complain again.
+        except SystemExit as left:
+            # Typer turns a broken pipe into exit 1; that our reader has gone, as `head` does, is no failure.
+            if not isinstance(left.__context__, BrokenPipeError):
+                raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)

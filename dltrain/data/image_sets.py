@@ -1,0 +1,120 @@
+"""What is published about the image sets in IDX files: layout, class names, mirrors, sizes and checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Split = Literal["train", "test"]
+
+FILES: Mapping[Split, tuple[str, str]] = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""Images and labels of each split, by the names that LeCun, Cortes and Burges gave to MNIST's."""
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file as its authors publish it: `name`.gz of `packed_bytes`, and what it holds.
+
+    `unpacked_md5` is None where only the packed file's checksum is known.
+    """
+
+    name: str
+    packed_bytes: int
+    packed_md5: str
+    unpacked_bytes: int
+    unpacked_md5: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One variant; `folder` is torchvision's name for it, `labels` are None where the files decide them."""
+
+    title: str
+    folder: str | None = None
+    labels: tuple[str, ...] | None = None
+    mirrors: tuple[str, ...] = ()
+    files: tuple[PublishedFile, ...] = ()
+
+
+IMAGE_SETS: Mapping[str, ImageSet] = {
+    "mnist": ImageSet(
+        "MNIST",
+        "MNIST",
+        tuple("0123456789"),
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            "http://yann.lecun.com/exdb/mnist/",
+        ),
+        (
+            PublishedFile(
+                "train-images-idx3-ubyte",
+                9912422,
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                47040016,
+                "6bbc9ace898e44ae57da46a324031adb",
+            ),
+            PublishedFile(
+                "train-labels-idx1-ubyte",
+                28881,
+                "d53e105ee54ea40749a09fcbcd1e9432",
+                60008,
+                "a25bea736e30d166cdddb491f175f624",
+            ),
+            PublishedFile(
+                "t10k-images-idx3-ubyte",
+                1648877,
+                "9fb629c4189551a2d022fa330f9573f3",
+                7840016,
+                "2646ac647ad5339dbf082846283269ea",
+            ),
+            PublishedFile(
+                "t10k-labels-idx1-ubyte",
+                4542,
+                "ec29112dd5afa0611ce80d1b7f02629c",
+                10008,
+                "27ae3e4e09519cfbb04c329615203637",
+            ),
+        ),
+    ),
+    "fashion_mnist": ImageSet(
+        "Fashion-MNIST",
+        "FashionMNIST",
+        (
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        (
+            PublishedFile("train-images-idx3-ubyte", 26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 47040016),
+            PublishedFile("train-labels-idx1-ubyte", 29515, "25c81989df183df01b3e8a0aad5dffbe", 60008),
+            PublishedFile("t10k-images-idx3-ubyte", 4422102, "bef4ecab320f06d8554ea6380940ec79", 7840016),
+            PublishedFile("t10k-labels-idx1-ubyte", 5148, "bb300cfdad3c16e7a12a480ee83cd310", 10008),
+        ),
+    ),
+    "kmnist": ImageSet(
+        "KMNIST",
+        "KMNIST",
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        (
+            PublishedFile("train-images-idx3-ubyte", 18165135, "bdb82020997e1d708af4cf47b453dcf7", 47040016),
+            PublishedFile("train-labels-idx1-ubyte", 29497, "e144d726b3acfaa3e44228e80efcd344", 60008),
+            PublishedFile("t10k-images-idx3-ubyte", 3041136, "5c965bf0a639b31b8f53240b1b52f4d7", 7840016),
+            PublishedFile("t10k-labels-idx1-ubyte", 5120, "7320c461ea6c1c855c0b718fb2a4b134", 10008),
+        ),
+    ),
+    "idx": ImageSet("the IDX set"),
+}

@@ -1,0 +1,317 @@
+"""MNIST and the sets in its form: grey images in IDX files, each of one of a few classes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction as Rational
+from functools import cached_property
+from math import floor
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy
+import torch
+from torch import Tensor
+
+from dltrain.batch import Batch
+from dltrain.data import idx
+from dltrain.data.augmentation import CHANCES, augment
+from dltrain.data.download import fetch, ways_out
+from dltrain.data.image_sets import FILES, IMAGE_SETS, Split
+from dltrain.data.sample import SAMPLE_NAME, read_sample
+from dltrain.errors import DataError, UsageError
+from dltrain.options import Augmentation, Fraction, NonNegativeInt, PositiveInt
+from dltrain.registry import datasets
+from dltrain.runtime.seeds import generator, keyed_uniform, permutation
+from dltrain.stream import Loader
+
+Assets = Mapping[str, Any]
+
+
+class Images(NamedTuple):
+    """`pixels` (N, 1, H, W) uint8, `labels` (N,) int64, and the place of each in its file, `examples` (N,) int64."""
+
+    pixels: Tensor
+    labels: Tensor
+    examples: Tensor
+
+    def only(self, chosen: Tensor) -> Images:
+        return Images(*(tensor.index_select(0, chosen) for tensor in self))
+
+
+class Splits(NamedTuple):
+    training: Images
+    validation: Images
+
+
+@datasets.register("mnist", data="images")
+@datasets.register("fashion_mnist", data="images")
+@datasets.register("kmnist", data="images")
+@datasets.register("idx", data="images")
+class IDXImages:
+    """Grey images and their classes from IDX files: MNIST, Fashion-MNIST, KMNIST or a set of the user's own.
+
+    Reads train-images-idx3-ubyte, train-labels-idx1-ubyte and their t10k-... counterparts, plain or .gz, from
+    ROOT/MNIST/raw (FashionMNIST, KMNIST), ROOT/raw or ROOT. The validation split is taken from the training files.
+
+    Options:
+        root: folder with the files.
+        validation: share of the training files that is kept for validation.
+        stratified: keep the classes' shares equal in the training and the validation split.
+        batch_size: images per training batch; the last one of an epoch may be smaller.
+        evaluation_batch_size: images per batch of validation and test.
+        normalize: standard (zero mean and unit variance over the training split), symmetric ([-1, 1]) or unit ([0, 1]).
+        augment: random changes to the training images.
+        workers: threads that make training batches ahead of their use; 0 makes them in the training thread.
+        download: fetch files that are not there.
+        when_missing: without the files, stop with an error, or use the digits sample and say so (mnist only).
+        sample: use the digits sample even where the files are (mnist only).
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        seed: int,
+        assets: Mapping[str, Any] | None,
+        *,
+        root: str = "data",
+        validation: Fraction = 0.1,
+        stratified: bool = True,
+        batch_size: PositiveInt = 64,
+        evaluation_batch_size: PositiveInt = 500,
+        normalize: Literal["standard", "symmetric", "unit"] = "standard",
+        augment: Augmentation | None = None,
+        workers: NonNegativeInt = 0,
+        download: bool = True,
+        when_missing: Literal["error", "sample"] = "error",
+        sample: bool = False,
+    ) -> None:
+        if variant != "mnist" and (sample or when_missing == "sample"):
+            option = "sample: true" if sample else "when_missing: sample"
+            raise UsageError(f"data.{option}: there is no sample of {variant}, only of mnist; allowed is an error.")
+        if augment is not None and augment.scale is not None:
+            _check_scale(augment.scale)
+        self._variant, self._seed = variant, seed
+        self._root, self._download = Path(root).expanduser(), download
+        self._validation, self._stratified = validation, stratified
+        self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
+        self._augmentation, self._workers = augment or Augmentation(), workers
+        self._fingerprint: dict[str, str] = {}
+        self._notice: str | None = None
+        self._assets: Assets = assets or {}
+        if sample or self._assets.get("dataset") == SAMPLE_NAME:
+            self._notice = _sample_notice("as asked." if sample else "as this model's training did.")
+        elif assets is None:
+            self._obtain_training_files(when_missing)
+        if assets is None:
+            self._assets = self._learn(normalize)
+
+    @property
+    def name(self) -> str:
+        return SAMPLE_NAME if self._notice else self._variant
+
+    @property
+    def assets(self) -> Assets:
+        return self._assets
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        return dict(self._fingerprint)
+
+    @property
+    def notice(self) -> str | None:
+        return self._notice
+
+    def training(self) -> Loader[Batch]:
+        batches = TrainingBatches(self._splits.training, self._assets, self._batch_size, self._seed, self._augmentation)
+        return Loader(batches, self._workers)
+
+    def validation(self) -> Loader[Batch]:
+        return Loader(EvaluationBatches(self._splits.validation, self._assets, self._evaluation_batch_size))
+
+    def test(self) -> Loader[Batch]:
+        images = self._read("test")
+        return Loader(EvaluationBatches(images, self._assets, self._evaluation_batch_size))
+
+    def _obtain_training_files(self, when_missing: str) -> None:
+        try:
+            self._obtain("train")
+        except DataError as error:
+            if when_missing == "error":
+                raise
+            self._notice = _sample_notice(f"because the files are missing:\n{error}\n")
+
+    def _obtain(self, split: Split) -> None:
+        known = IMAGE_SETS[self._variant]
+        if not idx.missing_files(self._root, known.folder, split):
+            return
+        if self._download and known.mirrors:
+            fetch(self._variant, self._root)
+            return
+        missing = idx.missing_message(self._root, known.folder, split)
+        target = idx.folders(self._root, known.folder)[0]
+        fetching = f"\nRun `dltrain data fetch {self._variant}`, or:" if known.mirrors else ""
+        raise DataError(f"{missing}.{fetching}\n{ways_out(self._variant, target)}")
+
+    def _read(self, split: Split) -> Images:
+        """A whole split, in the order of its files."""
+        if self._notice:
+            pixels, labels = read_sample(split)
+            content = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes())
+            self._fingerprint[f"digits-{split}"] = content.hexdigest()
+        else:
+            self._obtain(split)
+            known = IMAGE_SETS[self._variant]
+            names = self._assets.get("labels", known.labels)
+            arrays = idx.read_split(self._root, known.folder, split, None if names is None else len(names))
+            for name, array in zip(FILES[split], arrays, strict=True):
+                self._fingerprint[name] = idx.content_digest(array)
+            pixels, labels = torch.from_numpy(arrays[0]).unsqueeze(1), torch.from_numpy(arrays[1])
+        found, expected = tuple(pixels.shape[2:]), (self._assets.get("height"), self._assets.get("width"))
+        if self._assets and found != expected:
+            raise DataError(
+                f"{self._root}: the {split} images are {found[0]} x {found[1]} pixels, but the model was trained on "
+                f"{expected[0]} x {expected[1]}. Give the files that belong to it."
+            )
+        return Images(pixels, labels.long(), torch.arange(len(labels)))
+
+    @cached_property
+    def _splits(self) -> Splits:
+        images = self._read("train")
+        kept = held_out(images.labels, self._validation, self._stratified, self._seed)
+        training, validation = (torch.from_numpy(numpy.flatnonzero(chosen)) for chosen in (~kept, kept))
+        if not len(training):
+            raise DataError(
+                f"data.validation={self._validation} of {len(images.labels)} images leaves none to train on; "
+                "allowed is a smaller share."
+            )
+        return Splits(images.only(training), images.only(validation))
+
+    def _learn(self, normalize: str) -> Assets:
+        training = self._splits.training
+        names = IMAGE_SETS[self._variant].labels
+        mean, std = pixel_statistics(training.pixels)
+        return {
+            "dataset": self.name,
+            "labels": [str(label) for label in range(int(training.labels.max()) + 1)] if names is None else list(names),
+            "channels": training.pixels.shape[1],
+            "height": training.pixels.shape[2],
+            "width": training.pixels.shape[3],
+            "normalize": normalize,
+            "mean": mean,
+            "std": std,
+            "background": border_mean(training.pixels),
+        }
+
+
+def _check_scale(scale: list[float]) -> None:
+    if len(scale) != 2 or scale[0] > scale[1]:
+        raise UsageError(f"data.augment.scale: {scale}; allowed are two numbers, the lower first, such as [0.9, 1.1].")
+
+
+def _sample_notice(why: str) -> str:
+    return (
+        f"NOT MNIST: this uses the {SAMPLE_NAME}, 1,797 real handwritten digits enlarged from 8 x 8 pixels, {why} "
+        "No number from it is MNIST's."
+    )
+
+
+def held_out(labels: Tensor, fraction: float, stratified: bool, seed: int) -> Tensor:
+    """Which of the examples are kept for validation, (N,) bool: exactly round(N * fraction) of them.
+
+    Stratified, each class gives its share, rounded by the method of the largest remainder.
+    """
+    share = Rational(str(fraction))  # 0.1 means a tenth, not the nearest double
+    strata = labels.numpy() if stratified else numpy.zeros(len(labels))
+    groups = [numpy.flatnonzero(strata == stratum) for stratum in numpy.unique(strata)]
+    quotas = [share * len(group) for group in groups]
+    counts = [floor(quota) for quota in quotas]
+    by_remainder = sorted(range(len(groups)), key=lambda number: counts[number] - quotas[number])
+    for number in by_remainder[: round(share * len(labels)) - sum(counts)]:
+        counts[number] += 1
+    kept = numpy.zeros(len(labels), bool)
+    for number, (group, count) in enumerate(zip(groups, counts, strict=True)):
+        order = torch.randperm(len(group), generator=generator("validation", seed, number))
+        kept[group[order[:count].numpy()]] = True
+    return torch.from_numpy(kept)
+
+
+def pixel_statistics(pixels: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of uint8 pixels, in 0..1; the deviation of constant pixels is taken as 1."""
+    counts = torch.bincount(pixels.flatten(), minlength=256).double()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean = (counts * values).sum() / counts.sum()
+    variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+    return float(mean), float(variance.sqrt()) or 1.0
+
+
+def border_mean(pixels: Tensor) -> float:
+    """Mean of the outermost pixels of uint8 images (N, C, H, W), in 0..1: what surrounds an image when it moves."""
+    border = torch.ones(pixels.shape[2:], dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    values = pixels[:, :, border]
+    return int(values.sum()) / (255 * values.numel())
+
+
+def affine(assets: Assets) -> tuple[float, float]:
+    """Scale and offset that normalise pixels in 0..255 as the assets say."""
+    if assets["normalize"] == "standard":
+        return 1 / (255 * assets["std"]), -assets["mean"] / assets["std"]
+    return (2 / 255, -1.0) if assets["normalize"] == "symmetric" else (1 / 255, 0.0)
+
+
+def prepare(assets: Assets, pixels: Tensor) -> Tensor:
+    """Pixels (N, C, H, W) in 0..255, uint8 or float32, as the model's inputs, float32."""
+    scale, offset = affine(assets)
+    return torch.add(torch.tensor(offset), pixels, alpha=scale)  # one pass, conversion to float32 included
+
+
+@dataclass
+class TrainingBatches:
+    """Shuffled and augmented batches: a function of (seed, epoch, index)."""
+
+    images: Images
+    assets: Assets
+    batch_size: int
+    seed: int
+    augmentation: Augmentation
+
+    def __post_init__(self) -> None:
+        self._augments = self.augmentation != Augmentation()
+        self._order = (-1, torch.empty(0, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        return -(-len(self.images.labels) // self.batch_size)
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        chosen = self._order_of(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        pixels = self.images.pixels.index_select(0, chosen)
+        if self._augments:
+            chances = keyed_uniform(self.seed, epoch, self.images.examples.index_select(0, chosen), CHANCES)
+            pixels = augment(pixels.float(), chances, self.augmentation, 255 * self.assets["background"])
+        return Batch(prepare(self.assets, pixels), self.images.labels.index_select(0, chosen))
+
+    def _order_of(self, epoch: int) -> Tensor:
+        known, order = self._order  # read once: another thread may replace it
+        if known != epoch:
+            order = permutation(self.seed, epoch, len(self.images.labels))
+            self._order = (epoch, order)
+        return order
+
+
+@dataclass
+class EvaluationBatches:
+    """Batches in the order of the files, the same in every epoch."""
+
+    images: Images
+    assets: Assets
+    batch_size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.images.labels) // self.batch_size)
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        return Batch(prepare(self.assets, self.images.pixels[chosen]), self.images.labels[chosen])
