@@ -220,7 +220,7 @@ def train(
         for reason in reasons:
             tell(f"warning: not exact: {reason}")
         run.checkpoint.restore(state)
-    write_config(run.directory, config, plugin_sources(experiment.plugins))
+    write_config(run.directory, experiment)
     append_environment(
         run.directory,
         {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
 PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
@@ -20,7 +20,6 @@ Fraction = Annotated[float, Ge(0), Lt(1)]
 UnitInterval = Annotated[float, Ge(0), Le(1)]
 Widths = Annotated[list[PositiveInt], MinLen(1)]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
-Interval = Annotated[list[PositiveFloat], MinLen(2)]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Augmentation:
     """
 
     rotation_degrees: Annotated[float, Ge(0), Le(180)] = 0.0
-    scale: Annotated[list[PositiveFloat], MinLen(2)] | None = None
+    scale: Annotated[list[PositiveFloat], MinLen(2), MaxLen(2)] | None = None
     shift: Fraction = 0.0
     flip: Literal["none", "horizontal", "vertical"] = "none"
     erase: UnitInterval = 0.0

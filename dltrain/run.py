@@ -23,17 +23,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
-
-import yaml
+from typing import IO, Any, Literal
 
 from dltrain.checkpoint import Checkpoint, Checkpoints
+from dltrain.config.document import write
+from dltrain.config.experiment import Experiment, load
 from dltrain.errors import RunBusy, UsageError
 from dltrain.files import replace
 from dltrain.goal import finished
-
-if TYPE_CHECKING:
-    from dltrain.config.experiment import Experiment
 
 CONFIG = "config.yaml"
 
@@ -128,14 +125,12 @@ def resolved(experiment: Experiment) -> dict[str, Any]:
     return tree
 
 
-def open_run(directory: Path, config: Mapping[str, Any], plugins: Mapping[str, str], *, fresh: bool = False) -> Run:
-    """Lock `directory` and find out what is to be done there with `config` (resolved) and `plugins` (name to source).
+def open_run(directory: Path, experiment: Experiment) -> Run:
+    """Lock `directory` and find out what is to be done there for `experiment`.
 
     Raises RunBusy; UsageError where the directory holds something else, or a run with other settings: more epochs
     extend a run, anything else is refused with the differences.
     """
-    if fresh:
-        directory = numbered(directory)
     made = not directory.exists()
     if not made and not directory.is_dir():
         raise UsageError(f"{directory}: is a file, and a run needs a directory\nnext: name another one with -o")
@@ -152,18 +147,18 @@ def open_run(directory: Path, config: Mapping[str, Any], plugins: Mapping[str, s
             )
     lock = Lock(directory)
     try:
-        return _opened(directory, config, plugins, lock)
+        return _opened(directory, experiment, lock)
     except BaseException:
         lock.release()
         raise
 
 
-def _opened(directory: Path, config: Mapping[str, Any], plugins: Mapping[str, str], lock: Lock) -> Run:
+def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     checkpoints = Checkpoints(directory / "checkpoints")
     if not (directory / CONFIG).exists():
         return Run(directory, lock, checkpoints, "new", None, [])
-    saved = yaml.safe_load((directory / CONFIG).read_text(encoding="utf-8"))
-    changed = differences(saved, config)
+    config, plugins = resolved(experiment), plugin_sources(experiment.plugins)
+    changed = differences(resolved(load(directory / CONFIG).experiment), config)
     for name, source in plugins.items():
         copy = directory / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != source:
@@ -185,20 +180,18 @@ def _opened(directory: Path, config: Mapping[str, Any], plugins: Mapping[str, st
     if checkpoint is not None:
         goal = checkpoint.goal
         scores = [record.get(goal.metric) for record in checkpoint.record["history"]]
-        if checkpoint.epoch_ended and finished(
-            goal, scores, config["trainer"]["epochs"], config["trainer"]["patience"]
-        ):
+        plan = experiment.trainer
+        if checkpoint.epoch_ended and finished(goal, scores, plan.epochs, plan.patience):
             run.begins = "finished"
     return run
 
 
-def write_config(directory: Path, config: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
+def write_config(directory: Path, experiment: Experiment) -> None:
     """Put the resolved config and the plug-ins' copies into the run directory."""
-    for name, source in plugins.items():
+    for name, source in plugin_sources(experiment.plugins).items():
         (directory / name).parent.mkdir(exist_ok=True)
         replace(directory / name, source.encode())
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    replace(directory / CONFIG, text.encode())
+    replace(directory / CONFIG, write(resolved(experiment)).encode())
 
 
 def append_environment(directory: Path, record: Mapping[str, Any]) -> None:

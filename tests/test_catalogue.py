@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Annotated, Any, Literal
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -67,7 +67,7 @@ class Net(object):
     assert (large.name, large.facts) == ("large", {"parameters": 3, "kinds": ("a", "b")})
     assert small.provided == ("channels", "classes")
     assert small.options == (
-        Option("hidden", Optional[PositiveInt], 64, "units of the layer: all of them."),  # noqa: UP045
+        Option("hidden", PositiveInt | None, 64, "units of the layer: all of them."),
         Option("rate", float, 1.0, "how fast."),
     )
     assert type(small.options[1].default) is float
@@ -104,9 +104,9 @@ def test_functions_inheritance_branches_and_other_imports() -> None:
     [
         ("int", int),
         ("None", None),
-        ("bool | None", Optional[bool]),
-        ("Optional[int]", Optional[int]),
-        ("Union[int, str]", Union[int, str]),
+        ("bool | None", bool | None),
+        ("Optional[int]", int | None),
+        ("Union[int, str]", int | str),
         ("Literal['a', 1, -1, None]", Literal["a", 1, -1, None]),
         ("Annotated[int, Ge(1), Lt(5), 'a remark']", Annotated[int, Ge(1), Lt(5)]),
         ("Annotated[list[Annotated[float, Gt(0)]], MinLen(1), MaxLen(3)]",
@@ -115,12 +115,12 @@ def test_functions_inheritance_branches_and_other_imports() -> None:
         ("tuple[int, float]", tuple[int, float]),
         ("dict[str, list[int]]", dict[str, list[int]]),
         ("Widths", Widths),
-        ("Augmentation | None", Optional[Augmentation]),
+        ("Augmentation | None", Augmentation | None),
         ("typing.Literal['a']", Literal["a"]),
         ("at.Ge", None),
         ("Share", Fraction),
         ("Side", Annotated[int, Ge(3)]),
-        ("'int | None'", Optional[int]),
+        ("'int | None'", int | None),
     ],
 )  # fmt: skip
 def test_annotations(annotation: str, type_: Any) -> None:
@@ -147,7 +147,10 @@ def test_annotations(annotation: str, type_: Any) -> None:
     ],
 )
 def test_defaults(default: str, value: Any) -> None:
-    head = "import dltrain.options as o\nfrom dltrain.options import Augmentation\nSIDE: int = 3\nBOTH = [SIDE, SIDE]\nSHIFT = 0.5"
+    head = (
+        "import dltrain.options as o\nfrom dltrain.options import Augmentation\n"
+        "SIDE: int = 3\nBOTH = [SIDE, SIDE]\nSHIFT = 0.5"
+    )
     assert option("Augmentation | None", default, head).default == value
 
 
@@ -162,12 +165,14 @@ def test_defaults(default: str, value: Any) -> None:
          "plugin.py:2:2: error: task 'a' is registered without its fact sizes=(\"channels\", \"classes\")"),
         ("@datasets.register('a')\ndef f(): ...",
          "plugin.py:2:2: error: dataset 'a' is registered without its fact data=\"images\""),
-        ("@models.register('a')\ndef f(**rest): ...", "plugin.py:3:9: error: '**rest' hides options; name each of them"),
+        ("@models.register('a')\n"
+         "def f(**rest): ...", "plugin.py:3:9: error: '**rest' hides options; name each of them"),
         ("@models.register('a')\ndef f(*, b=1): ...", "plugin.py:3:10: error: option 'b' needs a type, such as b: int"),
         ("@models.register('a')\ndef f(*, name: str): ...",
          "plugin.py:3:10: error: an option cannot be called 'name', which says what the section chooses"),
         ("@models.register('a')\ndef f(*, b: list): ...",
-         "plugin.py:3:13: error: option 'b' has a type that YAML cannot say: say what the list holds, such as list[int]"),
+         "plugin.py:3:13: error: option 'b' has a type that YAML cannot say: say what the list holds, such as "
+         "list[int]"),
         ("@models.register('a')\ndef f(*, b: dict): ...",
          "plugin.py:3:13: error: option 'b' has a type that YAML cannot say: "
          "say what the dict holds, such as dict[str, int]"),
@@ -218,7 +223,8 @@ def test_a_refusal_shows_the_line_and_the_nearest_name() -> None:
         "plugin.py:3:13: error: the type PositivInt is not known here\n"
         "    def f(*, b: PositivInt = 1): ...\n"
         "                ^\n"
-        "    allowed: int, float, str, bool, list, tuple, dict, Literal, Annotated, and names of dltrain.options or this file\n"
+        "    allowed: int, float, str, bool, list, tuple, dict, Literal, Annotated, and names of dltrain.options or "
+        "this file\n"
         "    did you mean 'PositiveInt'?"
     )
 
@@ -252,10 +258,10 @@ def test_plugins_that_cannot_be_read(tmp_path: Path) -> None:
         (Literal["x"], "x"),
         (Fraction, "number in [0, 1)"),
         (Annotated[float, Gt(0), Le(2)], "number in (0, 2]"),
-        (Optional[str], "text or null"),
+        (str | None, "text or null"),
         (bool, "true or false"),
         (None, "null"),
-        (Union[int, str, None], "integer or text or null"),
+        (int | str | None, "integer or text or null"),
         (tuple[int, int], "list of 2 integers"),
         (tuple[int, str], "list of 2: integer, text"),
         (tuple[float, ...], "list of numbers"),
@@ -265,7 +271,7 @@ def test_plugins_that_cannot_be_read(tmp_path: Path) -> None:
         (list[list[int]], "list of lists of integers"),
         (dict[str, int], "mapping of names to integers"),
         (list[dict[str, float]], "list of mappings of names to numbers"),
-        (Optional[Augmentation], "mapping of augmentation options or null"),
+        (Augmentation | None, "mapping of augmentation options or null"),
     ],
 )
 def test_words(annotation: Any, said: str) -> None:

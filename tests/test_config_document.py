@@ -52,8 +52,8 @@ def fault_of(text: str) -> str:
         ("0.", 0.0), ("-0.0", -0.0), (".5", 0.5), ("+12e03", 12000.0), ("-2E+05", -200000.0), ("1e-3", 0.001),
         (".inf", math.inf), ("-.Inf", -math.inf), ("+.INF", math.inf), ("1e999", math.inf),
         # Text, whatever YAML 1.1 makes of it.
-        *((text, text) for text in ("no", "on", "yes", "y", "1:30", "010", "-007", "1_000", "0x", "0o8", "tRUE", "e3", ".",
-                                    "1.2.3", "2024-01-01", "=", "<<", "-", "+", "9" * 500)),
+        *((text, text) for text in ("no", "on", "yes", "y", "1:30", "010", "-007", "1_000", "0x", "0o8", "tRUE", "e3",
+                                    ".", "1.2.3", "2024-01-01", "=", "<<", "-", "+", "9" * 500)),
     ],
 )  # fmt: skip
 def test_resolve(text: str, value: object) -> None:
@@ -110,7 +110,8 @@ def test_positions_and_quotes() -> None:
         ("1: a", "a.yaml:1:1: error: a key must be text, found 1\n    1: a\n    ^"),
         ("? [a]\n: b", "a.yaml:1:3: error: a key must be text, found a list\n    ? [a]\n      ^"),
         ("a: {null: 1}", "a.yaml:1:5: error: a key must be text, found null\n    a: {null: 1}\n        ^"),
-        ("a: 1\n---\nb: 2", "a.yaml:2:1: error: a second document starts here; one file holds one config\n    ---\n    ^"),
+        ("a: 1\n---\nb: 2", "a.yaml:2:1: error: a second document starts here; one file holds one config\n    ---\n"
+         "    ^"),
         ("a:\n\tb: 1", "a.yaml:2:1: error: a tab cannot stand here; indent with spaces\n     b: 1\n    ^"),
         (
             "a: b: c",
@@ -122,7 +123,8 @@ def test_positions_and_quotes() -> None:
         ("a: 'b", "a.yaml:1:4: error: the quotes that open here are not closed\n    a: 'b\n       ^"),
         ("a: @b", "a.yaml:1:4: error: text cannot start with this character; put it in quotes\n    a: @b\n       ^"),
         ("a: 1\nb", "a.yaml:2:2: error: this line has no ':' after its key\n    b\n     ^"),
-        ("a:\n  b: 1\n c: 2", "a.yaml:3:2: error: this line is not indented like the ones before it\n     c: 2\n     ^"),
+        ("a:\n  b: 1\n c: 2", "a.yaml:3:2: error: this line is not indented like the ones before it\n     c: 2\n"
+         "     ^"),
         (
             'a: "\\q"',
             "a.yaml:1:6: error: this backslash escape is not known; use '...' quotes to keep backslashes\n"
@@ -131,7 +133,8 @@ def test_positions_and_quotes() -> None:
         ("a: \x07", "a.yaml:1:4: error: character U+0007 is not allowed in YAML\n    a:\n       ^"),
         (
             'a: "\\0"',
-            'a.yaml:1:4: error: the text holds an escape for a character that no file or terminal takes\n    a: "\\0"\n       ^',
+            'a.yaml:1:4: error: the text holds an escape for a character that no file or terminal takes\n'
+            '    a: "\\0"\n       ^',
         ),
         (
             'a: "\\ud800"',
@@ -165,6 +168,12 @@ def test_an_alias_bomb_costs_nothing() -> None:
     started = time.perf_counter()
     assert fault_of("\n".join(lines)).startswith("a.yaml:1:4: error: anchors (&name) and aliases (*name) are not read")
     assert time.perf_counter() - started < 0.5
+
+
+def test_unclosed_references_cost_linear_time() -> None:
+    started = time.process_time()
+    assert fault_of("a: " + "${env:" * 50_000).startswith("a.yaml:1:")
+    assert time.process_time() - started < 5
 
 
 def read_bytes(path: Path, content: bytes) -> tuple[MappingNode | None, str]:
@@ -227,9 +236,11 @@ def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
 
 
 STRINGS = [
-    "", " ", "a b", " a", "a ", "no", "Yes", "null", "~", "1e-3", "010", "0x1F", "1.10", "1:30", "a: b", "a #b", "- a", "#", "'",
-    '"', "\\", "${env:HOME}", "$${x}", "$$${", "a\nb", "a\tb", "\x7f\x85\u2028\ufeff", "\ue07b", "é", "語", "😀", "{a}", "[a]",
-    "true", "=", "<<", ".inf", "a,b", "%", "@", "`", "*a", "&a", "!a", "|", ">", "?", "data/x y/z.gz", "2024-01-01", "\r\n",
+    "", " ", "a b", " a", "a ", "no", "Yes", "null", "~", "1e-3", "010", "0x1F", "1.10", "1:30", "a: b", "a #b", "- a",
+    "#", "'",
+    '"', "\\", "${env:HOME}", "$${x}", "$$${", "a\nb", "a\tb", "\x7f\x85\u2028\ufeff", "\ue07b",
+    "é", "語", "😀", "{a}", "[a]", "true", "=", "<<", ".inf", "a,b", "%", "@", "`", "*a", "&a", "!a", "|", ">", "?",
+    "data/x y/z.gz", "2024-01-01", "\r\n",
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from dltrain.config.experiment import load
 from dltrain.errors import Stopped
 from dltrain.events import Event
 from dltrain.experiment import Training, train
-from dltrain.run import open_run, plugin_sources, resolved
+from dltrain.run import open_run
 from dltrain.runtime.interrupts import Interrupts
 
 Write = Callable[[Mapping[str, Any]], Path]
@@ -47,7 +47,7 @@ class StopAt(Interrupts):
 
 def run_once(config: Path, directory: Path, interrupts: Interrupts, events: list[Event] | None = None) -> Training:
     experiment = load(config).experiment
-    run = open_run(directory, resolved(experiment), plugin_sources(experiment.plugins))
+    run = open_run(directory, experiment)
     seen: list[Event] = [] if events is None else events
     try:
         return train(experiment, run, interrupts, lambda _: [seen.append], lambda _: None)

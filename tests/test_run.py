@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dltrain.checkpoint import Checkpoint, Checkpoints
+from dltrain.config.experiment import Experiment, load_tree
 from dltrain.errors import RunBusy, UsageError
 from dltrain.run import (
     CONFIG,
@@ -24,15 +25,21 @@ from dltrain.run import (
 )
 
 SETTINGS: dict[str, Any] = {
+    "task": "image_classification",
     "seed": 0,
+    "data": "mnist",
     "model": {"name": "cnn", "channels": [4]},
-    "trainer": {"epochs": 2, "patience": None},
+    "trainer": {"epochs": 2},
 }
 
 
-def begun(directory: Path, plugins: dict[str, str] | None = None) -> None:
-    run = open_run(directory, SETTINGS, plugins or {})
-    write_config(directory, SETTINGS, plugins or {})
+def experiment(**changed: Any) -> Experiment:
+    return load_tree({**SETTINGS, **changed}, "a test")
+
+
+def begun(directory: Path, **changed: Any) -> None:
+    run = open_run(directory, experiment(**changed))
+    write_config(directory, experiment(**changed))
     run.lock.release()
 
 
@@ -43,24 +50,24 @@ def test_differences_are_told_by_their_dotted_paths() -> None:
 
 
 def test_a_new_run_then_one_that_was_begun(tmp_path: Path) -> None:
-    run = open_run(tmp_path / "deep" / "run", SETTINGS, {})
+    run = open_run(tmp_path / "deep" / "run", experiment())
     assert (run.begins, run.headline) == ("new", f"new run: {tmp_path}/deep/run")
-    write_config(run.directory, SETTINGS, {})
+    write_config(run.directory, experiment())
     run.lock.release()
-    run = open_run(tmp_path / "deep" / "run", SETTINGS, {})
+    run = open_run(tmp_path / "deep" / "run", experiment())
     assert run.headline == f"new run: {tmp_path}/deep/run (begun before, no checkpoint yet)"
     run.lock.release()
 
 
 def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path: Path) -> None:
-    run = open_run(tmp_path / "run", SETTINGS, {})
+    run = open_run(tmp_path / "run", experiment())
     with pytest.raises(RunBusy) as caught:
-        open_run(tmp_path / "run", SETTINGS, {})
+        open_run(tmp_path / "run", experiment())
     assert f"run: another process trains here: process {os.getpid()} on " in str(caught.value)
     assert "next: wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh" in str(caught.value)
     assert caught.value.exit_code == 8
     run.lock.release()
-    open_run(tmp_path / "run", SETTINGS, {}).lock.release()
+    open_run(tmp_path / "run", experiment()).lock.release()
 
 
 def test_the_kernel_releases_a_dead_process_lock(tmp_path: Path) -> None:
@@ -86,7 +93,7 @@ def test_other_settings_are_refused_with_the_differences(path: str, value: objec
     *sections, name = path.split(".")
     (changed[sections[0]] if sections else changed)[name] = value
     with pytest.raises(UsageError) as caught:
-        open_run(tmp_path / "run", changed, {})
+        open_run(tmp_path / "run", experiment(**changed))
     assert "this run was begun with other settings\n" + told in str(caught.value)
     assert "allowed: only trainer.epochs may change, to more" in str(caught.value)
     Lock(tmp_path / "run").release()  # a refusal holds no lock
@@ -94,16 +101,19 @@ def test_other_settings_are_refused_with_the_differences(path: str, value: objec
 
 def test_more_epochs_are_allowed(tmp_path: Path) -> None:
     begun(tmp_path / "run")
-    run = open_run(tmp_path / "run", {**SETTINGS, "trainer": {"epochs": 9, "patience": None}}, {})
+    run = open_run(tmp_path / "run", experiment(trainer={"epochs": 9}))
     assert run.extended
     run.lock.release()
 
 
 def test_a_changed_plugin_is_refused(tmp_path: Path) -> None:
-    begun(tmp_path / "run", {"plugins/mine.py": "one"})
-    open_run(tmp_path / "run", SETTINGS, {"plugins/mine.py": "one"}).lock.release()
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("one = 1")
+    begun(tmp_path / "run", plugins=[str(plugin)])
+    open_run(tmp_path / "run", experiment(plugins=[str(plugin)])).lock.release()
+    plugin.write_text("one = 2")
     with pytest.raises(UsageError, match=r"plugins/mine.py: 'the copy in the run directory' -> 'another text'"):
-        open_run(tmp_path / "run", SETTINGS, {"plugins/mine.py": "two"})
+        open_run(tmp_path / "run", experiment(plugins=[str(plugin)]))
 
 
 def test_fresh_takes_the_next_number(tmp_path: Path) -> None:
@@ -118,13 +128,13 @@ def test_directories_that_hold_something_else_are_left_alone(tmp_path: Path) -> 
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "to_mother.txt").write_text("dear")
     with pytest.raises(UsageError, match=r"letters: holds to_mother.txt, but no run of dltrain \(no config.yaml\)"):
-        open_run(tmp_path / "letters", SETTINGS, {})
+        open_run(tmp_path / "letters", experiment())
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["to_mother.txt"]
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=r"file: is a file, and a run needs a directory"):
-        open_run(tmp_path / "file", SETTINGS, {})
+        open_run(tmp_path / "file", experiment())
     with pytest.raises(UsageError, match=r"file/run: cannot be made: Not a directory"):
-        open_run(tmp_path / "file" / "run", SETTINGS, {})
+        open_run(tmp_path / "file" / "run", experiment())
 
 
 def test_environment_keeps_a_record_of_each_process(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def fit(
       dltrain fit configs/mnist_cnn.yaml --sample --max-time 30m
     """
     from dltrain.config.experiment import load
-    from dltrain.run import CONFIG, numbered, open_run, plugin_sources, resolved
+    from dltrain.run import CONFIG, numbered, open_run
 
     interrupts: Interrupts = context.obj
     interrupts.limit(seconds(max_time))
@@ -78,7 +78,7 @@ def fit(
         if not quiet and not json_logs:
             typer.echo(line, err=True)
 
-    run = open_run(directory, resolved(experiment), plugin_sources(experiment.plugins))
+    run = open_run(directory, experiment)
     try:
         for warning in run.warnings:
             typer.echo(f"warning: {warning}", err=True)

@@ -1,0 +1,68 @@
+"""`dltrain config`: check a config, show it resolved, print its schema. None of them starts anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dltrain.config.experiment import Experiment
+
+app = typer.Typer(help="Check a config, show it with every default, print its JSON Schema.", no_args_is_help=True)
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Set one value over the file's.")
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")
+]
+
+
+@app.command()
+def check(file: File, overrides: Overrides = None) -> None:
+    """Find every fault of a config, without touching data or device."""
+    from dltrain.config.experiment import load
+
+    experiment = load(file, overrides or ()).experiment
+    typer.echo(f"{file}: ok\n{summary(experiment)}")
+
+
+@app.command()
+def show(
+    file: File,
+    overrides: Overrides = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print a config as it will be used: parents, flags, environment and defaults all written out."""
+    from dltrain.config.document import write
+    from dltrain.config.experiment import load
+
+    loaded = load(file, overrides or ())
+    tree = loaded.experiment.resolved()
+    if as_json:
+        told = {"config": tree, "origins": dict(loaded.origins)} if origin else tree
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(write(tree, loaded.origins if origin else None), nl=False)
+
+
+@app.command()
+def schema(plugins: Plugins = None) -> None:
+    """Print the JSON Schema of a config, from which an editor completes and checks."""
+    from dltrain.config.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(plugins or ()), indent=2, ensure_ascii=False))
+
+
+def summary(experiment: Experiment) -> str:
+    """The experiment in one line."""
+    epochs = "1 epoch" if experiment.trainer.epochs == 1 else f"{experiment.trainer.epochs} epochs"
+    return (
+        f"{experiment.task.name}: {experiment.model.name} on {experiment.data.name}, {experiment.optimizer.name} "
+        f"with {experiment.schedule.name} schedule, {epochs}, seed {experiment.seed}"
+    )

@@ -1,0 +1,133 @@
+"""`dltrain list` and `dltrain describe`: what a config can name, read without importing any of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dltrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from dltrain.config.annotations import Option
+    from dltrain.config.catalogue import Entry
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")
+]
+
+
+def list_names(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="models, datasets, tasks, optimizers or schedules.")],
+    as_json: Json = False,
+    plugins: Plugins = None,
+) -> None:
+    """List the models, datasets, tasks, optimizers or schedules that a config can name."""
+    from dltrain.config.catalogue import with_plugins
+
+    kind = kind_of(kind)
+    entries = with_plugins(plugins or ()).of(kind)
+    if as_json:
+        rows = [{"name": entry.name, "summary": entry.summary, "module": entry.module} for entry in entries]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        typer.echo(hanging(f"{entry.name:{width}}  ", entry.summary))
+
+
+def describe(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, dataset, task, optimizer or schedule.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `dltrain list` shows.")],
+    as_json: Json = False,
+    plugins: Plugins = None,
+) -> None:
+    """Explain one of them: what it is, the paper it follows, its options with types and defaults."""
+    from dltrain.config.catalogue import with_plugins
+    from dltrain.config.faults import listed, nearest
+
+    kind = kind_of(kind)
+    catalogue = with_plugins(plugins or ())
+    entry = catalogue.find(kind, name)
+    if entry is None:
+        names = catalogue.names(kind)
+        near = nearest(name, names)
+        hint = f"\ndid you mean '{near}'?" if near else ""
+        raise UsageError(f"{kind} '{name}' is not known\nallowed: {listed(names)}{hint}")
+    if as_json:
+        typer.echo(json.dumps(as_plain(entry), indent=2, ensure_ascii=False))
+        return
+    typer.echo(f"{entry.kind} {entry.name}\n\n{textwrap.indent(entry.doc, '  ')}\n")
+    typer.echo("\n".join(["options:", *option_lines(entry.options)] if entry.options else ["It has no options."]))
+
+
+def kind_of(word: str) -> str:
+    """The catalogue's word for a kind, given in the singular or the plural. Raises UsageError."""
+    from dltrain.config.catalogue import KINDS
+    from dltrain.config.faults import listed, nearest
+
+    if word in KINDS.values():
+        return word
+    if word not in KINDS:
+        near = nearest(word, KINDS)
+        hint = f"\ndid you mean '{near}'?" if near else ""
+        raise UsageError(f"there are no '{word}'\nallowed: {listed(list(KINDS))}{hint}")
+    return KINDS[word]
+
+
+def option_lines(options: Sequence[Option], indent: str = "  ") -> list[str]:
+    """A block for each option: its name, type and default, then its meaning; the options of a group below it."""
+    from dltrain.config.annotations import group, group_options
+
+    rows = [(option.name, type_and_default(option)) for option in options]
+    width = max(len(name) for name, _ in rows)
+    lines = []
+    for option, (name, told) in zip(options, rows, strict=True):
+        lines.append(hanging(f"{indent}{name:{width}}  ", told))
+        if option.description:
+            lines.append(hanging(f"{indent}{'':{width}}  ", option.description))
+        grouped = group(option.annotation)
+        if grouped is not None:
+            lines += option_lines(group_options(grouped), indent + "    ")
+    return lines
+
+
+def type_and_default(option: Option) -> str:
+    from dltrain.config.annotations import REQUIRED, words
+    from dltrain.config.document import write_value
+    from dltrain.config.schema import plain
+
+    default = "required" if option.default is REQUIRED else f"default {write_value(plain(option.default))}"
+    return f"{words(option.annotation)}; {default}"
+
+
+def as_plain(entry: Entry) -> dict[str, Any]:
+    """An entry for JSON; `default` is absent from an option that is required."""
+    from dltrain.config.annotations import REQUIRED, words
+    from dltrain.config.schema import plain
+
+    options = []
+    for option in entry.options:
+        row = {"name": option.name, "type": words(option.annotation), "description": option.description}
+        options.append(row if option.default is REQUIRED else {**row, "default": plain(option.default)})
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "summary": entry.summary,
+        "doc": entry.doc,
+        "module": entry.module,
+        "provided": list(entry.provided),
+        "options": options,
+    }
+
+
+def hanging(start: str, text: str) -> str:
+    """`start` and then `text`, folded to the terminal's width under itself."""
+    width = max(shutil.get_terminal_size((100, 24)).columns, len(start) + 30)
+    return textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False)

@@ -1,0 +1,247 @@
+"""The types of options: what they are made of, in words, and the plain value that a node has for one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+
+from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode
+
+
+class Missing(Enum):
+    REQUIRED = "required"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+REQUIRED: Final = Missing.REQUIRED
+"""The default of an option that has none."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: `annotation` is the type, as an object; `default` is REQUIRED or the value when not set."""
+
+    name: str
+    annotation: Any
+    default: Any = REQUIRED
+    description: str = ""
+
+
+def parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The type inside ``Annotated`` and its bounds; ``(annotation, ())`` for any other."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        core, deeper = parts(inner)
+        return core, (*deeper, *metadata)
+    return annotation, ()
+
+
+def is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+def alternatives(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union but for None; of another type, itself."""
+    core, _ = parts(annotation)
+    if not is_union(core):
+        return (annotation,)
+    return tuple(member for member in get_args(core) if member is not types.NoneType)
+
+
+def takes_null(annotation: Any) -> bool:
+    core, _ = parts(annotation)
+    return core in (None, types.NoneType) or (is_union(core) and types.NoneType in get_args(core))
+
+
+def group(annotation: Any) -> type | None:
+    """The dataclass of an option group of `dltrain.options`, given bare or ``| None``; None for any other type."""
+    members = alternatives(annotation)
+    only = members[0] if len(members) == 1 else None
+    if isinstance(only, type) and is_dataclass(only) and only.__module__ == "dltrain.options":
+        return only
+    return None
+
+
+def element(annotation: Any, index: int) -> Any:
+    """The type of item `index` of a list or tuple type, of the values of a dict type."""
+    core, _ = parts(annotation)
+    arguments = get_args(core)
+    if get_origin(core) is tuple and arguments[-1:] != (...,):
+        return arguments[min(index, len(arguments) - 1)]
+    return arguments[1] if get_origin(core) is dict else arguments[0]
+
+
+def unsupported(annotation: Any) -> str | None:
+    """Why an annotation cannot be the type of an option; None when it can."""
+    if group(annotation) is not None:
+        return None
+    core, _ = parts(annotation)
+    origin = get_origin(core)
+    if core in (int, float, str, bool, None, types.NoneType) or origin is Literal:
+        return None
+    if is_union(core) or origin in (list, dict, tuple):
+        if origin is dict and get_args(core)[0] is not str:
+            return "the keys of a mapping are text: use dict[str, ...]"
+        inner = [each for each in get_args(core) if each is not ...]
+        if any(is_dataclass(parts(each)[0]) for each in inner):
+            return "a group of options stands alone or with `| None`"
+        return next(filter(None, map(unsupported, inner)), None)
+    if core in (list, dict, tuple):
+        return f"say what the {core.__name__} holds, such as {'dict[str, int]' if core is dict else 'list[int]'}"
+    return "an option is an int, float, str, bool, Literal, list, tuple, dict, a union of those or a group of options"
+
+
+@functools.cache
+def group_options(group_type: type) -> tuple[Option, ...]:
+    """The options of a dataclass of options, described by its docstring."""
+    hints = get_type_hints(group_type, include_extras=True)
+    described = split_docstring(group_type.__doc__)[2]
+    options = []
+    for each in fields(group_type):
+        default = each.default if each.default_factory is MISSING else each.default_factory()
+        default = REQUIRED if default is MISSING else default
+        options.append(Option(each.name, hints[each.name], default, described.get(each.name, "")))
+    return tuple(options)
+
+
+def split_docstring(docstring: str | None) -> tuple[str, str, dict[str, str]]:
+    """A docstring's first sentence-line, its text without the `Options:` section, and what that says of each option."""
+    lines = inspect.cleandoc(docstring or "").splitlines()
+    described: dict[str, str] = {}
+    if "Options:" in lines:
+        start = lines.index("Options:")
+        end = start + 1
+        last = ""
+        while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" ")):
+            line = lines[end]
+            name, colon, meaning = line.strip().partition(":")
+            if line.startswith("    ") and not line.startswith("     ") and colon:
+                last = name.strip()
+                described[last] = meaning.strip()
+            elif line.strip() and last:
+                described[last] += " " + line.strip()
+            end += 1
+        lines[start:end] = []
+    text = "\n".join(lines).strip()
+    return " ".join(text.partition("\n\n")[0].split()), text, described
+
+
+def words(annotation: Any, plural: bool = False) -> str:
+    """The type as a person would say it: ``integer >= 1``, ``list of integers >= 1``, ``one of a, b``."""
+    if (grouped := group(annotation)) is not None:
+        return f"mapping of {grouped.__name__.lower()} options" + (" or null" if takes_null(annotation) else "")
+    core, metadata = parts(annotation)
+    if is_union(core):
+        members = [words(member, plural) for member in alternatives(annotation)]
+        return " or ".join([*members, "null"] if takes_null(annotation) else members)
+    origin, arguments = get_origin(core), get_args(core)
+    if origin is Literal:
+        return ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
+    if origin is dict:
+        return f"{'mappings' if plural else 'mapping'} of names to {words(arguments[1], plural=True)}"
+    if origin in (list, tuple):
+        return _list_words(origin, arguments, metadata, plural)
+    names = {int: ("integer", "integers"), float: ("number", "numbers"), str: ("text", "texts")}
+    if core in names:
+        return names[core][plural] + _bounds(metadata)
+    return "true or false" if core is bool else "null"
+
+
+def _list_words(origin: Any, arguments: tuple[Any, ...], metadata: tuple[Any, ...], plural: bool) -> str:
+    noun = "lists" if plural else "list"
+    if origin is tuple and arguments[-1:] != (...,):
+        if len(set(map(str, arguments))) == 1:
+            return f"{noun} of {len(arguments)} {words(arguments[0], plural=len(arguments) > 1)}"
+        return f"{noun} of {len(arguments)}: " + ", ".join(map(words, arguments))
+    low = max((each.min_length for each in metadata if isinstance(each, MinLen)), default=0)
+    high = min((each.max_length for each in metadata if isinstance(each, MaxLen)), default=None)
+    many = words(arguments[0], plural=True)
+    if high is not None:
+        return f"{noun} of {low if low == high else f'{low} to {high}'} {many}"
+    return f"{'non-empty ' if low == 1 else ''}{noun} of {f'at least {low} ' if low > 1 else ''}{many}"
+
+
+def _bounds(metadata: Iterable[Any]) -> str:
+    low = high = None
+    for each in metadata:
+        if isinstance(each, (Ge, Gt)):
+            low = (each.ge, "[", ">=") if isinstance(each, Ge) else (each.gt, "(", ">")
+        elif isinstance(each, (Le, Lt)):
+            high = (each.le, "]", "<=") if isinstance(each, Le) else (each.lt, ")", "<")
+    if low and high:
+        return f" in {low[1]}{low[0]}, {high[0]}{high[1]}"
+    bound = low or high
+    return f" {bound[2]} {bound[0]}" if bound else ""
+
+
+def with_article(said: str) -> str:
+    if said.startswith(("number", "list", "mapping", "non-empty")):
+        return f"a {said}"
+    return f"an {said}" if said.startswith("integer") else said
+
+
+def plain_value(node: Node, annotation: Any) -> Any:
+    """The node as plain values, to be checked against `annotation`.
+
+    Where text is wanted, a scalar without quotes is its own text: `no`, `1.10` and `1e-3` stay what was written.
+    """
+    core, _ = parts(annotation)
+    if is_union(core):
+        return _union_value(node, annotation)
+    origin = get_origin(core)
+    if isinstance(node, ListNode):
+        holds = get_args(core) if origin in (list, tuple) else ()
+        items = [plain_value(item, element(core, index) if holds else Any) for index, item in enumerate(node.items)]
+        return tuple(items) if origin is tuple else items
+    if isinstance(node, MappingNode):
+        inner = element(core, 0) if origin is dict else Any
+        return {key: plain_value(pair.node, inner) for key, pair in node.entries.items()}
+    if origin is Literal:  # True equals 1, and 1.0 does, but neither is what was allowed
+        same = [each for each in get_args(core) if type(each) is type(node.value) and each == node.value]
+        return same[0] if same else node.text
+    return node.text if core is str and node.value is not None else node.value
+
+
+def _union_value(node: Node, annotation: Any) -> Any:
+    """The node as the first member that takes it reads it, text last; as the first member, where none does."""
+    if isinstance(node, ScalarNode) and node.value is None and takes_null(annotation):
+        return None
+    members = sorted(alternatives(annotation), key=lambda member: parts(member)[0] is str)
+    for member in members:
+        value = plain_value(node, member)
+        if not complaints(value, member):
+            return value
+    return plain_value(node, members[0])
+
+
+def complaints(value: Any, annotation: Any) -> list[tuple[int | str, ...]]:
+    """Where within `value` it breaks its type, as paths of indices and keys; ``()`` is the value itself."""
+    from pydantic import ValidationError
+
+    try:
+        checker(annotation).validate_python(value)
+    except ValidationError as error:
+        return [each["loc"] for each in error.errors(include_url=False, include_context=False, include_input=False)]
+    return []
+
+
+def conformed(value: Any, annotation: Any) -> Any:
+    """A value without complaints in its exact type: the integer 1 for a float is 1.0."""
+    return checker(annotation).validate_python(value)
+
+
+@functools.cache
+def checker(annotation: Any) -> Any:
+    """Pydantic's checker of a type: strict, so that no text becomes a number and no bool an integer."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))

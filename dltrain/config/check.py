@@ -1,0 +1,284 @@
+"""A tree against the catalogue: every section and option checked, every fault with its place."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+
+from dltrain.config.annotations import (
+    REQUIRED,
+    Option,
+    alternatives,
+    complaints,
+    conformed,
+    element,
+    group,
+    group_options,
+    is_union,
+    parts,
+    plain_value,
+    takes_null,
+    with_article,
+    words,
+)
+from dltrain.config.catalogue import Catalogue, Entry
+from dltrain.config.compose import CHOICES, expanded_choice
+from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, found, resolve
+from dltrain.config.faults import Fault, Place, listed, nearest
+from dltrain.options import Plan
+
+KIND_OF = {"task": "task", "data": "dataset", "model": "model", "optimizer": "optimizer", "schedule": "schedule"}
+DEFAULT_CHOICES = {"optimizer": "adam", "schedule": "constant"}
+SECTIONS = ("task", "seed", "data", "model", "optimizer", "schedule", "trainer")
+OTHER_KEYS = ("extends", "plugins")
+SEED = Option("seed", Annotated[int, Ge(0), Le(2**63 - 1)], 0, "what all randomness is drawn from.")
+DEFAULT = "default"
+"""The origin of a value that nobody set."""
+
+
+class Check:
+    """One check of one tree. `faults` and `origins` (dotted path to where a value comes from) fill as it goes."""
+
+    def __init__(self, tree: MappingNode, catalogue: Catalogue, faults: list[Fault]) -> None:
+        self.tree, self.catalogue, self.faults = tree, catalogue, faults
+        self.origins: dict[str, str] = {}
+        self.chosen: dict[str, Entry] = {}
+
+    def run(self) -> dict[str, Any]:
+        """The checked sections: (name, options) of each choice, the seed and the plan; sound without faults only."""
+        nodes = {section: self._choice_node(section) for section in CHOICES}
+        self._unknown_sections()
+        checked: dict[str, Any] = {}
+        for section in SECTIONS:
+            if section == "seed":
+                checked[section] = self._seed()
+            elif section == "trainer":
+                checked[section] = self._plan()
+            else:
+                checked[section] = self._choice(section, nodes[section])
+        self._fit_together()
+        return checked
+
+    def _unknown_sections(self) -> None:
+        for key, pair in self.tree.entries.items():
+            if key not in SECTIONS:
+                message, near = self._misplaced(key, "not a section of a config", "", (*SECTIONS, *OTHER_KEYS))
+                self.faults.append(Fault(pair.key_place, message, listed((*SECTIONS, *OTHER_KEYS)), near))
+
+    def _choice_node(self, section: str) -> MappingNode | None:
+        """The section as a mapping, its entry noted in `chosen`; None where it is absent or at fault."""
+        kind, default = KIND_OF[section], DEFAULT_CHOICES.get(section)
+        pair = self.tree.entries.get(section)
+        node = MappingNode(self.tree.place) if pair is None else expanded_choice(pair.node)
+        if pair is None and default is None:
+            allowed = listed(self.catalogue.names(kind))
+            self.faults.append(Fault(self._top(), f"the section '{section}' is missing", allowed))
+            return None
+        if not isinstance(node, MappingNode):
+            message = f"{section} must be a name, or a mapping with a name and options, found {found(node)}"
+            self.faults.append(Fault(node.place, message, listed(self.catalogue.names(kind))))
+            return None
+        named = node.entries.get("name")
+        if named is None and default is None:
+            self.faults.append(Fault(node.place, f"{section}.name is missing", listed(self.catalogue.names(kind))))
+            return None
+        self.origins[f"{section}.name"] = DEFAULT if named is None else str(named.node.place)
+        place = node.place if named is None else named.node.place
+        self._choose(section, place, default if named is None else named.node)
+        return node
+
+    def _top(self) -> Place:
+        return Place(self.tree.place.source, *((1, 1) if self.tree.place.line else (0, 0)))
+
+    def _choose(self, section: str, place: Place, name: Node | str | None) -> None:
+        kind = KIND_OF[section]
+        names = self.catalogue.names(kind)
+        if isinstance(name, ScalarNode) and name.value is not None:
+            name = name.text
+        if not isinstance(name, str):
+            what = "null" if name is None else found(name)
+            self.faults.append(Fault(place, f"{section}.name must be a name, found {what}", listed(names)))
+            return
+        entry = self.catalogue.find(kind, name)
+        if entry is None:
+            self.faults.append(Fault(place, f"{kind} '{name}' is not known", listed(names), nearest(name, names)))
+        else:
+            self.chosen[section] = entry
+
+    def _choice(self, section: str, node: MappingNode | None) -> tuple[str, dict[str, Any]] | None:
+        entry = self.chosen.get(section)
+        if node is None or entry is None:
+            return None
+        given = MappingNode(node.place, {key: pair for key, pair in node.entries.items() if key != "name"})
+        return entry.name, self._options(given, entry.options, section, f"{entry.kind} '{entry.name}'")
+
+    def _seed(self) -> Any:
+        pair = self.tree.entries.get("seed")
+        self.origins["seed"] = DEFAULT if pair is None else str(pair.node.place)
+        return SEED.default if pair is None else self._value(pair.node, SEED.annotation, "seed")
+
+    def _plan(self) -> Any:
+        pair = self.tree.entries.get("trainer")
+        node = MappingNode(self.tree.place) if pair is None else pair.node
+        return self._group(node, Plan, "trainer", "the trainer section")
+
+    def _fit_together(self) -> None:
+        """Whether the data and the model are of the task's kind."""
+        task = self.chosen.get("task")
+        if task is None:
+            return
+        data, model = self.chosen.get("data"), self.chosen.get("model")
+        if data is not None and data.facts["data"] != task.facts["data"]:
+            fitting = [each.name for each in self.catalogue.of("dataset") if each.facts["data"] == task.facts["data"]]
+            holds, takes = data.facts["data"], task.facts["data"]
+            message = f"dataset '{data.name}' holds {holds}, but task '{task.name}' takes {takes}"
+            self.faults.append(Fault(self._name_place("data"), message, listed(fitting)))
+        sizes = tuple(task.facts["sizes"])
+        if model is not None and not set(model.provided) <= set(sizes):
+            lacking = listed([each for each in model.provided if each not in sizes])
+            fitting = [each.name for each in self.catalogue.of("model") if set(each.provided) <= set(sizes)]
+            message = f"model '{model.name}' needs {lacking}, but task '{task.name}' provides {listed(sizes)}"
+            self.faults.append(Fault(self._name_place("model"), message, listed(fitting)))
+
+    def _name_place(self, section: str) -> Place:
+        node = expanded_choice(self.tree.entries[section].node)
+        assert isinstance(node, MappingNode)
+        return node.entries["name"].node.place
+
+    def _options(self, node: MappingNode, options: Sequence[Option], path: str, owner: str) -> dict[str, Any]:
+        """The value of each option, defaults included."""
+        names = [option.name for option in options]
+        for key, pair in node.entries.items():
+            if key not in names:
+                message, near = self._misplaced(key, f"not an option of {owner}", path, names)
+                self.faults.append(Fault(pair.key_place, message, listed(names), near))
+        values = {}
+        for option in options:
+            inner = f"{path}.{option.name}"
+            given = node.entries.get(option.name)
+            if given is not None:
+                self.origins[inner] = str(given.node.place)
+                values[option.name] = self._value(given.node, option.annotation, inner)
+            elif option.default is REQUIRED:
+                message = f"{owner} needs the option '{option.name}': {words(option.annotation)}"
+                self.faults.append(Fault(node.place, message))
+            else:
+                values[option.name] = copy.deepcopy(option.default)
+                self._note_defaults(option, inner)
+        return values
+
+    def _note_defaults(self, option: Option, path: str) -> None:
+        self.origins[path] = DEFAULT
+        grouped = group(option.annotation)
+        if grouped is not None and option.default is not None:
+            for each in group_options(grouped):
+                self._note_defaults(each, f"{path}.{each.name}")
+
+    def _misplaced(self, key: str, problem: str, path: str, names: Sequence[str]) -> tuple[str, str | None]:
+        """The message for an unknown key, which says where that key does belong, and the nearest known one."""
+        message = f"'{key}' is {problem}"
+        section = path.partition(".")[0]
+        homes = [name for name in ("trainer", *CHOICES) if name != path and key in self._known_options(name)]
+        if key in SECTIONS and path:
+            return f"{message}; '{key}' is a section of its own, at the left margin", None
+        if homes:
+            return f"{message}; '{key}' belongs to '{homes[0]}'", None
+        near = nearest(key, names)
+        if near is None and section in CHOICES and path == section:
+            entries = self.catalogue.of(KIND_OF[section])
+            others = [each.name for each in entries if any(option.name == key for option in each.options)]
+            if others:
+                return f"{message}; it is one of {listed(others)}", None
+        return message, near
+
+    def _known_options(self, section: str) -> set[str]:
+        if section == "trainer":
+            return {each.name for each in fields(Plan)}
+        entry = self.chosen.get(section)
+        return set() if entry is None else {option.name for option in entry.options}
+
+    def _value(self, node: Node, annotation: Any, path: str) -> Any:
+        """The checked value; None after a fault."""
+        grouped = group(annotation)
+        if grouped is not None:
+            if isinstance(node, ScalarNode) and node.value is None and takes_null(annotation):
+                return None
+            return self._group(node, grouped, path, path)
+        value = plain_value(node, annotation)
+        wrong = {}
+        for location in complaints(value, annotation):
+            failing, wanted, where = _failing(node, annotation, path, location)
+            wrong[where] = _wrong_value(failing, wanted, where)
+        self.faults += wrong.values()
+        return None if wrong else conformed(value, annotation)
+
+    def _group(self, node: Node, grouped: type, path: str, owner: str) -> Any:
+        """The dataclass of an option group; None after a fault."""
+        options = group_options(grouped)
+        if not isinstance(node, MappingNode):
+            message = f"{path} must be a mapping of options, found {found(node)}"
+            self.faults.append(Fault(node.place, message, listed([option.name for option in options])))
+            return None
+        before = len(self.faults)
+        values = self._options(node, options, path, owner)
+        if len(self.faults) > before:
+            return None
+        try:
+            return grouped(**values)
+        except ValueError as error:
+            self.faults.append(Fault(node.place, f"{path}: {error}"))
+            return None
+
+
+def _failing(node: Node, annotation: Any, path: str, location: Sequence[int | str]) -> tuple[Node, Any, str]:
+    """The innermost node of a complaint's location, its type and its path; a union of several types is not entered."""
+    for step in location:
+        members = alternatives(annotation)
+        if len(members) > 1:
+            break
+        if isinstance(node, ListNode) and isinstance(step, int) and step < len(node.items):
+            node, annotation, path = node.items[step], element(members[0], step), f"{path}[{step}]"
+        elif isinstance(node, MappingNode) and isinstance(step, str) and step in node.entries:
+            node, annotation, path = node.entries[step].node, element(members[0], 0), f"{path}.{step}"
+        else:
+            break
+    return node, annotation, path
+
+
+def _wrong_value(node: Node, annotation: Any, path: str) -> Fault:
+    members = alternatives(annotation)
+    core = parts(members[0])[0]
+    if len(members) == 1 and get_origin(core) is Literal and isinstance(node, ScalarNode):
+        choices = [str(each) for each in get_args(core)] + ["null"] * takes_null(annotation)
+        message = f"{path} cannot be {found(node)}{_hint(node, annotation)}"
+        return Fault(node.place, message, listed(choices), nearest(node.text, choices))
+    message = f"{path} must be {with_article(words(annotation))}, found {found(node)}{_hint(node, annotation)}"
+    return Fault(node.place, message)
+
+
+def _hint(node: Node, annotation: Any) -> str:
+    """What probably went wrong in writing the value, in brackets; nothing where there is no telling."""
+    if isinstance(node, ListNode):
+        return f" of {len(node.items)}" if node.items else ""
+    if not isinstance(node, ScalarNode):
+        return ""
+    wanted = {parts(member)[0] for member in alternatives(annotation) if not is_union(member)}
+    text = node.text
+    if isinstance(node.value, float) and wanted & {int, float}:
+        if node.value - node.value != 0:
+            return " (it is not finite)"
+        if wanted == {int} and node.value.is_integer() and abs(node.value) < 1e15:
+            return f" (write {int(node.value)})"
+    if isinstance(node.value, str) and wanted & {int, float}:
+        if re.fullmatch(r"[-+]?0[0-9]+", text):
+            return f" (the leading zero makes it text: write {int(text)})"
+        if not node.plain and isinstance(resolve(text), (int, float)) and node.place.line:
+            return " (the quotes make it text)"
+    if bool in wanted and text.lower() in ("yes", "on", "no", "off"):
+        return f" (write {'true' if text.lower() in ('yes', 'on') else 'false'})"
+    return ""

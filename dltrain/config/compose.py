@@ -1,0 +1,246 @@
+"""One tree out of a file, the files that it extends, the ``--set`` flags and the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, clipped, found, parse, read, resolve
+from dltrain.config.faults import Fault, Place, Refused, Source, nearest
+
+CHOICES = ("task", "data", "model", "optimizer", "schedule")
+"""The sections that name one entry of the catalogue and set its options."""
+
+FLAG = "--set"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plug-in file, as the config called it, and where it did."""
+
+    path: Path
+    shown: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class Composed:
+    tree: MappingNode
+    plugins: tuple[Plugin, ...]
+
+
+def compose(path: Path, overrides: Sequence[str], faults: list[Fault]) -> Composed | None:
+    """The tree of `path` with all that it extends and all `overrides`; None where that file cannot be read.
+
+    Each override is ``a.b=VALUE``. Faults are added to `faults`.
+    """
+    chain = _chain(path, faults)
+    if chain is None:
+        return None
+    plugins: list[Plugin] = []
+    tree = MappingNode(Place(Source(str(path))))
+    for shown, document in reversed(chain):
+        taken, document = take_plugins(document, Path(shown).parent, faults)
+        plugins += taken
+        tree = merged(tree, document)
+    tree = replace(tree, place=chain[0][1].place)
+    flags = MappingNode(tree.place)
+    for rank, text in enumerate(overrides):
+        flag = _override(text, rank, faults)
+        if flag is not None:
+            taken, flag = take_plugins(flag, Path(), faults)
+            plugins += taken
+            flags = merged(flags, flag)
+    tree = replace(merged(tree, flags), place=tree.place)
+    expanded = _substituted(tree, faults)
+    assert isinstance(expanded, MappingNode)
+    return Composed(expanded, _distinct(plugins, faults))
+
+
+def _distinct(plugins: Sequence[Plugin], faults: list[Fault]) -> tuple[Plugin, ...]:
+    """Each plug-in once. Two files of one name are a fault: a run directory keeps its plug-ins side by side."""
+    by_name: dict[str, Plugin] = {}
+    for plugin in plugins:
+        first = by_name.setdefault(plugin.path.name, plugin)
+        if first.path != plugin.path:
+            message = f"two plug-ins are called {plugin.path.name}: this and '{first.shown}'; rename one"
+            faults.append(Fault(plugin.place, message))
+    return tuple(by_name.values())
+
+
+def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | None:
+    """The file's tree, then its parent's, and so on, each without its `extends` and with its name in messages."""
+    chain: list[tuple[str, MappingNode]] = []
+    shown, asked_at = str(path), None
+    seen: dict[Path, str] = {}
+    while True:
+        seen[Path(shown).resolve()] = shown
+        document = read(Path(shown), shown, len(chain), faults, asked_at)
+        if document is None:
+            return chain or None
+        entries = dict(document.entries)
+        parent = entries.pop("extends", None)
+        chain.append((shown, replace(document, entries=entries)))
+        if parent is None:
+            return chain
+        named = _file_name(parent.node, "extends", faults)
+        if named is None:
+            return chain
+        shown, asked_at = os.path.normpath(Path(shown).parent / named), parent.node.place
+        if Path(shown).resolve() in seen:
+            circle = " -> ".join([*seen.values(), shown])
+            faults.append(Fault(asked_at, f"the files extend each other in a circle: {circle}"))
+            return chain
+
+
+def _file_name(node: Node, key: str, faults: list[Fault], references: bool = True) -> str | None:
+    node = _substituted(node, faults) if references else node
+    if isinstance(node, ScalarNode) and node.value is not None and node.text.strip():
+        return node.text
+    faults.append(Fault(node.place, f"{key} must name a file, found {found(node)}"))
+    return None
+
+
+def take_plugins(
+    tree: MappingNode, folder: Path, faults: list[Fault], references: bool = True
+) -> tuple[list[Plugin], MappingNode]:
+    """The plug-ins that one source names, relative to `folder`, and its tree without them.
+
+    With `references`, ``${env:NAME}`` is replaced in them.
+    """
+    entries = dict(tree.entries)
+    pair = entries.pop("plugins", None)
+    if pair is None:
+        return [], tree
+    plugins: list[Plugin] = []
+    if not isinstance(pair.node, ListNode):
+        faults.append(Fault(pair.node.place, f"plugins must be a list of file names, found {found(pair.node)}"))
+    else:
+        for item in pair.node.items:
+            named = _file_name(item, "a plug-in", faults, references)
+            if named is not None and not named.endswith(".py"):
+                faults.append(Fault(item.place, f"a plug-in is a .py file, found '{clipped(named)}'"))
+            elif named is not None:
+                shown = os.path.normpath(folder / named)
+                plugins.append(Plugin(Path(shown).absolute(), shown, item.place))
+    return plugins, replace(tree, entries=entries)
+
+
+def expanded_choice(node: Node) -> Node:
+    """A choice's shorthand ``model: lenet`` as the mapping ``{name: lenet}``; any other node as it is."""
+    if isinstance(node, ScalarNode) and node.value is not None:
+        return MappingNode(node.place, {"name": Pair(node.place, node)})
+    return node
+
+
+def merged(parent: MappingNode, child: MappingNode, top: bool = True) -> MappingNode:
+    """`child` over `parent`: mappings merge key by key, anything else is replaced.
+
+    A section that chooses another name than its parent's replaces it, since the options of the one mean nothing to
+    the other.
+    """
+    entries = dict(parent.entries)
+    for key, pair in child.entries.items():
+        above = entries.get(key)
+        old, new = (None if above is None else above.node), pair.node
+        if top and key in CHOICES:
+            old, new = (None if old is None else expanded_choice(old)), expanded_choice(new)
+        if isinstance(old, MappingNode) and isinstance(new, MappingNode) and not (top and _chooses_anew(key, old, new)):
+            new = merged(old, new, top=False)
+        entries[key] = Pair(pair.key_place, new)
+    return MappingNode(child.place, entries)
+
+
+def _chooses_anew(key: str, old: MappingNode, new: MappingNode) -> bool:
+    if key not in CHOICES or "name" not in new.entries:
+        return False
+    before, after = (each.entries.get("name") for each in (old, new))
+    if before is None or after is None:
+        return False
+    return _text(before.node) != _text(after.node)
+
+
+def _text(node: Node) -> str | None:
+    return node.text if isinstance(node, ScalarNode) else None
+
+
+_ASSIGNMENT = re.compile(r"(?P<path>[^=]*)=(?P<value>.*)", re.DOTALL)
+
+
+def _override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | None:
+    """The tree of one ``--set`` flag; None where it is at fault."""
+    shown = f"{FLAG} {flag}"
+    source = Source(FLAG, tuple(shown.splitlines()), rank=1000 + rank, positions=False)
+    start = len(FLAG) + 2
+    assignment = _ASSIGNMENT.fullmatch(flag)
+    if assignment is None:
+        message = f"'{clipped(flag)}' sets nothing; write {FLAG} section.option=VALUE"
+        faults.append(Fault(Place(source, 1, start + len(flag)), message))
+        return None
+    keys = assignment["path"].split(".")
+    places = []
+    for key in keys:
+        places.append(Place(source, 1, start))
+        if not key or key != key.strip():
+            faults.append(Fault(places[-1], f"a name is missing here; write {FLAG} section.option=VALUE"))
+            return None
+        start += len(key) + 1
+    if keys[0] == "extends":
+        faults.append(Fault(places[0], f"extends is said in a file, not by {FLAG}"))
+        return None
+    try:
+        node = parse(assignment["value"], source, faults, offset=start - 1)
+    except Refused as refused:
+        faults.append(refused.fault)
+        return None
+    node = node or ScalarNode(Place(source, 1, start), "", True, None)
+    for key, place in zip(reversed(keys), reversed(places), strict=True):
+        node = MappingNode(place, {key: Pair(place, node)})
+    assert isinstance(node, MappingNode)
+    return node
+
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)\}?")
+_ENVIRONMENT = re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:(?P<default>((?!\$\{).)*))?", re.DOTALL)
+
+
+def _substituted(node: Node, faults: list[Fault], environment: Mapping[str, str] = os.environ) -> Node:
+    """The tree with each ``${env:NAME}`` replaced; what had no quotes is then resolved anew."""
+    if isinstance(node, ListNode):
+        return replace(node, items=tuple(_substituted(item, faults, environment) for item in node.items))
+    if isinstance(node, MappingNode):
+        return replace(
+            node,
+            entries={
+                key: replace(pair, node=_substituted(pair.node, faults, environment))
+                for key, pair in node.entries.items()
+            },
+        )
+    if "${" not in node.text:
+        return node
+
+    def value(match: re.Match[str]) -> str:
+        if match["inside"] is None:
+            return "${"
+        return _variable(match[0], match["inside"], node.place, faults, environment)
+
+    text = _REFERENCE.sub(value, node.text)
+    return replace(node, text=text, value=resolve(text) if node.plain else text)
+
+
+def _variable(written: str, inside: str, place: Place, faults: list[Fault], environment: Mapping[str, str]) -> str:
+    reference = _ENVIRONMENT.fullmatch(inside)
+    if reference is None or not written.endswith("}"):
+        message = f"'{clipped(written)}' is not a reference; write $${{ for the two characters themselves"
+        faults.append(Fault(place, message, "${env:NAME}, ${env:NAME:default}"))
+        return written
+    name, default = reference["name"], reference["default"]
+    value = environment.get(name, default)
+    if value is None:
+        message = f"the environment variable {name} is not set; set it, or write ${{env:{name}:default}}"
+        faults.append(Fault(place, message, nearest=nearest(name, environment)))
+        return written
+    return value

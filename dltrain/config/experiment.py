@@ -1,0 +1,139 @@
+"""The frozen, typed result of reading a config: what to train, on what, how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from dltrain.config.catalogue import Catalogue, package_catalogue, reason
+from dltrain.config.check import Check
+from dltrain.config.compose import CHOICES, Composed, Plugin, compose, take_plugins
+from dltrain.config.document import MappingNode, tree_of, write
+from dltrain.config.faults import Fault, Refused, Source, nearest, report
+from dltrain.options import Plan
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One entry of the catalogue and the value of each of its options; a group of options is its dataclass."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config that has been found sound. Two are equal when they mean the same, wherever they were read from."""
+
+    task: Choice
+    data: Choice
+    model: Choice
+    optimizer: Choice
+    schedule: Choice
+    trainer: Plan
+    seed: int
+    plugins: tuple[Path, ...] = ()
+    source: str = field(default="", compare=False)
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting, defaults included, as plain dicts, lists and scalars; `load_tree` takes it back.
+
+        Plug-ins stand with their absolute paths.
+        """
+        tree: dict[str, Any] = {}
+        for section in ("task", "seed", "data", "model", "optimizer", "schedule", "trainer"):
+            value = getattr(self, section)
+            if isinstance(value, Choice):
+                tree[section] = {"name": value.name, **_plain(value.options)}
+            else:
+                tree[section] = _plain(value)
+        return {**tree, "plugins": [str(path) for path in self.plugins]}
+
+    def yaml(self) -> str:
+        """`resolved()` as the text of a config file; `load` takes it back."""
+        return write(self.resolved())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An experiment, and where each of its values comes from.
+
+    `origins` maps a dotted path such as ``model.hidden`` to ``configs/a.yaml:3:9``, ``--set`` or ``default``.
+    """
+
+    experiment: Experiment
+    origins: Mapping[str, str]
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
+    """The experiment of a file, its parents and ``--set`` flags (each ``a.b=VALUE``).
+
+    Raises ConfigError with all faults in one report. Imports no torch, no plug-in, and opens no data.
+    """
+    faults: list[Fault] = []
+    composed = compose(path, overrides, faults)
+    loaded = None if composed is None else _checked(composed, str(path), faults)
+    if faults or loaded is None:
+        raise report(faults, str(path))
+    return loaded
+
+
+def load_tree(tree: Mapping[str, Any], source: str) -> Experiment:
+    """The experiment of a plain tree such as `Experiment.resolved` gives; `source` names it in messages.
+
+    Strings are taken as they stand: no ``${env:...}``. Raises ConfigError with all faults in one report.
+    """
+    faults: list[Fault] = []
+    node = tree_of(tree, Source(source, positions=False))
+    assert isinstance(node, MappingNode)
+    plugins, node = take_plugins(node, Path(), faults, references=False)
+    loaded = _checked(Composed(node, tuple(plugins)), source, faults)
+    if faults:
+        raise report(faults, source)
+    return loaded.experiment
+
+
+def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
+    """The experiment; sound only when no fault was added."""
+    catalogue = package_catalogue()
+    for plugin in composed.plugins:
+        catalogue = _with_plugin(catalogue, plugin, faults)
+    check = Check(composed.tree, catalogue, faults)
+    checked = check.run()
+    choices = {section: Choice(*(checked[section] or ("", {}))) for section in CHOICES}
+    if composed.plugins:
+        check.origins["plugins"] = ", ".join(dict.fromkeys(str(plugin.place) for plugin in composed.plugins))
+    experiment = Experiment(
+        **choices,
+        trainer=checked["trainer"],
+        seed=checked["seed"],
+        plugins=tuple(plugin.path for plugin in composed.plugins),
+        source=source,
+    )
+    return Loaded(experiment, check.origins)
+
+
+def _with_plugin(catalogue: Catalogue, plugin: Plugin, faults: list[Fault]) -> Catalogue:
+    try:
+        return catalogue.with_plugin(plugin.path, plugin.shown)
+    except Refused as refused:
+        faults.append(refused.fault)
+    except FileNotFoundError:
+        folder = plugin.path.parent
+        beside = [each.name for each in folder.glob("*.py")] if folder.is_dir() else []
+        near = nearest(plugin.path.name, beside)
+        near = None if near is None else str(Path(plugin.shown).with_name(near))
+        faults.append(Fault(plugin.place, f"the plug-in '{plugin.shown}' does not exist", nearest=near))
+    except (OSError, UnicodeDecodeError) as error:
+        faults.append(Fault(plugin.place, f"the plug-in '{plugin.shown}' cannot be read: {reason(error)}"))
+    return catalogue
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(each) for key, each in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
