@@ -10,7 +10,7 @@ import typer
 
 from dltrain import __version__
 from dltrain.cli import config, data, describe, devices, evaluation, fit, predict
-from dltrain.errors import DltrainError
+from dltrain.errors import ConfigError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """
@@ -74,7 +74,8 @@ def run() -> None:
         except DltrainError as error:
             if debug:
                 raise
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            # A report on a config says "error" with each of its faults.
+            print(error if isinstance(error, ConfigError) else f"error: {error}", file=sys.stderr)  # noqa: T201
             sys.exit(error.exit_code)
         except SystemExit as left:
             # Typer turns a broken pipe into exit 1; that our reader has gone, as `head` does, is no failure.

@@ -1,0 +1,71 @@
+"""Imports point down only; the trainer names no task, model or dataset; nothing uses pickle."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dltrain
+
+PACKAGE = Path(dltrain.__file__).parent
+
+LAYERS = (
+    ("cli", "__main__"),
+    ("experiment",),
+    ("run",),
+    ("config", "data", "models", "tasks", "observers", "inference"),
+    ("trainer", "evaluate", "checkpoint", "state", "optimizers", "schedules", "runtime"),
+    ("task", "dataset", "stream", "events", "options"),
+    ("batch", "registry", "errors", "goal", "tree", "files", "__init__"),
+)
+RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The units of dltrain that a file imports, wherever in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    parts = [name.split(".") for name in names if name.startswith("dltrain.")]
+    return {part[1] for part in parts if part[1] in RANK}
+
+
+def test_every_file_has_a_layer() -> None:
+    assert {unit(path) for path in FILES} <= RANK.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    mine = unit(path)
+    wrong = [name for name in imported(path) if name != mine and RANK[name] > RANK[mine]]
+    assert not wrong
+
+
+def test_the_trainer_knows_no_family_and_models_know_torch_alone() -> None:
+    families = {"tasks", "models", "data", "config", "observers", "inference"}
+    for name in ("trainer", "evaluate", "state", "checkpoint"):
+        assert not imported(PACKAGE / f"{name}.py") & families
+    for path in (PACKAGE / "models").glob("*.py"):
+        assert imported(path) <= {"models", "options", "registry"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_can_run_code_from_a_file(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert "pickle" not in modules
+    assert not ("unsafe_load" in called or "full_load" in called)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+            assert node.attr not in {"load", "save"}
