@@ -20,7 +20,7 @@ class EpochStarted:
 class Logged:
     """The updates since the last such event: `loss` is their mean over `examples` examples.
 
-    `position` counts the batches of this epoch so far; `gradient_norm` is the last update's, before clipping.
+    `position` counts the batches of this epoch so far.
     """
 
     step: int
@@ -30,7 +30,6 @@ class Logged:
     examples: int
     loss: float
     learning_rate: float
-    gradient_norm: float
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,9 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> 
     average = averaged(model, plan.ema)
     if plan.compile:
         model.compile()
-    sums = torch.zeros(3, dtype=torch.float32 if runtime.device.type == "mps" else torch.float64, device=runtime.device)
-    state = TrainState(model, optimizer, runtime.scaler(), average, sums=sums)
+    wide = torch.float32 if runtime.device.type == "mps" else torch.float64
+    loss_sum = torch.zeros((), dtype=wide, device=runtime.device)
+    state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
     return Training(dataset, task, schedule, state, runtime)
 
 

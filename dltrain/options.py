@@ -59,7 +59,7 @@ class Plan:
         checkpoint_every_minutes: minutes between two checkpoints, within epochs too.
         keep_last: how many of the newest checkpoints to keep; the best one is kept besides.
         compile: run the model through torch.compile.
-        channels_last: keep images with the channels innermost, which convolutions run faster on.
+        channels_last: keep weights with the channels innermost; convolutions may run faster so, bf16 ones above all.
         deterministic: only deterministic algorithms, an error where there is none.
         threads: CPU threads; the machine's cores when not given.
     """
@@ -77,6 +77,6 @@ class Plan:
     checkpoint_every_minutes: PositiveFloat | None = None
     keep_last: PositiveInt = 2
     compile: bool = False
-    channels_last: bool = True
+    channels_last: bool = False
     deterministic: bool = False
     threads: PositiveInt | None = None

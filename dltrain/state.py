@@ -17,8 +17,8 @@ class TrainState:
 
     `step` counts updates, `epoch` the epochs that have ended, `position` the batches of the current epoch that were
     used. `carry` is what the task's last step handed on. `history` holds one record for each ended epoch.
-    `sums` (3,) are loss times examples since the last log line and since the epoch began, and the gradient norms since
-    the last log line; `examples` counts along with the first two, `updates` with the third.
+    `loss_sum` () is the sum of loss times examples since the epoch began, over `examples` examples; `logged` holds both
+    as they were when the last line was logged. `not_finite` (1,) becomes 1 once a gradient has been NaN or infinite.
     """
 
     model: nn.Module
@@ -29,13 +29,15 @@ class TrainState:
     step: int = 0
     epoch: int = 0
     position: int = 0
-    sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
-    examples: list[int] = field(default_factory=lambda: [0, 0])
-    updates: int = 0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    examples: int = 0
+    logged: tuple[float, int] = (0.0, 0)
     history: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # The factor of a schedule is applied to these, so they must not be what it last left behind.
+        self.not_finite = torch.zeros(1, device=self.loss_sum.device)
+        self.one = torch.ones(1, device=self.loss_sum.device)
         self.base_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
 
     @property
@@ -53,9 +55,9 @@ class TrainState:
             "epoch": self.epoch,
             "position": self.position,
             "carry": self.carry,
-            "sums": self.sums,
+            "loss_sum": self.loss_sum,
             "examples": self.examples,
-            "updates": self.updates,
+            "logged": self.logged,
             "history": self.history,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -75,8 +77,8 @@ class TrainState:
         _load_optimizer(self.optimizer, tree["optimizer"])
         self.scaler.load_state_dict(tree["scaler"])
         self.step, self.epoch, self.position = tree["step"], tree["epoch"], tree["position"]
-        self.sums = tree["sums"].to(self.sums.device)
-        self.examples, self.updates = list(tree["examples"]), tree["updates"]
+        self.loss_sum = tree["loss_sum"].to(self.loss_sum.device)
+        self.examples, self.logged = tree["examples"], tree["logged"]
         self.history, self.carry = tree["history"], tree["carry"]
         _set_generators(tree["generators"])
 

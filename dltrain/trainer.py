@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grad_norm_
 
 from dltrain.batch import Movable
 from dltrain.errors import Diverged, Stopped
@@ -93,46 +93,45 @@ def update(
         state.carry = detached(step.carry)
         losses.append(loss.detach())
     mean = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+    state.loss_sum.add_(mean, alpha=examples)
     state.scaler.unscale_(state.optimizer)
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = get_total_norm(gradients)
-    # fp16's scaler expects infinite gradients now and then: it skips the update and scales less.
-    check_finite(state, mean, mean if state.scaler.is_enabled() else norm, read=runtime.device.type == "cpu")
+    note_gradients(state, parameters)
+    if runtime.device.type == "cpu":  # elsewhere reading would stall the device: see check_finite
+        check_finite(state, state.step + 1)
     if clip_norm is not None:
-        clip_grads_with_norm_(parameters, clip_norm, norm)
+        clip_grad_norm_(parameters, clip_norm)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
     if state.average is not None:
         state.average.update_parameters(state.model)
-    state.sums += torch.stack((mean * examples, mean * examples, norm))
-    state.examples = [count + examples for count in state.examples]
-    state.updates += 1
+    state.examples += examples
     state.position += len(batches)
     state.step += 1
 
 
-def check_finite(state: TrainState, loss: Tensor, norm: Tensor, read: bool) -> None:
-    """Raise Diverged unless loss and gradient norm are finite.
+def note_gradients(state: TrainState, parameters: Sequence[Tensor]) -> None:
+    """Set `state.not_finite` where a gradient is NaN or infinite; fp16's scaler expects such and skips them itself.
 
-    Reading them stalls an accelerator. There (`read` false) the running sums, which a NaN never leaves, are looked at
-    when a line is logged and before anything is saved or evaluated, so that no such weights get any further.
+    The kernel is the gradient scaler's own, with a scale of one, which changes nothing: one pass, and nothing is read.
     """
-    if read and not math.isfinite(float(loss) + float(norm)):
-        raise Diverged(
-            f"epoch {state.epoch + 1}, step {state.step + 1}: the loss is {float(loss):g} and the gradient's norm "
-            f"{float(norm):g}; both must be finite. The update was not made\n"
-            "next: lower optimizer.learning_rate, or set trainer.clip_norm, or look for bad values in the data"
-        )
+    if not state.scaler.is_enabled():
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, state.not_finite, state.one)
 
 
-def check_sums(state: TrainState) -> None:
-    """Raise Diverged where a loss or a gradient since the last log line was not finite."""
-    total = float(state.sums.sum()) if not state.scaler.is_enabled() else float(state.sums[:2].sum())
-    if not math.isfinite(total):
+def check_finite(state: TrainState, step: int) -> None:
+    """Raise Diverged where the loss or a gradient has not been finite.
+
+    On a CPU this is asked before each update. On an accelerator, which it would stall, when a line is logged and before
+    anything is evaluated or saved: neither the sum of the losses nor the mark of the gradients ever recovers.
+    """
+    loss, gradients = float(state.loss_sum), float(state.not_finite)
+    if not math.isfinite(loss) or gradients:
+        bad = "the loss" if not math.isfinite(loss) else "a gradient"
         raise Diverged(
-            f"epoch {state.epoch + 1}, at or before step {state.step}: a loss or a gradient is not finite\n"
+            f"epoch {state.epoch + 1}, step {step}: {bad} is not finite; the last checkpoint is kept\n"
             "next: lower optimizer.learning_rate, or set trainer.clip_norm, or look for bad values in the data"
         )
 
@@ -156,15 +155,13 @@ def set_rates(state: TrainState, factor: float) -> float:
 
 
 def logged(state: TrainState, batches: int, rate: float) -> Logged:
-    """The means since the last line; the next line starts from nothing."""
-    check_sums(state)
-    loss, norm = float(state.sums[0]), float(state.sums[2])
-    examples, state.examples[0] = state.examples[0], 0
-    updates, state.updates = state.updates, 0
-    state.sums[0] = state.sums[2] = 0
-    return Logged(
-        state.step, state.epoch + 1, state.position, batches, examples, loss / examples, rate, norm / max(1, updates)
-    )
+    """The means since the last line; the next line starts from here."""
+    check_finite(state, state.step)
+    loss_sum, examples = float(state.loss_sum), state.examples
+    since = examples - state.logged[1]
+    loss = (loss_sum - state.logged[0]) / since
+    state.logged = (loss_sum, examples)
+    return Logged(state.step, state.epoch + 1, state.position, batches, since, loss, rate)
 
 
 def scores(state: TrainState, metric: str) -> list[float | None]:
@@ -190,14 +187,14 @@ def end_epoch(
     session: Session,
 ) -> None:
     """Evaluate on the validation set, and turn to the next epoch."""
-    check_sums(state)
+    check_finite(state, state.step)
     report: dict[str, float] = {}
     if len(validation):
         counts = evaluate(
             state.evaluated_model, task, validation, runtime, between=lambda: stop_if_asked(state, session)
         )
         report = task.report(counts)
-    training_loss = float(state.sums[1]) / max(1, state.examples[1])
+    training_loss = float(state.loss_sum) / state.examples
     rate = float(state.optimizer.param_groups[0]["lr"])
     state.epoch += 1
     state.history.append(
@@ -209,14 +206,16 @@ def end_epoch(
             **{name: value if math.isfinite(value) else None for name, value in report.items()},
         }
     )
-    state.position = 0
+    # The next log line tells of this epoch's last updates too, so what they summed up to is carried over.
+    state.logged = (state.logged[0] - float(state.loss_sum), state.logged[1] - state.examples)
+    state.loss_sum.zero_()
+    state.examples = state.position = 0
     state.carry = None
-    state.sums[1] = state.examples[1] = 0
     session.emit(Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task)))
 
 
 def save(state: TrainState, session: Session, epoch_ended: bool) -> None:
-    check_sums(state)
+    check_finite(state, state.step)
     session.save(state, epoch_ended)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from dltrain.models.cnn import CNN
+from dltrain.models.layers import Features
 from dltrain.models.lenet import LeNet
 from dltrain.models.mlp import MLP
 
@@ -58,9 +61,10 @@ def test_images_that_shrink_to_nothing_are_refused() -> None:
         LeNet(1, 12, 12, 10)
 
 
-@pytest.mark.parametrize("model", [CNN(*DIGITS, channels=[4]), LeNet(*DIGITS), MLP(*DIGITS, hidden=[8])])
-def test_overfits_one_batch_and_all_weights_learn(model: nn.Module) -> None:
+@pytest.mark.parametrize(("kind", "options"), [(CNN, {"channels": [4]}), (LeNet, {}), (MLP, {"hidden": [16]})])
+def test_overfits_one_batch_and_all_weights_learn(kind: type[nn.Module], options: dict[str, Any]) -> None:
     torch.manual_seed(0)
+    model = kind(*DIGITS, **options)
     images, labels = torch.randn(20, 1, 28, 28), torch.arange(20) % 10
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(150):
@@ -70,3 +74,36 @@ def test_overfits_one_batch_and_all_weights_learn(model: nn.Module) -> None:
         assert all(parameter.grad is not None for parameter in model.parameters())
         optimizer.step()
     assert (model(images).argmax(1) == labels).all()
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_blocked_layout_gives_the_plain_layers_outputs_and_gradients(
+    size: int, memory_format: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(6, 17, 3),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+    ]
+    images = torch.randn(size, 3, 13, 11)
+    blocked, plain = Features(*layers).to(memory_format=memory_format), nn.Sequential(*layers)
+    found, expected = blocked(images), plain(images)
+    torch.testing.assert_close(found, expected)
+    weights = list(plain.parameters())
+    ours = torch.autograd.grad(found.square().sum(), weights)
+    for mine, plains in zip(ours, torch.autograd.grad(expected.square().sum(), weights), strict=True):
+        torch.testing.assert_close(mine, plains, rtol=1e-5, atol=1e-4)
+    with torch.inference_mode():
+        torch.testing.assert_close(blocked(images), expected)
+
+
+def test_layers_unknown_to_onednn_and_autocast_stay_plain() -> None:
+    images = torch.randn(2, 1, 8, 8)
+    assert Features(nn.Conv2d(1, 2, 3), nn.Tanh())(images).shape == (2, 2, 6, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Features(nn.Conv2d(1, 2, 3), nn.ReLU())(images).dtype == torch.bfloat16

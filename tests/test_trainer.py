@@ -211,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(bad: float) -> None:
     targets[10] = bad
     rows = Rows(inputs, targets, 4)
     expected = by_hand_until(2)
-    told = r"epoch 1, step 3: the loss is (nan|inf) and the gradient's norm (nan|inf); both must be finite"
+    told = r"epoch 1, step 3: the loss is not finite; the last checkpoint is kept"
     with pytest.raises(Diverged, match=told):
         fit(state, Squares(), rows, rows, Plan(epochs=1), Constant(), CPU, session)  # type: ignore[arg-type]
     for mine, before in zip(state.model.parameters(), expected, strict=True):
@@ -235,7 +235,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
 
     state = linear()
     rows = Rows(*table(), 4)
-    with pytest.raises(Diverged, match=r"step 1: the loss is 0 and the gradient's norm nan"):
+    with pytest.raises(Diverged, match=r"step 1: a gradient is not finite; the last checkpoint is kept"):
         fit(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
     assert torch.equal(next(state.model.parameters()), next(linear().model.parameters()))
 
@@ -262,7 +262,7 @@ def test_where_reading_is_dear_the_sums_are_looked_at_before_anything_is_saved()
     runtime = object.__new__(Accelerator)
     object.__setattr__(runtime, "precision", "fp32")
     plan = Plan(epochs=1, checkpoint_every_steps=4, log_every_steps=100)
-    with pytest.raises(Diverged, match="epoch 1, at or before step 4: a loss or a gradient is not finite"):
+    with pytest.raises(Diverged, match="epoch 1, step 4: the loss is not finite"):
         fit(linear(), Squares(), rows, rows, plan, Constant(), runtime, session)  # type: ignore[arg-type]
     assert session.saved == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS, pooled_activation
+from dltrain.models.layers import ACTIVATIONS, Features, pooled_activation
 from dltrain.options import Activation, Fraction, NonNegativeInt, PositiveInt, Widths
 from dltrain.registry import models
 
@@ -65,7 +65,7 @@ class CNN(nn.Module):
                     f"block {number} of {len(channels)} leaves an image of {height} x {width} pixels: "
                     "use fewer blocks or more padding"
                 )
-        self.features = nn.Sequential(*layers)
+        self.features = Features(*layers)
         features = wide * height * width
         head: list[nn.Module] = [nn.Flatten()]
         if hidden is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS, pooled_activation
+from dltrain.models.layers import ACTIVATIONS, Features, pooled_activation
 from dltrain.options import Activation, Fraction, NonNegativeInt
 from dltrain.registry import models
 
@@ -44,7 +44,7 @@ class LeNet(nn.Module):
                 f"the two 5 x 5 convolutions leave an image of {height} x {width} pixels: "
                 "use larger images or more padding"
             )
-        self.features = nn.Sequential(
+        self.features = Features(
             nn.Conv2d(image_channels, 6, 5, padding=padding),
             *[nn.BatchNorm2d(6)] * batch_norm,
             *pooled_activation(activation, 2),

@@ -77,7 +77,6 @@ class MetricsLog:
                     "epoch": event.epoch,
                     "loss": event.loss,
                     "learning_rate": event.learning_rate,
-                    "gradient_norm": event.gradient_norm,
                 }
             )
         elif isinstance(event, Evaluated):
