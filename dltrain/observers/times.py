@@ -10,11 +10,15 @@ from dltrain.observers.metrics import line
 
 
 class TimesLog:
-    """One line an epoch: its seconds in this process, training and validation, and the batches trained on."""
+    """One line an epoch: its seconds in this process and the batches trained on.
+
+    They are counted from the end of the epoch before, so that writing its checkpoint is in them.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
-        self._began = self._epoch_began = time.perf_counter()
+        self._began = time.perf_counter()
+        self._mark: float | None = None
         self._batches = 0
 
     @property
@@ -24,20 +28,22 @@ class TimesLog:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpochStarted):
-            self._epoch_began = time.perf_counter()
+            self._mark = self._mark or time.perf_counter()
             self._batches = event.batches - event.position
         elif isinstance(event, Evaluated):
+            now = time.perf_counter()
             self._file.write(
                 line(
                     {
                         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                         "epoch": event.epoch,
                         "step": event.step,
-                        "seconds": round(time.perf_counter() - self._epoch_began, 4),
+                        "seconds": round(now - (self._mark or now), 4),
                         "batches": self._batches,
                     }
                 )
             )
+            self._mark = now
 
     def close(self) -> None:
         self._file.close()

@@ -1,0 +1,160 @@
+"""`make bench`: dltrain beside bare loops and other tools, in one run on one machine.
+
+    python -m bench                    # everything
+    python -m bench epoch startup      # some of it
+
+Goals are ratios within the run, or times of start-up; the exit code is 1 where one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
+ROUNDS, EPOCHS = 3, 3
+
+
+def python(*words: str, folder: Path = HERE.parent) -> str:
+    done = subprocess.run([sys.executable, *words], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")
+    return done.stdout
+
+
+def dltrain_epochs() -> list[float]:
+    """Seconds an epoch of `dltrain fit`: training, validation, log and checkpoint, from its own times.jsonl."""
+    with tempfile.TemporaryDirectory() as name:
+        run = Path(name) / "run"
+        config = HERE.parent / "configs" / "mnist_cnn.yaml"
+        values = [f"data.root={DATA}", f"trainer.epochs={EPOCHS}", "trainer.device=cpu", "data.when_missing=error"]
+        overrides = [word for value in values for word in ("--set", value)]
+        python("-m", "dltrain", "fit", str(config), "-o", str(run), *overrides)
+        return [json.loads(line)["seconds"] for line in (run / "times.jsonl").read_text().splitlines()]
+
+
+def bare_epochs(loop: str) -> list[float]:
+    words = ("-m", "bench.mnist_loop", loop, "--epochs", str(EPOCHS), "--data", str(DATA))
+    return [json.loads(line)["seconds"] for line in python(*words).splitlines()]
+
+
+def tool_epochs(tool: str) -> list[float]:
+    words = ("-m", "bench.competitors", tool, "--epochs", str(EPOCHS), "--data", str(DATA))
+    seconds: list[float] = json.loads(python(*words).splitlines()[-1])["seconds"]
+    return seconds
+
+
+def epoch() -> bool:
+    """An epoch of MNIST's CNN: the contestants take turns, so that a slow minute of the machine meets them all."""
+    if not (DATA / "MNIST").is_dir():
+        print(f"epoch: skipped, no MNIST in {DATA} (set DLTRAIN_DATA)")
+        return True
+    contestants: dict[str, Callable[[], list[float]]] = {
+        "fastest bare loop": lambda: bare_epochs("fastest"),
+        "dltrain fit": dltrain_epochs,
+        "plain bare loop": lambda: bare_epochs("plain"),
+    }
+    for tool in ("lightning", "skorch", "keras"):
+        if importlib.util.find_spec(tool):
+            contestants[tool] = lambda tool=tool: tool_epochs(tool)
+        else:
+            print(f"epoch: {tool} is not installed and left out")
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(ROUNDS):
+        for name, run in contestants.items():
+            times[name] += run()[1:]  # the first epoch pays for warming up, in all of them
+    apart = python("-m", "bench.mnist_loop", "agreement", "--data", str(DATA)).strip()
+    print(f"gradients of the fastest loop against the plain one's: {apart} apart, relative to their length")
+    reference = statistics.median(times["fastest bare loop"])
+    for name, seconds in times.items():
+        middle = statistics.median(seconds)
+        print(f"{name:<20} median {middle:6.2f} s an epoch  fastest {min(seconds):6.2f} s  x {middle / reference:.2f}")
+    ratio = statistics.median(times["dltrain fit"]) / reference
+    others = [statistics.median(times[name]) for name in times if name not in ("dltrain fit", "fastest bare loop")]
+    met = ratio <= 1.05 and statistics.median(times["dltrain fit"]) < min(others)
+    told = "met" if met else "MISSED"
+    print(f"goal: dltrain <= 1.05 x the fastest bare loop, and ahead of the others: {told} ({ratio:.3f})")
+    return met
+
+
+def wall(*words: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *words], cwd=HERE.parent, capture_output=True, check=True)
+    return time.perf_counter() - start
+
+
+def startup() -> bool:
+    """Commands that need no torch, and the way to the first training step."""
+    config = str(HERE.parent / "configs" / "mnist_cnn.yaml")
+    met = True
+    for name, words in {
+        "dltrain --help": ["-m", "dltrain", "--help"],
+        "dltrain config check": ["-m", "dltrain", "config", "check", config],
+        "shell completion": ["-m", "dltrain", "--show-completion", "bash"],
+    }.items():
+        wall(*words)
+        middle = statistics.median(wall(*words) for _ in range(9))
+        met &= middle <= 0.30
+        print(f"{name:<22} {middle:.3f} s (goal <= 0.30)")
+    first = statistics.median(first_step() for _ in range(5))
+    imported = statistics.median(wall("-c", "import torch") for _ in range(5))
+    met &= first <= imported + 1
+    print(f"first training step    {first:.2f} s; import torch alone {imported:.2f} s (goal <= that + 1)")
+    return met
+
+
+def first_step() -> float:
+    """Seconds from process start to the end of the first update, by the log's own clock."""
+    config = str(HERE.parent / "configs" / "mnist_cnn.yaml")
+    source = f"data.root={DATA}" if (DATA / "MNIST").is_dir() else "data.sample=true"
+    with tempfile.TemporaryDirectory() as name:
+        words = ["fit", config, "--json-logs", "-o", f"{name}/run"]
+        words += ["--set", source, "--set", "trainer.log_every_steps=1"]
+        start = time.time()
+        with subprocess.Popen([sys.executable, "-m", "dltrain", *words], stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                event = json.loads(line)
+                if event["event"] == "Logged":
+                    process.kill()
+                    return float(event["time"]) - start
+    raise SystemExit("no first step was logged")
+
+
+def kills() -> bool:
+    """50 kills at random moments; see bench/kills.py."""
+    done = subprocess.run([sys.executable, "-m", "bench.kills"], cwd=HERE.parent, check=False)
+    return done.returncode == 0
+
+
+PARTS: dict[str, Callable[[], bool]] = {"epoch": epoch, "startup": startup, "kills": kills}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Measure dltrain.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all of them when none is named")
+    names = parser.parse_args().parts or list(PARTS)
+    unknown = set(names) - PARTS.keys()
+    if unknown:
+        parser.error(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    import torch
+
+    threads, version = torch.get_num_threads(), platform.python_version()
+    print(f"torch {torch.__version__}, {threads} threads, Python {version}, {platform.machine()}")
+    missed = [name for name in names if not PARTS[name]()]
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

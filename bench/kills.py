@@ -1,0 +1,89 @@
+"""Kills training with SIGKILL at random moments, and compares the end with that of a run that was left alone.
+
+python -m bench.kills --kills 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CONFIG = """\
+task: {name: image_classification, label_smoothing: 0.1}
+data:
+  {name: mnist, sample: true, batch_size: 8, evaluation_batch_size: 16, workers: 2,
+   augment: {rotation_degrees: 15, shift: 0.1, erase: 0.2}}
+model: {name: cnn, channels: [8, 16], hidden: 32, batch_norm: true, dropout: 0.3}
+optimizer: adamw
+schedule: one_cycle
+trainer:
+  {epochs: EPOCHS, device: cpu, ema: 0.99, accumulate: 2, patience: 1000, checkpoint_every_steps: 3, keep_last: 3}
+"""
+
+
+def fit(folder: Path, name: str) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "dltrain", "fit", "config.yaml", "-o", name, "-q"]
+    return subprocess.Popen(words, cwd=folder, stderr=subprocess.PIPE)
+
+
+def outcome(directory: Path) -> dict[str, bytes]:
+    final = (directory / "last").resolve()
+    return {path.name: path.read_bytes() for path in [*sorted(final.iterdir()), directory / "metrics.jsonl"]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    draw = random.Random(arguments.seed)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "config.yaml").write_text(CONFIG.replace("EPOCHS", str(arguments.epochs)))
+        start = time.perf_counter()
+        if fit(folder, "whole").wait() != 0:
+            raise SystemExit("the uninterrupted run failed")
+        seconds = time.perf_counter() - start
+        expected = outcome(folder / "whole")
+        kills = early = within_save = 0
+        runs: list[str] = []
+        while kills < arguments.kills:
+            runs.append(f"killed-{len(runs) + 1}")
+            checkpoints = folder / runs[-1] / "checkpoints"
+            while True:
+                process = fit(folder, runs[-1])
+                # From the very start (imports, the lock, a resume) to well into training, saves and evaluations too.
+                delay = draw.uniform(0.0, 6.0) if kills < arguments.kills else None
+                try:
+                    told = process.communicate(timeout=delay)[1].decode()
+                    if process.returncode != 0:
+                        raise SystemExit(f"a resumed run failed:\n{told}")
+                    break
+                except subprocess.TimeoutExpired:
+                    process.send_signal(signal.SIGKILL)
+                    process.communicate()
+                    kills += 1
+                    early += not checkpoints.is_dir()
+                    within_save += checkpoints.is_dir() and any(checkpoints.glob(".writing-*"))
+        different = [name for name in runs if outcome(folder / name) != expected]
+        print(
+            f"{kills} kills over {len(runs)} runs of {seconds:.0f} s ({early} before the first checkpoint, "
+            f"{within_save} within a save): "
+            + (
+                f"NOT equal: {', '.join(different)}"
+                if different
+                else f"all end with equal bytes of {', '.join(expected)}"
+            )
+        )
+        return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
