@@ -20,7 +20,7 @@ from dltrain.checkpoint import Checkpoint, Checkpoints
 from dltrain.config.catalogue import Entry, with_plugins
 from dltrain.config.experiment import Choice, Experiment, load_tree
 from dltrain.dataset import Dataset
-from dltrain.errors import DataError, NoCheckpoint, OutOfMemory, Stopped, UsageError
+from dltrain.errors import DataError, NoCheckpoint, Stopped, UsageError
 from dltrain.evaluate import evaluate
 from dltrain.events import Event, Observer, Saved
 from dltrain.goal import finished
@@ -31,6 +31,7 @@ from dltrain.run import Run, append_environment, differences, link, plugin_sourc
 from dltrain.runtime import precision
 from dltrain.runtime.environment import environment
 from dltrain.runtime.interrupts import Interrupts
+from dltrain.runtime.memory import memory_explained
 from dltrain.schedules import Schedule
 from dltrain.state import TrainState, averaged
 from dltrain.stream import Stream
@@ -202,7 +203,8 @@ def train(
     the run could not go on bit for bit, unless `inexact`.
     """
     saved = None if run.checkpoint is None else run.checkpoint.record
-    training = build(experiment, None if saved is None else saved["signature"])
+    with memory_explained():
+        training = build(experiment, None if saved is None else saved["signature"])
     dataset, state, task = training.dataset, training.state, training.task
     if dataset.notice:
         tell(f"warning: {dataset.notice}")
@@ -246,27 +248,12 @@ def train(
     session = RunSession(run, task, experiment.trainer, record, metrics, interrupts, observe(training))
     try:
         interrupts.training = True
-        fit(state, task, *streams, experiment.trainer, training.schedule, training.runtime, session)
-    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
-        if exhausted := out_of_memory(error):
-            raise exhausted from error
-        raise
+        with memory_explained():
+            fit(state, task, *streams, experiment.trainer, training.schedule, training.runtime, session)
     finally:
         interrupts.training = False
         metrics.close()
     return training
-
-
-def out_of_memory(error: MemoryError | RuntimeError) -> OutOfMemory | None:
-    """What to tell the user where torch or Python has no memory left; None for any other error."""
-    text = str(error)
-    if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in text:
-        return None
-    return OutOfMemory(
-        f"no memory left: {text.splitlines()[0] if text else 'the machine has none to give'}\n"
-        "next: lower data.batch_size (trainer.accumulate makes up for it) or the model's sizes, or set "
-        "trainer.precision: bf16"
-    )
 
 
 @dataclass
@@ -293,7 +280,8 @@ class Trained:
         return dataset
 
     def counts(self, stream: Stream[Movable]) -> Counts:
-        return evaluate(self.model, self.task, stream, self.runtime)
+        with memory_explained():
+            return evaluate(self.model, self.task, stream, self.runtime)
 
 
 def checkpoint_of(path: Path, name: str = "best") -> Checkpoint:

@@ -1,9 +1,15 @@
-"""The C library's allocator, told to keep the blocks that training frees."""
+"""Memory: the C library's allocator told to keep what training frees, and what to say when there is none left."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from dltrain.errors import OutOfMemory
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_THRESHOLD = -3
@@ -24,3 +30,19 @@ def keep_freed_blocks() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Turns what torch and Python raise when no memory is left into OutOfMemory, which says what to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        text = str(error)
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in text:
+            raise
+        raise OutOfMemory(
+            f"no memory left: {text.splitlines()[0] if text else 'the machine has none to give'}\n"
+            "next: lower data.batch_size (trainer.accumulate makes up for it) or the model's sizes, or set "
+            "trainer.precision: bf16"
+        ) from error

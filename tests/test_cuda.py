@@ -1,0 +1,48 @@
+"""What only a CUDA device can show. Skipped, saying so, where there is none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_resume import StopAt, outcome, run_once, run_to_end
+
+from dltrain.runtime.device import choose
+from dltrain.runtime.interrupts import Interrupts
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device"),
+]
+
+Write = Callable[[Mapping[str, Any]], Path]
+
+
+def test_auto_takes_a_cuda_device() -> None:
+    assert choose("auto").device.type == "cuda"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_exact_resume(precision: str, settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    settings["trainer"].update(
+        device="cuda", precision=precision, checkpoint_every_steps=4, ema=0.9, deterministic=True
+    )
+    config = write_settings(settings)
+    run_once(config, tmp_path / "whole", Interrupts())
+    run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(6, kill=True), StopAt(9)])
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+def test_cuda_learns_what_a_cpu_learns(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    settings["model"]["dropout"] = 0.0
+    losses = {}
+    for device in ("cpu", "cuda"):
+        settings["trainer"]["device"] = device
+        run_once(write_settings(settings), tmp_path / device, Interrupts())
+        lines = (tmp_path / device / "metrics.jsonl").read_text().splitlines()
+        losses[device] = [entry["training_loss"] for entry in map(json.loads, lines) if entry["event"] == "epoch"]
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.02)

@@ -1,0 +1,125 @@
+"""Devices, memory, signals and the environment record."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+import torch
+
+from dltrain.errors import OutOfMemory, Stopped, UsageError
+from dltrain.options import Plan
+from dltrain.runtime import device, precision
+from dltrain.runtime.device import Found, choose
+from dltrain.runtime.environment import environment
+from dltrain.runtime.interrupts import Interrupts
+from dltrain.runtime.memory import keep_freed_blocks, memory_explained
+
+TWO_GPUS = [
+    Found("cuda:0", "GPU A", 2**30, 2**33),
+    Found("cuda:1", "GPU B", 5 * 2**30, 2**33),
+    Found("cpu", "2 threads"),
+]
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_auto_takes_the_device_with_most_free_memory_and_says_why(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "found", lambda: TWO_GPUS)
+    assert choose(name) == (torch.device("cuda:1"), "GPU B, 5.0 GiB free, most of 2 devices")
+    assert choose("cuda:0").device == torch.device("cuda:0")
+    assert choose("cpu") == (torch.device("cpu"), "as configured")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:3", "mps", "tpu"])
+def test_an_absent_device_is_an_error_that_lists_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "found", lambda: [Found("cpu", "2 threads, AVX512")])
+    with pytest.raises(UsageError) as caught:
+        choose(name)
+    assert str(caught.value) == (
+        f"trainer.device: this machine has no device '{name}'\nthere is:\n  cpu: 2 threads, AVX512\n"
+        "next: set trainer.device to one of these, or to auto"
+    )
+    assert choose("auto") == (torch.device("cpu"), "no CUDA device and no MPS")
+
+
+def test_a_resumed_run_takes_over_the_number_of_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        precision.start(Plan(device="cpu"), {"threads": 1})
+        assert torch.get_num_threads() == 1
+        precision.start(Plan(device="cpu", threads=2), {"threads": 1})
+        assert torch.get_num_threads() == 2
+        precision.start(Plan(device="cpu"))
+        assert torch.get_num_threads() == precision.available_cores()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_deterministic_is_set_and_unset() -> None:
+    precision.start(Plan(device="cpu", deterministic=True))
+    assert torch.are_deterministic_algorithms_enabled()
+    precision.start(Plan(device="cpu"))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_running_out_of_memory_is_explained() -> None:
+    with pytest.raises(OutOfMemory, match=r"no memory left: .*can't allocate memory") as caught, memory_explained():
+        torch.empty(2**60, dtype=torch.uint8)
+    assert "next: lower data.batch_size (trainer.accumulate makes up for it)" in str(caught.value)
+    assert caught.value.exit_code == 5
+    with pytest.raises(OutOfMemory, match="the machine has none to give"), memory_explained():
+        raise MemoryError
+    with pytest.raises(RuntimeError, match="something else"), memory_explained():
+        raise RuntimeError("something else")
+
+
+def test_keeping_freed_blocks_works_where_glibc_is() -> None:
+    import platform
+
+    assert keep_freed_blocks() == (platform.libc_ver()[0] == "glibc")
+
+
+def test_a_signal_before_training_raises_at_once() -> None:
+    with Interrupts() as interrupts:
+        with pytest.raises(Stopped, match="stopped by SIGTERM") as caught:
+            signal.raise_signal(signal.SIGTERM)
+        assert caught.value.exit_code == 143
+        assert interrupts.pending() is not None
+
+
+def test_a_signal_in_training_waits_to_be_asked_for() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        interrupts.training = True
+        assert interrupts.pending() is None
+        signal.raise_signal(signal.SIGINT)
+        reason = interrupts.pending()
+        assert reason is not None
+        assert (str(reason), reason.exit_code) == ("stopped by SIGINT", 130)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    interrupts = Interrupts()
+    interrupts.limit(None)
+    assert interrupts.pending() is None
+    interrupts.limit(10)
+    now[0] = 109.9
+    assert interrupts.pending() is None
+    now[0] = 110.0
+    reason = interrupts.pending()
+    assert reason is not None
+    assert reason.exit_code == 75
+
+
+def test_environment_bears_the_lack_of_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    record = environment()
+    assert record["git"] is None
+    assert (
+        record["versions"]["torch"] == torch.__version__.split("+")[0]
+        or record["versions"]["torch"] == torch.__version__
+    )
