@@ -55,11 +55,13 @@ class Checkpoint:
 
     @cached_property
     def fault(self) -> str | None:
-        """What is wrong with it, naming the file; None when every byte is as it was written."""
-        try:
-            content = (self.path / MANIFEST).read_bytes()
-        except OSError as error:
-            return f"{MANIFEST}: {error.strerror}"
+        """What is wrong with it, naming the file; None when every byte is as it was written.
+
+        Raises NoCheckpoint for what is no damage: a file that may not be read, or another version's format.
+        """
+        if not (self.path / MANIFEST).is_file():
+            return f"{MANIFEST}: missing"
+        content = self._bytes(MANIFEST)
         try:
             manifest = json.loads(content)
             whole = isinstance(manifest, dict) and content == _sealed(_unsealed(manifest))
@@ -68,25 +70,52 @@ class Checkpoint:
         if not whole:
             return f"{MANIFEST}: not as it was written (its own SHA-256 does not fit)"
         if manifest["format"] != FORMAT:
-            return f"{MANIFEST}: format {manifest['format']}, and this version reads {FORMAT}"
+            raise NoCheckpoint(
+                f"{self.path}: written in format {manifest['format']}, and this dltrain reads format {FORMAT}\n"
+                "next: use the version that wrote it"
+            )
         for name, facts in manifest["files"].items():
             path = self.path / name
             if not path.is_file():
                 return f"{name}: missing"
             if path.stat().st_size != facts["size"]:
                 return f"{name}: {path.stat().st_size} bytes, written with {facts['size']}"
-            if sha256(path) != facts["sha256"]:
+            if self._sha256(path) != facts["sha256"]:
                 return f"{name}: not as it was written (its SHA-256 does not fit)"
         return None
 
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except PermissionError:
+            raise NoCheckpoint(f"{self.path / name}: may not be read\nnext: change its permissions") from None
+
+    def _sha256(self, path: Path) -> str:
+        try:
+            return sha256(path)
+        except PermissionError:
+            raise NoCheckpoint(f"{path}: may not be read\nnext: change its permissions") from None
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        manifest: dict[str, Any] = json.loads((self.path / MANIFEST).read_bytes())
+        manifest: dict[str, Any] = json.loads(self._bytes(MANIFEST))
         return manifest
 
     @cached_property
+    def contents(self) -> dict[str, bytes]:
+        """All files, read once and compared with the manifest's hashes: what is used is what was checked.
+
+        Raises FileNotFoundError where another process has just deleted it, and NoCheckpoint where it is damaged.
+        """
+        contents = {name: self._bytes(name) for name in self.manifest["files"]}
+        for name, content in contents.items():
+            if hashlib.sha256(content).hexdigest() != self.manifest["files"][name]["sha256"]:
+                raise NoCheckpoint(f"{self.path}: damaged: {name}: not as it was written (its SHA-256 does not fit)")
+        return contents
+
+    @cached_property
     def _plain(self) -> dict[str, Any]:
-        plain: dict[str, Any] = json.loads((self.path / STATE).read_bytes())
+        plain: dict[str, Any] = json.loads(self.contents[STATE])
         return plain
 
     @property
@@ -104,22 +133,23 @@ class Checkpoint:
         """The validation score at the end of its epoch; None within one, without validation, or if unreadable."""
         try:
             score: float | None = self.manifest["score"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, NoCheckpoint):
             return None
         return score
 
     def weights(self) -> dict[str, Tensor]:
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
-        return load_file(self.path / WEIGHTS)
+        return load(self.contents[WEIGHTS])
 
     def restore(self, state: TrainState) -> None:
         """Put the saved state into `state`, bit for bit."""
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         from dltrain.tree import join
 
-        state.restore(self.weights(), join(self._plain["state"], load_file(self.path / OPTIMIZER)))
+        state.restore(self.weights(), join(self._plain["state"], load(self.contents[OPTIMIZER])))
+        del self.__dict__["contents"]  # as large as the state itself: not to be kept while training
 
 
 def _unsealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +188,11 @@ class Checkpoints:
 
     def best(self) -> Checkpoint | None:
         """The one with the best validation score; the last where none has a score."""
-        return _best(self.sound()) or self.last()
+        return best_of(self.sound()) or self.last()
+
+    def aside(self) -> list[Path]:
+        """The damaged ones that were renamed."""
+        return sorted(self.directory.glob(f"{_DAMAGED}*"))
 
     def named(self, name: str) -> Checkpoint:
         """`best`, `last` or a checkpoint's directory name. Raises NoCheckpoint, listing what there is."""
@@ -225,7 +259,9 @@ class Checkpoints:
                 for name, content in contents.items()
             },
         }
-        self.directory.mkdir(exist_ok=True)
+        if not self.directory.exists():
+            self.directory.mkdir()
+            sync_directory(self.directory.parent)
         try:
             temporary.mkdir()
             for file, content in contents.items():
@@ -242,7 +278,7 @@ class Checkpoints:
     def prune(self, keep_last: int) -> None:
         """Delete all but the newest `keep_last` and the best."""
         everything = list(self)  # written by this process, so not hashed again
-        best = _best(everything)
+        best = best_of(everything)
         kept = {one.path for one in everything[-keep_last:]} | ({best.path} if best else set())
         for checkpoint in everything:
             if checkpoint.path not in kept:
@@ -252,7 +288,7 @@ class Checkpoints:
                 shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+def best_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     """The one with the best score, the earliest of equals; None where none has a score."""
     scored = [checkpoint for checkpoint in checkpoints if checkpoint.score is not None]
     if not scored:

@@ -16,18 +16,27 @@ import torch
 from torch import nn
 
 from dltrain.batch import Movable
-from dltrain.checkpoint import Checkpoint, Checkpoints
+from dltrain.checkpoint import MANIFEST, Checkpoint, Checkpoints
 from dltrain.config.catalogue import Entry, with_plugins
 from dltrain.config.experiment import Choice, Experiment, load_tree
 from dltrain.dataset import Dataset
-from dltrain.errors import DataError, NoCheckpoint, Stopped, UsageError
+from dltrain.errors import DataError, DltrainError, NoCheckpoint, Stopped, UsageError
 from dltrain.evaluate import evaluate
 from dltrain.events import Event, Observer, Saved
 from dltrain.goal import finished
 from dltrain.observers.metrics import MetricsLog
 from dltrain.options import Plan
 from dltrain.registry import datasets, models, optimizers, schedules, tasks
-from dltrain.run import Run, append_environment, differences, link, plugin_sources, resolved, write_config
+from dltrain.run import (
+    Run,
+    append_environment,
+    differences,
+    link_both,
+    plugin_sources,
+    resolved,
+    with_copied_plugins,
+    write_config,
+)
 from dltrain.runtime import precision
 from dltrain.runtime.environment import environment
 from dltrain.runtime.interrupts import Interrupts
@@ -37,6 +46,8 @@ from dltrain.state import TrainState, averaged
 from dltrain.stream import Stream
 from dltrain.task import Counts, Task
 from dltrain.trainer import fit
+
+READING_TRIES = 20
 
 REGISTRIES = {one.kind: one for one in (models, datasets, tasks, optimizers, schedules)}
 
@@ -74,6 +85,9 @@ def import_plugin(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except DltrainError:  # a signal arrived, or the plug-in itself speaks dltrain
+        del sys.modules[name]
+        raise
     except Exception as error:
         del sys.modules[name]
         raise UsageError(f"{path}: the plug-in cannot be imported: {type(error).__name__}: {error}") from error
@@ -166,14 +180,11 @@ class RunSession:
                 "next: make room or mend the disk, then run the same command; it continues from the last checkpoint"
             ) from error
         self.run.checkpoints.prune(self.plan.keep_last)
-        link(self.run.directory, "last", checkpoint)
-        best = goal.best(scores)
-        if epoch_ended and best == len(scores) - 1:
-            link(self.run.directory, "best", checkpoint)
+        link_both(self.run.directory, self.run.checkpoints)
         self.emit(Saved(state.step, state.epoch, checkpoint.name))
 
 
-def check_exact(saved: Mapping[str, Any], now: Training, experiment: Experiment, extended: bool) -> list[str]:
+def check_exact(saved: Mapping[str, Any], now: Training, experiment: Experiment) -> list[str]:
     """Why going on from a checkpoint's `saved` record would not give an uninterrupted run's bits; empty if it does."""
     reasons = [
         f"{name} was {before!r} and is {now_is!r}"
@@ -182,11 +193,25 @@ def check_exact(saved: Mapping[str, Any], now: Training, experiment: Experiment,
     reasons += [
         f"the data has changed: {name}" for name in differences(saved["fingerprint"], dict(now.dataset.fingerprint))
     ]
-    if extended and now.schedule.spans_run:
-        reasons.append(
-            f"the schedule '{experiment.schedule.name}' was laid out for {saved['config']['trainer']['epochs']} epochs"
-        )
+    epochs = saved["config"]["trainer"]["epochs"]
+    if epochs != experiment.trainer.epochs and now.schedule.spans_run:
+        reasons.append(f"the schedule '{experiment.schedule.name}' was laid out for {epochs} epochs")
     return reasons
+
+
+def check_scored(experiment: Experiment, schedule: Schedule, batches: int) -> None:
+    """Raises UsageError where something waits for validation scores, and there is nothing to validate on."""
+    if batches:
+        return
+    for setting, waits in (
+        (f"schedule: {experiment.schedule.name}", schedule.reads_scores),
+        (f"trainer.patience: {experiment.trainer.patience}", experiment.trainer.patience is not None),
+    ):
+        if waits:
+            raise UsageError(
+                f"{setting} goes by validation scores, and the validation split is empty\n"
+                "next: give data.validation a share above 0, or leave this setting out"
+            )
 
 
 def train(
@@ -203,17 +228,21 @@ def train(
     the run could not go on bit for bit, unless `inexact`.
     """
     saved = None if run.checkpoint is None else run.checkpoint.record
+    copied = with_copied_plugins(run.directory, experiment)
     with memory_explained():
-        training = build(experiment, None if saved is None else saved["signature"])
+        training = build(copied, None if saved is None else saved["signature"])
     dataset, state, task = training.dataset, training.state, training.task
     if dataset.notice:
         tell(f"warning: {dataset.notice}")
     tell(f"device: {training.runtime.device} ({training.runtime.why})")
+    if training.runtime.device.type == "cuda" and not experiment.trainer.deterministic:
+        tell("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
     streams = dataset.training(), dataset.validation()
+    check_scored(experiment, training.schedule, len(streams[1]))
     config = resolved(experiment)
     signature = training.runtime.signature()
     if saved is not None and run.checkpoint is not None:
-        reasons = check_exact(saved, training, experiment, run.extended)
+        reasons = check_exact(saved, training, experiment)
         if reasons and not inexact:
             raise UsageError(
                 f"{run.directory}: continuing would not give the same result as an uninterrupted run:\n  "
@@ -250,6 +279,12 @@ def train(
         interrupts.training = True
         with memory_explained():
             fit(state, task, *streams, experiment.trainer, training.schedule, training.runtime, session)
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "model: batch normalisation cannot learn from a batch of one example\nnext: raise data.batch_size"
+        ) from error
     finally:
         interrupts.training = False
         metrics.close()
@@ -280,18 +315,27 @@ class Trained:
         return dataset
 
     def counts(self, stream: Stream[Movable]) -> Counts:
+        if not len(stream):
+            raise DataError(
+                f"{self.checkpoint.path}: the split to evaluate on is empty (data.validation: "
+                f"{self.experiment.data.options.get('validation')})\nnext: use --split test"
+            )
         with memory_explained():
             return evaluate(self.model, self.task, stream, self.runtime)
 
 
-def checkpoint_of(path: Path, name: str = "best") -> Checkpoint:
-    """The checkpoint that `path` means: a run directory's `name`, or `path` itself where it is one.
+def checkpoint_of(path: Path, name: str | None = None) -> Checkpoint:
+    """The checkpoint that `path` means, read and verified: `name` of a run directory (the best), or `path` itself.
 
-    Raises NoCheckpoint, saying what there is.
+    Raises NoCheckpoint, saying what there is, and UsageError for a name together with a checkpoint's own path.
     """
-    if (path / "manifest.json").exists():
-        real = path.resolve()
-        return Checkpoints(real.parent).named(real.name)
+    if (path / MANIFEST).exists():
+        if name is not None:
+            raise UsageError(f"{path}: is one checkpoint itself; leave out --checkpoint {name}")
+        alone = Checkpoint(path.resolve(), 0, epoch_ended=True)
+        if alone.fault:
+            raise NoCheckpoint(f"{path}: damaged: {alone.fault}\nnext: use another checkpoint of its run")
+        return alone
     if not (path / "checkpoints").is_dir():
         near = sorted(str(one.parent) for one in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
         there = "".join(f"\n  {one}" for one in near)
@@ -299,7 +343,14 @@ def checkpoint_of(path: Path, name: str = "best") -> Checkpoint:
             f"{path}: no run directory with checkpoints\nruns beside it:{there or ' none'}\n"
             "next: name a run directory, or train one with `dltrain fit CONFIG`"
         )
-    return Checkpoints(path / "checkpoints").named(name)
+    for _ in range(READING_TRIES):
+        try:
+            checkpoint = Checkpoints(path / "checkpoints").named(name or "best")
+            _ = checkpoint.contents
+        except FileNotFoundError:  # training goes on here and has just deleted what was chosen: look again
+            continue
+        return checkpoint
+    raise NoCheckpoint(f"{path}: its checkpoints change faster than they can be read\nnext: try again later")
 
 
 def load(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Trained:

@@ -22,6 +22,13 @@ Widths = Annotated[list[PositiveInt], MinLen(1)]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
 
 
+Device = Literal[
+    "auto", "cpu", "mps", "cuda",
+    "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7",
+    "cuda:8", "cuda:9", "cuda:10", "cuda:11", "cuda:12", "cuda:13", "cuda:14", "cuda:15",
+]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes to each training image, drawn from (seed, epoch, example).
@@ -65,7 +72,7 @@ class Plan:
     """
 
     epochs: PositiveInt = 10
-    device: str = "auto"
+    device: Device = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: PositiveInt = 1
     clip_norm: PositiveFloat | None = None

@@ -15,6 +15,7 @@ Nothing here imports torch: a finished run, a changed config and a busy director
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -25,14 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from dltrain.checkpoint import Checkpoint, Checkpoints
+from dltrain.checkpoint import Checkpoint, Checkpoints, best_of
 from dltrain.config.document import write
 from dltrain.config.experiment import Experiment, load
-from dltrain.errors import RunBusy, UsageError
-from dltrain.files import replace
+from dltrain.errors import NoCheckpoint, RunBusy, UsageError
+from dltrain.files import replace, sync_directory
 from dltrain.goal import finished
 
 CONFIG = "config.yaml"
+OURS = {"lock", "plugins", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints"}
+"""What a process that ended before it had written the config may have left behind."""
 
 
 class Lock:
@@ -43,7 +46,7 @@ class Lock:
         self._file: IO[str] = (directory / "lock").open("a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "a process that has just started"
             self._file.close()
@@ -70,7 +73,6 @@ class Run:
     begins: Literal["new", "resumed", "finished"]
     checkpoint: Checkpoint | None
     warnings: list[str]
-    extended: bool = False
 
     @property
     def headline(self) -> str:
@@ -106,9 +108,10 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 def numbered(directory: Path) -> Path:
     """`directory`, or the first of directory-2, directory-3, ... that does not exist."""
     number, path = 1, directory
+    name = directory.resolve().name
     while path.exists():
         number += 1
-        path = directory.with_name(f"{directory.name}-{number}")
+        path = directory.parent / f"{name}-{number}" if directory.name else Path("..") / f"{name}-{number}"
     return path
 
 
@@ -139,7 +142,8 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
     except OSError as error:
         raise UsageError(f"{directory}: cannot be made: {error.strerror}\nnext: name another one with -o") from None
     if not (directory / CONFIG).exists():
-        strangers = sorted(path.name for path in directory.iterdir() if path.name != "lock" and path.suffix != ".tmp")
+        there = [path.name for path in directory.iterdir() if path.suffix != ".tmp"]
+        strangers = sorted(name for name in there if name not in OURS)
         if strangers:
             raise UsageError(
                 f"{directory}: holds {strangers[0]}{' and more' * (len(strangers) > 1)}, but no run of dltrain "
@@ -176,8 +180,15 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     damaged = checkpoints.set_aside_damaged()
     checkpoints.remove_unfinished()
     checkpoint = checkpoints.last()
-    run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged, extended=epochs is not None)
+    if checkpoint is None and (aside := checkpoints.aside()):
+        told = "\n  ".join(damaged or [str(path) for path in aside])
+        raise NoCheckpoint(
+            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {told}\n"
+            "next: bring one back from a backup, or begin another run with --fresh"
+        )
+    run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged)
     if checkpoint is not None:
+        link_both(directory, checkpoints)
         goal = checkpoint.goal
         scores = [record.get(goal.metric) for record in checkpoint.record["history"]]
         plan = experiment.trainer
@@ -186,19 +197,41 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     return run
 
 
-def write_config(directory: Path, experiment: Experiment) -> None:
-    """Put the resolved config and the plug-ins' copies into the run directory."""
-    for name, source in plugin_sources(experiment.plugins).items():
+def with_copied_plugins(directory: Path, experiment: Experiment) -> Experiment:
+    """The experiment with its plug-ins' copies in the run directory in place of their originals.
+
+    Training imports the copies, as every later command does: a plug-in that needs a file beside it fails here and now.
+    """
+    sources = plugin_sources(experiment.plugins)
+    for name, source in sources.items():
         (directory / name).parent.mkdir(exist_ok=True)
         replace(directory / name, source.encode())
+    return dataclasses.replace(experiment, plugins=tuple((directory / name).resolve() for name in sources))
+
+
+def write_config(directory: Path, experiment: Experiment) -> None:
+    """Put the resolved config into the run directory."""
     replace(directory / CONFIG, write(resolved(experiment)).encode())
+    sync_directory(directory.parent)
 
 
 def append_environment(directory: Path, record: Mapping[str, Any]) -> None:
     """Add one process's record to environment.json."""
     path = directory / "environment.json"
-    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    try:
+        records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError:
+        path.rename(path.with_suffix(".unreadable"))
+        records = []
     replace(path, (json.dumps([*records, record], indent=1) + "\n").encode())
+
+
+def link_both(directory: Path, checkpoints: Checkpoints) -> None:
+    """Point `best` and `last` at what the manifests say."""
+    everything = list(checkpoints)
+    if everything:
+        link(directory, "last", everything[-1])
+        link(directory, "best", best_of(everything) or everything[-1])
 
 
 def link(directory: Path, name: str, checkpoint: Checkpoint) -> None:

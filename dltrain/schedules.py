@@ -31,6 +31,8 @@ class Moment(NamedTuple):
 class Schedule(Protocol):
     spans_run: bool
     """Whether the factor at a step depends on how many steps the whole run has."""
+    reads_scores: bool
+    """Whether it waits for validation scores."""
 
     def __call__(self, moment: Moment) -> float: ...
 
@@ -44,6 +46,7 @@ class Constant:
     """
 
     spans_run = False
+    reads_scores = False
 
     def __init__(self, *, warmup_steps: NonNegativeInt = 0) -> None:
         self.warmup_steps = warmup_steps
@@ -62,6 +65,7 @@ class Staircase:
     """
 
     spans_run = False
+    reads_scores = False
 
     def __init__(self, *, every_epochs: PositiveInt = 10, gamma: Annotated[float, Gt(0), Lt(1)] = 0.1) -> None:
         self.every_epochs = every_epochs
@@ -85,6 +89,7 @@ class Cosine:
     """
 
     spans_run = True
+    reads_scores = False
 
     def __init__(self, *, warmup: Fraction = 0.0, final: UnitInterval = 0.0) -> None:
         self.warmup = warmup
@@ -110,6 +115,7 @@ class OneCycle:
     """
 
     spans_run = True
+    reads_scores = False
 
     def __init__(self, *, rising: Fraction = 0.3, start: UnitInterval = 0.04, final: UnitInterval = 4e-6) -> None:
         self.rising = rising
@@ -134,6 +140,7 @@ class Plateau:
     """
 
     spans_run = False
+    reads_scores = True
 
     def __init__(self, *, patience: NonNegativeInt = 2, gamma: Annotated[float, Gt(0), Lt(1)] = 0.1) -> None:
         self.patience = patience
@@ -159,6 +166,7 @@ class InverseSquareRoot:
     """
 
     spans_run = False
+    reads_scores = False
 
     def __init__(self, *, warmup_steps: PositiveInt = 4000) -> None:
         self.warmup_steps = warmup_steps

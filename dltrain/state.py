@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dltrain.tree import mapped
+
 
 @dataclass
 class TrainState:
@@ -79,7 +81,8 @@ class TrainState:
         self.step, self.epoch, self.position = tree["step"], tree["epoch"], tree["position"]
         self.loss_sum = tree["loss_sum"].to(self.loss_sum.device)
         self.examples, self.logged = tree["examples"], tree["logged"]
-        self.history, self.carry = tree["history"], tree["carry"]
+        self.history = tree["history"]
+        self.carry = mapped(tree["carry"], lambda part: part.to(self.loss_sum.device))
         _set_generators(tree["generators"])
 
 

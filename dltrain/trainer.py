@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -23,6 +23,10 @@ from dltrain.schedules import Moment, Schedule
 from dltrain.state import TrainState
 from dltrain.stream import Stream
 from dltrain.task import Task
+from dltrain.tree import mapped
+
+SMALLEST_SCALE = 2.0**-14
+"""fp16's gradient scaler starts at 2**16 and halves with each update that it skips: 30 in a row lead here."""
 
 
 class Session(Protocol):
@@ -112,7 +116,7 @@ def update(
 
 
 def note_gradients(state: TrainState, parameters: Sequence[Tensor]) -> None:
-    """Set `state.not_finite` where a gradient is NaN or infinite; fp16's scaler expects such and skips them itself.
+    """Set `state.not_finite` where a gradient is NaN or infinite; fp16's scaler skips such itself, and scales less.
 
     The kernel is the gradient scaler's own, with a scale of one, which changes nothing: one pass, and nothing is read.
     """
@@ -127,7 +131,11 @@ def check_finite(state: TrainState, step: int) -> None:
     On a CPU this is asked before each update. On an accelerator, which it would stall, when a line is logged and before
     anything is evaluated or saved: neither the sum of the losses nor the mark of the gradients ever recovers.
     """
-    loss, gradients = float(state.loss_sum), float(state.not_finite)
+    loss = float(state.loss_sum)
+    if state.scaler.is_enabled():  # a scale that keeps falling means that no gradient has been finite for long
+        gradients = state.scaler.get_scale() < SMALLEST_SCALE
+    else:
+        gradients = bool(state.not_finite)
     if not math.isfinite(loss) or gradients:
         bad = "the loss" if not math.isfinite(loss) else "a gradient"
         raise Diverged(
@@ -138,13 +146,7 @@ def check_finite(state: TrainState, step: int) -> None:
 
 def detached(carry: Any) -> Any:
     """What a step hands on, cut from the graph that made it: truncated back-propagation ends here and only here."""
-    if isinstance(carry, Tensor):
-        return carry.detach()
-    if isinstance(carry, tuple | list):
-        return type(carry)(detached(part) for part in carry)
-    if isinstance(carry, Mapping):
-        return {name: detached(part) for name, part in carry.items()}
-    return carry
+    return mapped(carry, Tensor.detach)
 
 
 def set_rates(state: TrainState, factor: float) -> float:

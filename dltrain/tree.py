@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ def split(tree: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
     if tree is None or isinstance(tree, bool | int | float | str):
         return tree
     if isinstance(tree, Tensor):
-        tensors[path] = tree
-        return {_TENSOR: path}
+        name = path if path not in tensors else f"{path}#{len(tensors)}"
+        tensors[name] = tree
+        return {_TENSOR: name}
     if isinstance(tree, list):
         return [split(value, tensors, f"{path}.{index}") for index, value in enumerate(tree)]
     if isinstance(tree, tuple):
@@ -45,6 +47,18 @@ def join(plain: Any, tensors: dict[str, Tensor]) -> Any:
             return {key: join(value, tensors) for key, value in plain[_PAIRS]}
         return {key: join(value, tensors) for key, value in plain.items()}
     return plain
+
+
+def mapped(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """The same tree of lists, tuples and dicts with `function` of each tensor."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if isinstance(tree, list | tuple):
+        parts = [mapped(part, function) for part in tree]
+        return type(tree)._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
+    if isinstance(tree, dict):
+        return {name: mapped(part, function) for name, part in tree.items()}
+    return tree
 
 
 def storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

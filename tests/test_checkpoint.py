@@ -72,6 +72,10 @@ def test_trees_survive_json() -> None:
     assert again["n"] == {"$x": 1}
     assert isinstance(again[3], tuple)
     assert torch.equal(again[3][0], torch.ones(2))
+    tensors = {}
+    again = join(split({"a": {"b": torch.ones(1)}, "a.b": torch.zeros(1)}, tensors), tensors)
+    assert torch.equal(again["a"]["b"], torch.ones(1))
+    assert torch.equal(again["a.b"], torch.zeros(1))
     with pytest.raises(TypeError, match=r"cannot save a\.0: a set is neither a plain value nor a tensor"):
         split({"a": [{1, 2}]}, {})
 
@@ -164,7 +168,11 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     manifest = _unsealed(checkpoint.manifest)
     manifest["format"] = 99
     (checkpoint.path / "manifest.json").write_bytes(_sealed(manifest))
-    assert Checkpoint(checkpoint.path, 10, True).fault == "manifest.json: format 99, and this version reads 1"
+    with pytest.raises(
+        NoCheckpoint, match=r"written in format 99, and this dltrain reads format 1\nnext: use the version"
+    ):
+        _ = Checkpoint(checkpoint.path, 10, True).fault
+    assert checkpoint.path.is_dir()  # another version's checkpoint is no damaged one
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,11 +192,63 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
 
 
+def test_what_may_not_be_read_is_not_taken_for_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = written(tmp_path, 10, 0.5)
+
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    with pytest.raises(NoCheckpoint, match=r"manifest.json: may not be read\nnext: change its permissions"):
+        Checkpoints(tmp_path).set_aside_damaged()
+    assert checkpoint.path.is_dir()
+
+
+def test_what_is_used_is_what_was_checked(tmp_path: Path) -> None:
+    checkpoint = written(tmp_path, 10, 0.5)
+    path = checkpoint.path / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(NoCheckpoint, match=r"damaged: weights\.safetensors: not as it was written"):
+        checkpoint.weights()
+
+
 def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / ".writing-step-00000001-77").mkdir()
     written(tmp_path, 10, 0.5)
     Checkpoints(tmp_path).remove_unfinished()
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000010"]
+
+
+def test_fit_stops_when_no_checkpoint_is_left(
+    settings: dict[str, Any], write_settings: Callable[[Mapping[str, Any]], Path], dltrain: Callable[..., Any],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    config = write_settings(settings)
+    assert dltrain("fit", config, "-o", "run", "-q").returncode == 0
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():
+        (checkpoint / "state.json").unlink()
+    for _ in range(2):  # the second time they have been set aside already
+        again = dltrain("fit", config, "-o", "run")
+        assert again.returncode == 7
+        assert "run: none of its checkpoints can be used, all are damaged:\n" in again.stderr
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_links_are_mended_after_a_kill_between_a_save_and_its_links(
+    settings: dict[str, Any], write_settings: Callable[[Mapping[str, Any]], Path], dltrain: Callable[..., Any],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    config = write_settings(settings)
+    assert dltrain("fit", config, "-o", "run", "-q").returncode == 0
+    right = {name: (tmp_path / "run" / name).readlink() for name in ("best", "last")}
+    for name in right:
+        (tmp_path / "run" / name).unlink()
+        (tmp_path / "run" / name).symlink_to("checkpoints/step-00000001")
+    assert dltrain("fit", config, "-o", "run").returncode == 0
+    assert {name: (tmp_path / "run" / name).readlink() for name in right} == right
 
 
 def test_fit_falls_back_to_the_checkpoint_before(

@@ -336,7 +336,7 @@ def test_cron_hears_nothing_or_json(write_settings: Write, settings: dict[str, A
     assert (quiet.stdout, quiet.stderr) == ("", "")
     logged = good("fit", config, "-o", tmp_path / "json", "--json-logs")
     events = [json.loads(line)["event"] for line in logged.stderr.splitlines()]
-    assert events[0] == "EpochStarted"
+    assert events[:3] == ["note", "note", "EpochStarted"]
     assert events[-1] == "Finished"
     assert json.loads(logged.stdout)["best epoch"].endswith(" of 2")
 
@@ -392,6 +392,142 @@ def test_errors_are_one_message_and_debug_shows_where(dltrain: Callable[..., Pro
     assert not (tmp_path / "runs").exists()
     assert dltrain("--version").stdout.startswith("dltrain ")
     assert dltrain("fit").returncode == 2
+
+
+def test_a_lost_listener_does_not_end_training(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["trainer"]["epochs"] = 30
+    words = [sys.executable, "-m", "dltrain", "fit", str(write_settings(settings)), "-o", str(tmp_path / "run")]
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+    assert process.returncode == 0
+    assert lines(tmp_path / "run" / "times.jsonl")[-1]["epoch"] == 30
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_report_that_a_kill_prevented_is_written_by_the_next_fit(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    shutil.rmtree(tmp_path / "run" / "plots")
+    (tmp_path / "run" / "report.html").unlink()
+    assert "best checkpoint" in good("fit", tmp_path / "run").stdout
+    assert (tmp_path / "run" / "report.html").exists()
+    assert (tmp_path / "run" / "plots" / "training.png").exists()
+    assert good("fit", tmp_path / "run").stdout == ""
+    assert json.loads(good("fit", tmp_path / "run", "--json-logs").stdout)["data"] == "mnist"
+
+
+def test_an_early_failure_leaves_a_directory_that_can_be_used(
+    write_settings: Write, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    config = write_settings(settings)
+    missing = call("fit", config, "-o", tmp_path / "run", "--set", f"data.root={tmp_path}/none")
+    assert isinstance(missing.exception, DataError)
+    good("fit", config, "-o", tmp_path / "run")
+
+
+def test_quiet_warns_of_a_sample_all_the_same(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["data"] = {"name": "mnist", "batch_size": 500, "sample": True}
+    settings["trainer"]["epochs"] = 1
+    config = write_settings(settings)
+    assert good("fit", config, "-q", "-o", tmp_path / "quiet").stderr.startswith("warning: NOT MNIST")
+    told = good("fit", config, "--json-logs", "-o", tmp_path / "json").stderr.splitlines()
+    assert any(entry["event"] == "warning" and "NOT MNIST" in entry["text"] for entry in map(json.loads, told))
+
+
+def test_scores_that_nobody_gives_are_not_waited_for(
+    write_settings: Write, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["data"]["validation"] = 0
+    config = write_settings(settings)
+    for setting in ("trainer.patience=1", "schedule=plateau"):
+        refused = call("fit", config, "--set", setting, "-o", tmp_path / "run")
+        assert isinstance(refused.exception, UsageError)
+        assert "goes by validation scores, and the validation split is empty" in str(refused.exception)
+    good("fit", config, "-o", tmp_path / "run")
+    empty = call("eval", tmp_path / "run", "--split", "validation")
+    assert isinstance(empty.exception, DataError)
+    assert "the split to evaluate on is empty (data.validation: 0.0)\nnext: use --split test" in str(empty.exception)
+
+
+def test_batch_normalisation_and_single_examples(
+    write_settings: Write, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["model"]["batch_norm"] = True
+    settings["data"]["batch_size"] = 179  # 180 training images leave one over
+    good("fit", write_settings(settings), "-o", tmp_path / "run")
+    settings["data"]["batch_size"] = 1
+    settings["model"] = {"name": "mlp", "batch_norm": True}
+    refused = call("fit", write_settings(settings), "-o", tmp_path / "one")
+    assert isinstance(refused.exception, UsageError)
+    assert "batch normalisation cannot learn from a batch of one example" in str(refused.exception)
+
+
+def test_a_checkpoint_may_be_renamed_and_is_named_once(run: Path, tmp_path: Path) -> None:
+    shutil.copytree((run / "best").resolve(), tmp_path / "my-model")
+    good("eval", tmp_path / "my-model")
+    twice = call("eval", tmp_path / "my-model", "--checkpoint", "last")
+    assert "is one checkpoint itself; leave out --checkpoint last" in str(twice.exception)
+    (tmp_path / "my-model" / "state.json").write_text("{}")
+    harmed = call("eval", tmp_path / "my-model")
+    assert "my-model: damaged: state.json: 2 bytes, written with" in str(harmed.exception)
+
+
+def test_a_checkpoint_that_training_deletes_meanwhile_is_chosen_again(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dltrain.checkpoint import Checkpoints
+    from dltrain.experiment import checkpoint_of
+
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    real, calls = Checkpoints.named, []
+
+    def pruned_at_first(self: Checkpoints, name: str) -> Any:
+        chosen = real(self, name)
+        calls.append(chosen.name)
+        if len(calls) == 1:
+            shutil.rmtree(chosen.path)
+        return chosen
+
+    monkeypatch.setattr(Checkpoints, "named", pruned_at_first)
+    assert checkpoint_of(tmp_path / "run").name == calls[1] != calls[0]
+    monkeypatch.setattr(Checkpoints, "named", lambda self, name: _gone(real(self, name)))
+    with pytest.raises(NoCheckpoint, match="change faster than they can be read"):
+        checkpoint_of(tmp_path / "run")
+
+
+def _gone(checkpoint: Any) -> Any:
+    return type(checkpoint)(checkpoint.path.with_name("step-99999999"), 99999999, epoch_ended=True)
+
+
+def test_numbers_are_told_where_they_cannot_be_kept(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    shutil.rmtree(tmp_path / "run" / "plots")
+    (tmp_path / "run" / "plots").write_text("in the way")
+    told = good("eval", tmp_path / "run")
+    assert "accuracy" in told.stdout
+    assert "warning: not kept: " in told.stderr
+
+
+def test_errors_that_nobody_foresaw_say_where_and_what_next() -> None:
+    from dltrain.cli.main import explained
+
+    try:
+        raise KeyError("units")
+    except KeyError as error:
+        message, code = explained(error)
+    assert code == 1
+    assert message.startswith(f"error: KeyError in {__file__}:")
+    assert message.endswith("next: run it again with --debug for the whole story")
+    assert explained(PermissionError(13, "Permission denied", "runs/x")) == (
+        "error: runs/x: Permission denied\nnext: make room, or change its permissions or its place",
+        3,
+    )
+
+
+def test_predict_without_any_image(run: Path) -> None:
+    nothing = call("predict", run, "-", stdin="")
+    assert "no image was named, neither on the command line nor on standard input" in str(nothing.exception)
 
 
 def test_a_closed_pipe_is_no_error(run: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
 from dltrain.goal import Goal
-from dltrain.observers.console import PlainLines, ProgressBar, console, duration, ignore
+from dltrain.observers.console import PlainLines, ProgressBar, console, duration, ignore, unheard
 
 GOAL = Goal("accuracy", "max")
 EVENTS: list[Event] = [
@@ -90,6 +90,14 @@ def test_json_lines_hold_every_event() -> None:
     told = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [entry["event"] for entry in told] == [type(event).__name__ for event in EVENTS]
     assert told[2]["report"] == {"accuracy": 0.9, "loss": 0.3}
+
+
+def test_a_closed_stream_silences_the_observer_and_nothing_else() -> None:
+    out = io.StringIO()
+    observer = unheard(PlainLines(GOAL, out))
+    out.close()
+    for event in EVENTS:
+        observer(event)
 
 
 def test_quiet_says_nothing() -> None:

@@ -21,6 +21,7 @@ from dltrain.run import (
     link,
     numbered,
     open_run,
+    with_copied_plugins,
     write_config,
 )
 
@@ -39,7 +40,7 @@ def experiment(**changed: Any) -> Experiment:
 
 def begun(directory: Path, **changed: Any) -> None:
     run = open_run(directory, experiment(**changed))
-    write_config(directory, experiment(**changed))
+    write_config(directory, with_copied_plugins(directory, experiment(**changed)))
     run.lock.release()
 
 
@@ -102,7 +103,7 @@ def test_other_settings_are_refused_with_the_differences(path: str, value: objec
 def test_more_epochs_are_allowed(tmp_path: Path) -> None:
     begun(tmp_path / "run")
     run = open_run(tmp_path / "run", experiment(trainer={"epochs": 9}))
-    assert run.extended
+    assert run.begins == "resumed"
     run.lock.release()
 
 
@@ -116,12 +117,14 @@ def test_a_changed_plugin_is_refused(tmp_path: Path) -> None:
         open_run(tmp_path / "run", experiment(plugins=[str(plugin)]))
 
 
-def test_fresh_takes_the_next_number(tmp_path: Path) -> None:
+def test_fresh_takes_the_next_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(tmp_path / "run")
     assert numbered(tmp_path / "run") == tmp_path / "run-2"
     begun(tmp_path / "run-2")
     assert numbered(tmp_path / "run") == tmp_path / "run-3"
     assert numbered(tmp_path / "other") == tmp_path / "other"
+    monkeypatch.chdir(tmp_path / "run")
+    assert numbered(Path()) == Path("../run-3")
 
 
 def test_directories_that_hold_something_else_are_left_alone(tmp_path: Path) -> None:
@@ -141,6 +144,24 @@ def test_environment_keeps_a_record_of_each_process(tmp_path: Path) -> None:
     append_environment(tmp_path, {"process": 1})
     append_environment(tmp_path, {"process": 2})
     assert (tmp_path / "environment.json").read_text().count("process") == 2
+
+
+def test_what_an_early_end_left_behind_is_no_stranger(tmp_path: Path) -> None:
+    for name in ("metrics.jsonl", "times.jsonl", "environment.json"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "plugins").mkdir()
+    run = open_run(tmp_path, experiment())
+    assert run.begins == "new"
+    with pytest.raises(RunBusy):  # and while one process starts here, another is told so
+        open_run(tmp_path, experiment())
+    run.lock.release()
+
+
+def test_an_unreadable_environment_is_moved_aside(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text("[{")
+    append_environment(tmp_path, {"process": 1})
+    assert (tmp_path / "environment.unreadable").read_text() == "[{"
+    assert "process" in (tmp_path / "environment.json").read_text()
 
 
 def test_links_are_for_people_and_may_be_missing(tmp_path: Path) -> None:

@@ -240,6 +240,21 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     assert torch.equal(next(state.model.parameters()), next(linear().model.parameters()))
 
 
+def test_fp16_gives_up_when_no_gradient_is_finite_for_long() -> None:
+    class RootOfZero(Squares):
+        def step(self, model: nn.Module, batch: Batch, carry: Tensor | None) -> Step:
+            return Step(functional.mse_loss(model(batch.inputs)[:, 0].detach(), batch.targets) + _nan_gradient(model))
+
+    def _nan_gradient(model: nn.Module) -> Tensor:
+        return sum(((parameter * 0).abs().sqrt().sum() for parameter in model.parameters()), torch.zeros(()))
+
+    state = linear()
+    state.scaler = torch.amp.GradScaler("cpu")
+    rows = Rows(*table(40), 1)
+    with pytest.raises(Diverged, match=r"step 32: a gradient is not finite"):
+        fit(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
+
+
 def test_where_reading_is_dear_the_sums_are_looked_at_before_anything_is_saved() -> None:
     class Accelerator(Runtime):
         """Claims to be no CPU, so that the loop does not read each step's loss."""
@@ -288,6 +303,7 @@ def test_detached_reaches_into_containers() -> None:
     assert not cut["a"][0].requires_grad
     assert not cut["a"][1][0].requires_grad
     assert cut["b"] == 3
+    assert detached(Step(graph, None)).loss.requires_grad is False  # a named tuple stays one
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 25, 100])

@@ -6,17 +6,15 @@ import json
 import operator
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from dltrain.errors import RequirementNotMet, UsageError
-
-if TYPE_CHECKING:
-    from dltrain.experiment import Trained
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
 
@@ -61,7 +59,7 @@ def _refuse(text: str) -> Requirement:
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
     split: Annotated[Split, typer.Option(help="Which split to evaluate on.")] = Split.test,
-    checkpoint: Annotated[str, typer.Option(help="best, last, or the name of a checkpoint.")] = "best",
+    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be given again."),
@@ -115,20 +113,31 @@ def evaluate(
             for index, label in enumerate(trained.task.labels)
         }
         result["confusion"] = confusion.tolist()
-        title = f"{trained.experiment.model.name} on {dataset.name}, {split.value}"
-        picture = run / "plots" / f"confusion-{split.value}.png"
         if (run / "checkpoints").is_dir():  # a checkpoint that stands alone has no place for pictures
-            confusion_picture(confusion, trained.task.labels, title, picture)
-            result["picture"] = str(picture)
-    _keep(run, result)
+            title = f"{trained.experiment.model.name} on {dataset.name}, {split.value}"
+            picture = run / "plots" / f"confusion-{split.value}.png"
+            with _warned():
+                confusion_picture(confusion, trained.task.labels, title, picture)
+                result["picture"] = str(picture)
+    with _warned():
+        _keep(run, result)
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        _print(result, trained)
+        _print(result)
     missed = [one for one in requirements if not one.met(report)]
     if missed:
         told = ", ".join(f"{one} (found {report[one.metric]:.6g})" for one in missed)
         raise RequirementNotMet(f"{run}: on the {split.value} split of {dataset.name}: not met: {told}")
+
+
+@contextmanager
+def _warned() -> Iterator[None]:
+    """The numbers are what was asked for: where they cannot be written down too, a warning is enough."""
+    try:
+        yield
+    except OSError as error:
+        typer.echo(f"warning: not kept: {error.filename}: {error.strerror}", err=True)
 
 
 def _keep(run: Path, result: Mapping[str, Any]) -> None:
@@ -144,7 +153,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
 
 
-def _print(result: Mapping[str, Any], trained: Trained) -> None:
+def _print(result: Mapping[str, Any]) -> None:
     typer.echo(
         f"{result['split']} split of {result['dataset']}, checkpoint {result['checkpoint']}, seed {result['seed']}, "
         f"torch {result['torch']} on {result['device']}"

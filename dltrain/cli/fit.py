@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +30,26 @@ def seconds(text: str | None) -> float | None:
     return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
 
 
+class Voice:
+    """Speaks on stderr, as loudly as asked. Whether anybody listens makes no difference to training."""
+
+    def __init__(self, quiet: bool, json_lines: bool) -> None:
+        self.quiet = quiet
+        self.json_lines = json_lines
+
+    def tell(self, line: str) -> None:
+        """Say something that a quiet or a machine-read log does without, unless it is a warning."""
+        warning = line.startswith("warning: ")
+        if self.json_lines:
+            line = json.dumps({"event": "warning" if warning else "note", "text": line.removeprefix("warning: ")})
+        elif self.quiet and not warning:
+            return
+        try:
+            typer.echo(line, err=True)
+        except OSError:
+            self.quiet = True
+
+
 def fit(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="The YAML file that says what to train, or a run directory.")],
@@ -47,7 +68,7 @@ def fit(
     inexact: Annotated[
         bool, typer.Option("--inexact", help="Continue even where the result cannot be the uninterrupted run's.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log and summary as JSON lines.")] = False,
 ) -> None:
     """Train what a YAML file describes; run again, it continues where it was stopped.
@@ -73,46 +94,37 @@ def fit(
     directory = output or Path("runs") / config.stem
     if fresh:
         directory = numbered(directory)
-
-    def tell(line: str) -> None:
-        if not quiet and not json_logs:
-            typer.echo(line, err=True)
-
+    voice = Voice(quiet, json_logs)
     run = open_run(directory, experiment)
     try:
+        voice.tell(run.headline)
         for warning in run.warnings:
-            typer.echo(f"warning: {warning}", err=True)
-        tell(run.headline)
+            voice.tell(f"warning: {warning}")
         if run.begins != "finished":
-            _train(experiment, run, interrupts, tell, inexact=inexact, quiet=quiet, json_logs=json_logs)
+            time = _train(experiment, run, interrupts, voice, inexact)
+            _print(summarise(run), voice, time)
+        elif json_logs or not (run.directory / "report.html").exists():  # killed between its end and its report
+            _print(summarise(run), voice, None)
     finally:
         run.lock.release()
 
 
-def _train(
-    experiment: Experiment,
-    run: Run,
-    interrupts: Interrupts,
-    tell: Any,
-    *,
-    inexact: bool,
-    quiet: bool,
-    json_logs: bool,
-) -> None:
+def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Voice, inexact: bool) -> float:
+    """Train to the end; the seconds that this process trained for."""
     from dltrain.events import Observer
     from dltrain.experiment import train
-    from dltrain.observers.console import ProgressBar, console, duration
+    from dltrain.observers.console import ProgressBar, console, unheard
     from dltrain.observers.times import TimesLog
 
     times = TimesLog(run.directory / "times.jsonl")
     shown: list[Observer] = []
 
     def observe(training: Training) -> list[Observer]:
-        shown.append(console(training.task.goal, quiet=quiet, json_lines=json_logs))
-        return [times, *shown]
+        shown.append(console(training.task.goal, quiet=voice.quiet, json_lines=voice.json_lines))
+        return [times, *map(unheard, shown)]
 
     try:
-        training = train(experiment, run, interrupts, observe, tell, inexact)
+        train(experiment, run, interrupts, observe, voice.tell, inexact)
     except Stopped as stopped:
         if run.checkpoints.last() is None:
             raise
@@ -122,36 +134,45 @@ def _train(
         for observer in shown:
             if isinstance(observer, ProgressBar):
                 observer.close()
-        times.close()
-    summary = summarise(experiment, run, training)
-    summary["seconds in this process"] = round(times.seconds, 1)
-    if json_logs:
-        import json
-
-        typer.echo(json.dumps(summary))
-    elif not quiet:
-        summary["time"] = duration(float(summary.pop("seconds in this process")))
-        width = max(map(len, summary)) + 2
-        for name, value in summary.items():
-            typer.echo(f"{name:<{width}}{value}")
+    return times.seconds
 
 
-def summarise(experiment: Experiment, run: Run, training: Training) -> dict[str, Any]:
-    """The run's outcome as a table, after its curves and its report have been written."""
+def summarise(run: Run) -> dict[str, Any]:
+    """The outcome of a finished run as a table, after its curves and its report have been written.
+
+    All of it comes from the last checkpoint, so it can be made again by any later process.
+    """
     from dltrain.observers.report import curves, write_report
 
-    goal, history, dataset = training.task.goal, training.state.history, training.dataset
-    best = goal.best([record.get(goal.metric) for record in history])
-    title = f"{experiment.model.name} on {dataset.name}, seed {experiment.seed}"
-    curves(history, goal.metric, title, run.directory / "plots" / "training.png")
-    facts: dict[str, Any] = {"data": dataset.name, "model": experiment.model.name, "seed": experiment.seed}
+    last = run.checkpoints.last()
+    assert last is not None, "a finished run has a checkpoint"
+    record, goal = last.record, last.goal
+    history, config = record["history"], record["config"]
+    best = goal.best([entry.get(goal.metric) for entry in history])
+    title = f"{config['model']['name']} on {record['dataset']}, seed {config['seed']}"
+    picture = run.directory / "plots" / "training.png"
+    curves(history, goal.metric, title, picture)
+    facts: dict[str, Any] = {"data": record["dataset"], "model": config["model"]["name"], "seed": config["seed"]}
     if best is not None:
         facts["best epoch"] = f"{best + 1} of {len(history)}"
         facts[f"validation {goal.metric}"] = round(history[best][goal.metric], 6)
-    facts["device"] = str(training.runtime.device)
-    write_report(run.directory, title, facts, history, dataset.notice)
+    facts["device"] = f"{record['signature']['device']}, torch {record['signature']['torch']}"
+    write_report(run.directory, title, facts, history, record["notice"])
     facts["run directory"] = str(run.directory)
-    facts["best checkpoint"] = str(run.directory / ("best" if best is not None else "last"))
-    facts["curves"] = str(run.directory / "plots" / "training.png")
+    facts["best checkpoint"] = str(run.directory / "best")
+    facts["curves"] = str(picture)
     facts["next"] = f"dltrain eval {run.directory}"
     return facts
+
+
+def _print(summary: dict[str, Any], voice: Voice, seconds: float | None) -> None:
+    from dltrain.observers.console import duration
+
+    if voice.json_lines:
+        typer.echo(json.dumps({**summary, "seconds in this process": seconds and round(seconds, 1)}))
+    elif not voice.quiet:
+        if seconds is not None:
+            summary["time"] = duration(seconds)
+        width = max(map(len, summary)) + 2
+        for name, value in summary.items():
+            typer.echo(f"{name:<{width}}{value}")

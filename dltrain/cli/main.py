@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -14,8 +16,9 @@ from dltrain.errors import ConfigError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """
-Exit codes: 0 done, 2 config or usage, 3 data, 4 diverged, 5 out of memory, 6 requirement not met,
-7 no usable checkpoint, 8 run directory busy, 75 stopped and resumable, 130/143 stopped by SIGINT/SIGTERM.
+Exit codes: 0 done, 1 an error in dltrain or a plug-in, 2 config or usage, 3 data, 4 diverged, 5 out of memory,
+6 requirement not met, 7 no usable checkpoint, 8 run directory busy, 75 stopped and resumable, 130/143 stopped by
+SIGINT/SIGTERM.
 """
 
 app = typer.Typer(
@@ -68,18 +71,35 @@ def run() -> None:
     """The console script: a user's mistake is one message on stderr and an exit code, never a traceback."""
     debug = "--debug" in sys.argv
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
     with Interrupts() as interrupts:
         try:
             app(obj=interrupts)
-        except DltrainError as error:
-            if debug:
-                raise
-            # A report on a config says "error" with each of its faults.
-            print(error if isinstance(error, ConfigError) else f"error: {error}", file=sys.stderr)  # noqa: T201
-            sys.exit(error.exit_code)
         except SystemExit as left:
             # Typer turns a broken pipe into exit 1; that our reader has gone, as `head` does, is no failure.
             if not isinstance(left.__context__, BrokenPipeError):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
+        except Exception as error:
+            if debug:
+                raise
+            message, code = explained(error)
+            print(message, file=sys.stderr)  # noqa: T201
+            sys.exit(code)
+
+
+def explained(error: Exception) -> tuple[str, int]:
+    """What to print for an error, and the exit code. What nobody foresaw says where it comes from, and exits with 1."""
+    if isinstance(error, ConfigError):  # a report that says "error" with each of its faults
+        return str(error), error.exit_code
+    if isinstance(error, DltrainError):
+        return f"error: {error}", error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"error: {place}{error.strerror}\nnext: make room, or change its permissions or its place", 3
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename}:{frame.lineno}"
+    return f"error: {type(error).__name__} in {where}: {error}\nnext: run it again with --debug for the whole story", 1

@@ -31,7 +31,7 @@ def predict(
     invert: Annotated[
         Inversion, typer.Option(help="Swap dark and bright; auto does so where the image's border asks for it.")
     ] = Inversion.auto,
-    checkpoint: Annotated[str, typer.Option(help="best, last, or the name of a checkpoint.")] = "best",
+    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
     device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
@@ -55,7 +55,9 @@ def predict(
     notice = trained.record["notice"]
     if notice:
         typer.echo(f"warning: {notice}", err=True)
-    files = image_files(images, iter(sys.stdin))
+    files = image_files(images, iter(sys.stdin or ()))
+    if not files:
+        raise DataError("no image was named, neither on the command line nor on standard input")
     unreadable = inverted = 0
     for start in range(0, len(files), BATCH):
         read: list[tuple[Path, Tensor]] = []

@@ -192,10 +192,11 @@ class IDXImages:
     def _learn(self, normalize: str) -> Assets:
         training = self._splits.training
         names = IMAGE_SETS[self._variant].labels
+        classes = 1 + max(int(part.labels.max()) for part in self._splits if len(part.labels))
         mean, std = pixel_statistics(training.pixels)
         return {
             "dataset": self.name,
-            "labels": [str(label) for label in range(int(training.labels.max()) + 1)] if names is None else list(names),
+            "labels": [str(label) for label in range(classes)] if names is None else list(names),
             "channels": training.pixels.shape[1],
             "height": training.pixels.shape[2],
             "width": training.pixels.shape[3],
@@ -283,10 +284,13 @@ class TrainingBatches:
         self._order = (-1, torch.empty(0, dtype=torch.int64))
 
     def __len__(self) -> int:
-        return -(-len(self.images.labels) // self.batch_size)
+        whole, left = divmod(len(self.images.labels), self.batch_size)
+        # Batch normalisation cannot learn from one example: a single one left over joins the batch before it.
+        return max(1, whole + (left > 1))
 
     def batch(self, epoch: int, index: int) -> Batch:
-        chosen = self._order_of(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        end = (index + 1) * self.batch_size if index < len(self) - 1 else None
+        chosen = self._order_of(epoch)[index * self.batch_size : end]
         pixels = self.images.pixels.index_select(0, chosen)
         if self._augments:
             chances = keyed_uniform(self.seed, epoch, self.images.examples.index_select(0, chosen), CHANCES)

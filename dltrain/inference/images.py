@@ -63,7 +63,7 @@ def _border(pixels: np.ndarray[Any, Any]) -> float:
 def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -> tuple[Tensor, bool]:
     """(C, H, W) uint8 in the size and the colours of the training images, and whether it was inverted.
 
-    The picture is made square with its own border's colour, then resized. `auto` inverts where its border is bright
+    The picture is resized to fit, and padded with its own border's colour. `auto` inverts where its border is bright
     and the training images' is dark, or the other way round: ink on paper against MNIST's white on black.
     Raises DataError, naming the file.
     """
@@ -71,10 +71,9 @@ def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -
     border = _border(np.asarray(image))
     inverted = invert == "yes" or (invert == "auto" and (border > 0.5) != (assets["background"] > 0.5))
     colour = round(255 * border)
-    side = max(image.size)
-    square = ImageOps.pad(image, (side, side), color=colour if image.mode == "L" else (colour,) * 3)
-    resized = square.resize((assets["width"], assets["height"]), Image.Resampling.LANCZOS)
-    pixels = np.asarray(resized)
+    fill = colour if image.mode == "L" else (colour,) * 3
+    size = (assets["width"], assets["height"])
+    pixels = np.asarray(ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=fill))
     if inverted:
         pixels = 255 - pixels
     return torch.from_numpy(np.array(pixels)).reshape(assets["height"], assets["width"], -1).permute(2, 0, 1), inverted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TextIO
 
@@ -138,8 +139,9 @@ class ProgressBar:
             progress.console.print(f"finished at step {event.step}: {event.why}", highlight=False)
 
     def close(self) -> None:
-        """Take the bar off the terminal; also when training ends by an error."""
-        self._progress.stop()
+        """Take the bar off the terminal; also when training ends by an error, or the terminal is gone."""
+        with suppress(OSError, ValueError):
+            self._progress.stop()
 
 
 def console(goal: Goal, *, quiet: bool, json_lines: bool, out: TextIO | None = None) -> Observer:
@@ -154,3 +156,18 @@ def console(goal: Goal, *, quiet: bool, json_lines: bool, out: TextIO | None = N
 
 def ignore(event: Event) -> None:
     """Says nothing."""
+
+
+def unheard(observer: Observer) -> Observer:
+    """The observer, silent for good once its stream is closed: a lost terminal or pipe must not end training."""
+    silent = False
+
+    def watch(event: Event) -> None:
+        nonlocal silent
+        if not silent:
+            try:
+                observer(event)
+            except (OSError, ValueError):  # ValueError: the file object itself was closed
+                silent = True
+
+    return watch

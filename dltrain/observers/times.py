@@ -16,7 +16,7 @@ class TimesLog:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        self._path = path
         self._began = time.perf_counter()
         self._mark: float | None = None
         self._batches = 0
@@ -32,18 +32,13 @@ class TimesLog:
             self._batches = event.batches - event.position
         elif isinstance(event, Evaluated):
             now = time.perf_counter()
-            self._file.write(
-                line(
-                    {
-                        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                        "epoch": event.epoch,
-                        "step": event.step,
-                        "seconds": round(now - (self._mark or now), 4),
-                        "batches": self._batches,
-                    }
-                )
-            )
+            entry = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "epoch": event.epoch,
+                "step": event.step,
+                "seconds": round(now - (self._mark or now), 4),
+                "batches": self._batches,
+            }
+            with self._path.open("ab") as file:
+                file.write(line(entry))
             self._mark = now
-
-    def close(self) -> None:
-        self._file.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from types import FrameType, TracebackType
 
@@ -43,6 +44,8 @@ class Interrupts:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._signal is not None:
+            if sys.stderr is not None and sys.stderr.isatty():
+                os.write(2, b"\x1b[?25h")  # the cursor, which a progress bar hides
             os._exit(128 + number)  # a checkpoint being written stays under its temporary name
         self._signal = signal.Signals(number)
         if not self.training:
