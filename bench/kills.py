@@ -23,7 +23,8 @@ model: {name: cnn, channels: [8, 16], hidden: 32, batch_norm: true, dropout: 0.3
 optimizer: adamw
 schedule: one_cycle
 trainer:
-  {epochs: EPOCHS, device: cpu, ema: 0.99, accumulate: 2, patience: 1000, checkpoint_every_steps: 3, keep_last: 3}
+  {epochs: EPOCHS, device: cpu, threads: 1, ema: 0.99, accumulate: 2, patience: 1000, checkpoint_every_steps: 3,
+   keep_last: 3}
 """
 
 
@@ -34,7 +35,9 @@ def fit(folder: Path, name: str) -> subprocess.Popen[bytes]:
 
 def outcome(directory: Path) -> dict[str, bytes]:
     final = (directory / "last").resolve()
-    return {path.name: path.read_bytes() for path in [*sorted(final.iterdir()), directory / "metrics.jsonl"]}
+    files = {path.name: path.read_bytes() for path in [*sorted(final.iterdir()), directory / "metrics.jsonl"]}
+    links = {name: str((directory / name).readlink()).encode() for name in ("best", "last")}
+    return {**files, **links}
 
 
 def main() -> int:
