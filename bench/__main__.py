@@ -53,7 +53,11 @@ def bare_epochs(loop: str) -> list[float]:
 
 def tool_epochs(tool: str) -> list[float]:
     words = ("-m", "bench.competitors", tool, "--epochs", str(EPOCHS), "--data", str(DATA))
-    seconds: list[float] = json.loads(python(*words).splitlines()[-1])["seconds"]
+    try:
+        seconds: list[float] = json.loads(python(*words).splitlines()[-1])["seconds"]
+    except SystemExit as failed:
+        print(f"epoch: {tool} failed and is left out: {str(failed).splitlines()[-1]}")
+        return []
     return seconds
 
 
@@ -79,6 +83,7 @@ def epoch() -> bool:
                 times[name] += run()[1:]  # the first epoch pays for warming up, in all of them
     apart = python("-m", "bench.mnist_loop", "agreement", "--data", str(DATA)).strip()
     print(f"gradients of the fastest loop against the plain one's: {apart} apart, relative to their length")
+    times = {name: seconds for name, seconds in times.items() if seconds}
     reference = statistics.median(times["fastest bare loop"])
     for name, seconds in times.items():
         middle = statistics.median(seconds)

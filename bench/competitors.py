@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.mnist_loop import BATCH, Data, Network, load
+from dltrain.errors import UsageError
+from dltrain.runtime.cuda_wheels import import_torchvision
 
 
 def with_lightning(data: Data, epochs: int) -> list[float]:
     """Lightning's Trainer with its defaults: CSV logger, checkpoint, progress bar."""
+    with suppress(UsageError):  # Lightning imports torchvision where it is installed, even one built for CUDA
+        import_torchvision()
     import lightning
 
     ends: list[float] = []
