@@ -80,7 +80,7 @@ class IDXImages:
         validation: Fraction = 0.1,
         stratified: bool = True,
         batch_size: PositiveInt = 64,
-        evaluation_batch_size: PositiveInt = 500,
+        evaluation_batch_size: PositiveInt = 128,
         normalize: Literal["standard", "symmetric", "unit"] = "standard",
         augment: Augmentation | None = None,
         workers: NonNegativeInt = 0,
