@@ -500,7 +500,7 @@ data: {name: deck, root: "${env:DECK}/${env:ABSENT:a: b, c}", label: $${env:DECK
 model: {name: sorter, widths: [1, ${env:WIDE}], hidden: 7, bias: ${env:ABSENT:false}}
 trainer:
   epochs: ${env:WIDE}
-  device: "${env:ABSENT:}"
+  device: "${env:ABSENT:cpu}"
 plugins: ["${env:ABSENT:plugin}.py"]
 """
     experiment = loaded(text).experiment
@@ -509,7 +509,7 @@ plugins: ["${env:ABSENT:plugin}.py"]
     assert experiment.data.options["either"] == "16"
     assert experiment.model.options["widths"] == [1, 16]
     assert experiment.model.options["bias"] is False
-    assert (experiment.trainer.epochs, experiment.trainer.device) == (16, "")
+    assert (experiment.trainer.epochs, experiment.trainer.device) == (16, "cpu")
 
 
 def test_a_variable_that_a_child_overrides_need_not_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -459,7 +459,7 @@ def test_evaluation_batches_of_nothing() -> None:
 def test_real_mnist() -> None:
     dataset = built(Path(str(REAL)))
     training, validation, test = dataset.training(), dataset.validation(), dataset.test()
-    assert (len(training), len(validation), len(test)) == (844, 12, 20)
+    assert (len(training), len(validation), len(test)) == (844, 47, 79)
     assert [sum(batch.count for batch in stream.epoch(0)) for stream in (validation, test)] == [6000, 10000]
     # The constants that MNIST is normalised with everywhere are those of all 60,000 training images.
     assert dataset.assets["mean"] == pytest.approx(0.1307, abs=5e-4)
