@@ -39,6 +39,8 @@ class Runtime:
         return {
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(self.device) if on_cuda else self.device.type,
+            # Each CUDA device has a generator of its own, and a checkpoint holds them all.
+            "cuda_devices": torch.cuda.device_count() if on_cuda else 0,
             "threads": torch.get_num_threads(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         }
