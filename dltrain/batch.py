@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 from torch import Tensor, device
 from typing_extensions import Self
@@ -14,6 +14,11 @@ class Movable(Protocol):
 
     @property
     def count(self) -> int: ...
+
+    @property
+    def rate(self) -> float:
+        """What the learning rate is multiplied by for this batch: 1, but for batches shorter than usual."""
+        ...
 
     def to(self, device: device) -> Self: ...
 
@@ -27,6 +32,7 @@ class Batch:
 
     inputs: Tensor
     targets: Tensor
+    rate: ClassVar[float] = 1.0
 
     @property
     def count(self) -> int:
@@ -37,3 +43,29 @@ class Batch:
         if self.inputs.device == device:
             return self
         return Batch(self.inputs.to(device, non_blocking=True), self.targets.to(device, non_blocking=True))
+
+
+NO_TARGET = -1
+"""The target of a token that counts for nothing: padding, or context that another batch has scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Stretches of text side by side: tokens `inputs` (T, N) int64, and `targets` (T, N) int64, the tokens after them.
+
+    `count` is the number of targets that are not NO_TARGET. `continues` says that each passage goes on where the same
+    column of the batch before it ended, so that a state may be carried over.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    count: int
+    continues: bool
+    rate: float = 1.0
+
+    def to(self, device: device) -> Passages:
+        """The same batch on `device`; itself when it is there already."""
+        if self.inputs.device == device:
+            return self
+        inputs, targets = (tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.targets))
+        return Passages(inputs, targets, self.count, self.continues, self.rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
@@ -14,6 +15,20 @@ from dltrain.options import Fraction, NonNegativeFloat, PositiveFloat
 from dltrain.registry import optimizers
 
 Betas = Annotated[list[Fraction], MinLen(2), MaxLen(2)]
+
+# torch breaks the graph of a compiled program at each method of an optimizer. The wrappers that do so import its
+# compiler, which takes a second, and outside compiled programs do nothing else; training steps stand outside.
+for _method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_dict, Optimizer.load_state_dict):
+    _plain = inspect.unwrap(_method)
+    vars(_plain).setdefault("__dynamo_disable", _plain)
+
+
+def light(optimizer: Optimizer) -> Optimizer:
+    """The same optimizer, whose step does not import torch's compiler."""
+    plain = inspect.unwrap(type(optimizer).step)
+    step = torch.no_grad()(plain)
+    optimizer.step = step.__get__(optimizer)  # type: ignore[method-assign]
+    return optimizer
 
 
 @optimizers.register("sgd")
@@ -35,8 +50,8 @@ def sgd(
         nesterov: look ahead before taking the gradient.
         weight_decay: strength of the L2 penalty.
     """
-    return torch.optim.SGD(
-        parameters, learning_rate, momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True
+    return light(
+        torch.optim.SGD(parameters, learning_rate, momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
     )
 
 
@@ -59,8 +74,10 @@ def adam(
         amsgrad: never let the running mean square shrink (Reddi et al. 2018).
         weight_decay: strength of the L2 penalty.
     """
-    return torch.optim.Adam(
-        parameters, learning_rate, (betas[0], betas[1]), epsilon, weight_decay, amsgrad=amsgrad, fused=True
+    return light(
+        torch.optim.Adam(
+            parameters, learning_rate, (betas[0], betas[1]), epsilon, weight_decay, amsgrad=amsgrad, fused=True
+        )
     )
 
 
@@ -83,8 +100,10 @@ def adamw(
         amsgrad: never let the running mean square shrink (Reddi et al. 2018).
         weight_decay: share of each weight removed at a step, times the learning rate.
     """
-    return torch.optim.AdamW(
-        parameters, learning_rate, (betas[0], betas[1]), epsilon, weight_decay, amsgrad=amsgrad, fused=True
+    return light(
+        torch.optim.AdamW(
+            parameters, learning_rate, (betas[0], betas[1]), epsilon, weight_decay, amsgrad=amsgrad, fused=True
+        )
     )
 
 
@@ -109,8 +128,8 @@ def rmsprop(
         centered: divide by the standard deviation instead of the root mean square (Graves 2013).
         weight_decay: strength of the L2 penalty.
     """
-    return torch.optim.RMSprop(
-        parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered, foreach=True
+    return light(
+        torch.optim.RMSprop(parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered, foreach=True)
     )
 
 
@@ -131,7 +150,7 @@ def adagrad(
         epsilon: added to the root of the sum of squares.
         weight_decay: strength of the L2 penalty.
     """
-    return torch.optim.Adagrad(parameters, learning_rate, decay, weight_decay, eps=epsilon, foreach=True)
+    return light(torch.optim.Adagrad(parameters, learning_rate, decay, weight_decay, eps=epsilon, foreach=True))
 
 
 class MuonAndAdamW(Optimizer):
@@ -185,6 +204,8 @@ def muon(
     for parameter in parameters:
         (matrices if parameter.ndim == 2 else others).append(parameter)
     return MuonAndAdamW(
-        torch.optim.Muon(matrices, learning_rate, weight_decay, momentum) if matrices else None,
-        torch.optim.AdamW(others, adamw_learning_rate, weight_decay=weight_decay, fused=True) if others else None,
+        light(torch.optim.Muon(matrices, learning_rate, weight_decay, momentum)) if matrices else None,
+        light(torch.optim.AdamW(others, adamw_learning_rate, weight_decay=weight_decay, fused=True))
+        if others
+        else None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from dltrain.batch import Movable
@@ -47,6 +48,50 @@ class Task(Protocol[B_contra]):
     def report(self, counts: Counts) -> dict[str, float]:
         """The metrics of a whole split: the one division. Holds `loss` and the goal's metric."""
         ...
+
+
+class Reading(NamedTuple):
+    """What a language model makes of tokens (T, N).
+
+    `features` (T, N, H) is what its output layer reads. `state` is where the next tokens go on from: nested tuples of
+    tensors, None before the first token. `penalty` () is added to the training loss, or None.
+    """
+
+    features: Tensor
+    state: Any
+    penalty: Tensor | None = None
+
+
+class LanguageModel(Protocol):
+    """A model of the next token, as the language tasks use it; any module with these methods is one."""
+
+    def __call__(self, tokens: Tensor, state: Any) -> Reading:
+        """Read tokens (T, N) int64 on from `state`: column n of the state belongs to column n of the tokens."""
+        ...
+
+    def nats(self, features: Tensor, targets: Tensor) -> Tensor:
+        """-log p of each target, (M,) float32 in nats, of features (M, H) and targets (M,) int64."""
+        ...
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        """log p of every token, (M, vocabulary) float32, of features (M, H)."""
+        ...
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """Can show in a few lines of text what a model does by now."""
+
+    def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
+        """Lines to read; another `number`, such as the epoch's, draws another sample."""
+        ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Its model continues text; `vocabulary` are a `dltrain.data.vocabulary.Vocabulary`'s assets."""
+
+    vocabulary: Mapping[str, Any]
 
 
 @runtime_checkable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -90,3 +92,22 @@ def test_muon_bears_a_model_without_matrices() -> None:
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(ValueError, match="Nesterov momentum requires a momentum"):
         optimizers.sgd([nn.Parameter(torch.ones(1))], nesterov=True)
+
+
+def test_steps_do_not_import_the_compiler() -> None:
+    """It takes a second of every start, and nothing that is not compiled needs it."""
+    script = """
+import sys, torch
+from dltrain.optimizers import adagrad, adam, adamw, muon, rmsprop, sgd
+for make in (sgd, adam, adamw, rmsprop, adagrad, muon):
+    weights = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
+    optimizer = make(weights)
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    assert all((weight < 1).all() for weight in weights), make
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.zero_grad()
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -65,7 +65,8 @@ def start(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runtime:
     chosen = choose(plan.device)
     if plan.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(plan.deterministic)
+    if plan.deterministic != torch.are_deterministic_algorithms_enabled():  # to say it again costs 0.7 s of imports
+        torch.use_deterministic_algorithms(plan.deterministic)
     # The fastest convolution is found by timing, which may choose another one in a resumed process.
     torch.backends.cudnn.benchmark = False
     return Runtime(chosen.device, chosen.why, plan.precision)
