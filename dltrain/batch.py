@@ -69,3 +69,28 @@ class Passages:
             return self
         inputs, targets = (tensor.to(device, non_blocking=True) for tensor in (self.inputs, self.targets))
         return Passages(inputs, targets, self.count, self.continues, self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Utterances:
+    """Spoken clips: `features` (N, T, F) float32, zero after each clip's number of `frames` (N,) int64.
+
+    `targets` (N, S) int64 are indices into the alphabet, NO_TARGET after each clip's `target_lengths` (N,) int64;
+    `clips` (N,) int64 are the clips' places in their split. `count` is the number of target characters.
+    """
+
+    features: Tensor
+    frames: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    clips: Tensor
+    count: int
+    rate: ClassVar[float] = 1.0
+
+    def to(self, device: device) -> Utterances:
+        """The same batch on `device`; itself when it is there already."""
+        if self.features.device == device:
+            return self
+        tensors = (self.features, self.frames, self.targets, self.target_lengths, self.clips)
+        features, frames, targets, lengths, clips = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        return Utterances(features, frames, targets, lengths, clips, self.count)

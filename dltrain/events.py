@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -34,7 +34,10 @@ class Logged:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An epoch has ended. `report` is the validation report, empty where there is no validation set."""
+    """An epoch has ended. `report` is the validation report, empty where there is no validation set.
+
+    `shown` are lines that the task made to show what the model does by now.
+    """
 
     step: int
     epoch: int
@@ -43,6 +46,7 @@ class Evaluated:
     learning_rate: float
     report: Mapping[str, float] = field(default_factory=dict)
     improved: bool = False
+    shown: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> 
         model = model.to(memory_format=torch.channels_last)
     optimizer = chosen(names, "optimizer", experiment.optimizer, model.parameters())
     schedule = chosen(names, "schedule", experiment.schedule)
-    average = averaged(model, plan.ema)
+    average = averaged(model, plan)
     if plan.compile:
         model.compile()
     wide = torch.float32 if runtime.device.type == "mps" else torch.float64
@@ -206,6 +206,7 @@ def check_scored(experiment: Experiment, schedule: Schedule, batches: int) -> No
     for setting, waits in (
         (f"schedule: {experiment.schedule.name}", schedule.reads_scores),
         (f"trainer.patience: {experiment.trainer.patience}", experiment.trainer.patience is not None),
+        (f"trainer.nt_asgd: {experiment.trainer.nt_asgd}", experiment.trainer.nt_asgd is not None),
     ):
         if waits:
             raise UsageError(

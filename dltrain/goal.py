@@ -7,10 +7,14 @@ from typing import Literal, NamedTuple
 
 
 class Goal(NamedTuple):
-    """The report's metric that decides, and whether more or less of it is better."""
+    """The report's metric that decides, and whether more or less of it is better.
+
+    `counted` is what a batch's count counts, for people to read.
+    """
 
     metric: str
     direction: Literal["max", "min"]
+    counted: str = "examples"
 
     def better(self, score: float | None, than: float | None) -> bool:
         """Whether `score` beats `than`. A score that is missing or not a number beats nothing."""

@@ -60,6 +60,9 @@ class Plan:
         clip_norm: scale the gradient down to this norm when it is longer.
         patience: stop after this many epochs without a better validation score.
         ema: decay of an exponential moving average of the weights, which is what is evaluated.
+        nt_asgd: average the weights, each update counting alike, from the epoch on whose validation score was worse
+            than the best of all but this many epochs before it (Merity et al. 2018, arXiv:1708.02182); the average is
+            what is evaluated.
         log_every_steps: updates between two lines of the log.
         checkpoint_every_epochs: epochs between two checkpoints.
         checkpoint_every_steps: updates between two checkpoints, within epochs too.
@@ -78,6 +81,7 @@ class Plan:
     clip_norm: PositiveFloat | None = None
     patience: PositiveInt | None = None
     ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    nt_asgd: PositiveInt | None = None
     log_every_steps: PositiveInt = 100
     checkpoint_every_epochs: PositiveInt = 1
     checkpoint_every_steps: PositiveInt | None = None
@@ -87,3 +91,7 @@ class Plan:
     channels_last: bool = False
     deterministic: bool = False
     threads: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        if self.ema is not None and self.nt_asgd is not None:
+            raise ValueError("ema and nt_asgd both say how weights are averaged; give one, and null for the other")

@@ -61,18 +61,26 @@ class Staircase:
 
     Options:
         every_epochs: epochs between two falls.
+        after_epochs: epochs at the full learning rate before these are counted.
         gamma: the factor.
     """
 
     spans_run = False
     reads_scores = False
 
-    def __init__(self, *, every_epochs: PositiveInt = 10, gamma: Annotated[float, Gt(0), Lt(1)] = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        every_epochs: PositiveInt = 10,
+        after_epochs: NonNegativeInt = 0,
+        gamma: Annotated[float, Gt(0), Lt(1)] = 0.1,
+    ) -> None:
         self.every_epochs = every_epochs
+        self.after_epochs = after_epochs
         self.gamma = gamma
 
     def __call__(self, moment: Moment) -> float:
-        return float(self.gamma ** (moment.epoch // self.every_epochs))
+        return float(self.gamma ** (max(0, moment.epoch - self.after_epochs) // self.every_epochs))
 
 
 def _half_cosine(start: float, end: float, share: float) -> float:

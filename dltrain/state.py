@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dltrain.options import Plan
 from dltrain.tree import mapped
 
 
@@ -18,7 +20,8 @@ class TrainState:
     """The state of training between two updates.
 
     `step` counts updates, `epoch` the epochs that have ended, `position` the batches of the current epoch that were
-    used. `carry` is what the task's last step handed on. `history` holds one record for each ended epoch.
+    used. `carry` is what the task's last step handed on. `history` holds one record for each ended epoch. `averaging`
+    says whether updates enter `average`, which is then what is evaluated.
     `loss_sum` () is the sum of loss times examples since the epoch began, over `examples` examples; `logged` holds both
     as they were when the last line was logged. `not_finite` (1,) becomes 1 once a gradient has been NaN or infinite.
     """
@@ -27,6 +30,7 @@ class TrainState:
     optimizer: Optimizer
     scaler: torch.amp.GradScaler
     average: AveragedModel | None = None
+    averaging: bool = False
     carry: Any = None
     step: int = 0
     epoch: int = 0
@@ -44,8 +48,8 @@ class TrainState:
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The weights that count: their moving average where one is kept."""
-        if self.average is None:
+        """The weights that count: their average where one is kept and has begun."""
+        if self.average is None or not self.averaging:
             return self.model
         module: nn.Module = self.average.module
         return module
@@ -63,18 +67,18 @@ class TrainState:
             "history": self.history,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "model": None if self.average is None else dict(self.model.state_dict()),
+            "model": dict(self.model.state_dict()) if self.averaging else None,
             "averaged": None if self.average is None else self.average.n_averaged,
             "generators": _generators(),
         }
 
     def restore(self, weights: dict[str, Tensor], tree: dict[str, Any]) -> None:
         """Take over what `tree` and `evaluated_model.state_dict()` gave, bit for bit."""
-        if self.average is None:
-            self.model.load_state_dict(weights)
-        else:
-            self.model.load_state_dict(tree["model"])
-            self.evaluated_model.load_state_dict(weights)
+        self.averaging = tree["model"] is not None
+        self.evaluated_model.load_state_dict(weights)
+        if self.average is not None:
+            if self.averaging:
+                self.model.load_state_dict(tree["model"])
             self.average.n_averaged.copy_(tree["averaged"])
         _load_optimizer(self.optimizer, tree["optimizer"])
         self.scaler.load_state_dict(tree["scaler"])
@@ -86,11 +90,26 @@ class TrainState:
         _set_generators(tree["generators"])
 
 
-def averaged(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """A moving average of the model's weights and buffers, or None where none is wanted."""
-    if decay is None:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
+def averaged(model: nn.Module, plan: Plan) -> AveragedModel | None:
+    """The average of the model's weights and buffers that the plan asks for, or None.
+
+    Its first update copies the model. With `ema` later ones move it, with `nt_asgd` they all count alike.
+    """
+    if plan.ema is not None:
+        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True)  # type: ignore[no-untyped-call]
+    return None if plan.nt_asgd is None else AveragedModel(model, use_buffers=True)
+
+
+def averages(plan: Plan, scores: Sequence[float]) -> bool:
+    """Whether updates enter the average by now; `scores` are the validation scores so far, turned so that more is better.
+
+    With `nt_asgd: n`, from the epoch on that follows one whose score was worse than the best of all but the last n
+    epochs before it (Merity et al. 2018, algorithm 1). Once begun, averaging goes on.
+    """
+    if plan.nt_asgd is None:
+        return plan.ema is not None
+    early = plan.nt_asgd
+    return any(scores[epoch] < max(scores[: epoch - early]) for epoch in range(early + 1, len(scores)))
 
 
 def _generators() -> dict[str, Any]:

@@ -78,6 +78,17 @@ class LanguageModel(Protocol):
         ...
 
 
+class AcousticModel(Protocol):
+    """A model of what was said, as the speech tasks use it; any module with this method is one."""
+
+    def __call__(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, T, F) of `frames` (N,) to log-probabilities (N, T', alphabet) float32 and their lengths (N,).
+
+        T' is T / subsampling, rounded up. What lies after a clip's frames changes nothing.
+        """
+        ...
+
+
 @runtime_checkable
 class Shows(Protocol):
     """Can show in a few lines of text what a model does by now."""

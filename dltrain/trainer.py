@@ -20,9 +20,9 @@ from dltrain.goal import finished
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.schedules import Moment, Schedule
-from dltrain.state import TrainState
+from dltrain.state import TrainState, averages
 from dltrain.stream import Stream
-from dltrain.task import Task
+from dltrain.task import Shows, Task
 from dltrain.tree import mapped
 
 SMALLEST_SCALE = 2.0**-14
@@ -67,16 +67,19 @@ def fit(
     while (why := over(state, task, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
         known = [direction * score for score in scores(state, metric) if score is not None]
+        state.averaging = averages(plan, known)
         stream = training.epoch(state.epoch, state.position)
         while group := list(islice(stream, plan.accumulate)):
-            rate = set_rates(state, schedule(Moment(state.step, steps, state.epoch, known)))
+            factor = schedule(Moment(state.step, steps, state.epoch, known))
+            set_rates(state, factor * sum(batch.rate for batch in group) / len(group))
             update(state, task, group, plan.clip_norm, runtime)
             if state.step % plan.log_every_steps == 0:
-                session.emit(logged(state, batches, rate))
+                session.emit(logged(state, batches, factor))
             if state.position < batches and cadence.due(state.step):
                 save(state, session, epoch_ended=False)
             stop_if_asked(state, session)
-        end_epoch(state, task, validation, plan, runtime, session)
+        factor = schedule(Moment(state.step - 1, steps, state.epoch, known))
+        end_epoch(state, task, validation, plan, factor, runtime, session)
         regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
         if regular or improved(state, task) or over(state, task, plan):
             save(state, session, epoch_ended=True)
@@ -108,7 +111,7 @@ def update(
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
-    if state.average is not None:
+    if state.average is not None and state.averaging:
         state.average.update_parameters(state.model)
     state.examples += examples
     state.position += len(batches)
@@ -149,20 +152,20 @@ def detached(carry: Any) -> Any:
     return mapped(carry, Tensor.detach)
 
 
-def set_rates(state: TrainState, factor: float) -> float:
-    """Give every parameter group its own learning rate times `factor`; the first group's rate."""
+def set_rates(state: TrainState, factor: float) -> None:
+    """Give every parameter group its own learning rate times `factor`."""
     for group, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
         group["lr"] = base * factor
-    return state.base_rates[0] * factor
 
 
-def logged(state: TrainState, batches: int, rate: float) -> Logged:
-    """The means since the last line; the next line starts from here."""
+def logged(state: TrainState, batches: int, factor: float) -> Logged:
+    """The means since the last line; the next line starts from here. `factor` is the schedule's."""
     check_finite(state, state.step)
     loss_sum, examples = float(state.loss_sum), state.examples
     since = examples - state.logged[1]
     loss = (loss_sum - state.logged[0]) / since
     state.logged = (loss_sum, examples)
+    rate = state.base_rates[0] * factor
     return Logged(state.step, state.epoch + 1, state.position, batches, since, loss, rate)
 
 
@@ -185,10 +188,11 @@ def end_epoch(
     task: Task[Any],
     validation: Stream[Movable],
     plan: Plan,
+    factor: float,
     runtime: Runtime,
     session: Session,
 ) -> None:
-    """Evaluate on the validation set, and turn to the next epoch."""
+    """Evaluate on the validation set, and turn to the next epoch. `factor` is what the schedule gave last."""
     check_finite(state, state.step)
     report: dict[str, float] = {}
     if len(validation):
@@ -197,7 +201,7 @@ def end_epoch(
         )
         report = task.report(counts)
     training_loss = float(state.loss_sum) / state.examples
-    rate = float(state.optimizer.param_groups[0]["lr"])
+    rate = state.base_rates[0] * factor
     state.epoch += 1
     state.history.append(
         {
@@ -213,7 +217,21 @@ def end_epoch(
     state.loss_sum.zero_()
     state.examples = state.position = 0
     state.carry = None
-    session.emit(Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task)))
+    lines = shown(state, task, runtime)
+    session.emit(
+        Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task), lines)
+    )
+
+
+def shown(state: TrainState, task: Task[Any], runtime: Runtime) -> Sequence[str]:
+    """What the model does by now, where the task can show it in a few lines."""
+    if not isinstance(task, Shows):
+        return ()
+    model = state.evaluated_model.eval()
+    with torch.inference_mode(), runtime.autocast():
+        lines = task.show(model, runtime.device, state.epoch)
+    model.train()
+    return lines
 
 
 def save(state: TrainState, session: Session, epoch_ended: bool) -> None:

@@ -279,6 +279,9 @@ def test_faults_of_nested_values(options: str, expected: str) -> None:
          "a.yaml:5:1: error: 'tariner' is not a section of a config\n    tariner: {}\n    ^\n"
          "    allowed: task, seed, data, model, optimizer, schedule, trainer, extends, plugins\n"
          "    did you mean 'trainer'?"),
+        ("trainer: {ema: 0.9, nt_asgd: 5}",
+         "a.yaml:5:10: error: trainer: ema and nt_asgd both say how weights are averaged; give one, and null for the "
+         "other\n    trainer: {ema: 0.9, nt_asgd: 5}\n             ^"),
         ("epochs: 3",
          "a.yaml:5:1: error: 'epochs' is not a section of a config; 'epochs' belongs to 'trainer'\n    epochs: 3\n"
          "    ^\n"

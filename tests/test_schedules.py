@@ -78,3 +78,10 @@ def test_inverse_square_root_meets_its_definition() -> None:
 def test_schedules_bear_the_shortest_runs(steps: int) -> None:
     for schedule in (schedules.Cosine(warmup=0.5), schedules.OneCycle()):
         assert all(0 <= factor <= 1 for factor in factors(schedule, steps))
+
+
+def test_the_staircase_may_begin_later() -> None:
+    """The small LSTM of Zaremba et al. 2014: four epochs at the full rate, then half of the last one's each epoch."""
+    schedule = schedules.Staircase(every_epochs=1, after_epochs=3, gamma=0.5)
+    rates = [schedule(Moment(0, 1, epoch, ())) for epoch in range(13)]
+    assert rates == [0.5 ** max(epoch - 4, 0) for epoch in range(1, 14)]

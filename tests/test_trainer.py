@@ -19,7 +19,7 @@ from dltrain.goal import Goal
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.schedules import Constant, Staircase
-from dltrain.state import TrainState, averaged
+from dltrain.state import TrainState, averaged, averages
 from dltrain.task import Counts, Score, Step
 from dltrain.trainer import detached, fit
 
@@ -132,7 +132,7 @@ def test_clipping_bounds_the_length_of_a_step() -> None:
 
 def test_moving_average_meets_its_definition() -> None:
     state, watched = linear(), linear()
-    state.average = averaged(state.model, 0.9)
+    state.average = averaged(state.model, Plan(ema=0.9))
     trained(state, Plan(epochs=1, ema=0.9))
     expected: Tensor | None = None
     rows = Rows(*table(), 4)
@@ -317,4 +317,74 @@ def test_evaluation_is_exact_for_ragged_batches_and_leaves_training_alone(size: 
     assert task.report(counts)["error"] == pytest.approx(expected, rel=1e-5)
     assert int(counts["count"]) == 25
     assert torch.equal(torch.get_rng_state(), before)
+    assert state.model.training
+
+
+def test_nt_asgd_begins_after_an_epoch_worse_than_all_but_the_last_ones() -> None:
+    """Algorithm 1 of Merity et al. 2018: at epoch t, begin when t > n and v_t is worse than the best of v_0 ... v_t-n-1."""
+    plan = Plan(nt_asgd=2)
+    assert not averages(plan, [])
+    assert not averages(plan, [-5.0, -4.0, -6.0])  # t = 2 is not above n
+    assert not averages(plan, [-5.0, -4.0, -3.0, -4.5])  # worse than the last, better than -5
+    assert averages(plan, [-5.0, -4.0, -3.0, -5.5])
+    assert averages(plan, [-5.0, -4.0, -3.0, -5.5, -1.0])  # once begun, it stays
+    assert averages(Plan(ema=0.9), [])
+    assert not averages(Plan(), [-1.0, -2.0, -3.0, -4.0, -9.0])
+
+
+def test_nt_asgd_evaluates_the_mean_of_the_weights_since_it_began() -> None:
+    """Descent with far too long steps gets worse with each epoch, so averaging begins as soon as it may: in the fourth."""
+    state = linear(3.0)
+    plan = Plan(epochs=6, nt_asgd=1)
+    state.average = averaged(state.model, plan)
+    weights: dict[int, Tensor] = {}
+
+    class Recording(Listening):
+        def pending(self) -> Stopped | None:
+            if state.averaging:
+                weights[state.step] = state.model.weight.detach().clone()
+            return None
+
+    rows = Rows(*table(), 25)
+    fit(state, Squares(), rows, rows, plan, Constant(), CPU, Recording())  # type: ignore[arg-type]
+    errors = [record["error"] for record in state.history]
+    assert errors[:3] == sorted(errors[:3])
+    assert list(weights) == [4, 5, 6]
+    torch.testing.assert_close(state.evaluated_model.weight, torch.stack(list(weights.values())).mean(0))
+    assert not torch.equal(state.evaluated_model.weight, state.model.weight)
+
+
+def test_a_batch_may_scale_the_learning_rate() -> None:
+    """Half the rate for a batch is half a step of plain descent; the log tells of the schedule's rate."""
+
+    @dataclass(frozen=True)
+    class Short(Batch):
+        rate = 0.5
+
+    class ShortRows(Rows):
+        def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+            return (Short(batch.inputs, batch.targets) for batch in super().epoch(epoch, start))
+
+    rows = Rows(*table(), 25)
+    moved = []
+    for kind in (Rows, ShortRows):
+        state = linear(0.1)
+        before = state.model.weight.detach().clone()
+        session = Listening()
+        plan = Plan(epochs=1, log_every_steps=1)
+        fit(state, Squares(), kind(*table(), 25), rows, plan, Constant(), CPU, session)  # type: ignore[arg-type]
+        moved.append(state.model.weight.detach() - before)
+        assert [event.learning_rate for event in session.events if isinstance(event, Logged | Evaluated)] == [0.1, 0.1]
+    torch.testing.assert_close(moved[1], moved[0] / 2)
+
+
+def test_what_a_task_shows_comes_with_the_evaluation() -> None:
+    class Showing(Squares):
+        def show(self, model: nn.Module, device: torch.device, number: int) -> list[str]:
+            return [f"epoch {number}, training {model.training}, {device}, gradients {torch.is_grad_enabled()}"]
+
+    session, rows, state = Listening(), Rows(*table(), 25), linear()
+    fit(state, Showing(), rows, rows, Plan(epochs=2), Constant(), CPU, session)  # type: ignore[arg-type]
+    shown = [event.shown for event in session.events if isinstance(event, Evaluated)]
+    assert shown == [[f"epoch {epoch}, training False, cpu, gradients False"] for epoch in (1, 2)]
     assert state.model.training

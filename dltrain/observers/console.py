@@ -66,10 +66,11 @@ class PlainLines:
             if time.perf_counter() - self._spoke >= SECONDS_BETWEEN_LINES:
                 self._say(
                     f"epoch {event.epoch}  batch {event.position}/{event.batches}  loss {event.loss:.4f}  "
-                    f"{self._speed.examples_per_second():.0f} examples/s"
+                    f"{self._speed.examples_per_second():.0f} {self._goal.counted}/s"
                 )
         elif isinstance(event, Evaluated):
-            self._say(epoch_line(event, self._goal, time.perf_counter() - self._epoch_began))
+            lines = (epoch_line(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
+            self._say("\n  ".join(lines))
         elif isinstance(event, Finished):
             self._say(f"finished at step {event.step}: {event.why}")
 
@@ -125,15 +126,14 @@ class ProgressBar:
             progress.refresh()
         elif isinstance(event, Logged):
             self._speed.examples += event.examples
-            facts = f"loss {event.loss:.4f}{self._score}  {self._speed.examples_per_second():.0f} examples/s"
+            facts = f"loss {event.loss:.4f}{self._score}  {self._speed.examples_per_second():.0f} {self._goal.counted}/s"
             progress.update(self._bar, completed=(event.epoch - 1) * event.batches + event.position, facts=facts)
             progress.refresh()
         elif isinstance(event, Evaluated):
             if self._goal.metric in event.report:
                 self._score = f"  {self._goal.metric} {event.report[self._goal.metric]:.4f}"
-            progress.console.print(
-                epoch_line(event, self._goal, time.perf_counter() - self._epoch_began), highlight=False
-            )
+            lines = (epoch_line(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
+            progress.console.print("\n  ".join(lines), highlight=False, markup=False)
         elif isinstance(event, Finished):
             self.close()
             progress.console.print(f"finished at step {event.step}: {event.why}", highlight=False)
