@@ -21,6 +21,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.kills import CONFIGS
+from bench.language_loop import COLUMNS, LAYERS, STEPS, write_text
+
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
 ROUNDS, EPOCHS = 4, 3
@@ -143,12 +146,53 @@ def first_step() -> float:
 
 
 def kills() -> bool:
-    """50 kills at random moments; see bench/kills.py."""
-    done = subprocess.run([sys.executable, "-m", "bench.kills"], cwd=HERE.parent, check=False)
-    return done.returncode == 0
+    """50 kills at random moments for each kind of run; see bench/kills.py."""
+    codes = [
+        subprocess.run([sys.executable, "-m", "bench.kills", config], cwd=HERE.parent, check=False).returncode
+        for config in CONFIGS
+    ]
+    return not any(codes)
 
 
-PARTS: dict[str, Callable[[], bool]] = {"epoch": epoch, "startup": startup, "kills": kills}
+def language() -> bool:
+    """Training on text against a bare loop, at two sizes: the contestants take turns, the first epochs do not count."""
+    met = True
+    with tempfile.TemporaryDirectory() as name:
+        text = Path(name) / "text.txt"
+        write_text(text, 2_000)
+        for units, rounds in ((200, 4), (650, 2)):
+            times: dict[str, list[float]] = {"bare loop": [], "dltrain fit": []}
+            for _ in range(rounds):
+                words = ("-m", "bench.language_loop", str(text), "--units", str(units), "--epochs", "3")
+                times["bare loop"] += [json.loads(line)["seconds"] for line in python(*words).splitlines()][1:]
+                times["dltrain fit"] += language_epochs(text, units)[1:]
+            for contestant, seconds in times.items():
+                middle, least = statistics.median(seconds), min(seconds)
+                print(f"{units} units, {contestant:<12} median {middle:6.2f} s an epoch  fastest {least:6.2f} s")
+            ratio = statistics.median(times["dltrain fit"]) / statistics.median(times["bare loop"])
+            print(f"goal: dltrain <= 1.05 x the bare loop: {'met' if ratio <= 1.05 else 'MISSED'} ({ratio:.3f})")
+            met &= ratio <= 1.05
+    return met
+
+
+def language_epochs(text: Path, units: int) -> list[float]:
+    """Seconds an epoch of `dltrain fit` on the words of a text file, from its own times.jsonl."""
+    with tempfile.TemporaryDirectory() as name:
+        run = Path(name) / "run"
+        config = {
+            "task": {"name": "language_modelling", "samples": 0},
+            "data": {"name": "text", "root": str(text.parent), "training": [text.name], "min_count": 1}
+            | {"batch_size": COLUMNS, "sequence_length": STEPS},
+            "model": {"name": "rnn", "hidden": units, "layers": LAYERS},
+            "optimizer": {"name": "sgd", "learning_rate": 20.0},
+            "trainer": {"epochs": 3, "device": "cpu", "clip_norm": 0.25},
+        }
+        (Path(name) / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
+        python("-m", "dltrain", "fit", f"{name}/config.yaml", "-o", str(run))
+        return [json.loads(line)["seconds"] for line in (run / "times.jsonl").read_text().splitlines()]
+
+
+PARTS: dict[str, Callable[[], bool]] = {"epoch": epoch, "startup": startup, "language": language, "kills": kills}
 
 
 def main() -> int:

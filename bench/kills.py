@@ -1,6 +1,7 @@
 """Kills training with SIGKILL at random moments, and compares the end with that of a run that was left alone.
 
-python -m bench.kills --kills 50
+python -m bench.kills images --kills 50
+python -m bench.kills text
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CONFIG = """\
+IMAGES = """\
 task: {name: image_classification, label_smoothing: 0.1}
 data:
   {name: mnist, sample: true, batch_size: 8, evaluation_batch_size: 16, workers: 2,
@@ -26,6 +27,20 @@ trainer:
   {epochs: EPOCHS, device: cpu, threads: 1, ema: 0.99, accumulate: 2, patience: 1000, checkpoint_every_steps: 3,
    keep_last: 3}
 """
+
+TEXT = """\
+task: language_modelling
+data: {name: ptb, sample: true, batch_size: 8, sequence_length: 30, random_lengths: true, evaluation_batch_size: 4}
+model:
+  {name: awd_lstm, embedding: 16, hidden: 24, layers: 2, weight_drop: 0.3, dropout: 0.3}
+optimizer: {name: sgd, learning_rate: 20}
+trainer:
+  {epochs: EPOCHS, device: cpu, threads: 1, clip_norm: 0.25, nt_asgd: 1, accumulate: 2, checkpoint_every_steps: 20,
+   keep_last: 3}
+"""
+
+CONFIGS = {"images": (IMAGES, 30), "text": (TEXT, 12)}
+"""What is trained, and for how many epochs."""
 
 
 def fit(folder: Path, name: str) -> subprocess.Popen[bytes]:
@@ -42,14 +57,16 @@ def outcome(directory: Path) -> dict[str, bytes]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("config", choices=CONFIGS)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    config, epochs = CONFIGS[arguments.config]
     draw = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "config.yaml").write_text(CONFIG.replace("EPOCHS", str(arguments.epochs)))
+        (folder / "config.yaml").write_text(config.replace("EPOCHS", str(arguments.epochs or epochs)))
         start = time.perf_counter()
         if fit(folder, "whole").wait() != 0:
             raise SystemExit("the uninterrupted run failed")
@@ -77,7 +94,8 @@ def main() -> int:
                     within_save += checkpoints.is_dir() and any(checkpoints.glob(".writing-*"))
         different = [name for name in runs if outcome(folder / name) != expected]
         print(
-            f"{kills} kills over {len(runs)} runs of {seconds:.0f} s ({early} before the first checkpoint, "
+            f"{arguments.config}: {kills} kills over {len(runs)} runs of {seconds:.0f} s "
+            f"({early} before the first checkpoint, "
             f"{within_save} within a save): "
             + (
                 f"NOT equal: {', '.join(different)}"

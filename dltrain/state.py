@@ -101,7 +101,7 @@ def averaged(model: nn.Module, plan: Plan) -> AveragedModel | None:
 
 
 def averages(plan: Plan, scores: Sequence[float]) -> bool:
-    """Whether updates enter the average by now; `scores` are the validation scores so far, turned so that more is better.
+    """Whether updates enter the average by now; `scores` are those of validation so far, turned so that more is better.
 
     With `nt_asgd: n`, from the epoch on that follows one whose score was worse than the best of all but the last n
     epochs before it (Merity et al. 2018, algorithm 1). Once begun, averaging goes on.

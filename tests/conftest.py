@@ -44,6 +44,17 @@ def write_images(root: Path, training: int = 200, test: int = 60) -> Path:
 
 
 @pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache_apart(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepared data is shared by the tests, and by nobody else."""
+    monkeypatch.setenv("DLTRAIN_CACHE", str(cache_folder))
+
+
+@pytest.fixture(scope="session")
 def images_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 200 training and 60 test images in MNIST's layout, easy to tell apart."""
     return write_images(tmp_path_factory.mktemp("images"))

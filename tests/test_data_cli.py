@@ -142,7 +142,7 @@ def test_fetch_prints_where_the_files_lie(root: Path) -> None:
 def test_fetch_announces_each_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch_files(name: str, root: Path, progress: object) -> list[Path]:
         for received in (1, 2):
-            progress("some-file", received, 2)  # type: ignore[operator]
+            progress("some-file.gz", received, 2)  # type: ignore[operator]
         return [root / "some-file.gz"]
 
     monkeypatch.setattr("dltrain.data.download.fetch", fetch_files)
@@ -151,7 +151,7 @@ def test_fetch_announces_each_file_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert result.stdout == f"{tmp_path / 'some-file.gz'}\n"
 
 
-@pytest.mark.parametrize(("command", "allowed"), [("fetch", "kmnist."), ("check", "kmnist, idx.")])
+@pytest.mark.parametrize(("command", "allowed"), [("fetch", "kmnist, ptb."), ("check", "kmnist, idx, ptb, text.")])
 def test_an_unknown_set_is_refused(command: str, allowed: str) -> None:
     result = run(command, "nmist")
     assert isinstance(result.exception, UsageError)

@@ -60,7 +60,7 @@ def test_files_arrive_whole_where_torchvision_looks(tmp_path: Path, server: str)
     assert paths == [tmp_path / "MNIST" / "raw" / f"{name}.gz" for name in CONTENTS]
     assert [path.read_bytes() for path in paths] == list(CONTENTS.values())
     assert {path.name for path in paths[0].parent.iterdir()} == {path.name for path in paths}
-    assert told[-1] == (PUBLISHED[-1].name, PUBLISHED[-1].packed_bytes, PUBLISHED[-1].packed_bytes)
+    assert told[-1] == (f"{PUBLISHED[-1].name}.gz", PUBLISHED[-1].packed_bytes, PUBLISHED[-1].packed_bytes)
     assert stat.S_IMODE(paths[0].stat().st_mode) == 0o644
 
 

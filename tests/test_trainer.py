@@ -321,7 +321,7 @@ def test_evaluation_is_exact_for_ragged_batches_and_leaves_training_alone(size: 
 
 
 def test_nt_asgd_begins_after_an_epoch_worse_than_all_but_the_last_ones() -> None:
-    """Algorithm 1 of Merity et al. 2018: at epoch t, begin when t > n and v_t is worse than the best of v_0 ... v_t-n-1."""
+    """Algorithm 1 of Merity et al. 2018: at epoch t, begin where t > n and v_t is worse than all v_0 ... v_t-n-1."""
     plan = Plan(nt_asgd=2)
     assert not averages(plan, [])
     assert not averages(plan, [-5.0, -4.0, -6.0])  # t = 2 is not above n
@@ -333,7 +333,7 @@ def test_nt_asgd_begins_after_an_epoch_worse_than_all_but_the_last_ones() -> Non
 
 
 def test_nt_asgd_evaluates_the_mean_of_the_weights_since_it_began() -> None:
-    """Descent with far too long steps gets worse with each epoch, so averaging begins as soon as it may: in the fourth."""
+    """Descent by far too long steps gets worse with each epoch, so averaging begins when it may: in the fourth."""
     state = linear(3.0)
     plan = Plan(epochs=6, nt_asgd=1)
     state.average = averaged(state.model, plan)

@@ -1,80 +1,98 @@
-"""`dltrain data`: fetching the image sets, and checking what is there."""
+"""`dltrain data`: fetching published data sets, and checking what is there."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from dltrain.data.image_sets import IMAGE_SETS
+from dltrain.data.text_sets import TEXT_SETS
 from dltrain.errors import DataError, UsageError
 
-if TYPE_CHECKING:
-    from dltrain.data.verification import FileReport
 
-app = typer.Typer(help="Fetch the image sets, and check the files that are there.", no_args_is_help=True)
+class Kind(NamedTuple):
+    """Data sets that are handled alike.
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(IMAGE_SETS)}.")]
-Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="The folder that data.root names.")]
+    The module `fetching` has `fetch(name, root, progress=...)`, which gives paths; `checking` has `verify(name, root)`,
+    which gives reports: dataclasses with a `fault` (None for a file that is fine) and `lines()` to print.
+    """
+
+    names: tuple[str, ...]
+    fetched: tuple[str, ...]
+    fetching: str
+    checking: str
+
+
+KINDS = (
+    Kind(
+        tuple(IMAGE_SETS),
+        tuple(name for name, known in IMAGE_SETS.items() if known.mirrors),
+        "dltrain.data.download",
+        "dltrain.data.verification",
+    ),
+    Kind(
+        (*TEXT_SETS, "text"),
+        tuple(TEXT_SETS),
+        "dltrain.data.text_sets",
+        "dltrain.data.text_verification",
+    ),
+)
+FETCHED = [name for kind in KINDS for name in kind.fetched]
+CHECKED = [name for kind in KINDS for name in kind.names]
+
+app = typer.Typer(help="Fetch published data sets, and check the files that are there.", no_args_is_help=True)
+
+Root = Annotated[
+    Path, typer.Option("--root", metavar="DIR", help="The folder that data.root names; for text also one file.")
+]
 
 
 @app.command()
-def fetch(name: Name, root: Root = Path("data")) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(FETCHED)}.")],
+    root: Root = Path("data"),
+) -> None:
     """Download the files that are not there yet, from the first mirror that gives the right ones."""
-    _known(name, [known for known, image_set in IMAGE_SETS.items() if image_set.mirrors])
-    from dltrain.data.download import fetch as fetch_files
-
+    kind = _kind(name, FETCHED)
     announced: set[str] = set()
 
     def progress(file: str, received: int, expected: int) -> None:
         if file not in announced:
             announced.add(file)
-            typer.echo(f"{file}.gz: {expected} bytes", err=True)
+            typer.echo(f"{file}: {expected} bytes", err=True)
 
-    for path in fetch_files(name, root.expanduser(), progress=progress):
+    for path in import_module(kind.fetching).fetch(name, root.expanduser(), progress=progress):
         typer.echo(path)
 
 
 @app.command()
 def check(
-    name: Name,
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(CHECKED)}.")],
     root: Root = Path("data"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare the set's files with what was published: sizes, checksums, shapes, labels."""
-    _known(name, list(IMAGE_SETS))
-    from dltrain.data.verification import verify
+    """Compare a set's files with what was published: sizes, checksums, and what they hold.
 
-    reports = verify(name, root.expanduser())
+    `text` are files of your own: all *.txt and *.txt.gz in DIR, or the one file that --root names.
+    """
+    kind = _kind(name, CHECKED)
+    reports: list[Any] = import_module(kind.checking).verify(name, root.expanduser())
     faults = [report.fault for report in reports if report.fault]
     if as_json:
         typer.echo(json.dumps({"dataset": name, "ok": not faults, "files": [asdict(report) for report in reports]}))
     else:
         for report in reports:
-            typer.echo("\n".join(_lines(report)))
+            typer.echo("\n".join(report.lines()))
     if faults:
         raise DataError("\n".join((f"{name} in {root}: {len(faults)} of {len(reports)} files are not fine:", *faults)))
 
 
-def _known(name: str, allowed: list[str]) -> None:
+def _kind(name: str, allowed: list[str]) -> Kind:
     if name not in allowed:
         raise UsageError(f"'{name}': no such data set here; allowed are {', '.join(allowed)}.")
-
-
-def _lines(report: FileReport) -> list[str]:
-    """One file's report as text: expected values only where something is published."""
-    lines = [f"{report.name}: {'NOT FINE' if report.fault else 'ok'}", f"  path    {report.path or 'not found'}"]
-    if report.shape:
-        lines.append(f"  holds   {' x '.join(map(str, report.shape))}")
-        size, checksum = report.bytes_expected or "none published", report.md5_expected or "none published"
-        lines.append(f"  bytes   {report.bytes_found} ({report.hashed}), expected {size}")
-        lines.append(f"  MD5     {report.md5_found}, expected {checksum}")
-    if report.class_counts:
-        present = [label for label, count in enumerate(report.class_counts) if count]
-        lines.append(f"  labels  {present[0]}..{present[-1]}, of each {', '.join(map(str, report.class_counts))}")
-    if report.fault:
-        lines.append(f"  fault   {report.fault}")
-    return lines
+    return next(kind for kind in KINDS if name in kind.names)

@@ -6,7 +6,7 @@ import json
 import operator
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -14,9 +14,13 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from dltrain.cli.adaptation import Adaptation, adaptation, adapting, check_finite, with_its_data
 from dltrain.errors import RequirementNotMet, UsageError
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
+
+HISTORY = {"epoch", "step", "training_loss", "learning_rate"}
+"""What a record of a run's history holds besides the task's metrics."""
 
 
 class Split(str, Enum):
@@ -34,10 +38,14 @@ class Requirement(NamedTuple):
     def __str__(self) -> str:
         return f"{self.metric}{self.comparison}{self.bound:g}"
 
+    def check(self, metrics: Collection[str]) -> None:
+        """Raises UsageError, listing the metrics, where it asks for one that is not among them."""
+        if self.metric not in metrics:
+            raise UsageError(f"--require {self}: no metric '{self.metric}'; there are {', '.join(metrics)}")
+
     def met(self, report: Mapping[str, float]) -> bool:
-        """Whether the report fulfils it. Raises UsageError, listing the metrics, for one that is not in it."""
-        if self.metric not in report:
-            raise UsageError(f"--require {self}: no metric '{self.metric}'; there are {', '.join(report)}")
+        """Whether the report fulfils it; UsageError as `check`."""
+        self.check(report)
         return bool(OPERATORS[self.comparison](report[self.metric], self.bound))
 
 
@@ -66,6 +74,27 @@ def evaluate(
     ] = None,
     root: Annotated[str | None, typer.Option(help="Where the data lies, if not where it was in training.")] = None,
     device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    neural_cache: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="TOKENS", help="Mix in a cache of the last tokens (arXiv:1612.04426)."),
+    ] = None,
+    cache_weight: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The cache's share of the probability. [default: 0.1]")
+    ] = None,
+    cache_flatness: Annotated[
+        float | None, typer.Option(min=0, help="How much the likest entries of the cache stand out. [default: 1]")
+    ] = None,
+    dynamic: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="LEARNING_RATE", help="Learn from each window once scored (arXiv:1709.07432)."),
+    ] = None,
+    dynamic_decay: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Pull back to the trained weights after each. [default: 0]")
+    ] = None,
+    dynamic_window: Annotated[int | None, typer.Option(min=1, help="Tokens in each window. [default: 5]")] = None,
+    dynamic_rms: Annotated[
+        bool, typer.Option("--dynamic-rms", help="Scale by the gradients over the training text, read first.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Measure a trained model on the test set (or the validation set).
@@ -73,30 +102,55 @@ def evaluate(
     Reads the best checkpoint by default: the one with the best validation score. Every evaluation is added to the run
     directory's evaluations.jsonl, and the confusion matrix is drawn in its plots/.
 
+    A language model may adapt to the text as it reads it, one token after another: by a cache, or by learning.
+
     Examples:
 
       dltrain eval runs/mnist_cnn
 
       dltrain eval runs/mnist_cnn --require 'accuracy>=0.99' --json
+
+      dltrain eval runs/ptb_lstm --neural-cache 500
     """
     requirements = [requirement(text) for text in require or []]
+    adapts = adaptation(
+        {
+            "--neural-cache": neural_cache,
+            "--cache-weight": cache_weight,
+            "--cache-flatness": cache_flatness,
+            "--dynamic": dynamic,
+            "--dynamic-decay": dynamic_decay,
+            "--dynamic-window": dynamic_window,
+            "--dynamic-rms": dynamic_rms or None,
+        }
+    )
     from dltrain.checkpoint import WEIGHTS
     from dltrain.experiment import checkpoint_of, load
     from dltrain.observers.report import confusion_picture
     from dltrain.task import Classifies
 
     chosen = checkpoint_of(run, checkpoint)
+    if known := _metrics(chosen.record):
+        for one in requirements:
+            one.check(known)
     sections = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
     trained = load(chosen, sections)
+    if adapts:
+        trained = with_its_data(run, trained, adapts)
     dataset = trained.dataset()
     if dataset.notice:
         typer.echo(f"warning: {dataset.notice}", err=True)
-    counts = trained.counts(dataset.test() if split is Split.test else dataset.validation())
+    stream = dataset.test() if split is Split.test else dataset.validation()
+    scored = adapting(trained, adapts, dataset) if adapts else trained
+    counts = scored.counts(stream)
     report = trained.task.report(counts)
+    if adapts:
+        check_finite(run, adapts, report)
     result: dict[str, Any] = {
         "run": str(run),
         "checkpoint": chosen.name,
         "split": split.value,
+        **({"adaptation": {"method": adapts.method, **adapts.numbers}} if adapts else {}),
         "dataset": dataset.name,
         "seed": trained.experiment.seed,
         "device": str(trained.runtime.device),
@@ -124,11 +178,17 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        _print(result)
+        _print(result, adapts)
     missed = [one for one in requirements if not one.met(report)]
     if missed:
         told = ", ".join(f"{one} (found {report[one.metric]:.6g})" for one in missed)
         raise RequirementNotMet(f"{run}: on the {split.value} split of {dataset.name}: not met: {told}")
+
+
+def _metrics(record: Mapping[str, Any]) -> list[str]:
+    """The names of the task's metrics, as the run's validations recorded them; empty where there was none."""
+    history = record["history"]
+    return [name for name in history[-1] if name not in HISTORY] if history else []
 
 
 @contextmanager
@@ -153,10 +213,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
 
 
-def _print(result: Mapping[str, Any]) -> None:
+def _print(result: Mapping[str, Any], adapts: Adaptation | None) -> None:
+    adapted = f", {adapts}" if adapts else ""
     typer.echo(
-        f"{result['split']} split of {result['dataset']}, checkpoint {result['checkpoint']}, seed {result['seed']}, "
-        f"torch {result['torch']} on {result['device']}"
+        f"{result['split']} split of {result['dataset']}{adapted}, checkpoint {result['checkpoint']}, "
+        f"seed {result['seed']}, torch {result['torch']} on {result['device']}"
     )
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():

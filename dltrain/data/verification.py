@@ -31,6 +31,21 @@ class FileReport:
     class_counts: list[int] | None = None
     fault: str | None = None
 
+    def lines(self) -> list[str]:
+        """The report as text: expected values only where something is published."""
+        lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path    {self.path or 'not found'}"]
+        if self.shape:
+            lines.append(f"  holds   {' x '.join(map(str, self.shape))}")
+            size, checksum = self.bytes_expected or "none published", self.md5_expected or "none published"
+            lines.append(f"  bytes   {self.bytes_found} ({self.hashed}), expected {size}")
+            lines.append(f"  MD5     {self.md5_found}, expected {checksum}")
+        if self.class_counts:
+            present = [label for label, count in enumerate(self.class_counts) if count]
+            lines.append(f"  labels  {present[0]}..{present[-1]}, of each {', '.join(map(str, self.class_counts))}")
+        if self.fault:
+            lines.append(f"  fault   {self.fault}")
+        return lines
+
 
 def verify(variant: str, root: Path) -> list[FileReport]:
     """A report on each of the set's four files; damaged and missing ones are reported, not raised."""

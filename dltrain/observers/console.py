@@ -126,7 +126,8 @@ class ProgressBar:
             progress.refresh()
         elif isinstance(event, Logged):
             self._speed.examples += event.examples
-            facts = f"loss {event.loss:.4f}{self._score}  {self._speed.examples_per_second():.0f} {self._goal.counted}/s"
+            speed = f"{self._speed.examples_per_second():.0f} {self._goal.counted}/s"
+            facts = f"loss {event.loss:.4f}{self._score}  {speed}"
             progress.update(self._bar, completed=(event.epoch - 1) * event.batches + event.position, facts=facts)
             progress.refresh()
         elif isinstance(event, Evaluated):

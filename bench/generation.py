@@ -1,0 +1,111 @@
+"""Tokens a second of generation, beside a bare loop that one writes by hand, in one process.
+
+    python -m bench.generation
+
+A language model of two LSTM layers with untrained weights and a vocabulary of 10,000 words, at 200 and at 650 units.
+The bare loop runs `nn.LSTMCell`s with the same weights and draws with `torch.multinomial`. All take turns, so that a
+slow second of the machine meets all of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.decoding.generation import continuations
+from dltrain.decoding.sampling import Sampling
+from dltrain.models.language_rnn import RecurrentLanguageModel
+from dltrain.runtime.memory import keep_freed_blocks
+
+VOCABULARY, THREADS, ROUNDS = 10_000, 2, 7
+STREAMS = 64
+
+
+class Bare:
+    """Two LSTM cells and a softmax, stepped by hand, on the very weights of a model: where they lie matters too."""
+
+    def __init__(self, model: RecurrentLanguageModel, units: int) -> None:
+        self.embedding, self.output, self.units = model.embedding, model.output, units
+        self.cells = [nn.LSTMCell(units, units) for _ in model.layers]
+        for cell, layer in zip(self.cells, model.layers, strict=True):
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                setattr(cell, name, getattr(layer, f"{name}_l0"))
+
+    def write(self, tokens: int) -> list[int]:
+        with torch.inference_mode():
+            zero = torch.zeros(1, self.units)
+            states: list[tuple[Tensor, Tensor]] = [(zero, zero) for _ in self.cells]
+            token = torch.zeros(1, dtype=torch.int64)
+            written = []
+            for _ in range(tokens):
+                hidden = self.embedding(token)
+                for layer, cell in enumerate(self.cells):
+                    states[layer] = cell(hidden, states[layer])
+                    hidden = states[layer][0]
+                token = torch.multinomial(self.output(hidden).softmax(1), 1)[:, 0]
+                written.append(token.item())
+        return written
+
+
+def rate(write: Callable[[int], object], tokens: int) -> float:
+    """Steps a second."""
+    start = time.perf_counter()
+    write(tokens)
+    return tokens / (time.perf_counter() - start)
+
+
+def measure(units: int, tokens: int) -> bool:
+    torch.manual_seed(0)
+    model = RecurrentLanguageModel(VOCABULARY, hidden=units).eval()
+    bare = Bare(model, units)
+
+    def ours(streams: int, sampling: Sampling = Sampling()) -> Callable[[int], object]:
+        def write(count: int) -> object:
+            text = continuations(model, (), 0, torch.device("cpu"), sampling, range(streams), 0)
+            return list(islice(text, count))
+
+        return write
+
+    one, many = f"dltrain, 1 stream, {units}", f"dltrain, {STREAMS} streams, {units}"
+    contestants: dict[str, tuple[Callable[[int], object], int, int]] = {
+        "bare loop": (bare.write, tokens, 1),
+        one: (ours(1), tokens, 1),
+        many: (ours(STREAMS), tokens // 10, STREAMS),
+        "  1 stream, greedy": (ours(1, Sampling(temperature=0)), tokens, 1),
+        "  1 stream, <unk> banned": (ours(1, Sampling(banned=(1,))), tokens, 1),
+        "  1 stream, top-k 40": (ours(1, Sampling(top_k=40)), tokens, 1),
+        "  1 stream, top-p 0.9": (ours(1, Sampling(top_p=0.9)), tokens, 1),
+        "  1 stream, repetition penalty": (ours(1, Sampling(repetition_penalty=1.2)), tokens, 1),
+        f"  {STREAMS} streams, top-k 40": (ours(STREAMS, Sampling(top_k=40)), tokens // 10, STREAMS),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(ROUNDS):
+        for name, (write, count, streams) in contestants.items():
+            rates[name].append(rate(write, count) * streams)
+    middle = {name: statistics.median(values[1:]) for name, values in rates.items()}  # the first warms up
+    for name, value in middle.items():
+        print(f"{name:<34} {value:8.0f} tokens/s")
+    ratios = middle[one] / middle["bare loop"], middle[many] / middle[one]
+    met = ratios[0] >= 0.9 and ratios[1] >= 10
+    print(
+        f"goal at 2 x {units}: one stream >= 0.9 x the bare loop ({ratios[0]:.2f}), {STREAMS} streams >= 10 x one "
+        f"({ratios[1]:.1f}): {'met' if met else 'MISSED'}"
+    )
+    return met
+
+
+def main() -> int:
+    keep_freed_blocks()
+    torch.set_num_threads(THREADS)
+    met = [measure(units, tokens) for units, tokens in ((200, 400), (650, 150))]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Fetching one published file: from the first mirror that gives the right one, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+from urllib.request import Request, urlopen
+
+from dltrain.errors import DataError
+from dltrain.files import sync_directory
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes received so far and the bytes expected."""
+
+_PIECE_BYTES = 1 << 16
+_TIMEOUT_SECONDS = 10
+
+
+class Remote(NamedTuple):
+    """A file as every mirror has it, under its folder's address."""
+
+    name: str
+    size_bytes: int
+    algorithm: Literal["md5", "sha256"]
+    digest: str
+
+
+def fetch_file(
+    file: Remote,
+    target: Path,
+    mirrors: Sequence[str],
+    ways_out: str,
+    progress: Progress | None = None,
+) -> Path:
+    """The path in the folder `target` that the file now has: complete, and with the right checksum.
+
+    Raises DataError with what each mirror answered, and `ways_out`: what a user without the file can do.
+    """
+    path = target / file.name
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=target)
+    except OSError as error:
+        raise DataError(
+            f"{path.name}: not there, and {target} cannot be written to ({error.strerror}).\n{ways_out}"
+        ) from error
+    part = Path(name)
+    failures = []
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            for mirror in mirrors:
+                url = f"{mirror.rstrip('/')}/{path.name}"
+                failure = _download(url, stream, file, progress)
+                if failure is None:
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                    part.chmod(0o644)  # a temporary file is private
+                    part.replace(path)
+                    sync_directory(target)
+                    return path
+                failures.append(f"  {url}: {failure}")
+    finally:
+        part.unlink(missing_ok=True)
+    raise DataError("\n".join((f"{path.name}: no mirror gave it.", *failures, ways_out)))
+
+
+def _download(url: str, stream: BinaryIO, file: Remote, progress: Progress | None) -> str | None:
+    """What went wrong, or None when `stream` now holds the file."""
+    stream.seek(0)
+    stream.truncate()
+    digest, received = hashlib.new(file.algorithm, usedforsecurity=False), 0
+    try:
+        with urlopen(Request(url, headers={"User-Agent": "dltrain"}), timeout=_TIMEOUT_SECONDS) as answer:
+            while received <= file.size_bytes and (piece := answer.read(_PIECE_BYTES)):
+                stream.write(piece)
+                digest.update(piece)
+                received += len(piece)
+                if progress is not None:
+                    progress(file.name, received, file.size_bytes)
+    except (OSError, HTTPException, ValueError) as error:
+        return f"{error}" or type(error).__name__
+    if received != file.size_bytes:
+        found = f"more than {file.size_bytes}" if received > file.size_bytes else str(received)
+        return f"{found} bytes, expected {file.size_bytes}"
+    if digest.hexdigest() != file.digest:
+        name = {"md5": "MD5", "sha256": "SHA-256"}[file.algorithm]
+        return f"{name} {digest.hexdigest()}, expected {file.digest}"
+    return None

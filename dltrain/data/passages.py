@@ -1,0 +1,189 @@
+"""Passages of an encoded text, in batches: each a function of (seed, epoch, index).
+
+An encoded text is `ids` (1 + n,): the number of `<eos>`, which stands before every text, and the n tokens.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from statistics import NormalDist
+from typing import Any
+
+import numpy
+import torch
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from dltrain.batch import NO_TARGET, Passages
+from dltrain.runtime.seeds import generator, permutation
+
+Ids = NDArray[Any]
+Int64s = NDArray[numpy.int64]
+
+WARM_UP = 256
+"""Tokens that a column of an evaluation reads before the first one that it scores."""
+
+_POOL_BATCHES = 100
+_PIECE_TOKENS = 1 << 22
+_SHORTEST, _DEVIATION, _HALVED = 5, 5.0, 0.05  # Merity et al. 2018
+
+
+class Windows:
+    """Training on a text in `columns` passages that lie side by side, window after window down to their end.
+
+    Each column is one stretch of n // columns tokens (the last n % columns are left out), and each window continues
+    the one before it, so a hidden state may be carried along (Zaremba et al. 2014, arXiv:1409.2329). Windows are
+    `length` tokens long, the last one is shorter. With `random_lengths` they vary as in Merity et al. 2018
+    (arXiv:1708.02182, section 4.1): a length is drawn around `length`, one time in twenty around half of it, with
+    standard deviation 5; a batch's `rate` is its length by `length`. The lengths are drawn once, and each epoch has
+    them in another order, so that all epochs have the same number of batches.
+    """
+
+    def __init__(self, ids: Ids, columns: int, length: int, seed: int, random_lengths: bool = False) -> None:
+        self._rows = (len(ids) - 1) // columns
+        step = ids.strides[0]
+        # Column n is ids[n * rows : (n + 1) * rows + 1]: its tokens, and before them the one that they follow.
+        self._columns = as_strided(ids, (self._rows + 1, columns), (step, step * self._rows), writeable=False)
+        self._length, self._seed, self._random = length, seed, random_lengths
+        whole, left = divmod(self._rows, length)
+        fixed = [length] * whole + [left] * (left > 0)
+        self._lengths = numpy.array(drawn_lengths(self._rows, length, seed) if random_lengths else fixed)
+        self._ends = (-1, numpy.cumsum(self._lengths))
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def batch(self, epoch: int, index: int) -> Passages:
+        ends = self._ends_of(epoch) if self._random else self._ends[1]
+        start, end = int(ends[index - 1]) if index else 0, int(ends[index])
+        window = torch.from_numpy(self._columns[start : end + 1].astype(numpy.int64, order="C"))  # (T + 1, N)
+        rate = (end - start) / self._length if self._random else 1.0
+        return Passages(window[:-1], window[1:], (end - start) * window.shape[1], continues=True, rate=rate)
+
+    def _ends_of(self, epoch: int) -> Int64s:
+        known, ends = self._ends  # read once: another thread may replace it
+        if known != epoch:
+            ends = numpy.cumsum(self._lengths[permutation(self._seed, epoch, len(self)).numpy()])
+            self._ends = (epoch, ends)
+        return ends
+
+
+def drawn_lengths(rows: int, length: int, seed: int) -> list[int]:
+    """Random lengths of windows that make up `rows` rows, none below 5 unless `rows` is."""
+    draw, normal = generator("window lengths", seed), NormalDist()
+    lengths: list[int] = []
+    total = 0
+    while total < rows:
+        halved, place = torch.rand(2, dtype=torch.float64, generator=draw).tolist()
+        centre = length / 2 if halved < _HALVED else length
+        drawn = max(_SHORTEST, int(centre + _DEVIATION * normal.inv_cdf(place or 0.5)))
+        lengths.append(min(drawn, rows - total))
+        total += lengths[-1]
+    if len(lengths) > 1 and lengths[-1] < _SHORTEST:
+        last = lengths.pop()
+        lengths[-1] += last
+    return lengths
+
+
+class Sentences:
+    """Training or evaluation line by line: each passage of a batch is one line, padded to the longest one's length.
+
+    A line w1..wn is read as `<eos>` w1..wn and asked for w1..wn `<eos>`. A line of more than `max_words` words is cut
+    into pieces, each of which follows the word before it, so that every token is asked for once. Batches hold
+    `batch_size` lines. `shuffled` by (seed, epoch), lines of similar length stand in a batch, which saves padding;
+    otherwise they keep the order of the text.
+    """
+
+    def __init__(self, ids: Ids, end: int, batch_size: int, max_words: int, seed: int, shuffled: bool) -> None:
+        self._ids, self._end, self._batch_size = ids, end, batch_size
+        self._seed, self._shuffled = seed, shuffled
+        self._starts, self._lengths = line_pieces(ids, end, max_words)
+        self._order = (-1, numpy.arange(len(self._starts)))
+
+    def __len__(self) -> int:
+        return ceil(len(self._starts) / self._batch_size)
+
+    def batch(self, epoch: int, index: int) -> Passages:
+        order = self._order_of(epoch) if self._shuffled else self._order[1]
+        chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
+        lengths = self._lengths[chosen]
+        inputs = numpy.full((int(lengths.max()), len(chosen)), self._end, numpy.int64)
+        targets = numpy.full_like(inputs, NO_TARGET)
+        for column, (start, length) in enumerate(zip(self._starts[chosen], lengths, strict=True)):
+            inputs[:length, column] = self._ids[start : start + length]
+            targets[:length, column] = self._ids[start + 1 : start + length + 1]
+        count = int(lengths.sum())
+        return Passages(torch.from_numpy(inputs), torch.from_numpy(targets), count, continues=False)
+
+    def _order_of(self, epoch: int) -> Int64s:
+        known, order = self._order  # read once: another thread may replace it
+        if known != epoch:
+            order = self._similar(epoch)
+            self._order = (epoch, order)
+        return order
+
+    def _similar(self, epoch: int) -> Int64s:
+        """The lines shuffled, sorted by length within pools of 100 batches, then the batches shuffled.
+
+        What is left over when all batches are full comes last.
+        """
+        lines: Int64s = permutation(self._seed, epoch, len(self._starts)).numpy()
+        whole = len(lines) // self._batch_size
+        left, lines = numpy.split(lines, [len(lines) - whole * self._batch_size])
+        pools = numpy.arange(len(lines)) // (_POOL_BATCHES * self._batch_size)
+        lines = lines[numpy.lexsort((self._lengths[lines], pools))]
+        batches = torch.randperm(whole, generator=generator("batches", self._seed, epoch)).numpy()
+        return numpy.concatenate((lines.reshape(whole, self._batch_size)[batches].reshape(-1), left))
+
+
+def line_pieces(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
+    """Where each line of a text, or piece of a long one, begins, and its number of targets, (lines,) each.
+
+    A piece is `ids[start : start + length]` as inputs, one token further as targets.
+    """
+    parts = range(1, len(ids), _PIECE_TOKENS)
+    found = [part + numpy.flatnonzero(ids[part : part + _PIECE_TOKENS] == end) for part in parts]
+    ends: Int64s = numpy.concatenate(found or [numpy.empty(0, numpy.int64)])
+    starts = numpy.concatenate(([0], ends))[:-1]
+    words = ends - starts - 1
+    many = numpy.maximum(1, -(-words // max_words))
+    piece = numpy.arange(many.sum()) - numpy.repeat(numpy.cumsum(many) - many, many)
+    begins = numpy.repeat(starts, many) + piece * max_words
+    lengths = numpy.diff(begins, append=ends[-1:])
+    return begins, lengths
+
+
+class Evaluation:
+    """A whole text, every token scored exactly once, in up to `columns` passages side by side.
+
+    Every column but the first begins WARM_UP tokens before the first one that it scores, with NO_TARGET there: a state
+    that starts from nothing has settled by then, so the score does not depend on the number of columns. There are
+    fewer of them where they would score less than they read to warm up. Only the end of the last one is padded.
+    """
+
+    def __init__(self, ids: Ids, end: int, columns: int, length: int) -> None:
+        self._ids, self._end, self._length = ids, end, length
+        after_first = max(1, len(ids) - 1 - WARM_UP)
+        columns = max(1, min(columns, after_first // WARM_UP))
+        self._share = ceil(after_first / columns)
+        self._columns = ceil(after_first / self._share)
+        self._rows = min(len(ids) - 1, WARM_UP + self._share)
+
+    def __len__(self) -> int:
+        return ceil(self._rows / self._length)
+
+    def batch(self, epoch: int, index: int) -> Passages:
+        first = index * self._length
+        last = min(first + self._length, self._rows)
+        inputs = numpy.full((last - first, self._columns), self._end, numpy.int64)
+        targets = numpy.full_like(inputs, NO_TARGET)
+        warming = max(0, WARM_UP - first)
+        for column in range(self._columns):
+            start = column * self._share + first
+            passage = self._ids[start : column * self._share + last + 1]
+            rows = max(0, len(passage) - 1)
+            inputs[:rows, column] = passage[:rows]
+            scored = warming if column else 0
+            targets[scored:rows, column] = passage[1:][scored:]
+        count = int((targets != NO_TARGET).sum())
+        return Passages(torch.from_numpy(inputs), torch.from_numpy(targets), count, continues=True)

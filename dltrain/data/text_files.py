@@ -1,0 +1,169 @@
+"""Text files, plain or gzipped: where they lie, what they hold, and what is wrong with one that is no text.
+
+Files are read in pieces: what they hold never lies in memory as a whole. A line ends with a newline, with or without a
+carriage return before it; the last one ends with the file too. The encoding is UTF-8, a byte order mark is skipped.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Literal, NamedTuple
+
+from dltrain.errors import DataError
+
+Unit = Literal["word", "character"]
+
+PIECE_BYTES = 1 << 20
+LONGEST_WORD_BYTES = 1 << 20
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_MARK = b"\xef\xbb\xbf"
+_DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+
+
+class TextFile(NamedTuple):
+    """A file as it was found: SHA-256 and size of its unpacked content, and its lines."""
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    lines: int
+
+
+class Span(NamedTuple):
+    """Lines first..last-1 of a file, counted from 0."""
+
+    file: TextFile
+    first: int
+    last: int
+
+
+class Piece(NamedTuple):
+    """Some text of a file; `line` is the number of the line, from 1, that it begins in."""
+
+    text: str
+    line: int
+
+
+def located(path: Path) -> Path | None:
+    """The file at `path`, or its gzipped form; None if there is neither."""
+    for candidate in (path, path.with_name(f"{path.name}.gz")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def scanned(path: Path) -> TextFile:
+    """What a file is, read once. Raises DataError for one that is empty, damaged or unreadable."""
+    digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
+    for block in _blocks(path):
+        digest.update(block)
+        size += len(block)
+        lines += block.count(b"\n")
+        last = block[-1:]
+    if not size:
+        raise DataError(f"{path}: the file is empty (0 bytes); expected is text. Give another file, or leave it out.")
+    return TextFile(path, digest.hexdigest(), size, lines + (last != b"\n"))
+
+
+def pieces(span: Span, unit: Unit) -> Iterator[Piece]:
+    """The text of a span, cut at a line's end or, in long lines, between words (anywhere for characters).
+
+    Every line ends with a newline, the last one too. Raises DataError for what is not UTF-8, for a word of more than
+    LONGEST_WORD_BYTES, and where the file is not the one that was scanned.
+    """
+    held, offset, line, ended = b"", -1, span.first + 1, True
+    for start, block in _within(span):
+        offset = start if offset < 0 else offset
+        if offset == 0 and not held and block.startswith(_MARK):
+            offset, block = len(_MARK), block[len(_MARK) :]
+        held += block
+        cut = _cut(held, unit)
+        if cut:
+            text = _decoded(held[:cut], span.file.path, offset, line)
+            held, offset, ended = held[cut:], offset + cut, text.endswith("\n")
+            yield Piece(text, line)
+            line += text.count("\n")
+        elif len(held) > LONGEST_WORD_BYTES:
+            raise DataError(
+                f"{span.file.path}, line {line}: a word of more than {LONGEST_WORD_BYTES} bytes; this is probably not "
+                "text. Give another file, or use unit: character."
+            )
+    if held or not ended:
+        text = _decoded(held, span.file.path, offset, line)
+        yield Piece(text if text.endswith("\n") else f"{text}\n", line)
+
+
+def _cut(held: bytes, unit: Unit) -> int:
+    """How many bytes of `held` can be read without what follows them."""
+    cut = held.rfind(b"\n") + 1
+    if cut:
+        return cut
+    if unit == "word":
+        return max(held.rfind(b" "), held.rfind(b"\t")) + 1
+    cut = len(held) - held.endswith(b"\r")
+    for back in range(1, min(4, cut) + 1):  # not within the bytes of one character
+        byte = held[cut - back]
+        if byte >= 0xC0:
+            return cut - back
+        if byte < 0x80:
+            return cut
+    return cut
+
+
+def _decoded(content: bytes, path: Path, offset: int, line: int) -> str:
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line += content.count(b"\n", 0, error.start)
+        raise DataError(
+            f"{path}, line {line}: not UTF-8: byte 0x{content[error.start]:02x} at offset {offset + error.start}. "
+            "Convert the file to UTF-8 (such as with iconv), or give another one."
+        ) from error
+
+
+def _within(span: Span) -> Iterator[tuple[int, bytes]]:
+    """The bytes of a span's lines in blocks, each with its offset; the file is read to its end to know it again."""
+    digest, offset, line = hashlib.sha256(), 0, 0
+    for block in _blocks(span.file.path):
+        digest.update(block)
+        before, line = line, line + block.count(b"\n")
+        begin = _after(block, span.first - before) if line >= span.first else len(block)
+        end = _after(block, span.last - before) if line >= span.last else len(block)
+        if begin < end:
+            yield offset + begin, block[begin:end]
+        offset += len(block)
+    if digest.hexdigest() != span.file.sha256:
+        raise DataError(
+            f"{span.file.path}: the file changed while it was read. Run the command again when it is whole."
+        )
+
+
+def _after(block: bytes, newlines: int) -> int:
+    """The place after so many newlines; 0 for none or less."""
+    place = 0
+    for _ in range(newlines):
+        place = block.index(b"\n", place) + 1
+    return place
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    read_bytes = 0
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            file: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+            while block := file.read(PIECE_BYTES):
+                read_bytes += len(block)
+                yield block
+    except _DAMAGED_GZIP as error:
+        raise DataError(
+            f"{path}: damaged gzip file after {read_bytes} unpacked bytes ({error}). Delete it and get it again."
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error

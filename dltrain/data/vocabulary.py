@@ -1,0 +1,177 @@
+"""The tokens that a text is made of: which ones there are, and text as their numbers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.data.text_files import Piece, Unit
+from dltrain.errors import DataError
+
+END = "<eos>"
+"""The token at each line's end; also what the very first token of a text follows."""
+UNKNOWN = "<unk>"
+"""The token that stands for every word, or character, that is not in the vocabulary."""
+
+_NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+)*")
+_CODE_POINTS = 0x110000
+
+
+class Encoded(NamedTuple):
+    """The numbers of tokens, and the words (or characters) that are not in the vocabulary, in their order."""
+
+    ids: list[int]
+    unknown: list[str]
+
+
+class Vocabulary:
+    """The tokens of a dataset's assets, as plain JSON a checkpoint's too; a token's number is its place in `words`.
+
+    `ids` are the numbers of all; `end` is that of `<eos>`, `unknown` that of `<unk>`, or None where there is none.
+    """
+
+    def __init__(self, assets: Mapping[str, Any]) -> None:
+        self.words: Sequence[str] = assets["words"]
+        self.unit: Unit = assets["unit"]
+        self._lowercase: bool = assets["lowercase"]
+        self._number: str | None = assets.get("number")
+        self.ids: Mapping[str, int] = {word: number for number, word in enumerate(self.words)}
+        self.end = self.ids[assets["end"]]
+        self.unknown = None if assets["unknown"] is None else self.ids[assets["unknown"]]
+
+    @property
+    def size(self) -> int:
+        return len(self.words)
+
+    def encode(self, text: str) -> Encoded:
+        """A user's text as tokens: written as the training text was, a newline being `<eos>`.
+
+        A word that is not known is taken in lower case where the training text was, and a number as the text's word
+        for numbers. What is unknown even so is `<unk>`; it is left out where there is no such token.
+        """
+        ids: list[int] = []
+        unknown: list[str] = []
+        for number, line in enumerate(text.replace("\r\n", "\n").split("\n")):
+            if number:
+                ids.append(self.end)
+            for word in line.split() if self.unit == "word" else line:
+                found = self._nearest(word)
+                if found is None:
+                    unknown.append(word)
+                    found = self.unknown
+                if found is not None:
+                    ids.append(found)
+        return Encoded(ids, unknown)
+
+    def _nearest(self, word: str) -> int | None:
+        forms = [word]
+        if self._lowercase:
+            forms.append(word.lower())
+        if self._number is not None and _NUMBER.fullmatch(word):
+            forms.append(self._number)
+        return next((self.ids[form] for form in forms if form in self.ids), None)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of tokens: words with a space between them, characters side by side; each `<eos>` is a newline."""
+        if self.unit == "character":
+            return "".join("\n" if number == self.end else self.words[number] for number in ids)
+        text = " ".join("\n" if number == self.end else self.words[number] for number in ids)
+        return text.replace(" \n", "\n").replace("\n ", "\n")
+
+
+def count_tokens(pieces: Iterable[Piece], unit: Unit) -> Counter[str]:
+    """How often each token occurs in a text whose lines end with newlines, `<eos>` included."""
+    if unit == "word":
+        words: Counter[str] = Counter()
+        for piece in pieces:
+            words.update(_words(piece.text))
+        return words
+    counts = numpy.zeros(_CODE_POINTS, numpy.int64)
+    for piece in pieces:
+        some = numpy.bincount(_code_points(piece.text))
+        counts[: len(some)] += some
+    characters = Counter({chr(code): int(counts[code]) for code in numpy.flatnonzero(counts)})
+    characters[END] = characters.pop("\n", 0)
+    return characters
+
+
+def chosen_words(counts: Mapping[str, int], min_count: int, max_vocabulary: int | None) -> tuple[list[str], str | None]:
+    """The vocabulary of counted tokens, the most frequent first and equally frequent ones by code points; and `<unk>`.
+
+    `<unk>` is a token when the text has it, or when `min_count` or `max_vocabulary` leave tokens to it; it counts as
+    often as all of those together. The order by frequency is what an adaptive softmax wants.
+    """
+    kept = {word: count for word, count in counts.items() if count >= min_count or word in (END, UNKNOWN)}
+    if min_count > 1 or max_vocabulary is not None:
+        kept.setdefault(UNKNOWN, 0)
+    if max_vocabulary is not None:
+        common = sorted(kept.keys() - {END, UNKNOWN}, key=lambda word: (-kept[word], word))
+        kept = {word: kept[word] for word in (END, UNKNOWN, *common[: max_vocabulary - 2])}
+    if UNKNOWN in kept:
+        kept[UNKNOWN] += sum(counts.values()) - sum(counts.get(word, 0) for word in kept)
+    return sorted(kept, key=lambda word: (-kept[word], word)), UNKNOWN if UNKNOWN in kept else None
+
+
+class _Defaulting(dict[str, int]):
+    """Numbers of words, and one number for all others; looked up without a Python call for each known word."""
+
+    def __init__(self, ids: Mapping[str, int], default: int) -> None:
+        super().__init__(ids)
+        self._default = default
+
+    def __missing__(self, word: str) -> int:
+        return self._default
+
+
+class Encoder:
+    """Turns the text of files into a vocabulary's numbers: exactly as it stands, and what is unknown as `<unk>`."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.dtype = numpy.dtype("<u2" if vocabulary.size <= 1 << 16 else "<i4")
+        self.unit = vocabulary.unit
+        self._ids = vocabulary.ids if vocabulary.unknown is None else _Defaulting(vocabulary.ids, vocabulary.unknown)
+        self._unknown = vocabulary.unknown
+        missing = -1 if vocabulary.unknown is None else vocabulary.unknown
+        if self.unit == "character":
+            self._by_code = numpy.full(_CODE_POINTS, missing, numpy.int32)
+            for number, word in enumerate(vocabulary.words):
+                if len(word) == 1:
+                    self._by_code[ord(word)] = number
+            self._by_code[ord("\n")] = vocabulary.end
+
+    def encode(self, piece: Piece, file: str) -> NDArray[Any]:
+        """The tokens of a piece, (n,) of `dtype`. Raises DataError for an unknown one where there is no `<unk>`."""
+        if self.unit == "character":
+            codes = _code_points(piece.text)
+            numbers = self._by_code[codes]
+            if self._unknown is None and len(numbers) and numbers.min() < 0:
+                raise self._stranger(piece, file, chr(codes[numbers.argmin()]))
+            return numbers.astype(self.dtype)
+        words = _words(piece.text)
+        try:
+            return numpy.fromiter(map(self._ids.__getitem__, words), self.dtype, len(words))
+        except KeyError as error:
+            raise self._stranger(piece, file, error.args[0]) from None
+
+    def _stranger(self, piece: Piece, file: str, token: str) -> DataError:
+        lines = (text.split() if self.unit == "word" else text for text in piece.text.split("\n"))
+        line = piece.line + next(number for number, tokens in enumerate(lines) if token in tokens)
+        return DataError(
+            f"{file}, line {line}: the {self.unit} {token!r} is not in the vocabulary of {len(self._ids)} "
+            f"{self.unit}s, and there is no {UNKNOWN} to stand for it.\n"
+            f"next: mend the file, or use the data set 'text' with min_count: 2 or more, which makes rare {self.unit}s "
+            f"{UNKNOWN}"
+        )
+
+
+def _words(text: str) -> list[str]:
+    return text.replace("\n", f" {END} ").split()
+
+
+def _code_points(text: str) -> NDArray[numpy.uint32]:
+    return numpy.frombuffer(text.encode("utf-32-le"), "<u4")

@@ -1,0 +1,149 @@
+"""Recurrent language models, and the recurrent layers and dropout that they are made of."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Annotated, Any, Literal, TypeAlias, cast
+
+import torch
+from annotated_types import MinLen
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dltrain.models.output import NextToken, Softmax, adaptive_softmax, tied_softmax
+from dltrain.options import Fraction, PositiveFloat, PositiveInt
+from dltrain.registry import models
+from dltrain.task import Reading
+
+LayerState: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
+"""What a recurrent layer goes on from: its output h (1, N, H); of an LSTM (h, c)."""
+
+MANY_STEPS: dict[str, Any] = {
+    "LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu,
+}  # fmt: skip
+ONE_STEP: dict[str, Any] = {
+    "LSTM": torch.lstm_cell, "GRU": torch.gru_cell, "RNN_TANH": torch.rnn_tanh_cell, "RNN_RELU": torch.rnn_relu_cell,
+}  # fmt: skip
+
+
+def recurrent_layer(cell: str, width: int, hidden: int) -> nn.RNNBase:
+    """One layer. Layers are stacked outside: cuDNN's dropout between its own keeps a state that no checkpoint holds."""
+    if cell == "lstm":
+        return nn.LSTM(width, hidden)
+    if cell == "gru":
+        return nn.GRU(width, hidden)
+    return nn.RNN(width, hidden, nonlinearity=cell.removeprefix("rnn_"))
+
+
+def read(
+    layer: nn.RNNBase, inputs: Tensor, state: LayerState | None, weight_drop: float = 0.0
+) -> tuple[Tensor, LayerState]:
+    """Outputs (T, N, H) of a layer for inputs (T, N, C), and its next state.
+
+    In training a share of `weight_drop` of the recurrent weights is zero, the same ones in all steps, as in Merity et
+    al. 2018 (arXiv:1708.02182). A single step outside training skips what the kernels for many steps prepare, which
+    costs several times the step.
+    """
+    by_input, recurrent, *biases = layer.all_weights[0]
+    weights = [by_input, functional.dropout(recurrent, weight_drop, layer.training), *biases]
+    if state is None:
+        zeros = inputs.new_zeros(1, inputs.shape[1], layer.hidden_size)
+        state = (zeros, zeros) if layer.mode == "LSTM" else zeros
+    if layer.training or len(inputs) > 1:
+        with scattered_weights() if inputs.is_cuda else nullcontext():
+            results = MANY_STEPS[layer.mode](inputs, state, weights, True, 1, 0.0, layer.training, False, False)
+        return results[0], results[1:] if isinstance(state, tuple) else results[1]
+    before = (state[0][0], state[1][0]) if isinstance(state, tuple) else state[0]
+    after = ONE_STEP[layer.mode](inputs[0], before, *weights)
+    if isinstance(after, tuple):
+        return after[0][None], (after[0][None], after[1][None])
+    return after[None], after[None]
+
+
+@contextmanager
+def scattered_weights() -> Iterator[None]:
+    """No warning that cuDNN has to copy weights into one piece of memory, as it must where some of them are dropped."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
+        yield
+
+
+def locked_dropout(inputs: Tensor, share: float, training: bool) -> Tensor:
+    """Dropout with one mask for all steps: inputs (T, N, C) times (1, N, C)."""
+    if not training or share == 0:
+        return inputs
+    return inputs * functional.dropout(inputs.new_ones(1, *inputs.shape[1:]), share)
+
+
+@models.register("rnn")
+class RecurrentLanguageModel(NextToken):
+    """An embedding, stacked recurrent layers and a softmax: the model of Zaremba et al. 2014, arXiv:1409.2329.
+
+    Dropout of units stands on the embedding, between the layers and on the output. The state is a tuple with an item
+    for each layer: h (1, N, hidden), or (h, c) of an LSTM. Raises ValueError for widths that cannot
+    be tied, and for cutoffs that do not suit the vocabulary.
+
+    Options:
+        cell: kind of recurrent layer.
+        embedding: width of a token's vector; null for that of a layer.
+        hidden: units of each layer.
+        layers: number of layers.
+        dropout: share of units dropped.
+        weight_drop: share of the recurrent weights dropped, the same ones in all steps of a passage (Merity et al.
+            2018, arXiv:1708.02182).
+        variational: drop the same units in all steps of a passage (Gal and Ghahramani 2016, arXiv:1512.05287).
+        tied: use the embedding as the output layer's weights (Inan et al. 2017, Press and Wolf 2017).
+        output_bias: add a bias for each token in the output layer.
+        adaptive_cutoffs: numbers of the tokens with which clusters of rarer tokens begin, for an adaptive softmax
+            (Grave et al. 2017, arXiv:1609.04309), which is faster for large vocabularies; null for a plain one.
+        initial_range: weights and biases begin in [-x, x], uniformly; null for what is usual for each kind of layer.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        cell: Literal["rnn_tanh", "rnn_relu", "lstm", "gru"] = "lstm",
+        embedding: PositiveInt | None = None,
+        hidden: PositiveInt = 200,
+        layers: PositiveInt = 2,
+        dropout: Fraction = 0.0,
+        weight_drop: Fraction = 0.0,
+        variational: bool = False,
+        tied: bool = False,
+        output_bias: bool = True,
+        adaptive_cutoffs: Annotated[list[PositiveInt], MinLen(1)] | None = None,
+        initial_range: PositiveFloat | None = 0.1,
+    ) -> None:
+        super().__init__()
+        if tied and adaptive_cutoffs is not None:
+            raise ValueError("tied: an adaptive softmax has weights of its own: set tied to false, or no cutoffs")
+        self.dropout, self.variational, self.weight_drop = dropout, variational, weight_drop
+        self.embedding = nn.Embedding(vocabulary, embedding or hidden)
+        widths = [embedding or hidden] + [hidden] * (layers - 1)
+        self.layers = nn.ModuleList(recurrent_layer(cell, width, hidden) for width in widths)
+        if adaptive_cutoffs is not None:
+            self.output = adaptive_softmax(hidden, vocabulary, adaptive_cutoffs, output_bias)
+        elif tied:
+            self.output = tied_softmax(self.embedding, hidden, "hidden", output_bias)
+        else:
+            self.output = Softmax(hidden, vocabulary, output_bias)
+        if initial_range is not None:
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -initial_range, initial_range)
+
+    def forward(self, tokens: Tensor, state: tuple[LayerState, ...] | None = None) -> Reading:
+        features = self._dropped(self.embedding(tokens))  # (T, N, embedding)
+        following = []
+        for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
+            outputs, after = read(cast(nn.RNNBase, layer), features, before, self.weight_drop)
+            features = self._dropped(outputs)  # (T, N, hidden)
+            following.append(after)
+        return Reading(features, tuple(following))
+
+    def _dropped(self, inputs: Tensor) -> Tensor:
+        if self.variational:
+            return locked_dropout(inputs, self.dropout, self.training)
+        return functional.dropout(inputs, self.dropout, self.training)

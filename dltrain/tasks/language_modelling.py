@@ -1,0 +1,104 @@
+"""The next word, or the next character, of a text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.batch import NO_TARGET, Passages
+from dltrain.data.vocabulary import Vocabulary
+from dltrain.decoding.generation import continued
+from dltrain.goal import Goal
+from dltrain.options import NonNegativeInt, PositiveInt
+from dltrain.registry import tasks
+from dltrain.task import Counts, LanguageModel, Score, Step
+
+SCORED_AT_ONCE = 2**23
+"""Log-probabilities that an evaluation holds at a time: 32 MiB, however large the vocabulary and the batch."""
+
+
+@tasks.register("language_modelling", data="text", sizes=("vocabulary",))
+class LanguageModelling:
+    """Predict each token from those before it; the best epoch has the lowest validation perplexity.
+
+    Reports perplexity (the exponential of the mean loss), loss (mean negative log-probability of a token in nats),
+    accuracy (the share of tokens that the model holds the likeliest), and for models of characters bits_per_character.
+    The training loss holds the model's penalties too, where it has any.
+
+    Options:
+        samples: texts that the model writes after each epoch, for a person to see it learn.
+        sample_tokens: length of each of them.
+    """
+
+    def __init__(
+        self, assets: Mapping[str, Any], *, samples: NonNegativeInt = 2, sample_tokens: PositiveInt = 20
+    ) -> None:
+        unit = "characters" if assets["unit"] == "character" else "tokens"
+        self.goal = Goal("perplexity", "min", unit)
+        self.vocabulary = assets
+        self.samples = samples
+        self.sample_tokens = sample_tokens
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"vocabulary": len(self.vocabulary["words"])}
+
+    def step(self, model: nn.Module, batch: Passages, carry: Any) -> Step:
+        reader = cast(LanguageModel, model)
+        reading = reader(batch.inputs, carry if batch.continues else None)
+        features, targets = targeted(reading.features, batch)
+        loss = reader.nats(features, targets).mean()
+        if reading.penalty is not None:
+            loss = loss + reading.penalty
+        return Step(loss, reading.state if batch.continues else None)
+
+    def score(self, model: nn.Module, batch: Passages, carry: Any) -> Score:
+        reader = cast(LanguageModel, model)
+        reading = reader(batch.inputs, carry if batch.continues else None)
+        features, targets = targeted(reading.features, batch)
+        counts = self.tally(lambda rows: reader.log_probabilities(features[rows]), targets)
+        return Score(counts, reading.state if batch.continues else None)
+
+    def tally(self, log_probabilities: Callable[[slice], Tensor], targets: Tensor) -> Counts:
+        """The counts of targets (M,), of which `log_probabilities` gives those of any slice, (rows, vocabulary)."""
+        wide = torch.float32 if targets.device.type == "mps" else torch.float64
+        nats = torch.zeros((), dtype=wide, device=targets.device)
+        correct = torch.zeros((), dtype=torch.int64, device=targets.device)
+        rows = max(1, SCORED_AT_ONCE // len(self.vocabulary["words"]))
+        for start in range(0, len(targets), rows):
+            some = slice(start, start + rows)
+            logs, wanted = log_probabilities(some), targets[some]
+            nats -= logs.gather(1, wanted[:, None]).sum(dtype=wide)
+            correct += (logs.argmax(1) == wanted).sum()
+        return {"nats": nats, "correct": correct, "tokens": torch.full_like(correct, len(targets))}
+
+    def report(self, counts: Counts) -> dict[str, float]:
+        tokens = int(counts["tokens"])
+        loss = float(counts["nats"]) / tokens
+        report = {
+            "perplexity": math.exp(loss) if loss < 700 else math.inf,
+            "loss": loss,
+            "accuracy": int(counts["correct"]) / tokens,
+        }
+        if self.vocabulary["unit"] == "character":
+            report["bits_per_character"] = loss / math.log(2)
+        return report
+
+    def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
+        """A few short texts from the model, another draw for each `number`; a bar stands for a line's end."""
+        vocabulary = Vocabulary(self.vocabulary)
+        written = continued(cast(LanguageModel, model), vocabulary, device, self.samples, self.sample_tokens, number)
+        return ["writes: " + text.strip("\n").replace("\n", " | ") for text in written]
+
+
+def targeted(features: Tensor, batch: Passages) -> tuple[Tensor, Tensor]:
+    """Features (M, H) and targets (M,) of those tokens that count."""
+    features, targets = features.flatten(0, 1), batch.targets.flatten()
+    if batch.count == len(targets):
+        return features, targets
+    counted = targets != NO_TARGET
+    return features[counted], targets[counted]

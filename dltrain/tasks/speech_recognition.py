@@ -1,0 +1,173 @@
+"""What was said in a clip, character by character."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dltrain.batch import Utterances
+from dltrain.decoding.ctc import BLANK, SPACE, Decoder, Word, greedy, needed_frames, spans, words
+from dltrain.decoding.edits import alignment, edits
+from dltrain.goal import Goal
+from dltrain.registry import tasks
+from dltrain.task import AcousticModel, Counts, Score, Step
+
+EDITS = ("substitutions", "insertions", "deletions")
+
+
+class Transcript(NamedTuple):
+    """What a clip says; the words' places are counted in frames of the features."""
+
+    text: str
+    words: Sequence[Word]
+
+
+class Judgement(NamedTuple):
+    """A clip by its place in the split, what was said, what was understood, and -log p of the former in nats.
+
+    `nats` is None for a clip with more characters than CTC can place in its frames.
+    """
+
+    clip: int
+    reference: str
+    hypothesis: str
+    nats: float | None
+
+
+@tasks.register("speech_recognition", data="speech", sizes=("bands", "alphabet", "subsampling"))
+class SpeechRecognition:
+    """Write down speech with connectionist temporal classification (Graves et al. 2006).
+
+    Reports word_error_rate, character_error_rate, utterance_error_rate (the share of utterances with any mistake), the
+    parts of the word error rate (substitutions, insertions and deletions for each word that was said), and loss (mean
+    negative log-probability of a character in nats). Characters are taken greedily: the likeliest of each frame.
+    A clip with more characters than CTC can place in its frames counts in every rate, but not in the loss.
+
+    Options:
+        goal: what decides which epoch is the best; null takes words where the alphabet has a space, else characters.
+    """
+
+    def __init__(
+        self,
+        assets: Mapping[str, Any],
+        *,
+        goal: Literal["word_error_rate", "character_error_rate"] | None = None,
+    ) -> None:
+        self.alphabet: tuple[str, ...] = tuple(assets["alphabet"])
+        self.subsampling = int(assets["subsampling"])
+        self.bands = int(assets["bands"])
+        by_words = SPACE in self.alphabet
+        self.goal = Goal(goal or ("word_error_rate" if by_words else "character_error_rate"), "min", "characters")
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"bands": self.bands, "alphabet": len(self.alphabet), "subsampling": self.subsampling}
+
+    def step(self, model: nn.Module, batch: Utterances, carry: None) -> Step:
+        log_probabilities, frames = cast(AcousticModel, model)(batch.features, batch.frames)
+        return Step(nats(log_probabilities, frames, batch).sum() / batch.count)
+
+    def score(self, model: nn.Module, batch: Utterances, carry: None) -> Score:
+        return Score(self.tally(self.judge(model, batch, greedy)))
+
+    def judge(self, model: nn.Module, batch: Utterances, decoder: Decoder) -> list[Judgement]:
+        """What the model understands of each clip, and what it should have."""
+        log_probabilities, frames = cast(AcousticModel, model)(batch.features, batch.frames)
+        lost = nats(log_probabilities, frames, batch).tolist()
+        found = decoder(log_probabilities, frames)
+        clips, lengths = batch.clips.tolist(), batch.target_lengths.tolist()
+        wanted = [row[:length] for row, length in zip(batch.targets.tolist(), lengths, strict=True)]
+        return [
+            Judgement(
+                clip, self.text(reference), self.text(hypothesis), nats if needed_frames(reference) <= room else None
+            )
+            for clip, reference, hypothesis, nats, room in zip(clips, wanted, found, lost, frames.tolist(), strict=True)
+        ]
+
+    def text(self, symbols: Sequence[int]) -> str:
+        return "".join(self.alphabet[symbol] for symbol in symbols)
+
+    def tally(self, judgements: Sequence[Judgement]) -> dict[str, Tensor]:
+        """The counts of some clips.
+
+        `confusion` (alphabet, alphabet) int64: rows are what was said, columns what was understood; the blank's row
+        holds insertions, its column deletions.
+        """
+        size = len(self.alphabet)
+        counts = dict.fromkeys(("words", *(f"word_{name}" for name in EDITS), "wrong_utterances", "placed"), 0)
+        cells: list[int] = []
+        for judgement in judgements:
+            pairs = alignment(judgement.reference, judgement.hypothesis)
+            cells += [self._places[said] * size + self._places[understood] for said, understood in pairs]
+            by_words = edits(alignment(judgement.reference.split(), judgement.hypothesis.split()))
+            counts["words"] += by_words.length
+            for name in EDITS:
+                counts[f"word_{name}"] += getattr(by_words, name)
+            counts["wrong_utterances"] += judgement.reference != judgement.hypothesis
+            counts["placed"] += len(judgement.reference) * (judgement.nats is not None)
+        lost = [judgement.nats for judgement in judgements if judgement.nats is not None]
+        return {
+            "nats": torch.tensor(lost, dtype=torch.float64).sum(),
+            "confusion": torch.bincount(torch.tensor(cells, dtype=torch.int64), minlength=size**2).view(size, size),
+            "utterances": torch.tensor(len(judgements)),
+            **{name: torch.tensor(count) for name, count in counts.items()},
+        }
+
+    @cached_property
+    def _places(self) -> dict[str | None, int]:
+        return {**{letter: place for place, letter in enumerate(self.alphabet)}, None: BLANK}
+
+    def report(self, counts: Counts) -> dict[str, float]:
+        confusion = counts["confusion"]
+        characters, words = (max(1, int(count)) for count in (confusion[BLANK + 1 :].sum(), counts["words"]))
+        by_kind = {f"word_{name.removesuffix('s')}_rate": int(counts[f"word_{name}"]) / words for name in EDITS}
+        return {
+            "word_error_rate": sum(int(counts[f"word_{name}"]) for name in EDITS) / words,
+            "character_error_rate": int(confusion.sum() - confusion.trace()) / characters,
+            "utterance_error_rate": int(counts["wrong_utterances"]) / max(1, int(counts["utterances"])),
+            "loss": float(counts["nats"]) / max(1, int(counts["placed"])),
+            **by_kind,
+        }
+
+    def confused(self, counts: Counts, number: int) -> list[tuple[str, str, int]]:
+        """The `number` most frequent mistakes: what was said, what was understood, how often; "" for nothing."""
+        mistakes = counts["confusion"].clone().fill_diagonal_(0)
+        letters = ["", *self.alphabet[1:]]
+        times, cells = mistakes.flatten().topk(min(number, mistakes.numel()))
+        return [
+            (letters[cell // len(letters)], letters[cell % len(letters)], count)
+            for count, cell in zip(times.tolist(), cells.tolist(), strict=True)
+            if count
+        ]
+
+    def transcribe(self, model: nn.Module, features: Tensor, frames: Tensor, decoder: Decoder) -> list[Transcript]:
+        """Features (N, T, bands) of `frames` (N,) to what the clips say, and where each word lies."""
+        log_probabilities, lengths = cast(AcousticModel, model)(features, frames)
+        found: list[Transcript] = []
+        for symbols, row, length in zip(
+            decoder(log_probabilities, lengths), log_probabilities.cpu().numpy(), lengths.tolist(), strict=True
+        ):
+            said = words(symbols, spans(row[:length], symbols), self.alphabet)
+            step = self.subsampling
+            placed = [word._replace(first=word.first * step, end=word.end * step) for word in said]
+            found.append(Transcript(self.text(symbols), placed))
+        return found
+
+
+def nats(log_probabilities: Tensor, frames: Tensor, batch: Utterances) -> Tensor:
+    """-log p of each clip's targets, (N,) float32, summed over all paths; infinite where they do not fit."""
+    return functional.ctc_loss(
+        log_probabilities.transpose(0, 1),
+        batch.targets.clamp(
+            min=BLANK
+        ),  # the padding's number is none of the alphabet's; beyond the lengths none is read
+        frames,
+        batch.target_lengths,
+        blank=BLANK,
+        reduction="none",
+    )
