@@ -217,19 +217,19 @@ def end_epoch(
     state.loss_sum.zero_()
     state.examples = state.position = 0
     state.carry = None
-    lines = shown(state, task, runtime)
+    lines = shown(state, task, runtime.device)
     session.emit(
         Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task), lines)
     )
 
 
-def shown(state: TrainState, task: Task[Any], runtime: Runtime) -> Sequence[str]:
+def shown(state: TrainState, task: Task[Any], device: torch.device) -> Sequence[str]:
     """What the model does by now, where the task can show it in a few lines."""
     if not isinstance(task, Shows):
         return ()
     model = state.evaluated_model.eval()
-    with torch.inference_mode(), runtime.autocast():
-        lines = task.show(model, runtime.device, state.epoch)
+    with torch.inference_mode():
+        lines = task.show(model, device, state.epoch)
     model.train()
     return lines
 

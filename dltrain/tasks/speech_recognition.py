@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -17,6 +16,7 @@ from dltrain.goal import Goal
 from dltrain.registry import tasks
 from dltrain.task import AcousticModel, Counts, Score, Step
 
+Pairs = Sequence[tuple[str | None, str | None]]
 EDITS = ("substitutions", "insertions", "deletions")
 
 
@@ -61,8 +61,10 @@ class SpeechRecognition:
         self.alphabet: tuple[str, ...] = tuple(assets["alphabet"])
         self.subsampling = int(assets["subsampling"])
         self.bands = int(assets["bands"])
-        by_words = SPACE in self.alphabet
-        self.goal = Goal(goal or ("word_error_rate" if by_words else "character_error_rate"), "min", "characters")
+        self._places: dict[str | None, int] = {letter: place for place, letter in enumerate(self.alphabet)}
+        self._places[None] = BLANK
+        self._spaced = SPACE in self.alphabet
+        self.goal = Goal(goal or ("word_error_rate" if self._spaced else "character_error_rate"), "min", "characters")
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -83,10 +85,8 @@ class SpeechRecognition:
         clips, lengths = batch.clips.tolist(), batch.target_lengths.tolist()
         wanted = [row[:length] for row, length in zip(batch.targets.tolist(), lengths, strict=True)]
         return [
-            Judgement(
-                clip, self.text(reference), self.text(hypothesis), nats if needed_frames(reference) <= room else None
-            )
-            for clip, reference, hypothesis, nats, room in zip(clips, wanted, found, lost, frames.tolist(), strict=True)
+            Judgement(clip, self.text(said), self.text(heard), loss if needed_frames(said) <= room else None)
+            for clip, said, heard, loss, room in zip(clips, wanted, found, lost, frames.tolist(), strict=True)
         ]
 
     def text(self, symbols: Sequence[int]) -> str:
@@ -118,30 +118,37 @@ class SpeechRecognition:
             **{name: torch.tensor(count) for name, count in counts.items()},
         }
 
-    @cached_property
-    def _places(self) -> dict[str | None, int]:
-        return {**{letter: place for place, letter in enumerate(self.alphabet)}, None: BLANK}
-
     def report(self, counts: Counts) -> dict[str, float]:
         confusion = counts["confusion"]
-        characters, words = (max(1, int(count)) for count in (confusion[BLANK + 1 :].sum(), counts["words"]))
-        by_kind = {f"word_{name.removesuffix('s')}_rate": int(counts[f"word_{name}"]) / words for name in EDITS}
+        characters, spoken = (max(1, int(count)) for count in (confusion[BLANK + 1 :].sum(), counts["words"]))
+        by_kind = {f"word_{name.removesuffix('s')}_rate": int(counts[f"word_{name}"]) / spoken for name in EDITS}
         return {
-            "word_error_rate": sum(int(counts[f"word_{name}"]) for name in EDITS) / words,
+            "word_error_rate": sum(int(counts[f"word_{name}"]) for name in EDITS) / spoken,
             "character_error_rate": int(confusion.sum() - confusion.trace()) / characters,
             "utterance_error_rate": int(counts["wrong_utterances"]) / max(1, int(counts["utterances"])),
             "loss": float(counts["nats"]) / max(1, int(counts["placed"])),
             **by_kind,
         }
 
+    def compared(self, judgement: Judgement) -> Pairs:
+        """What was said beside what was understood: words where the alphabet has a space, else characters."""
+        both = (judgement.reference, judgement.hypothesis)
+        return alignment(*map(str.split, both)) if self._spaced else alignment(*map(list, both))
+
+    def worst(self, judgements: Sequence[Judgement], number: int) -> list[Judgement]:
+        """The `number` judgements with the most edits, the first of equals first; none that are right."""
+        mistakes = [(edits(self.compared(judgement)).total, judgement) for judgement in judgements]
+        ranked = sorted(mistakes, key=lambda mistake: mistake[0], reverse=True)
+        return [judgement for total, judgement in ranked[:number] if total]
+
     def confused(self, counts: Counts, number: int) -> list[tuple[str, str, int]]:
         """The `number` most frequent mistakes: what was said, what was understood, how often; "" for nothing."""
         mistakes = counts["confusion"].clone().fill_diagonal_(0)
         letters = ["", *self.alphabet[1:]]
-        times, cells = mistakes.flatten().topk(min(number, mistakes.numel()))
+        times, cells = mistakes.flatten().sort(descending=True, stable=True)
         return [
             (letters[cell // len(letters)], letters[cell % len(letters)], count)
-            for count, cell in zip(times.tolist(), cells.tolist(), strict=True)
+            for count, cell in zip(times[:number].tolist(), cells[:number].tolist(), strict=True)
             if count
         ]
 
@@ -149,12 +156,10 @@ class SpeechRecognition:
         """Features (N, T, bands) of `frames` (N,) to what the clips say, and where each word lies."""
         log_probabilities, lengths = cast(AcousticModel, model)(features, frames)
         found: list[Transcript] = []
-        for symbols, row, length in zip(
-            decoder(log_probabilities, lengths), log_probabilities.cpu().numpy(), lengths.tolist(), strict=True
-        ):
+        heard, rows, step = decoder(log_probabilities, lengths), log_probabilities.cpu().numpy(), self.subsampling
+        for symbols, row, length, end in zip(heard, rows, lengths.tolist(), frames.tolist(), strict=True):
             said = words(symbols, spans(row[:length], symbols), self.alphabet)
-            step = self.subsampling
-            placed = [word._replace(first=word.first * step, end=word.end * step) for word in said]
+            placed = [word._replace(first=word.first * step, end=min(end, word.end * step)) for word in said]
             found.append(Transcript(self.text(symbols), placed))
         return found
 
@@ -163,9 +168,7 @@ def nats(log_probabilities: Tensor, frames: Tensor, batch: Utterances) -> Tensor
     """-log p of each clip's targets, (N,) float32, summed over all paths; infinite where they do not fit."""
     return functional.ctc_loss(
         log_probabilities.transpose(0, 1),
-        batch.targets.clamp(
-            min=BLANK
-        ),  # the padding's number is none of the alphabet's; beyond the lengths none is read
+        batch.targets.clamp(min=BLANK),  # padding's number is none of the alphabet's, though nothing there is read
         frames,
         batch.target_lengths,
         blank=BLANK,

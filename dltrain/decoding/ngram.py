@@ -1,0 +1,260 @@
+"""Word n-gram language models: read from ARPA files, scored, estimated from text, and written.
+
+The format is that of SRILM's ngram-format(5): `\\data\\` with the number of n-grams of each order, a section for each
+order with lines "log10 p, words, log10 of the back-off weight", and `\\end\\`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import re
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
+
+from dltrain.errors import DataError
+from dltrain.files import replace
+
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+HIGHEST_ORDER = 5
+UNKNOWN_WITHOUT_MODEL = -100.0
+"""log10 p of an unknown word in a model without <unk>, as KenLM has it."""
+NEVER = -99.0
+"""log10 p of <s>, which nothing predicts, as SRILM has it."""
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NGramModel:
+    """Log-probabilities and back-off weights, to base 10, of n-grams up to `order`; keys are spaced words.
+
+    `probabilities` hold every n-gram of the model, `backoffs` those whose weight is not 0.
+    """
+
+    order: int
+    probabilities: Mapping[str, float]
+    backoffs: Mapping[str, float]
+
+    @cached_property
+    def vocabulary(self) -> frozenset[str]:
+        """Its words, <s>, </s> and <unk> among them where the model has them."""
+        return frozenset(key for key in self.probabilities if " " not in key)
+
+    def known(self, word: str) -> str:
+        """The word, or <unk> for one that the model does not know."""
+        return word if word in self.probabilities else UNKNOWN
+
+    def after(self, context: Words, word: str) -> Words:
+        """The context of the word that follows `word`: the last order - 1 words, as known to the model."""
+        return (*context, self.known(word))[1 - self.order :] if self.order > 1 else ()
+
+    def score(self, context: Words, word: str) -> float:
+        """log10 p(word | context); the longest n-gram that is there counts, times the weights of the contexts left.
+
+        `context` is () or what `after` returned; a sentence starts with (`<s>`,).
+        """
+        word = self.known(word)
+        weight = 0.0
+        for start in range(len(context) + 1):
+            rest = context[start:]
+            found = self.probabilities.get(" ".join((*rest, word)))
+            if found is not None:
+                return weight + found
+            if rest:
+                weight += self.backoffs.get(" ".join(rest), 0.0)
+        return weight + UNKNOWN_WITHOUT_MODEL
+
+    def sentence(self, words: Iterable[str]) -> float:
+        """log10 p of a whole sentence, its beginning given and its end included."""
+        context, total = self.beginning, 0.0
+        for word in (*words, END):
+            total += self.score(context, word)
+            context = self.after(context, word)
+        return total
+
+    @property
+    def beginning(self) -> Words:
+        return self.after((), BEGIN)
+
+
+def read(path: Path) -> NGramModel:
+    """The model in an ARPA file, plain or .gz, of orders 1 to 5. Raises DataError, with the line, for anything else."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+            return _Reader(path, file).model()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path}: cannot be read as a language model: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not UTF-8 text ({error.reason}); a language model is an ARPA file, plain or .gz"
+        ) from None
+
+
+class _Reader:
+    """One pass over the lines of an ARPA file."""
+
+    def __init__(self, path: Path, lines: Iterable[str]) -> None:
+        self._path, self._number = path, 0
+        self._lines = self._filled(lines)
+
+    def _filled(self, lines: Iterable[str]) -> Iterator[str]:
+        for self._number, line in enumerate(lines, 1):
+            if text := line.strip():
+                yield text
+
+    def _fail(self, expected: str, found: str | None) -> NoReturn:
+        where = f"{self._path}:{self._number}"
+        what = "the end of the file" if found is None else f"'{found[:60]}'"
+        raise DataError(f"{where}: expected {expected}, found {what}\nnext: make the ARPA file anew, or copy it again")
+
+    def model(self) -> NGramModel:
+        if "\\data\\" not in self._lines:  # anything may stand before it
+            self._fail("a line '\\data\\', since a language model is an ARPA file", None)
+        counts, line = self._counts()
+        probabilities: dict[str, float] = {}
+        backoffs: dict[str, float] = {}
+        for order, count in enumerate(counts, 1):
+            if line != f"\\{order}-grams:":
+                self._fail(f"'\\{order}-grams:'", line)
+            before = len(probabilities)
+            line = self._section(order, probabilities, backoffs)
+            found = len(probabilities) - before
+            if found != count:
+                self._fail(f"the {count} {order}-grams that \\data\\ tells of", f"{found} different ones")
+        if line != "\\end\\":
+            self._fail("'\\end\\'", line)
+        return NGramModel(len(counts), probabilities, backoffs)
+
+    def _counts(self) -> tuple[list[int], str | None]:
+        """The numbers of n-grams by order, and the line after them."""
+        counts: list[int] = []
+        line = next(self._lines, None)
+        while line and (match := re.fullmatch(rf"ngram\s+{len(counts) + 1}\s*=\s*(\d+)", line)):
+            counts.append(int(match[1]))
+            line = next(self._lines, None)
+        if not 1 <= len(counts) <= HIGHEST_ORDER:
+            self._fail(f"'ngram 1=COUNT' and so on, for orders 1 to {HIGHEST_ORDER}", line)
+        return counts, line
+
+    def _section(self, order: int, probabilities: dict[str, float], backoffs: dict[str, float]) -> str | None:
+        """Read the n-grams of one order; the line that ends them."""
+        for line in self._lines:
+            if line.startswith("\\") and line.endswith(("-grams:", "\\end\\")):
+                return line
+            fields = line.split()
+            if len(fields) not in (order + 1, order + 2):
+                self._fail(f"log10 p, {order} words and perhaps a back-off weight", line)
+            key = " ".join(fields[1 : order + 1])
+            probabilities[key] = probability = self._value(fields[0], line)
+            if probability > 0:
+                self._fail("a log10 probability of at most 0", line)
+            if len(fields) == order + 2 and (weight := self._value(fields[-1], line)):
+                backoffs[key] = weight
+        return None
+
+    def _value(self, text: str, line: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            self._fail(f"a number, not '{text}', in the n-gram", line)
+        if math.isnan(value):
+            self._fail("a number that is one", line)
+        return value
+
+
+def write(model: NGramModel, path: Path) -> None:
+    """Write `model` as ARPA, gzipped where `path` ends in .gz; the same model gives the same bytes."""
+    by_order: list[list[str]] = [[] for _ in range(model.order)]
+    for key in model.probabilities:
+        by_order[key.count(" ")].append(key)
+    lines = ["\\data\\", *(f"ngram {order}={len(keys)}" for order, keys in enumerate(by_order, 1)), ""]
+    for order, keys in enumerate(by_order, 1):
+        lines.append(f"\\{order}-grams:")
+        for key in sorted(keys):
+            weight = f"\t{model.backoffs[key]:.7f}" if key in model.backoffs else ""
+            lines.append(f"{model.probabilities[key]:.7f}\t{key}{weight}")
+        lines.append("")
+    content = "\n".join([*lines, "\\end\\", ""]).encode()
+    replace(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+Counts = dict[Words, dict[str, int]]
+"""How often each word follows each context."""
+
+
+def estimate(sentences: Iterable[str], order: int) -> NGramModel:
+    """The interpolated Kneser-Ney model of text, a sentence a line, words with white space between.
+
+    One discount for each order, n1 / (n1 + 2 n2) of the numbers of n-grams seen once and twice (Kneser and Ney 1995;
+    the interpolated form of Chen and Goodman 1999), one half where that is 0 or 1. Below the highest order a word
+    counts once for each different word that it follows. What the words leave of the first order is spread evenly over
+    them and <unk>. Raises DataError where there is no word, and for <s> or </s> within a sentence.
+    """
+    if not 1 <= order <= HIGHEST_ORDER:
+        raise ValueError(f"the order of a language model is 1 to {HIGHEST_ORDER}, found {order}")
+    tables = _adjusted(_highest_counts(sentences, order), order)
+    words = sorted({*tables[0][()], UNKNOWN})
+    probabilities: dict[str, float] = {BEGIN: NEVER}
+    backoffs: dict[str, float] = {}
+    lower: dict[Words, float] = {}
+    for table in tables:
+        discount = _discount(table)
+        lower_next: dict[Words, float] = {}
+        for context, followers in table.items():
+            total = sum(followers.values())
+            left = discount * len(followers) / total
+            for word in followers if context else words:
+                ngram, shorter = (*context, word), (*context[1:], word)
+                share = max(followers.get(word, 0) - discount, 0.0) / total
+                lower_next[ngram] = share + left * (lower[shorter] if context else 1 / len(words))
+            if context:
+                backoffs[" ".join(context)] = math.log10(left)
+        probabilities.update((" ".join(ngram), math.log10(value)) for ngram, value in lower_next.items())
+        lower = lower_next
+    return NGramModel(order, probabilities, backoffs)
+
+
+def _highest_counts(sentences: Iterable[str], order: int) -> Counts:
+    """How often each word follows the order - 1 words before it, fewer where the sentence has no more."""
+    counts: Counts = defaultdict(Counter)
+    for number, sentence in enumerate(sentences, 1):
+        words = sentence.split()
+        if not words:
+            continue
+        if BEGIN in words or END in words:
+            raise DataError(f"line {number} of the text: {BEGIN} and {END} are added to each line; take them out")
+        padded = (BEGIN, *words, END)
+        for place in range(1, len(padded)):
+            counts[padded[max(0, place - order + 1) : place]][padded[place]] += 1
+    if not counts:
+        raise DataError("the text for the language model holds no word")
+    return counts
+
+
+def _adjusted(highest: Counts, order: int) -> list[Counts]:
+    """The counts of each order, 1 first: how often for the highest, below it after how many different words.
+
+    An n-gram that starts a sentence has no word before it: it keeps how often it was seen.
+    """
+    tables: list[Counts] = [defaultdict(Counter) for _ in range(order)]
+    for context, followers in highest.items():
+        for word, count in followers.items():
+            tables[len(context)][context][word] += count
+    for longer in range(order - 1, 0, -1):
+        for context, followers in tables[longer].items():
+            for word in followers:
+                tables[longer - 1][context[1:]][word] += 1
+    return tables
+
+
+def _discount(table: Counts) -> float:
+    once, twice = (sum(count == times for counts in table.values() for count in counts.values()) for times in (1, 2))
+    return once / (once + 2 * twice) if once and twice else 0.5
