@@ -4,7 +4,7 @@
 
 A language model of two LSTM layers with untrained weights and a vocabulary of 10,000 words, at 200 and at 650 units.
 The bare loop runs `nn.LSTMCell`s with the same weights and draws with `torch.multinomial`. All take turns, so that a
-slow second of the machine meets all of them.
+slow second of the machine meets all of them; a ratio is the median of the rounds' own ratios.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dltrain.decoding.sampling import Sampling
 from dltrain.models.language_rnn import RecurrentLanguageModel
 from dltrain.runtime.memory import keep_freed_blocks
 
-VOCABULARY, THREADS, ROUNDS = 10_000, 2, 7
+VOCABULARY, THREADS, ROUNDS = 10_000, 2, 21
 STREAMS = 64
 
 
@@ -60,6 +60,10 @@ def rate(write: Callable[[int], object], tokens: int) -> float:
     return tokens / (time.perf_counter() - start)
 
 
+def ratio(some: list[float], others: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(some[1:], others[1:], strict=True))
+
+
 def measure(units: int, tokens: int) -> bool:
     torch.manual_seed(0)
     model = RecurrentLanguageModel(VOCABULARY, hidden=units).eval()
@@ -88,14 +92,13 @@ def measure(units: int, tokens: int) -> bool:
     for _ in range(ROUNDS):
         for name, (write, count, streams) in contestants.items():
             rates[name].append(rate(write, count) * streams)
-    middle = {name: statistics.median(values[1:]) for name, values in rates.items()}  # the first warms up
-    for name, value in middle.items():
-        print(f"{name:<34} {value:8.0f} tokens/s")
-    ratios = middle[one] / middle["bare loop"], middle[many] / middle[one]
-    met = ratios[0] >= 0.9 and ratios[1] >= 10
+    for name, values in rates.items():
+        print(f"{name:<34} {statistics.median(values[1:]):8.0f} tokens/s")  # the first warms up
+    beside_bare, beside_one = ratio(rates[one], rates["bare loop"]), ratio(rates[many], rates[one])
+    met = beside_bare >= 0.9 and beside_one >= 10
     print(
-        f"goal at 2 x {units}: one stream >= 0.9 x the bare loop ({ratios[0]:.2f}), {STREAMS} streams >= 10 x one "
-        f"({ratios[1]:.1f}): {'met' if met else 'MISSED'}"
+        f"goal at 2 x {units}: one stream >= 0.9 x the bare loop ({beside_bare:.2f}), {STREAMS} streams >= 10 x one "
+        f"({beside_one:.1f}): {'met' if met else 'MISSED'}"
     )
     return met
 
@@ -103,7 +106,7 @@ def measure(units: int, tokens: int) -> bool:
 def main() -> int:
     keep_freed_blocks()
     torch.set_num_threads(THREADS)
-    met = [measure(units, tokens) for units, tokens in ((200, 400), (650, 150))]
+    met = [measure(units, tokens) for units, tokens in ((200, 100), (650, 50))]
     return 0 if all(met) else 1
 
 

@@ -32,7 +32,7 @@ TEXT = """\
 task: language_modelling
 data: {name: ptb, sample: true, batch_size: 8, sequence_length: 30, random_lengths: true, evaluation_batch_size: 4}
 model:
-  {name: awd_lstm, embedding: 16, hidden: 24, layers: 2, weight_drop: 0.3, dropout: 0.3}
+  {name: awd_lstm, embedding: 16, hidden: 24, layers: 2, weight_drop: 0.3}
 optimizer: {name: sgd, learning_rate: 20}
 trainer:
   {epochs: EPOCHS, device: cpu, threads: 1, clip_norm: 0.25, nt_asgd: 1, accumulate: 2, checkpoint_every_steps: 20,

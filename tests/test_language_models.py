@@ -208,6 +208,22 @@ def test_bfloat16_is_close_and_goes_on_from_its_own_state(name: str) -> None:
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_model
+def test_cuda_gives_the_cpus_features_and_gradients_outside_training_too(name: str) -> None:
+    tokens, targets = text(8, 3), text(8, 3, 2)
+    results = []
+    for device in ("cpu", "cuda"):
+        model = made(name).eval().to(device)
+        loss(model, tokens.to(device), targets.to(device), model(tokens.to(device), None).state).backward()
+        results.append([parameter.grad.cpu() for parameter in model.parameters()])
+        model.train()
+        loss(model, tokens.to(device), targets.to(device)).backward()
+    for mine, expected in zip(*results, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
+
+
 # Output layers
 
 

@@ -306,7 +306,7 @@ def test_too_little_text_for_the_columns_is_told_with_the_numbers(tmp_path: Path
         dataset.training()
     assert str(caught.value) == (
         f"{tmp_path / 'a.txt'}: 30 tokens to train on, but one window of 8 tokens in each of 4 columns takes 32.\n"
-        "next: lower data.batch_size (to 3 or less) or data.sequence_length, or give more text"
+        "next: lower data.batch_size or data.sequence_length, or give more text"
     )
 
 

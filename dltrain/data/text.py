@@ -129,8 +129,7 @@ class TextDataset:
             raise DataError(
                 f"{', '.join(str(span.file.path) for span in spans)}: {tokens} tokens to train on, but one window of "
                 f"{length} tokens in each of {columns} columns takes {columns * length}.\n"
-                f"next: lower data.batch_size (to {max(1, tokens // length)} or less) or data.sequence_length, "
-                "or give more text"
+                "next: lower data.batch_size or data.sequence_length, or give more text"
             )
 
     def _scan(self, name: str, path: Path) -> TextFile:

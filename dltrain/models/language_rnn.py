@@ -23,9 +23,7 @@ LayerState: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 MANY_STEPS: dict[str, Any] = {
     "LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu,
 }  # fmt: skip
-ONE_STEP: dict[str, Any] = {
-    "LSTM": torch.lstm_cell, "GRU": torch.gru_cell, "RNN_TANH": torch.rnn_tanh_cell, "RNN_RELU": torch.rnn_relu_cell,
-}  # fmt: skip
+ONE_STEP: dict[str, Any] = {"GRU": torch.gru_cell, "RNN_TANH": torch.rnn_tanh_cell, "RNN_RELU": torch.rnn_relu_cell}
 
 
 def recurrent_layer(cell: str, width: int, hidden: int) -> nn.RNNBase:
@@ -47,19 +45,20 @@ def read(
     costs several times the step.
     """
     by_input, recurrent, *biases = layer.all_weights[0]
-    weights = [by_input, functional.dropout(recurrent, weight_drop, layer.training), *biases]
+    weights = (by_input, functional.dropout(recurrent, weight_drop) if layer.training else recurrent, *biases)
     if state is None:
         zeros = inputs.new_zeros(1, inputs.shape[1], layer.hidden_size)
         state = (zeros, zeros) if layer.mode == "LSTM" else zeros
     if layer.training or len(inputs) > 1:
+        differentiable = torch.is_grad_enabled()  # what cuDNN calls training; outside it, it has no backward pass
         with scattered_weights() if inputs.is_cuda else nullcontext():
-            results = MANY_STEPS[layer.mode](inputs, state, weights, True, 1, 0.0, layer.training, False, False)
+            results = MANY_STEPS[layer.mode](inputs, state, weights, True, 1, 0.0, differentiable, False, False)
         return results[0], results[1:] if isinstance(state, tuple) else results[1]
-    before = (state[0][0], state[1][0]) if isinstance(state, tuple) else state[0]
-    after = ONE_STEP[layer.mode](inputs[0], before, *weights)
-    if isinstance(after, tuple):
-        return after[0][None], (after[0][None], after[1][None])
-    return after[None], after[None]
+    if isinstance(state, tuple):
+        h, c = (after[None] for after in torch.lstm_cell(inputs[0], (state[0][0], state[1][0]), *weights))
+        return h, (h, c)
+    h = ONE_STEP[layer.mode](inputs[0], state[0], *weights)[None]
+    return h, h
 
 
 @contextmanager
