@@ -49,6 +49,58 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class LogMel:
+    """The logarithm of sound's power in bands of the mel scale, window by window.
+
+    Options:
+        bands: triangular filters, evenly spaced on the mel scale and of equal area.
+        window_ms: length of the Hann windows, in milliseconds.
+        hop_ms: milliseconds from one window to the next.
+        low_hz: where the lowest band begins.
+        high_hz: where the highest band ends; half the sample rate when not given.
+        scale: the mel scale: slaney (linear up to 1 kHz) or htk.
+        backend: the library that computes them; the two agree to 1e-4.
+    """
+
+    bands: PositiveInt = 80
+    window_ms: PositiveFloat = 25.0
+    hop_ms: PositiveFloat = 10.0
+    low_hz: NonNegativeFloat = 0.0
+    high_hz: PositiveFloat | None = None
+    scale: Literal["slaney", "htk"] = "slaney"
+    backend: Literal["torchaudio", "librosa"] = "torchaudio"
+
+
+@dataclass(frozen=True)
+class SpeechAugmentation:
+    """Random changes to each training clip's log-mel features, drawn from (seed, epoch, clip).
+
+    Options:
+        time_masks: stretches of time that are blanked (SpecAugment, Park et al. 2019, arXiv:1904.08779).
+        time_mask_seconds: the longest that one of them may be.
+        time_mask_share: the longest that one of them may be, as a share of the clip.
+        frequency_masks: ranges of bands that are blanked.
+        frequency_mask_bands: the most bands that one of them may cover.
+        tempo: factors, one of which, all equally likely, a clip is sped up by. Features are resampled in time, so the
+            pitch stays: tempo perturbation, not the speed perturbation of Ko et al. 2015, which shifts the pitch too. A
+            clip too short for its text at the drawn factor keeps its own tempo.
+        gain_db: louder or softer by up to this; changes nothing where each utterance is normalised by itself.
+        noise: probability that white noise is added.
+        noise_snr_db: lowest and highest ratio of the clip's mean power to the noise's, in decibels.
+    """
+
+    time_masks: NonNegativeInt = 0
+    time_mask_seconds: PositiveFloat = 0.4
+    time_mask_share: UnitInterval = 0.2
+    frequency_masks: NonNegativeInt = 0
+    frequency_mask_bands: PositiveInt = 15
+    tempo: Annotated[list[PositiveFloat], MinLen(1)] | None = None
+    gain_db: NonNegativeFloat = 0.0
+    noise: UnitInterval = 0.0
+    noise_snr_db: tuple[float, float] = (10.0, 30.0)
+
+
+@dataclass(frozen=True)
 class Plan:
     """How long and in what manner to train: the `trainer` section.
 

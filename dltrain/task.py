@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -89,6 +89,38 @@ class AcousticModel(Protocol):
         ...
 
 
+Decoder = Callable[[Tensor, Tensor], list[list[int]]]
+"""Log-probabilities (N, T, alphabet) and frames (N,) to the symbols of each clip."""
+
+
+class Word(NamedTuple):
+    """A word, its frames `first` <= frame < `end`, and its confidence: its symbols' geometric mean probability."""
+
+    text: str
+    first: int
+    end: int
+    confidence: float
+
+
+class Transcript(NamedTuple):
+    """What a clip says; the words' places are counted in frames of the features."""
+
+    text: str
+    words: Sequence[Word]
+
+
+class Judgement(NamedTuple):
+    """A clip by its place in the split, what was said, what was understood, and -log p of the former in nats.
+
+    `nats` is None for a clip with more characters than CTC can place in its frames.
+    """
+
+    clip: int
+    reference: str
+    hypothesis: str
+    nats: float | None
+
+
 @runtime_checkable
 class Shows(Protocol):
     """Can show in a few lines of text what a model does by now."""
@@ -128,4 +160,41 @@ class Predicts(Protocol):
 
     def probabilities(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Inputs (N, ...) to (N, classes) float32."""
+        ...
+
+
+@runtime_checkable
+class Transcribes(Protocol):
+    """Can write down what is said in sound of the user's."""
+
+    alphabet: Sequence[str]
+    """Symbol 0 is CTC's blank; without a space among them, each character is a word."""
+
+    def transcribe(self, model: nn.Module, features: Tensor, frames: Tensor, decoder: Decoder) -> list[Transcript]:
+        """Features (N, T, bands) of `frames` (N,) to what each clip says."""
+        ...
+
+
+@runtime_checkable
+class Judges(Protocol):
+    """Can tell, clip by clip, what was said and what a decoder makes of it."""
+
+    alphabet: Sequence[str]
+
+    def judge(self, model: nn.Module, batch: Any, decoder: Decoder) -> list[Judgement]: ...
+
+    def tally(self, judgements: Sequence[Judgement]) -> Counts:
+        """The counts of some clips, additive as those of `Task.score`."""
+        ...
+
+    def compared(self, judgement: Judgement) -> Sequence[tuple[str | None, str | None]]:
+        """What was said beside what was understood, aligned; None where one of them has nothing."""
+        ...
+
+    def worst(self, judgements: Sequence[Judgement], number: int) -> Sequence[Judgement]:
+        """The `number` judgements with the most mistakes; none without any."""
+        ...
+
+    def confused(self, counts: Counts, number: int) -> Sequence[tuple[str, str, int]]:
+        """The `number` most frequent mistakes: what was said, what was understood, how often; "" for nothing."""
         ...

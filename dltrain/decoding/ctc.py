@@ -7,7 +7,7 @@ labelling is what remains once repeats are merged and blanks dropped. Symbol 0 i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,13 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltrain.decoding.ngram import END, UNKNOWN, NGramModel, Words
+from dltrain.task import Word
 
 BLANK = 0
 SPACE = " "
 IMPOSSIBLE = -math.inf
-
-Decoder = Callable[[Tensor, Tensor], list[list[int]]]
-"""Log-probabilities (N, T, alphabet) and frames (N,) to the symbols of each clip."""
 
 
 def greedy(log_probabilities: Tensor, frames: Tensor) -> list[list[int]]:
@@ -252,21 +250,18 @@ def _likeliest_states(scores: NDArray[numpy.float64], states: NDArray[numpy.int6
     return place
 
 
-class Word(NamedTuple):
-    """A word, its frames `first` <= frame < `end`, and its confidence: its symbols' geometric mean probability."""
-
-    text: str
-    first: int
-    end: int
-    confidence: float
-
-
 def words(symbols: Sequence[int], where: Sequence[Span], alphabet: Sequence[str]) -> list[Word]:
-    """What stands between the spaces of a labelling, with its place, from the symbols' `spans`."""
+    """What stands between the spaces of a labelling, with its place, from the symbols' `spans`.
+
+    Where the alphabet has no space, each character is a word.
+    """
     letters = [alphabet[symbol] for symbol in symbols]
     borders = [number for number, letter in enumerate(letters) if letter == SPACE]
+    ranges = list(zip([0, *(border + 1 for border in borders)], [*borders, len(letters)], strict=True))
+    if SPACE not in alphabet:
+        ranges = [(number, number + 1) for number in range(len(letters))]
     found: list[Word] = []
-    for start, end in zip([0, *(border + 1 for border in borders)], [*borders, len(letters)], strict=True):
+    for start, end in ranges:
         if said := where[start:end]:
             confidence = math.exp(sum(span.log_probability for span in said) / len(said))
             found.append(Word("".join(letters[start:end]), said[0].first, said[-1].end, confidence))

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Utterances
-from dltrain.decoding.ctc import BLANK, SPACE, Decoder, Word, greedy, needed_frames, spans, words
+from dltrain.decoding.ctc import BLANK, SPACE, greedy, needed_frames, spans, words
 from dltrain.decoding.edits import alignment, edits
 from dltrain.goal import Goal
 from dltrain.registry import tasks
-from dltrain.task import AcousticModel, Counts, Score, Step
+from dltrain.task import AcousticModel, Counts, Decoder, Judgement, Score, Step, Transcript
 
 Pairs = Sequence[tuple[str | None, str | None]]
 EDITS = ("substitutions", "insertions", "deletions")
-
-
-class Transcript(NamedTuple):
-    """What a clip says; the words' places are counted in frames of the features."""
-
-    text: str
-    words: Sequence[Word]
-
-
-class Judgement(NamedTuple):
-    """A clip by its place in the split, what was said, what was understood, and -log p of the former in nats.
-
-    `nats` is None for a clip with more characters than CTC can place in its frames.
-    """
-
-    clip: int
-    reference: str
-    hypothesis: str
-    nats: float | None
 
 
 @tasks.register("speech_recognition", data="speech", sizes=("bands", "alphabet", "subsampling"))
