@@ -2,6 +2,7 @@
 
     python -m bench                    # everything
     python -m bench epoch startup      # some of it
+    THREADS=1 python -m bench language # on one core (text only)
 
 Goals are ratios within the run, or times of start-up; the exit code is 1 where one is missed.
 """
@@ -27,6 +28,7 @@ from bench.language_loop import COLUMNS, LAYERS, STEPS, write_text
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
 ROUNDS, EPOCHS = 4, 3
+THREADS = os.environ.get("THREADS", "2")
 CLOSE = ("fastest bare loop", "dltrain fit")
 """Those whose ratio is a goal take part in every round; the others, which are far behind, in the first."""
 
@@ -145,6 +147,11 @@ def first_step() -> float:
     raise SystemExit("no first step was logged")
 
 
+def generation() -> bool:
+    """Tokens a second of generation; see bench/generation.py."""
+    return subprocess.run([sys.executable, "-m", "bench.generation"], cwd=HERE.parent, check=False).returncode == 0
+
+
 def kills() -> bool:
     """50 kills at random moments for each kind of run; see bench/kills.py."""
     codes = [
@@ -163,7 +170,17 @@ def language() -> bool:
         for units, rounds in ((200, 4), (650, 2)):
             times: dict[str, list[float]] = {"bare loop": [], "dltrain fit": []}
             for _ in range(rounds):
-                words = ("-m", "bench.language_loop", str(text), "--units", str(units), "--epochs", "3")
+                words = (
+                    "-m",
+                    "bench.language_loop",
+                    str(text),
+                    "--units",
+                    str(units),
+                    "--epochs",
+                    "3",
+                    "--threads",
+                    THREADS,
+                )
                 times["bare loop"] += [json.loads(line)["seconds"] for line in python(*words).splitlines()][1:]
                 times["dltrain fit"] += language_epochs(text, units)[1:]
             for contestant, seconds in times.items():
@@ -185,14 +202,20 @@ def language_epochs(text: Path, units: int) -> list[float]:
             | {"batch_size": COLUMNS, "sequence_length": STEPS},
             "model": {"name": "rnn", "hidden": units, "layers": LAYERS},
             "optimizer": {"name": "sgd", "learning_rate": 20.0},
-            "trainer": {"epochs": 3, "device": "cpu", "clip_norm": 0.25},
+            "trainer": {"epochs": 3, "device": "cpu", "clip_norm": 0.25, "threads": int(THREADS)},
         }
         (Path(name) / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
         python("-m", "dltrain", "fit", f"{name}/config.yaml", "-o", str(run))
         return [json.loads(line)["seconds"] for line in (run / "times.jsonl").read_text().splitlines()]
 
 
-PARTS: dict[str, Callable[[], bool]] = {"epoch": epoch, "startup": startup, "language": language, "kills": kills}
+PARTS: dict[str, Callable[[], bool]] = {
+    "epoch": epoch,
+    "startup": startup,
+    "language": language,
+    "generation": generation,
+    "kills": kills,
+}
 
 
 def main() -> int:
