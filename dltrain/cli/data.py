@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from dltrain.cli import language_model
 from dltrain.data.image_sets import IMAGE_SETS
 from dltrain.data.text_sets import TEXT_SETS
 from dltrain.errors import DataError, UsageError
@@ -54,7 +55,11 @@ KINDS = (
 FETCHED = [name for kind in KINDS for name in kind.fetched]
 CHECKED = [name for kind in KINDS for name in kind.names]
 
-app = typer.Typer(help="Fetch published data sets, and check the files that are there.", no_args_is_help=True)
+app = typer.Typer(
+    help="Fetch published data sets, check the files that are there, and make language models of text.",
+    no_args_is_help=True,
+)
+app.command("lm")(language_model.lm)
 
 Root = Annotated[
     Path, typer.Option("--root", metavar="DIR", help="The folder that data.root names; for text also one file.")

@@ -14,7 +14,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from dltrain.cli.adaptation import Adaptation, adaptation, adapting, check_finite, with_its_data
+from dltrain.cli.adaptation import adaptation, adapting, check_finite, with_its_data
+from dltrain.cli.decoding import BONUS, WEIGHT, WIDTH, decoding
+from dltrain.cli.judgements import judging, mistake_rows, told
 from dltrain.errors import RequirementNotMet, UsageError
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
@@ -95,6 +97,21 @@ def evaluate(
     dynamic_rms: Annotated[
         bool, typer.Option("--dynamic-rms", help="Scale by the gradients over the training text, read first.")
     ] = False,
+    worst: Annotated[
+        int | None, typer.Option(min=1, metavar="K", help="Show the K clips with the most mistakes (speech).")
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="WIDTH", help="Search so many texts at a time (speech). [default: greedy]"),
+    ] = None,
+    lm: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"An n-gram model in ARPA format, for a beam search (of {WIDTH})."),
+    ] = None,
+    lm_weight: Annotated[float | None, typer.Option(min=0, help=f"What it counts. [default: {WEIGHT:g}]")] = None,
+    word_bonus: Annotated[
+        float | None, typer.Option(help=f"Added for each word, in nats. [default: {BONUS:g}]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Measure a trained model on the test set (or the validation set).
@@ -104,6 +121,8 @@ def evaluate(
 
     A language model may adapt to the text as it reads it, one token after another: by a cache, or by learning.
 
+    A speech recogniser may search for the likeliest text, with a language model of words (dltrain data lm).
+
     Examples:
 
       dltrain eval runs/mnist_cnn
@@ -111,6 +130,8 @@ def evaluate(
       dltrain eval runs/mnist_cnn --require 'accuracy>=0.99' --json
 
       dltrain eval runs/ptb_lstm --neural-cache 500
+
+      dltrain eval runs/common_voice --beam 16 --lm words.arpa --worst 5
     """
     requirements = [requirement(text) for text in require or []]
     adapts = adaptation(
@@ -124,6 +145,7 @@ def evaluate(
             "--dynamic-rms": dynamic_rms or None,
         }
     )
+    decodes = decoding(beam, lm, lm_weight, word_bonus)
     from dltrain.checkpoint import WEIGHTS
     from dltrain.experiment import checkpoint_of, load
     from dltrain.observers.report import confusion_picture
@@ -137,11 +159,12 @@ def evaluate(
     trained = load(chosen, sections)
     if adapts:
         trained = with_its_data(run, trained, adapts)
+    judges = judging(run, trained, decodes, {"--worst": worst, "--beam": beam, "--lm": lm})
     dataset = trained.dataset()
     if dataset.notice:
         typer.echo(f"warning: {dataset.notice}", err=True)
     stream = dataset.test() if split is Split.test else dataset.validation()
-    scored = adapting(trained, adapts, dataset) if adapts else trained
+    scored = adapting(trained, adapts, dataset) if adapts else judges.scoring(trained) if judges else trained
     counts = scored.counts(stream)
     report = trained.task.report(counts)
     if adapts:
@@ -151,6 +174,7 @@ def evaluate(
         "checkpoint": chosen.name,
         "split": split.value,
         **({"adaptation": {"method": adapts.method, **adapts.numbers}} if adapts else {}),
+        **({"decoder": decodes.record()} if judges else {}),
         "dataset": dataset.name,
         "seed": trained.experiment.seed,
         "device": str(trained.runtime.device),
@@ -159,6 +183,8 @@ def evaluate(
         "data_sha256": dict(dataset.fingerprint),
         "weights_sha256": chosen.manifest["files"][WEIGHTS]["sha256"],
     }
+    if judges:
+        result |= judges.findings(counts, worst, dataset, split.value)
     if isinstance(trained.task, Classifies):
         by_class = {name: values.tolist() for name, values in trained.task.by_class(counts).items()}
         confusion = trained.task.confusion(counts)
@@ -178,7 +204,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(result))
     else:
-        _print(result, adapts)
+        _print(result, adapts or (decodes if judges else None))
     missed = [one for one in requirements if not one.met(report)]
     if missed:
         told = ", ".join(f"{one} (found {report[one.metric]:.6g})" for one in missed)
@@ -213,15 +239,19 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
 
 
-def _print(result: Mapping[str, Any], adapts: Adaptation | None) -> None:
-    adapted = f", {adapts}" if adapts else ""
+def _print(result: Mapping[str, Any], method: object | None) -> None:
+    by = f", {method}" if method else ""
     typer.echo(
-        f"{result['split']} split of {result['dataset']}{adapted}, checkpoint {result['checkpoint']}, "
+        f"{result['split']} split of {result['dataset']}{by}, checkpoint {result['checkpoint']}, "
         f"seed {result['seed']}, torch {result['torch']} on {result['device']}"
     )
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
         typer.echo(f"{name:<{width}}{value:.4f}")
+    for line in told(result):
+        typer.echo(line)
+    if result.get("confused"):
+        typer.echo("\n" + _table(["said", "understood", "times"], mistake_rows(result)))
     if "classes" in result:
         rows = [
             [label, *(f"{facts[name]:.4f}" for name in ("precision", "recall", "f1")), int(facts["examples"])]

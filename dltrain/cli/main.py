@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dltrain import __version__
-from dltrain.cli import config, data, describe, devices, evaluation, fit, generate, predict
+from dltrain.cli import config, data, describe, devices, evaluation, fit, generate, predict, transcribe
 from dltrain.errors import ConfigError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -63,6 +63,7 @@ app.command("fit")(fit.fit)
 app.command("eval")(evaluation.evaluate)
 app.command("predict")(predict.predict)
 app.command("generate")(generate.generate)
+app.command("transcribe")(transcribe.transcribe)
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
 app.command("list")(describe.list_names)
