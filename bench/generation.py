@@ -9,6 +9,7 @@ slow second of the machine meets all of them; a ratio is the median of the round
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
@@ -23,7 +24,8 @@ from dltrain.decoding.sampling import Sampling
 from dltrain.models.language_rnn import RecurrentLanguageModel
 from dltrain.runtime.memory import keep_freed_blocks
 
-VOCABULARY, THREADS, ROUNDS = 10_000, 2, 21
+VOCABULARY, ROUNDS = 10_000, 21
+THREADS = int(os.environ.get("THREADS", "2"))
 STREAMS = 64
 
 
@@ -80,13 +82,13 @@ def measure(units: int, tokens: int) -> bool:
     contestants: dict[str, tuple[Callable[[int], object], int, int]] = {
         "bare loop": (bare.write, tokens, 1),
         one: (ours(1), tokens, 1),
-        many: (ours(STREAMS), tokens // 10, STREAMS),
+        many: (ours(STREAMS), tokens // 5, STREAMS),
         "  1 stream, greedy": (ours(1, Sampling(temperature=0)), tokens, 1),
         "  1 stream, <unk> banned": (ours(1, Sampling(banned=(1,))), tokens, 1),
         "  1 stream, top-k 40": (ours(1, Sampling(top_k=40)), tokens, 1),
         "  1 stream, top-p 0.9": (ours(1, Sampling(top_p=0.9)), tokens, 1),
         "  1 stream, repetition penalty": (ours(1, Sampling(repetition_penalty=1.2)), tokens, 1),
-        f"  {STREAMS} streams, top-k 40": (ours(STREAMS, Sampling(top_k=40)), tokens // 10, STREAMS),
+        f"  {STREAMS} streams, top-k 40": (ours(STREAMS, Sampling(top_k=40)), tokens // 5, STREAMS),
     }
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(ROUNDS):

@@ -102,9 +102,9 @@ def generate(
         typer.echo(read, nl=False)
     for start in range(0, num_samples, BATCH):
         samples = range(start, min(start + BATCH, num_samples))
-        with trained.runtime.autocast():
-            tell = (lambda piece: typer.echo(piece, nl=False)) if stream else (lambda piece: None)
-            texts = write(model, vocabulary, ids, trained.runtime.device, sampling, samples, seed, ending, tell)
+        # In float32 whatever the training's precision: casting the weights anew costs more than a single token.
+        tell = (lambda piece: typer.echo(piece, nl=False)) if stream else (lambda piece: None)
+        texts = write(model, vocabulary, ids, trained.runtime.device, sampling, samples, seed, ending, tell)
         for number, one in zip(samples, texts, strict=True):
             if as_json:
                 typer.echo(as_line(vocabulary, read, one, number, seed))
