@@ -151,7 +151,10 @@ def test_fetch_announces_each_file_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert result.stdout == f"{tmp_path / 'some-file.gz'}\n"
 
 
-@pytest.mark.parametrize(("command", "allowed"), [("fetch", "kmnist, ptb."), ("check", "kmnist, idx, ptb, text.")])
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [("fetch", "kmnist, ptb, common_voice."), ("check", "kmnist, idx, ptb, text, common_voice, audio.")],
+)
 def test_an_unknown_set_is_refused(command: str, allowed: str) -> None:
     result = run(command, "nmist")
     assert isinstance(result.exception, UsageError)

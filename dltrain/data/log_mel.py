@@ -1,0 +1,164 @@
+"""Log-mel spectrograms: what an acoustic model reads, computed by torchaudio or by librosa, and normalised.
+
+Window by window (Hann, the signal padded with zeros by half a window, so that frame t is centred at t hops) the power
+spectrum in double precision, summed over triangular mel filters of equal area, its natural logarithm with a floor of
+1e-10 (-100 dB). Double precision because the weak bands of a loud frame, such as those above an MP3 encoder's cut-off,
+would otherwise be a single-precision transform's rounding errors, which differ between libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dltrain.data.sound import Samples, Sound, resampled
+from dltrain.errors import UsageError
+from dltrain.options import LogMel
+
+Features = NDArray[numpy.float32]
+Extractor = Callable[[Samples], Features]
+"""Samples (n,) to log-mel features (1 + n // hop, bands) float32."""
+
+POWER_FLOOR = 1e-10
+VARIANCE_FLOOR = 1e-4
+"""Added to every variance that features are divided by the root of: the variance of speech is about 20."""
+
+STORED = numpy.float16
+"""Features pass through this type, kept or not, so that a cache changes nothing. It rounds them by at most 2^-7 nats,
+0.03 dB, where a clip's own deviation is about 4 nats; twice the size would buy nothing that can be heard or learned."""
+
+
+class Windows:
+    """The lengths, in samples, that the options mean at a sample rate. Raises UsageError where nothing fits."""
+
+    def __init__(self, options: LogMel, sample_rate_hz: int) -> None:
+        self.length = round(sample_rate_hz * options.window_ms / 1000)
+        self.hop = round(sample_rate_hz * options.hop_ms / 1000)
+        self.transform = 1 << max(0, self.length - 1).bit_length()
+        self.low_hz, self.high_hz = options.low_hz, options.high_hz or sample_rate_hz / 2
+        if min(self.length, self.hop) < 1:
+            raise UsageError(
+                f"data.features: a window of {options.window_ms:g} ms every {options.hop_ms:g} ms is less than one "
+                f"sample at {sample_rate_hz} Hz; allowed are longer ones, such as 25 and 10."
+            )
+        if not self.low_hz < self.high_hz <= sample_rate_hz / 2:
+            raise UsageError(
+                f"data.features: bands from {self.low_hz:g} to {self.high_hz:g} Hz; allowed is a range that rises, up "
+                f"to half the sample rate, {sample_rate_hz / 2:g} Hz."
+            )
+
+    def frames(self, samples: int) -> int:
+        """Frames that so many samples give."""
+        return 1 + samples // self.hop
+
+
+def extractor(options: LogMel, sample_rate_hz: int) -> Extractor:
+    """The function from samples to features, which threads may call at the same time. Raises UsageError."""
+    windows = Windows(options, sample_rate_hz)
+    make = _by_torchaudio if options.backend == "torchaudio" else _by_librosa
+    return make(options, windows, sample_rate_hz)
+
+
+def _by_torchaudio(options: LogMel, windows: Windows, sample_rate_hz: int) -> Extractor:
+    from dltrain.runtime.cuda_wheels import import_torchaudio
+
+    torchaudio = import_torchaudio()
+    bins = windows.transform // 2 + 1
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # the only way to have its filters more exact than 1e-7
+    try:
+        filters = torchaudio.functional.melscale_fbanks(
+            bins, windows.low_hz, windows.high_hz, options.bands, sample_rate_hz, "slaney", options.scale
+        )
+    finally:
+        torch.set_default_dtype(usual)
+    _check_filters(filters.sum(0).numpy(), options)
+    spectrogram = torchaudio.transforms.Spectrogram(
+        windows.transform, windows.length, windows.hop, power=2.0, pad_mode="constant"
+    )
+    spectrogram.window = torch.hann_window(windows.length, dtype=torch.float64)
+
+    def extract(samples: Samples) -> Features:
+        power = spectrogram(torch.from_numpy(samples).double())  # (bins, T)
+        features: Features = (power.T @ filters).clamp_(min=POWER_FLOOR).log_().float().numpy()
+        return features
+
+    return extract
+
+
+def _by_librosa(options: LogMel, windows: Windows, sample_rate_hz: int) -> Extractor:
+    try:
+        import librosa  # late: its first use in an environment compiles for a quarter of a minute
+    except ImportError as error:
+        raise UsageError(
+            f"data.features.backend: librosa cannot be imported ({error}). Install it: pip install 'dltrain[audio]'"
+        ) from error
+    filters = librosa.filters.mel(
+        sr=sample_rate_hz,
+        n_fft=windows.transform,
+        n_mels=options.bands,
+        fmin=windows.low_hz,
+        fmax=windows.high_hz,
+        htk=options.scale == "htk",
+        dtype=numpy.float64,
+    ).T
+    _check_filters(filters.sum(0), options)
+
+    def extract(samples: Samples) -> Features:
+        spectrum = librosa.stft(
+            samples.astype(numpy.float64),
+            n_fft=windows.transform,
+            win_length=windows.length,
+            hop_length=windows.hop,
+            pad_mode="constant",
+        )  # (bins, T)
+        power = spectrum.real**2 + spectrum.imag**2
+        features: Features = numpy.log(numpy.maximum(power.T @ filters, POWER_FLOOR)).astype(numpy.float32)
+        return features
+
+    return extract
+
+
+def _check_filters(sums: NDArray[Any], options: LogMel) -> None:
+    empty = int((sums == 0).sum())
+    if empty:
+        raise UsageError(
+            f"data.features.bands: {options.bands} bands are so narrow that {empty} of them lie between two "
+            "frequencies of the transform; allowed are fewer bands or a longer window_ms."
+        )
+
+
+def moments(features: Features) -> tuple[Features, Features]:
+    """Mean and variance of each band over time, (bands,) each."""
+    return features.mean(0), features.var(0)
+
+
+def normalized(features: Features, mean: Features, variance: Features) -> Features:
+    """Features (T, bands) with the mean taken away, over the root of the variance, which has a floor."""
+    changed: Features = (features - mean) / numpy.sqrt(variance + numpy.float32(VARIANCE_FLOOR))
+    return changed
+
+
+def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | None = None) -> Tensor:
+    """One sound as the model of a checkpoint's assets reads it, (T, bands) float32.
+
+    `extract` is `extractor_of(assets)`, for those who have many. A sound that comes alone is its own speaker.
+    """
+    extract = extract or extractor_of(assets)
+    features = extract(resampled(sound, int(assets["sample_rate_hz"]))).astype(STORED).astype(numpy.float32)
+    normalization = assets["normalization"]
+    if normalization["over"] == "corpus":
+        mean, variance = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
+    else:
+        mean, variance = moments(features)
+    return torch.from_numpy(normalized(features, mean, variance))
+
+
+def extractor_of(assets: Mapping[str, Any]) -> Extractor:
+    """The extractor that a checkpoint's assets name."""
+    return extractor(LogMel(**assets["features"]), int(assets["sample_rate_hz"]))

@@ -1,0 +1,184 @@
+"""Tables that say which sound files hold which words: Common Voice's releases, and manifests of the user's own.
+
+A .tsv file is lines of fields between tabs, without any quoting, as Common Voice writes it: a quotation mark is a
+character like others. A .csv file is quoted as RFC 4180 says; a .jsonl file has one JSON object a line. Columns are
+found by their names, since Common Voice's releases differ in which they have and in which order.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dltrain.errors import DataError
+
+DURATIONS = "clip_durations.tsv"
+CLIPS = "clips"
+
+
+class Clip(NamedTuple):
+    """One line of a manifest: the sound file `name`, at `path`, and what was said in it, by whom.
+
+    `speaker` is "" where nobody says. `seconds` is the length that is stated elsewhere, or None. `fault` says what is
+    wrong with the line itself; its other fields are then as far as they could be read.
+    """
+
+    name: str
+    path: Path
+    text: str
+    speaker: str
+    line: int
+    seconds: float | None = None
+    fault: str | None = None
+
+
+class Line(NamedTuple):
+    """The wanted fields of one line, or what is wrong with it; "" for those that are not there."""
+
+    number: int
+    fields: dict[str, str]
+    fault: str | None = None
+
+
+def read_common_voice(folder: Path, split: str) -> list[Clip]:
+    """The clips of one of a locale's tables, FOLDER/SPLIT.tsv, with the lengths of clip_durations.tsv where it exists.
+
+    Raises DataError for a table that cannot be read or holds no clip.
+    """
+    path = folder / f"{split}.tsv"
+    seconds = _durations(folder / DURATIONS) if (folder / DURATIONS).exists() else {}
+    clips = []
+    for line in _lines(path, ("path", "sentence"), ("client_id",)):
+        name = line.fields["path"]
+        if name and not Path(name).suffix:  # the first releases left it out
+            name += ".mp3"
+        text, speaker = line.fields["sentence"], line.fields["client_id"]
+        clips.append(Clip(name, folder / CLIPS / name, text, speaker, line.number, seconds.get(name), line.fault))
+    return _some(clips, path)
+
+
+def read_manifest(path: Path) -> list[Clip]:
+    """The clips of a .tsv, .csv or .jsonl file with the columns path and text, and perhaps speaker.
+
+    Paths are relative to the manifest's folder. Raises DataError as `read_common_voice` does.
+    """
+    clips = [
+        Clip(
+            line.fields["path"],
+            path.parent / line.fields["path"],
+            line.fields["text"],
+            line.fields["speaker"],
+            line.number,
+            None,
+            line.fault,
+        )
+        for line in _lines(path, ("path", "text"), ("speaker",))
+    ]
+    return _some(clips, path)
+
+
+def _some(clips: list[Clip], path: Path) -> list[Clip]:
+    if not clips:
+        raise DataError(f"{path}: names no clip; expected is one a line, after the line with the columns' names.")
+    return clips
+
+
+def _durations(path: Path) -> dict[str, float]:
+    """Seconds by clip; the column is called `duration[ms]` or `duration` and counts milliseconds."""
+    header = _header(path)
+    column = next((name for name in header if name.startswith("duration")), "duration[ms]")
+    seconds = {}
+    for line in _lines(path, ("clip", column), ()):
+        try:
+            seconds[line.fields["clip"]] = float(line.fields[column]) / 1000
+        except ValueError:
+            found = line.fault or f"the duration is {line.fields[column]!r}, expected milliseconds"
+            raise DataError(f"{path}, line {line.number}: {found}.") from None
+    return seconds
+
+
+def _lines(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Line]:
+    """The lines of a table, reduced to the named columns. Raises DataError."""
+    if path.suffix == ".jsonl":
+        return _objects(path, required, optional)
+    if path.suffix not in (".tsv", ".csv"):
+        raise DataError(f"{path}: ends in '{path.suffix}'; a manifest is a .tsv, .csv or .jsonl file.")
+    return _table(path, required, optional)
+
+
+def _text_lines(path: Path) -> Iterator[str]:
+    """Lines of UTF-8 text, which end at a line feed and nowhere else."""
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise DataError(f"{path}, line {number}: not UTF-8: byte 0x{byte:02x}. Save the file as UTF-8.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    lines = _text_lines(path)
+    if path.suffix == ".tsv":
+        for number, line in enumerate(lines, 1):
+            if text := line.rstrip("\r\n"):
+                yield number, text.split("\t")
+        return
+    reader = csv.reader(lines, strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: not CSV: {error}.") from None
+
+
+def _header(path: Path) -> list[str]:
+    return next(_rows(path), (0, []))[1]
+
+
+def _table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Line]:
+    rows = _rows(path)
+    _, header = next(rows, (0, []))
+    missing = [name for name in required if name not in header]
+    if missing:
+        there = ", ".join(header) or "nothing: the file is empty"
+        raise DataError(
+            f"{path}: no column {' and no column '.join(repr(name) for name in missing)} in its first line; "
+            f"found {there}."
+        )
+    places = {name: header.index(name) for name in (*required, *optional) if name in header}
+    blank = dict.fromkeys((*required, *optional), "")
+    for number, row in rows:
+        found = {name: row[place] for name, place in places.items() if place < len(row)}
+        fault = None
+        if len(row) != len(header):
+            cause = "a tab within a field?" if path.suffix == ".tsv" else "a comma outside quotes?"
+            cause = cause if len(row) > len(header) else "cut short?"
+            fault = f"line {number} of {path.name} has {len(row)} columns, its first line {len(header)} ({cause})"
+        yield Line(number, {**blank, **found}, fault)
+
+
+def _objects(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Line]:
+    for number, line in enumerate(_text_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            found: Any = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: not JSON: {error}.") from None
+        names = (*required, *optional)
+        if not isinstance(found, dict) or any(not isinstance(found.get(name, ""), str) for name in names):
+            raise DataError(
+                f"{path}, line {number}: expected an object with texts for {', '.join(names)}, "
+                f"found {line.strip()[:80]}."
+            )
+        missing = [name for name in required if name not in found]
+        fault = f"line {number} of {path.name} has no {' and no '.join(missing)}" if missing else None
+        yield Line(number, {name: found.get(name, "") for name in names}, fault)

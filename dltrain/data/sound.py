@@ -1,0 +1,148 @@
+"""Sound files as samples: WAV, FLAC, OGG and MP3 through libsndfile, of any rate and any number of channels."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.errors import DataError, UsageError
+
+Samples = NDArray[numpy.float32]
+
+SILENCE = 1e-3
+"""A clip whose loudest sample is below this, -60 dB of full scale, holds no speech."""
+
+_HEADER_SHORTFALL_SECONDS = 0.02
+_STATED_SHORTFALL_SECONDS = 0.15  # an MP3 encoder's padding, which some tools count as part of the clip
+_SHORTFALL_SHARE = 0.02
+_UNKNOWN_BYTES = 0x7FFF_FFFF  # what a program writes that streams a WAV file of unknown length
+
+
+class Unsound(Exception):
+    """Why a clip cannot be used: one of a few `kind`s, to be counted, and the `reason` in words."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind, self.reason = kind, reason
+
+
+class Sound(NamedTuple):
+    """One channel of samples (n,), in [-1, 1] as they came from the file, which has `channels` at `sample_rate_hz`."""
+
+    samples: Samples
+    sample_rate_hz: int
+    channels: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.sample_rate_hz
+
+
+def import_soundfile() -> ModuleType:
+    """soundfile; raises UsageError where it is not installed."""
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise UsageError(
+            f"sound is read by soundfile, which cannot be imported ({error}). Install it: pip install 'dltrain[audio]'"
+        ) from error
+    return soundfile  # type: ignore[no-any-return]
+
+
+def decoded(content: bytes, stated_seconds: float | None = None, most_seconds: float = math.inf) -> Sound:
+    """The sound in a file's bytes, channels averaged. Raises Unsound.
+
+    A damaged MP3 decodes without an error to a fraction of its length, so the length is compared with what the file's
+    header promises and with `stated_seconds`. A clip that promises more than `most_seconds` is not decoded at all. A
+    cut OGG file, or MP3 without a length in its header, shows only where the length is stated.
+    """
+    soundfile = import_soundfile()
+    if not content:
+        raise Unsound("unreadable", "the file is empty (0 bytes)")
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            rate, promised = file.samplerate, _promised_frames(content, file)
+            if max(promised / rate, stated_seconds or 0) > most_seconds:
+                raise _too_long(max(promised / rate, stated_seconds or 0), most_seconds)
+            channels: Samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
+    except soundfile.SoundFileError as error:
+        raise Unsound("unreadable", f"not sound that can be read ({_said(error)})") from None
+    samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(1)
+    sound = Sound(samples, rate, channels.shape[1])
+    _check_length(sound.seconds, promised / rate, "its header promises", _HEADER_SHORTFALL_SECONDS)
+    if stated_seconds is not None:
+        _check_length(sound.seconds, stated_seconds, "its stated length is", _STATED_SHORTFALL_SECONDS)
+    if not len(samples):
+        raise Unsound("damaged", "no sample in it")
+    if sound.seconds > most_seconds:
+        raise _too_long(sound.seconds, most_seconds)
+    peak = float(numpy.abs(samples).max())
+    if not math.isfinite(peak):
+        bad = int((~numpy.isfinite(samples)).sum())
+        raise Unsound("not finite", f"{bad} of its {len(samples)} samples are NaN or infinite")
+    return sound
+
+
+def check_audible(sound: Sound) -> None:
+    """Raises Unsound where nothing can be heard."""
+    peak = float(numpy.abs(sound.samples).max())
+    if peak < SILENCE:
+        level = f"{20 * math.log10(peak):.0f} dB of full scale" if peak else "digital silence"
+        raise Unsound("silent", f"silent: its loudest sample is {peak:.1g}, {level}")
+
+
+def read_sound(path: Path) -> Sound:
+    """A file's sound, silence too; raises DataError, naming the file."""
+    try:
+        return decoded(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except Unsound as fault:
+        raise DataError(f"{path}: {fault.reason}.") from None
+
+
+def resampled(sound: Sound, sample_rate_hz: int) -> Samples:
+    """The sound's samples at another rate, (n * sample_rate_hz / rate,), band-limited by soxr at its high quality."""
+    if sound.sample_rate_hz == sample_rate_hz:
+        return sound.samples
+    try:
+        import soxr
+    except ImportError as error:
+        raise UsageError(
+            f"sound at {sound.sample_rate_hz} Hz is resampled by soxr, which cannot be imported ({error}). "
+            "Install it: pip install 'dltrain[audio]'"
+        ) from error
+    changed: Samples = soxr.resample(sound.samples, sound.sample_rate_hz, sample_rate_hz)
+    return changed
+
+
+def _too_long(seconds: float, most_seconds: float) -> Unsound:
+    return Unsound("too long", f"{seconds:.1f} s long, more than max_seconds {most_seconds:g}")
+
+
+def _check_length(seconds: float, promised: float, whose: str, tolerance_seconds: float) -> None:
+    if promised - seconds > tolerance_seconds + _SHORTFALL_SHARE * promised:
+        raise Unsound("damaged", f"damaged or cut short: it decodes to {seconds:.2f} s, {whose} {promised:.2f} s")
+
+
+def _promised_frames(content: bytes, file: Any) -> int:
+    """The file's length by its header, read here for WAV files, where libsndfile tells what is there."""
+    if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
+        place = 12
+        while place + 8 <= len(content):
+            size = int.from_bytes(content[place + 4 : place + 8], "little")
+            if content[place : place + 4] == b"data" and len(content) - place - 8 < size < _UNKNOWN_BYTES:
+                return int(file.frames * size / max(1, len(content) - place - 8))
+            place += 8 + size + size % 2
+    return int(file.frames)
+
+
+def _said(error: Exception) -> str:
+    """libsndfile's own words, without the object that Python names in front of them."""
+    return str(error).rpartition(": ")[2].strip(". ") or type(error).__name__
