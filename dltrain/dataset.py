@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dltrain.batch import Movable
 from dltrain.stream import Stream
@@ -40,3 +40,10 @@ class Dataset(Protocol):
     def validation(self) -> Stream[Movable]: ...
 
     def test(self) -> Stream[Movable]: ...
+
+
+@runtime_checkable
+class NamesClips(Protocol):
+    """A dataset of sound that can say which file a clip of its splits is."""
+
+    def clip_name(self, split: str, clip: int) -> str: ...

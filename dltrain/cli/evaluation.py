@@ -161,9 +161,9 @@ def evaluate(
         trained = with_its_data(run, trained, adapts)
     judges = judging(run, trained, decodes, {"--worst": worst, "--beam": beam, "--lm": lm})
     dataset = trained.dataset()
+    stream = dataset.test() if split is Split.test else dataset.validation()
     if dataset.notice:
         typer.echo(f"warning: {dataset.notice}", err=True)
-    stream = dataset.test() if split is Split.test else dataset.validation()
     scored = adapting(trained, adapts, dataset) if adapts else judges.scoring(trained) if judges else trained
     counts = scored.counts(stream)
     report = trained.task.report(counts)

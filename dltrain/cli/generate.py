@@ -24,9 +24,7 @@ UNKNOWN_NAMED = 10
 
 def generate(
     run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
-    source: Annotated[
-        str | None, typer.Argument(metavar="-", help="- to read the prompt from standard input.")
-    ] = None,
+    source: Annotated[str | None, typer.Argument(metavar="-", help="- to read the prompt from standard input.")] = None,
     prompt: Annotated[str | None, typer.Option(help="The text to go on from. [default: none]")] = None,
     prompt_file: Annotated[
         Path | None, typer.Option(help="A file with the text to go on from; - is standard input.")

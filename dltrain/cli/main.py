@@ -56,6 +56,8 @@ def options(
       dltrain predict runs/mnist_cnn digit.png
 
       dltrain generate runs/ptb_lstm --prompt 'the company said'
+
+      dltrain transcribe runs/common_voice_crnn clip.mp3
     """
 
 

@@ -292,6 +292,10 @@ class SpokenClips:
     def _decoded(self, clips: Sequence[Clip], extract: Extractor, place: int) -> Features:
         return features_on_the_fly(clips[place], self._preparation, extract)
 
+    def clip_name(self, split: Split, clip: int) -> str:
+        """Which file a batch's clip is."""
+        return self._usable(split).clips[clip].name
+
     def _usable(self, split: Split) -> Usable:
         """A split without the clips that are left out; those are counted, and too many of them a DataError."""
         if split not in self._splits_read:

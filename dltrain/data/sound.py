@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from mmap import mmap
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -67,7 +68,7 @@ def decoded(content: bytes, stated_seconds: float | None = None, most_seconds: f
         raise Unsound("unreadable", "the file is empty (0 bytes)")
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
-            rate, promised = file.samplerate, _promised_frames(content, file)
+            rate, promised = file.samplerate, promised_frames(content, file)
             if max(promised / rate, stated_seconds or 0) > most_seconds:
                 raise _too_long(max(promised / rate, stated_seconds or 0), most_seconds)
             channels: Samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
@@ -131,7 +132,7 @@ def _check_length(seconds: float, promised: float, whose: str, tolerance_seconds
         raise Unsound("damaged", f"damaged or cut short: it decodes to {seconds:.2f} s, {whose} {promised:.2f} s")
 
 
-def _promised_frames(content: bytes, file: Any) -> int:
+def promised_frames(content: bytes | mmap, file: Any) -> int:
     """The file's length by its header, read here for WAV files, where libsndfile tells what is there."""
     if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
         place = 12

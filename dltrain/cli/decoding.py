@@ -1,0 +1,68 @@
+"""The options of `dltrain transcribe` and `dltrain eval` that choose how a CTC model's scores become text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dltrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from dltrain.task import Decoder
+
+WIDTH = 16
+WEIGHT = 0.5
+BONUS = 1.0
+
+
+class Decoding(NamedTuple):
+    """Greedy where `width` is None, else a beam search, with a language model where there is one."""
+
+    width: int | None = None
+    language_model: Path | None = None
+    weight: float = WEIGHT
+    bonus: float = BONUS
+
+    def __str__(self) -> str:
+        if self.width is None:
+            return "greedy"
+        if self.language_model is None:
+            return f"beam search (width {self.width})"
+        return f"beam search (width {self.width}, {self.language_model}, weight {self.weight:g}, bonus {self.bonus:g})"
+
+    def decoder(self, alphabet: Sequence[str]) -> Decoder:
+        """The function itself; raises UsageError where it does not go with the alphabet, DataError for a bad file."""
+        from dltrain.decoding.ctc import BeamSearch, greedy
+        from dltrain.decoding.ngram import read
+
+        if self.width is None:
+            return greedy
+        model = None if self.language_model is None else read(self.language_model)
+        try:
+            return BeamSearch(alphabet, self.width, model, self.weight, self.bonus)
+        except ValueError as error:
+            raise UsageError(f"--lm {self.language_model}: {error}\nnext: leave it out") from error
+
+    def record(self) -> dict[str, Any]:
+        """What an evaluation notes of it."""
+        from dltrain.files import sha256
+
+        if self.width is None:
+            return {"method": "greedy"}
+        noted: dict[str, Any] = {"method": "beam_search", "width": self.width}
+        if self.language_model is not None:
+            noted |= {"language_model": str(self.language_model), "weight": self.weight, "bonus": self.bonus}
+            noted["language_model_sha256"] = sha256(self.language_model)
+        return noted
+
+
+def decoding(beam: int | None, lm: Path | None, lm_weight: float | None, word_bonus: float | None) -> Decoding:
+    """What the options ask for; a language model asks for a beam. Raises UsageError for an option without its own."""
+    for option, value in (("--lm-weight", lm_weight), ("--word-bonus", word_bonus)):
+        if value is not None and lm is None:
+            raise UsageError(
+                f"{option} goes with --lm, which was not given\nnext: add --lm FILE, or leave {option} out"
+            )
+    width = WIDTH if beam is None and lm is not None else beam
+    return Decoding(width, lm, WEIGHT if lm_weight is None else lm_weight, BONUS if word_bonus is None else word_bonus)

@@ -1,0 +1,95 @@
+"""`dltrain data lm`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dltrain.errors import DataError, UsageError
+
+
+def lm(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Text files, plain or gzipped; - is standard input.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The ARPA file to write; gzipped if it ends in .gz.")
+    ],
+    order: Annotated[int, typer.Option(min=1, max=5, help="Words in the longest n-grams.")] = 3,
+    normalize: Annotated[
+        bool, typer.Option("--normalize", help="Spell the text as transcripts are: lower case, no punctuation.")
+    ] = False,
+    like: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Spell it as the transcripts of this run, in its alphabet."),
+    ] = None,
+) -> None:
+    """Estimate an n-gram language model of words from text, one sentence a line.
+
+    It is interpolated Kneser-Ney, in ARPA format, for `dltrain transcribe --lm` and `dltrain eval --lm`. The text has
+    to be spelled as the model's transcripts are, or no word of it is found; --like sees to that.
+
+    Examples:
+
+      dltrain data lm sentences.txt --like runs/common_voice -o words.arpa
+
+      zcat news.gz | dltrain data lm - --order 4 --normalize -o news.arpa.gz
+    """
+    from dltrain.decoding.ngram import estimate, write
+
+    if not output.parent.is_dir():
+        raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
+    spell = spelling(normalize, like)
+    model = estimate((spell(line) for text in texts for line in text_lines(text)), order)
+    write(model, output)
+    counts = [0] * order
+    for key in model.probabilities:
+        counts[key.count(" ")] += 1
+    typer.echo(f"{output}: " + ", ".join(f"{count} {number}-grams" for number, count in enumerate(counts, 1)))
+
+
+def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
+    """What is done to each sentence. Raises UsageError where transcripts have no words."""
+    if like is None and not normalize:
+        return lambda line: line
+    from dltrain.data.transcripts import normalized, spelled
+
+    if like is None:
+        return normalized
+    from dltrain.experiment import checkpoint_of
+
+    assets = checkpoint_of(like).record["assets"]
+    if "text" not in assets or "alphabet" not in assets:
+        raise UsageError(f"--like {like}: its data has no transcripts\nnext: name a run of a speech recogniser")
+    if " " not in assets["alphabet"]:
+        raise UsageError(f"--like {like}: its transcripts have no spaces, so there are no words to count")
+    places = {character: place for place, character in enumerate(assets["alphabet"])}
+    return lambda line: spelled(normalized(line), places).text
+
+
+def text_lines(text: str) -> Iterator[str]:
+    """The lines of a file, or of standard input. Raises DataError for what is no UTF-8 text."""
+    from dltrain.data.text_files import Span, pieces, scanned
+
+    if text == "-":
+        yield from _decoded(sys.stdin.buffer if sys.stdin else ())
+        return
+    file = scanned(Path(text))
+    rest = ""
+    for piece in pieces(Span(file, 0, file.lines), "word"):
+        *lines, rest = (rest + piece.text).split("\n")
+        yield from lines
+
+
+def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise DataError(
+                f"standard input, line {number}: not UTF-8 text\nnext: convert it, such as with iconv -t UTF-8"
+            ) from None

@@ -1,0 +1,174 @@
+"""Sound files of any length, read in blocks and cut where nothing is said.
+
+A model hears clips of some seconds, so a long recording is cut into pieces: in the middle of the longest silence near
+a piece's usual length, or, where nobody pauses, at the quietest place, and then the pieces on both sides overlap.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.data.sound import Samples, Sound, import_soundfile, promised_frames
+from dltrain.errors import DataError
+
+SUFFIXES = (".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+
+PIECE_SECONDS = 20.0
+"""The usual length of a piece."""
+LEEWAY_SECONDS = 5.0
+"""By how much a piece may be shorter or longer, so that it ends in a silence."""
+LONGEST_SECONDS = PIECE_SECONDS + LEEWAY_SECONDS
+CONTEXT_SECONDS = 2.0
+"""How far pieces reach beyond a border at which somebody speaks: more than a word lasts."""
+
+BLOCK_SECONDS = 5.0
+_STEP_SECONDS = 0.02
+_PAUSE_SECONDS = 0.2  # closed lips within a word are quiet for less
+_SPEECH_QUANTILE = 0.9
+_QUIET = 1e-3  # of the power of speech: 30 dB below
+_QUIET_ANYWAY = 1e-8  # of the power of full scale: 80 dB below
+
+_SHORTFALL_SECONDS = 0.02
+_SHORTFALL_SHARE = 0.02
+
+
+class Piece(NamedTuple):
+    """A stretch of a recording, which begins at `start_seconds`.
+
+    Its own part lies from `from_seconds` to `to_seconds` of the recording; what is before and after that is context.
+    """
+
+    sound: Sound
+    start_seconds: float
+    from_seconds: float
+    to_seconds: float
+
+
+def sound_files(paths: Sequence[str], listed: Iterator[str]) -> list[Path]:
+    """The files that `paths` mean: files, folders (their sound files, deeply, by name), `-` for `listed`.
+
+    Raises DataError for a folder without such files.
+    """
+    files: list[Path] = []
+    for word in paths:
+        if word == "-":
+            files.extend(Path(name) for line in listed if (name := line.rstrip("\r\n")))
+        elif (folder := Path(word)).is_dir():
+            inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+            if not inside:
+                raise DataError(f"{folder}: no file in it ends in {', '.join(SUFFIXES)}\nnext: name sound files")
+            files.extend(inside)
+        else:
+            files.append(Path(word))
+    return files
+
+
+def read_pieces(path: Path) -> Iterator[Piece]:
+    """The pieces of a sound file, in order. Raises DataError, naming the file, as soon as something is wrong with it.
+
+    Raises UsageError without the `audio` extra.
+    """
+    soundfile = import_soundfile()
+    try:
+        with path.open("rb") as content, soundfile.SoundFile(content) as file:
+            with mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                promised = promised_frames(mapped, file)
+            yield from pieces(file, promised)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except soundfile.SoundFileError as error:
+        said = str(error).rpartition(": ")[2].strip(". ")
+        raise DataError(f"{path}: not sound that can be read ({said})") from None
+    except _Unfit as fault:
+        raise DataError(f"{path}: {fault}") from None
+
+
+class _Unfit(Exception):
+    """What is wrong with the samples of a file."""
+
+
+def pieces(file: Any, promised: int) -> Iterator[Piece]:
+    """The pieces of an open `soundfile.SoundFile`, in order, which should have so many frames.
+
+    Never more of it is held than two pieces' length and a block.
+    """
+    rate, channels = file.samplerate, file.channels
+    context, longest, wanted = (round(s * rate) for s in (CONTEXT_SECONDS, LONGEST_SECONDS, 2 * PIECE_SECONDS))
+    held: Samples = numpy.zeros(0, numpy.float32)
+    start = own = 0  # of what is held, and of the own part of the next piece, in samples of the file
+    ended = False
+    while True:
+        while not ended and start + len(held) - own <= wanted:
+            block = _mixed(file.read(round(BLOCK_SECONDS * rate), dtype="float32", always_2d=True))
+            ended = len(block) < round(BLOCK_SECONDS * rate)
+            held = numpy.concatenate((held, block))
+        left = start + len(held) - own
+        if ended:
+            _check_length(start + len(held), promised, rate)
+        if ended and left <= longest:
+            yield _piece(held, start, own, own + left, rate, channels)
+            return
+        place, silent = border(held[own - start :], rate, left / rate if ended else None)
+        place += own
+        beyond = 0 if silent else context
+        yield _piece(held[: place + beyond - start].copy(), start, own, place, rate, channels)
+        keep = max(start, place - beyond)
+        held, start, own = held[keep - start :].copy(), keep, place
+
+
+def _piece(samples: Samples, start: int, own: int, end: int, rate: int, channels: int) -> Piece:
+    return Piece(Sound(samples, rate, channels), start / rate, own / rate, end / rate)
+
+
+def _mixed(block: Samples) -> Samples:
+    """Samples (n, channels) as one channel (n,). Raises _Unfit for samples that are no numbers."""
+    mixed: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(1)
+    if not numpy.isfinite(mixed).all():
+        raise _Unfit("some of its samples are NaN or infinite")
+    return mixed
+
+
+def _check_length(samples: int, promised: int, rate: int) -> None:
+    if not samples:
+        raise _Unfit("no sample in it")
+    if promised - samples > _SHORTFALL_SECONDS * rate + _SHORTFALL_SHARE * promised:
+        raise _Unfit(
+            f"damaged or cut short: it decodes to {samples / rate:.2f} s, its header promises {promised / rate:.2f} s"
+        )
+
+
+def border(samples: Samples, rate: int, left_seconds: float | None = None) -> tuple[int, bool]:
+    """Where to end a piece that begins with `samples`, and whether there is silence.
+
+    `left_seconds` is how much there is at all, if known: the last two pieces are of like length.
+    """
+    target = PIECE_SECONDS
+    if left_seconds is not None and left_seconds < 2 * PIECE_SECONDS:
+        target = left_seconds / 2
+    step = max(1, round(rate * _STEP_SECONDS))
+    power = (samples[: len(samples) // step * step].reshape(-1, step).astype(numpy.float64) ** 2).mean(1)
+    first, last = (round((target + side * LEEWAY_SECONDS) * rate / step) for side in (-1, 1))
+    near = power[first:last]
+    quiet = near < max(_QUIET_ANYWAY, _QUIET * float(numpy.quantile(power, _SPEECH_QUANTILE)))
+    begin, end = longest_run(quiet)
+    pause = round(_PAUSE_SECONDS / _STEP_SECONDS)
+    if end - begin >= pause:
+        return (first + (begin + end) // 2) * step, True
+    smooth = numpy.convolve(near, numpy.ones(pause), "valid")
+    return (first + int(smooth.argmin()) + pause // 2) * step, False
+
+
+def longest_run(marks: NDArray[numpy.bool_]) -> tuple[int, int]:
+    """The first and the end of the longest run of marks (n,), of equals the first one; (0, 0) where there is none."""
+    edges = numpy.flatnonzero(numpy.diff(numpy.concatenate(([False], marks, [False])).astype(numpy.int8)))
+    if not len(edges):
+        return 0, 0
+    begins, ends = edges[::2], edges[1::2]
+    best = int((ends - begins).argmax())
+    return int(begins[best]), int(ends[best])
