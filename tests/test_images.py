@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from dltrain.errors import DataError
-from dltrain.inference.images import image_files, read_image
+from dltrain.inference.files import named_files
+from dltrain.inference.images import SUFFIXES, read_image
 
 DIGITS = {"channels": 1, "height": 28, "width": 28, "background": 0.0}
 
@@ -81,8 +82,8 @@ def test_a_photograph_is_turned_as_its_camera_noted(tmp_path: Path) -> None:
 def test_lists_and_folders(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpeg", "c.txt"):
         (tmp_path / name).write_text("")
-    assert image_files([str(tmp_path)], iter(())) == [tmp_path / "a.jpeg", tmp_path / "b.PNG"]
-    listed = image_files(["x.png", "-"], iter(["y z.png\n", "\n", "w.png\r\n"]))
+    assert named_files([str(tmp_path)], iter(()), SUFFIXES, "image") == [tmp_path / "a.jpeg", tmp_path / "b.PNG"]
+    listed = named_files(["x.png", "-"], iter(["y z.png\n", "\n", "w.png\r\n"]), SUFFIXES, "image")
     assert listed == [Path("x.png"), Path("y z.png"), Path("w.png")]
 
 

@@ -22,16 +22,17 @@ from dltrain.decoding.ngram import estimate, read, write
 from dltrain.errors import DataError, UsageError
 from dltrain.experiment import checkpoint_of, load
 from dltrain.inference.captions import as_srt, as_vtt, captions
+from dltrain.inference.files import named_files
 from dltrain.inference.recordings import (
     CONTEXT_SECONDS,
     LONGEST_SECONDS,
     PIECE_SECONDS,
+    SUFFIXES,
     Piece,
     border,
     longest_run,
     pieces,
     read_pieces,
-    sound_files,
 )
 from dltrain.inference.transcription import SpokenWord, Transcriber, continued
 from dltrain.task import Judges, Transcribes
@@ -238,7 +239,7 @@ def test_folders_and_names_on_standard_input(run: Path, clip: Any, tmp_path: Pat
     assert str(nothing.exception) == "no sound file was named, neither on the command line nor on standard input"
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: no file in it ends in \.aif, .*\.wav\nnext: name sound files"):
-        sound_files([str(tmp_path / "empty")], iter(()))
+        named_files([str(tmp_path / "empty")], iter(()), SUFFIXES, "sound")
 
 
 def test_words_with_their_times(run: Path, clip: Any) -> None:

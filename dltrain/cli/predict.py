@@ -46,7 +46,8 @@ def predict(
       find scans -name '*.png' | dltrain predict runs/mnist_cnn - --json
     """
     from dltrain.experiment import checkpoint_of, load
-    from dltrain.inference.images import image_files, read_image
+    from dltrain.inference.files import named_files
+    from dltrain.inference.images import SUFFIXES, read_image
     from dltrain.task import Predicts
 
     trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})
@@ -55,7 +56,7 @@ def predict(
     notice = trained.record["notice"]
     if notice:
         typer.echo(f"warning: {notice}", err=True)
-    files = image_files(images, iter(sys.stdin or ()))
+    files = named_files(images, iter(sys.stdin or ()), SUFFIXES, "image")
     if not files:
         raise DataError("no image was named, neither on the command line nor on standard input")
     unreadable = inverted = 0

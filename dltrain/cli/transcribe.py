@@ -71,7 +71,8 @@ def transcribe(
     from dltrain.decoding.ctc import SPACE
     from dltrain.experiment import checkpoint_of, load
     from dltrain.files import replace
-    from dltrain.inference.recordings import sound_files
+    from dltrain.inference.files import named_files
+    from dltrain.inference.recordings import SUFFIXES
     from dltrain.inference.transcription import Transcriber
     from dltrain.runtime.memory import memory_explained
     from dltrain.task import Transcribes
@@ -83,7 +84,7 @@ def transcribe(
     if trained.record["notice"]:
         typer.echo(f"warning: {trained.record['notice']}", err=True)
     task, assets = trained.task, trained.record["assets"]
-    paths = sound_files(files, iter(sys.stdin or ()))
+    paths = named_files(files, iter(sys.stdin or ()), SUFFIXES, "sound")
     if not paths:
         raise DataError("no sound file was named, neither on the command line nor on standard input")
     if (srt or vtt) and len(paths) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,25 +15,6 @@ from dltrain.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 Invert = Literal["auto", "yes", "no"]
-
-
-def image_files(paths: Sequence[str], listed: Iterator[str]) -> list[Path]:
-    """The files that `paths` mean: files, folders (their PNG and JPEG files, deeply, by name), `-` for `listed`.
-
-    Raises DataError for a folder without such files.
-    """
-    files: list[Path] = []
-    for word in paths:
-        if word == "-":
-            files.extend(Path(name) for line in listed if (name := line.rstrip("\r\n")))
-        elif (folder := Path(word)).is_dir():
-            inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(f"{folder}: no file in it ends in {', '.join(SUFFIXES)}\nnext: name image files")
-            files.extend(inside)
-        else:
-            files.append(Path(word))
-    return files
 
 
 def _opened(path: Path) -> Image.Image:

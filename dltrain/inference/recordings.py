@@ -7,7 +7,7 @@ a piece's usual length, or, where nobody pauses, at the quietest place, and then
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,25 +48,6 @@ class Piece(NamedTuple):
     start_seconds: float
     from_seconds: float
     to_seconds: float
-
-
-def sound_files(paths: Sequence[str], listed: Iterator[str]) -> list[Path]:
-    """The files that `paths` mean: files, folders (their sound files, deeply, by name), `-` for `listed`.
-
-    Raises DataError for a folder without such files.
-    """
-    files: list[Path] = []
-    for word in paths:
-        if word == "-":
-            files.extend(Path(name) for line in listed if (name := line.rstrip("\r\n")))
-        elif (folder := Path(word)).is_dir():
-            inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise DataError(f"{folder}: no file in it ends in {', '.join(SUFFIXES)}\nnext: name sound files")
-            files.extend(inside)
-        else:
-            files.append(Path(word))
-    return files
 
 
 def read_pieces(path: Path) -> Iterator[Piece]:
