@@ -99,7 +99,7 @@ def test_list() -> None:
     assert any(line.split() == ["deck", "A", "deck", "of", "cards."] for line in lines)
     rows = json.loads(run("list", "model", "--plugin", "plugin.py", "--json"))
     assert {"name": "sorter", "summary": "Sorts.", "module": "plugin.py"} in rows
-    assert [line.split()[0] for line in run("list", "models").splitlines()][:2] == ["awd_lstm", "cnn"]
+    assert any(line.startswith("cnn ") for line in run("list", "models").splitlines())
 
 
 def test_list_of_an_unknown_kind() -> None:
