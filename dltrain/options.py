@@ -84,6 +84,9 @@ class SpeechAugmentation:
         tempo: factors, one of which, all equally likely, a clip is sped up by. Features are resampled in time, so the
             pitch stays: tempo perturbation, not the speed perturbation of Ko et al. 2015, which shifts the pitch too. A
             clip too short for its text at the drawn factor keeps its own tempo.
+        warp: lowest and highest factor that frequencies are multiplied by, as in a shorter vocal tract (Jaitly and
+            Hinton 2013); drawn evenly on a logarithmic scale.
+        quiet_seconds: the longest quiet that is put before a clip, and after it: each band at its lowest in the clip.
         gain_db: louder or softer by up to this; changes nothing where each utterance is normalised by itself.
         noise: probability that white noise is added.
         noise_snr_db: lowest and highest ratio of the clip's mean power to the noise's, in decibels.
@@ -95,6 +98,8 @@ class SpeechAugmentation:
     frequency_masks: NonNegativeInt = 0
     frequency_mask_bands: PositiveInt = 15
     tempo: Annotated[list[PositiveFloat], MinLen(1)] | None = None
+    warp: tuple[PositiveFloat, PositiveFloat] | None = None
+    quiet_seconds: NonNegativeFloat = 0.0
     gain_db: NonNegativeFloat = 0.0
     noise: UnitInterval = 0.0
     noise_snr_db: tuple[float, float] = (10.0, 30.0)

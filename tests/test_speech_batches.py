@@ -9,13 +9,24 @@ import pytest
 import torch
 
 from dltrain.batch import NO_TARGET
-from dltrain.data.log_mel import moments, normalized
-from dltrain.data.speech_augmentation import at_tempo, chances_needed, drawn_tempo, louder, mask, noisy
+from dltrain.data.log_mel import Bands, bands_of, moments, normalized
+from dltrain.data.speech_augmentation import (
+    at_tempo,
+    chances_needed,
+    drawn_tempo,
+    drawn_warp,
+    louder,
+    mask,
+    noisy,
+    warped,
+    with_quiet,
+)
 from dltrain.data.utterances import EvaluationBatches, Limit, Spoken, TrainingBatches, buckets
-from dltrain.options import SpeechAugmentation
-from dltrain.runtime.seeds import generator
+from dltrain.options import LogMel, SpeechAugmentation
+from dltrain.runtime.seeds import generator, keyed_uniform
 
 BANDS = 6
+PLACES = Bands(numpy.arange(1, BANDS + 1) * 1000.0, 7000.0)
 
 
 def spoken(count: int = 203, seed: int = 0, statistics: numpy.ndarray | None = None) -> Spoken:
@@ -30,7 +41,8 @@ def spoken(count: int = 203, seed: int = 0, statistics: numpy.ndarray | None = N
 
 
 def training(limit: Limit = Limit(16), seed: int = 3, **augmentation: object) -> TrainingBatches:
-    return TrainingBatches(spoken(), limit, seed, SpeechAugmentation(**augmentation), 4, 0.01)  # type: ignore[arg-type]
+    settings = SpeechAugmentation(**augmentation)  # type: ignore[arg-type]
+    return TrainingBatches(spoken(), limit, seed, settings, 4, 0.01, PLACES)
 
 
 @pytest.mark.parametrize("limit", [Limit(16), Limit(None, 3000), Limit(1), Limit(500)])
@@ -99,6 +111,7 @@ def test_shared_statistics_are_used_where_given() -> None:
 
 def test_batches_do_not_depend_on_what_was_asked_before() -> None:
     everything = {"time_masks": 2, "frequency_masks": 1, "tempo": [0.9, 1.0, 1.1], "gain_db": 6.0, "noise": 0.5}
+    everything |= {"warp": (0.9, 1.1), "quiet_seconds": 0.1}
     first, second = training(**everything), training(**everything)
     for epoch, index in [(0, 0), (2, 5), (1, 3)]:
         second.batch(1, 1)
@@ -109,7 +122,7 @@ def test_batches_do_not_depend_on_what_was_asked_before() -> None:
 
 
 def test_a_clip_meets_the_same_chances_in_whatever_batch() -> None:
-    settings = {"time_masks": 1, "tempo": [0.9, 1.1], "noise": 1.0}
+    settings = {"time_masks": 1, "tempo": [0.9, 1.1], "noise": 1.0, "warp": (0.8, 1.25), "quiet_seconds": 0.2}
     one, other = training(Limit(4), **settings), training(Limit(7), **settings)
 
     def heard(batches: TrainingBatches, place: int) -> torch.Tensor:
@@ -165,7 +178,7 @@ def test_a_clip_too_short_for_its_text_keeps_its_tempo() -> None:
     features = numpy.random.default_rng(0).normal(0, 1, (40, BANDS)).astype(numpy.float32)
     for target, expected in ((numpy.arange(1, 11), 40), (numpy.arange(1, 6), 20)):
         clips = Spoken([None], frames, [target], lambda place: features, None)  # type: ignore[list-item]
-        batches = TrainingBatches(clips, Limit(1), 0, SpeechAugmentation(tempo=[2.0]), 4, 0.01)
+        batches = TrainingBatches(clips, Limit(1), 0, SpeechAugmentation(tempo=[2.0]), 4, 0.01, PLACES)
         assert batches.batch(0, 0).frames.tolist() == [expected]
 
 
@@ -175,6 +188,67 @@ def test_the_first_batch_is_at_the_slowest_tempo() -> None:
     assert torch.equal(first.frames, torch.from_numpy(2 * batches.spoken.frames[batches.places(0)[0]]))
     later = batches.batch(0, 1)
     assert not torch.equal(later.frames, torch.from_numpy(2 * batches.spoken.frames[batches.places(0)[1]]))
+
+
+@pytest.mark.parametrize("options", [LogMel(bands=40), LogMel(bands=23, scale="htk", low_hz=100.0, high_hz=3400.0)])
+def test_bands_lie_where_librosa_puts_them(options: LogMel) -> None:
+    librosa = pytest.importorskip("librosa")
+    low, high = options.low_hz, options.high_hz or 4000.0
+    with_ends = librosa.mel_frequencies(options.bands + 2, fmin=low, fmax=high, htk=options.scale == "htk")
+    centres_hz, top_hz = bands_of(options, 8000)
+    numpy.testing.assert_allclose(centres_hz, with_ends[1:-1], rtol=1e-9)
+    assert top_hz == high
+
+
+def test_a_warp_multiplies_frequencies_up_to_its_knee() -> None:
+    bands = bands_of(LogMel(bands=40), 8000)
+    hertz = numpy.tile(bands.centres_hz.astype(numpy.float32), (3, 1))  # every value is its own frequency
+    inner = slice(2, -2)  # beyond the outermost centres there is nothing to read between
+    for factor, knee_hz in ((1.25, 3200.0), (0.8, 2560.0)):
+        ends = [0, knee_hz, 4000], [0, knee_hz / factor, 4000]
+        expected = numpy.interp(bands.centres_hz, *ends)
+        numpy.testing.assert_allclose(warped(hertz, bands, factor)[1, inner], expected[inner], rtol=1e-5)
+        low = bands.centres_hz[inner] < knee_hz
+        numpy.testing.assert_allclose((hertz / warped(hertz, bands, factor))[0, inner][low], factor, rtol=1e-5)
+    assert warped(hertz, bands, 1.0) is hertz
+
+
+def test_warps_are_even_on_a_logarithmic_scale() -> None:
+    settings = SpeechAugmentation(warp=(0.8, 1.8))
+    drawn = [drawn_warp(settings, chance) for chance in (0.0, 0.5, 1.0)]
+    assert drawn == pytest.approx([0.8, 1.2, 1.8])
+    assert drawn_warp(SpeechAugmentation(), 0.7) == 1.0
+
+
+def test_quiet_is_each_bands_lowest_and_as_long_as_drawn() -> None:
+    settings = SpeechAugmentation(quiet_seconds=0.3)
+    features = numpy.array([[3.0, 1.0], [2.0, 5.0]], numpy.float32)
+    lengths = [
+        (len(with_quiet(features, settings, (chance, 0), 0.1)), len(with_quiet(features, settings, (0, chance), 0.1)))
+        for chance in (0.0, 0.25, 0.5, 0.999, 1.0)
+    ]
+    assert lengths == [(2, 2), (3, 3), (4, 4), (5, 5), (5, 5)]
+    assert with_quiet(features, settings, (0.3, 0.6), 0.1).tolist() == [[2, 1], [3, 1], [2, 5], [2, 1], [2, 1]]
+
+
+def test_a_batch_holds_what_its_chances_say() -> None:
+    settings = SpeechAugmentation(warp=(0.8, 1.25), quiet_seconds=0.2, gain_db=6.0, time_masks=1)
+    batches = training(**vars(settings))
+    batch = batches.batch(1, 3)
+    chances = keyed_uniform(3, 1, batch.clips, chances_needed(settings)).numpy()
+    for row, place in enumerate(batch.clips.tolist()):
+        raw = warped(batches.spoken.features(place), PLACES, drawn_warp(settings, float(chances[row, 1])))
+        raw = louder(with_quiet(raw, settings, chances[row, 2:4], 0.01), settings, float(chances[row, 4]))
+        expected = normalized(raw, *moments(raw))
+        mask(expected, settings, chances[row, 7:], 0.01)
+        numpy.testing.assert_array_equal(batch.features[row, : batch.frames[row]], expected)
+
+
+def test_the_first_batch_has_all_the_quiet_there_may_be() -> None:
+    batches = training(quiet_seconds=0.2)
+    first, later = batches.batch(0, 0), batches.batch(0, 1)
+    assert torch.equal(first.frames, torch.from_numpy(40 + batches.spoken.frames[batches.places(0)[0]]))
+    assert not torch.equal(later.frames, torch.from_numpy(40 + batches.spoken.frames[batches.places(0)[1]]))
 
 
 def test_a_gain_is_its_decibels() -> None:
@@ -196,7 +270,7 @@ def test_noise_has_the_ratio_asked_for_and_varies() -> None:
 
 def test_masks_blank_at_most_what_is_allowed() -> None:
     settings = SpeechAugmentation(time_masks=1, time_mask_seconds=0.2, frequency_masks=1, frequency_mask_bands=3)
-    assert chances_needed(settings) == 8
+    assert chances_needed(settings) == 11
     draw = numpy.random.default_rng(0)
     widths, heights, touched = set(), set(), numpy.zeros((100, 10), bool)
     for _ in range(2000):

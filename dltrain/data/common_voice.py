@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dltrain.batch import Utterances
 from dltrain.data.cache import Cache, Entry, cache_directory
-from dltrain.data.log_mel import Extractor, Features, Windows, extractor
+from dltrain.data.log_mel import Extractor, Features, Windows, bands_of, extractor
 from dltrain.data.manifests import DURATIONS, Clip, read_common_voice, read_manifest
 from dltrain.data.speech_check import check_share, judged, locale_folder, notice
 from dltrain.data.spoken_clips import Preparation, Survey, content_digests, features_on_the_fly, remembered
@@ -192,8 +192,9 @@ class SpokenClips:
         hop_seconds = self._preparation.features.hop_ms / 1000
         subsampling = int(self._assets["subsampling"])
         limit = self._limit(self._batch_size)
+        bands = bands_of(self._preparation.features, self._rate)
         batches = TrainingBatches(
-            self._spoken("training"), limit, self._seed, self._augmentation, subsampling, hop_seconds
+            self._spoken("training"), limit, self._seed, self._augmentation, subsampling, hop_seconds, bands
         )
         return Loader(batches, self._workers)
 
@@ -240,6 +241,8 @@ class SpokenClips:
             raise UsageError(
                 f"data.augment.noise_snr_db: {list(augment.noise_snr_db)}; allowed are two numbers, the lower first."
             )
+        if augment is not None and augment.warp is not None and augment.warp[0] > augment.warp[1]:
+            raise UsageError(f"data.augment.warp: {list(augment.warp)}; allowed are two numbers, the lower first.")
 
     def _find(self, when_missing: str, sample: bool) -> None:
         """Decide whether the sample stands in, and where Common Voice's tables lie."""

@@ -8,8 +8,9 @@ would otherwise be a single-precision transform's rounding errors, which differ 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -27,6 +28,9 @@ Extractor = Callable[[Samples], Features]
 POWER_FLOOR = 1e-10
 VARIANCE_FLOOR = 1e-4
 """Added to every variance that features are divided by the root of: the variance of speech is about 20."""
+
+_BREAK_HZ, _LINEAR_STEP_HZ, _LOG_STEP = 1000.0, 200 / 3, math.log(6.4) / 27
+"""Slaney's mel: a step of so many Hz up to the break, and of so much in the logarithm of frequency above."""
 
 STORED = numpy.float16
 """Features pass through this type, kept or not, so that a cache changes nothing. It rounds them by at most 2^-7 nats,
@@ -55,6 +59,34 @@ class Windows:
     def frames(self, samples: int) -> int:
         """Frames that so many samples give."""
         return 1 + samples // self.hop
+
+
+class Bands(NamedTuple):
+    """Where the bands lie: the frequency at which each filter is highest, (bands,), and where the last one ends."""
+
+    centres_hz: NDArray[Any]
+    top_hz: float
+
+
+def bands_of(options: LogMel, sample_rate_hz: int) -> Bands:
+    """Where the bands that the options mean at a sample rate lie."""
+    windows = Windows(options, sample_rate_hz)
+    low, high = _mels(numpy.array([windows.low_hz, windows.high_hz]), options.scale)
+    return Bands(_hertz(numpy.linspace(low, high, options.bands + 2)[1:-1], options.scale), windows.high_hz)
+
+
+def _mels(hertz: NDArray[Any], scale: str) -> NDArray[Any]:
+    if scale == "htk":
+        return 2595 * numpy.log10(1 + hertz / 700)
+    above = numpy.log(hertz.clip(_BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
+    return hertz.clip(None, _BREAK_HZ) / _LINEAR_STEP_HZ + above
+
+
+def _hertz(mels: NDArray[Any], scale: str) -> NDArray[Any]:
+    if scale == "htk":
+        return 700 * (10 ** (mels / 2595) - 1)
+    straight = mels.clip(None, _BREAK_HZ / _LINEAR_STEP_HZ)
+    return straight * _LINEAR_STEP_HZ * numpy.exp((mels - straight) * _LOG_STEP)  # type: ignore[no-any-return]
 
 
 def extractor(options: LogMel, sample_rate_hz: int) -> Extractor:

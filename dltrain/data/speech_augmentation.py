@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
 import torch
 from numpy.typing import NDArray
 
-from dltrain.data.log_mel import Features
+from dltrain.data.log_mel import Bands, Features
 from dltrain.options import SpeechAugmentation
 
 _NOISE_SHAPE = 3.0
 """Power of noise in one band of one window: a gamma variable, of about this shape where a filter spans a few bins."""
 
+_KNEE = 0.8
+"""Share of the highest frequency up to which a warp keeps ratios; the rest is stretched or squeezed to fit."""
+
 
 def chances_needed(augmentation: SpeechAugmentation) -> int:
-    """Uniform numbers that a clip needs: tempo, gain, whether noise, how much, then two for each mask."""
-    return 4 + 2 * (augmentation.time_masks + augmentation.frequency_masks)
+    """Uniform numbers that a clip needs: tempo, warp, quiet before and after, gain, whether noise, how much, then two
+    for each mask."""
+    return 7 + 2 * (augmentation.time_masks + augmentation.frequency_masks)
 
 
 def drawn_tempo(augmentation: SpeechAugmentation, chance: float) -> float:
@@ -33,10 +38,47 @@ def at_tempo(features: Features, factor: float) -> Features:
         return features
     frames = len(features)
     wanted = max(1, round(frames / factor))
-    times = ((numpy.arange(wanted) + 0.5) * (frames / wanted) - 0.5).clip(0, frames - 1)
-    before = times.astype(numpy.int64)
-    after = numpy.minimum(before + 1, frames - 1)
-    share = (times - before).astype(numpy.float32)[:, None]
+    return _between(features, ((numpy.arange(wanted) + 0.5) * (frames / wanted) - 0.5).clip(0, frames - 1))
+
+
+def drawn_warp(augmentation: SpeechAugmentation, chance: float) -> float:
+    """The factor that a clip's frequencies are multiplied by, evenly on a logarithmic scale."""
+    low, high = augmentation.warp or (1.0, 1.0)
+    return float(low * (high / low) ** chance)
+
+
+def warped(features: Features, bands: Bands, factor: float) -> Features:
+    """Features (T, F) as of a shorter vocal tract: what was at f Hz is at factor * f.
+
+    That holds up to a knee; from there a straight line leads to the highest frequency, which stays where it is (Jaitly
+    and Hinton 2013, "Vocal Tract Length Perturbation improves speech recognition"). The warped spectrum is read at the
+    bands' centres, linearly between them.
+    """
+    if factor == 1.0:
+        return features
+    knee_hz = _KNEE * bands.top_hz * min(1.0, 1 / factor)
+    source_hz = numpy.interp(bands.centres_hz, [0, knee_hz * factor, bands.top_hz], [0, knee_hz, bands.top_hz])
+    places = numpy.interp(source_hz, bands.centres_hz, numpy.arange(len(bands.centres_hz)))
+    changed: Features = _between(features.T, places).T
+    return changed
+
+
+def with_quiet(
+    features: Features, augmentation: SpeechAugmentation, chances: Sequence[float], hop_seconds: float
+) -> Features:
+    """Features after and before quiet, each band at its lowest, for times drawn evenly up to quiet_seconds."""
+    most = round(augmentation.quiet_seconds / hop_seconds)
+    before, after = (min(most, int(chance * (most + 1))) for chance in chances)
+    lowest = features.min(0, keepdims=True)
+    changed: Features = numpy.concatenate([lowest.repeat(before, 0), features, lowest.repeat(after, 0)])
+    return changed
+
+
+def _between(features: Features, places: NDArray[Any]) -> Features:
+    """Rows at places that may lie between two of them, linearly."""
+    before = places.astype(numpy.int64)
+    after = numpy.minimum(before + 1, len(features) - 1)
+    share = (places - before).astype(numpy.float32)[:, None]
     changed: Features = features[before] * (1 - share) + features[after] * share
     return changed
 

@@ -11,9 +11,19 @@ import torch
 from numpy.typing import NDArray
 
 from dltrain.batch import NO_TARGET, Utterances
-from dltrain.data.log_mel import Features, moments, normalized
+from dltrain.data.log_mel import Bands, Features, moments, normalized
 from dltrain.data.manifests import Clip
-from dltrain.data.speech_augmentation import at_tempo, chances_needed, drawn_tempo, louder, mask, noisy
+from dltrain.data.speech_augmentation import (
+    at_tempo,
+    chances_needed,
+    drawn_tempo,
+    drawn_warp,
+    louder,
+    mask,
+    noisy,
+    warped,
+    with_quiet,
+)
 from dltrain.data.transcripts import frames_needed
 from dltrain.options import SpeechAugmentation
 from dltrain.runtime.seeds import generator, keyed_uniform, permutation
@@ -88,7 +98,8 @@ def padding_share(frames: Indices, batches: Sequence[Indices]) -> float:
 class TrainingBatches:
     """Shuffled and augmented batches: a function of (seed, epoch, index).
 
-    The first epoch begins with the batch that takes most memory, at the slowest tempo: memory runs out there, or never.
+    The first epoch begins with the batch that takes most memory, as slow as may be and with the longest quiet around:
+    memory runs out there, or never.
     """
 
     spoken: Spoken
@@ -97,6 +108,7 @@ class TrainingBatches:
     augmentation: SpeechAugmentation
     subsampling: int
     hop_seconds: float
+    bands: Bands
     _plan: tuple[int, list[Indices]] = field(default=(-1, []), init=False)
 
     def __post_init__(self) -> None:
@@ -137,24 +149,26 @@ class TrainingBatches:
         if not self._augments:
             return padded(self.spoken, places, [self.spoken.normalized(p, self.spoken.features(p)) for p in places])
         chances = keyed_uniform(self.seed, epoch, torch.from_numpy(places), chances_needed(self.augmentation)).numpy()
-        slowest = epoch == index == 0
-        features = [self._augmented(epoch, place, row, slowest) for place, row in zip(places, chances, strict=True)]
+        longest = epoch == index == 0
+        features = [self._augmented(epoch, place, row, longest) for place, row in zip(places, chances, strict=True)]
         return padded(self.spoken, places, features)
 
-    def _augmented(self, epoch: int, place: int, chances: NDArray[Any], slowest: bool) -> Features:
+    def _augmented(self, epoch: int, place: int, chances: NDArray[Any], longest: bool) -> Features:
         settings = self.augmentation
-        tempo = min(settings.tempo or [1.0]) if slowest else drawn_tempo(settings, float(chances[0]))
+        tempo = min(settings.tempo or [1.0]) if longest else drawn_tempo(settings, float(chances[0]))
         original = self.spoken.features(place)
         features = at_tempo(original, tempo)
         if tempo > 1 and frames_needed(self.spoken.targets[place].tolist()) > -(-len(features) // self.subsampling):
             features = original
+        features = warped(features, self.bands, drawn_warp(settings, float(chances[1])))
+        features = with_quiet(features, settings, (1, 1) if longest else chances[2:4].tolist(), self.hop_seconds)
         if settings.gain_db:
-            features = louder(features, settings, float(chances[1]))
-        if chances[2] < settings.noise:
+            features = louder(features, settings, float(chances[4]))
+        if chances[5] < settings.noise:
             draw = generator("noise", self.seed, epoch, int(place))
-            features = noisy(features, settings, float(chances[3]), draw)
+            features = noisy(features, settings, float(chances[6]), draw)
         features = self.spoken.normalized(place, features)
-        mask(features, settings, chances[4:], self.hop_seconds)
+        mask(features, settings, chances[7:], self.hop_seconds)
         return features
 
 
