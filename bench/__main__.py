@@ -227,8 +227,8 @@ def main() -> int:
         parser.error(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     import torch
 
-    threads, version = torch.get_num_threads(), platform.python_version()
-    print(f"torch {torch.__version__}, {threads} threads, Python {version}, {platform.machine()}")
+    cores, version = torch.get_num_threads(), platform.python_version()
+    print(f"torch {torch.__version__}, {cores} cores, Python {version}, {platform.machine()}")
     missed = [name for name in names if not PARTS[name]()]
     return 1 if missed else 0
 
