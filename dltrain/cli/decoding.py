@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
 
 from dltrain.errors import UsageError
 
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
 WIDTH = 16
 WEIGHT = 0.5
 BONUS = 1.0
+
+LanguageModelFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help=f"An n-gram model in ARPA format, for a beam search (of {WIDTH})."),
+]
+LanguageModelWeight = Annotated[float | None, typer.Option(min=0, help=f"What it counts. [default: {WEIGHT:g}]")]
+WordBonus = Annotated[float | None, typer.Option(help=f"Added for each word, in nats. [default: {BONUS:g}]")]
 
 
 class Decoding(NamedTuple):

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from dltrain.cli.adaptation import adaptation, adapting, check_finite, with_its_data
-from dltrain.cli.decoding import BONUS, WEIGHT, WIDTH, decoding
+from dltrain.cli.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
 from dltrain.cli.judgements import judging, mistake_rows, told
 from dltrain.errors import RequirementNotMet, UsageError
 
@@ -104,14 +104,9 @@ def evaluate(
         int | None,
         typer.Option(min=1, metavar="WIDTH", help="Search so many texts at a time (speech). [default: greedy]"),
     ] = None,
-    lm: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help=f"An n-gram model in ARPA format, for a beam search (of {WIDTH})."),
-    ] = None,
-    lm_weight: Annotated[float | None, typer.Option(min=0, help=f"What it counts. [default: {WEIGHT:g}]")] = None,
-    word_bonus: Annotated[
-        float | None, typer.Option(help=f"Added for each word, in nats. [default: {BONUS:g}]")
-    ] = None,
+    lm: LanguageModelFile = None,
+    lm_weight: LanguageModelWeight = None,
+    word_bonus: WordBonus = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Measure a trained model on the test set (or the validation set).

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.decoding import BONUS, WEIGHT, WIDTH, decoding
+from dltrain.cli.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
 from dltrain.errors import DataError, OutOfMemory, UsageError
 
 if TYPE_CHECKING:
@@ -29,14 +29,9 @@ def transcribe(
             min=1, metavar="WIDTH", help="Search so many texts at a time (arXiv:1408.2873). [default: greedy]"
         ),
     ] = None,
-    lm: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help=f"An n-gram model in ARPA format, for a beam search (of {WIDTH})."),
-    ] = None,
-    lm_weight: Annotated[float | None, typer.Option(min=0, help=f"What it counts. [default: {WEIGHT:g}]")] = None,
-    word_bonus: Annotated[
-        float | None, typer.Option(help=f"Added for each word, in nats. [default: {BONUS:g}]")
-    ] = None,
+    lm: LanguageModelFile = None,
+    lm_weight: LanguageModelWeight = None,
+    word_bonus: WordBonus = None,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Say when each word is said.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each file.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="SubRip captions, of one file.")] = False,
