@@ -152,6 +152,8 @@ def test_words_may_stand_together() -> None:
 
 def test_the_alphabet_begins_with_the_blank_and_the_space() -> None:
     assert collected(["it's a", "cab"]) == [BLANK, " ", "'", "a", "b", "c", "i", "s", "t"]
+    assert collected(["one", "two"]) == [BLANK, " ", "e", "n", "o", "t", "w"]
+    assert collected(["one", "two"], spaces=False) == [BLANK, "e", "n", "o", "t", "w"]
     assert given("cba'") == [BLANK, " ", "'", "a", "b", "c"]
     assert given("ab", spaces=False) == [BLANK, "a", "b"]
     assert given("e\u0301", spaces=False) == [BLANK, "é"]

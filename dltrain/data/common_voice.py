@@ -321,7 +321,7 @@ class SpokenClips:
         usable = numpy.array([place for place, fault in enumerate(faults) if fault is None], numpy.int64)
         texts = [texts[place] for place in usable]
         if not self._assets["alphabet"]:
-            self._assets["alphabet"] = collected(texts)
+            self._assets["alphabet"] = collected(texts, self._assets["text"]["spaces"])
         places = self._places()
         self._tell(split, notice(f"{split} split", clips, faults, self._preparation.max_seconds), dropped)
         targets = [numpy.array([places[character] for character in text], numpy.int64) for text in texts]

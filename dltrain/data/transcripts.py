@@ -49,9 +49,12 @@ def _in_word(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN"
 
 
-def collected(texts: Iterable[str]) -> list[str]:
-    """The alphabet of normalised texts: the blank, then their characters by code point, the space first."""
-    characters: set[str] = set()
+def collected(texts: Iterable[str], spaces: bool = True) -> list[str]:
+    """The alphabet of normalised texts: the blank, then their characters by code point, the space first.
+
+    With `spaces` it has one even where every text is a single word: they are words none the less, and are judged so.
+    """
+    characters = {" "} if spaces else set[str]()
     for text in texts:
         characters.update(text)
     return [BLANK, *sorted(characters)]
@@ -69,7 +72,7 @@ def given(characters: str, spaces: bool = True) -> list[str]:
                 f"alphabet: {character!r} never stands in a transcript, which is lower case, NFC and without "
                 "punctuation but for the apostrophe; leave it out"
             )
-    return collected([characters.replace(" ", ""), " " if spaces else ""])
+    return collected([characters.replace(" ", "")], spaces)
 
 
 def spelled(text: str, places: Mapping[str, int]) -> Spelled:
