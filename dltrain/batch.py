@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor, device
 from typing_extensions import Self
@@ -20,6 +20,11 @@ class Movable(Protocol):
         """What the learning rate is multiplied by for this batch: 1, but for batches shorter than usual."""
         ...
 
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """What a model is called with."""
+        ...
+
     def to(self, device: device) -> Self: ...
 
 
@@ -28,7 +33,7 @@ B = TypeVar("B", bound=Movable)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Inputs (N, ...) and targets (N,), of N examples."""
+    """Inputs (N, ...) and targets (N, ...), of N examples."""
 
     inputs: Tensor
     targets: Tensor
@@ -37,6 +42,10 @@ class Batch:
     @property
     def count(self) -> int:
         return self.targets.shape[0]
+
+    @property
+    def arguments(self) -> tuple[Tensor]:
+        return (self.inputs,)
 
     def to(self, device: device) -> Batch:
         """The same batch on `device`; itself when it is there already."""
@@ -63,6 +72,10 @@ class Passages:
     continues: bool
     rate: float = 1.0
 
+    @property
+    def arguments(self) -> tuple[Tensor, None]:
+        return (self.inputs, None)
+
     def to(self, device: device) -> Passages:
         """The same batch on `device`; itself when it is there already."""
         if self.inputs.device == device:
@@ -87,6 +100,10 @@ class Utterances:
     count: int
     rate: ClassVar[float] = 1.0
 
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor]:
+        return (self.features, self.frames)
+
     def to(self, device: device) -> Utterances:
         """The same batch on `device`; itself when it is there already."""
         if self.features.device == device:
@@ -94,3 +111,32 @@ class Utterances:
         tensors = (self.features, self.frames, self.targets, self.target_lengths, self.clips)
         features, frames, targets, lengths, clips = (tensor.to(device, non_blocking=True) for tensor in tensors)
         return Utterances(features, frames, targets, lengths, clips, self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Texts with a label each: tokens (N, T) int64, 0 after each text's number of tokens `lengths` (N,) int64.
+
+    `targets` (N,) int64 are classes.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    targets: Tensor
+    rate: ClassVar[float] = 1.0
+
+    @property
+    def count(self) -> int:
+        return self.targets.shape[0]
+
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor]:
+        return (self.tokens, self.lengths)
+
+    def to(self, device: device) -> Documents:
+        """The same batch on `device`; itself when it is there already."""
+        if self.tokens.device == device:
+            return self
+        tensors = (self.tokens, self.lengths, self.targets)
+        tokens, lengths, targets = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        return Documents(tokens, lengths, targets)

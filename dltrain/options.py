@@ -49,6 +49,23 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """One part of a cross-validation: what its test split holds is kept out of training and validation.
+
+    Options:
+        index: which fold is the test split, counted from 0.
+        of: how many folds the training data is divided into.
+    """
+
+    index: NonNegativeInt = 0
+    of: Annotated[int, Ge(2)] = 5
+
+    def __post_init__(self) -> None:
+        if self.index >= self.of:
+            raise ValueError(f"there is no fold {self.index} of {self.of}; they are counted from 0")
+
+
+@dataclass(frozen=True)
 class LogMel:
     """The logarithm of sound's power in bands of the mel scale, window by window.
 

@@ -158,8 +158,28 @@ class Predicts(Protocol):
 
     labels: Sequence[str]
 
-    def probabilities(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        """Inputs (N, ...) to (N, classes) float32."""
+    def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to (N, classes) float32."""
+        ...
+
+
+@runtime_checkable
+class Estimates(Protocol):
+    """Can give numbers for inputs of the user's, in the units of the user's data."""
+
+    outputs: Sequence[str]
+
+    def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to (N, outputs) float32."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Can give back what it was given, as far as it passed through the model."""
+
+    def reconstructions(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to (N, ...) float32, as the inputs are."""
         ...
 
 

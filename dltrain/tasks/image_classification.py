@@ -75,6 +75,6 @@ class ImageClassification:
             "examples": present,
         }
 
-    def probabilities(self, model: nn.Module, inputs: Tensor) -> Tensor:
-        probabilities: Tensor = model(inputs).float().softmax(1)
+    def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        probabilities: Tensor = model(*inputs).float().softmax(1)
         return probabilities
