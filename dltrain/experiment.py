@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from dltrain.batch import Movable
-from dltrain.checkpoint import MANIFEST, Checkpoint, Checkpoints
+from dltrain.checkpoint import MANIFEST, WEIGHTS, Checkpoint, Checkpoints
 from dltrain.config.catalogue import Entry, with_plugins
 from dltrain.config.experiment import Choice, Experiment, load_tree
 from dltrain.dataset import Dataset
@@ -46,6 +47,7 @@ from dltrain.state import TrainState, averaged
 from dltrain.stream import Stream
 from dltrain.task import Counts, Task
 from dltrain.trainer import fit
+from dltrain.weights import freeze, initialize, parameter_groups, settle, take_over
 
 READING_TRIES = 20
 
@@ -110,6 +112,41 @@ class Training:
     schedule: Schedule
     state: TrainState
     runtime: precision.Runtime
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Tensors:
+    """Weights from elsewhere: where they lie, what they are, and the hash of their file."""
+
+    source: str
+    tensors: Mapping[str, torch.Tensor]
+    sha256: str
+
+
+def tensors_of(source: str) -> Tensors:
+    """The weights of a run (its best checkpoint), of a checkpoint or of a safetensors file. Raises UsageError."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        try:
+            checkpoint = checkpoint_of(path)
+        except NoCheckpoint as error:
+            raise UsageError(f"weights.init_from: {error}") from None
+        return Tensors(str(checkpoint.path), checkpoint.weights(), checkpoint.manifest["files"][WEIGHTS]["sha256"])
+    from safetensors import SafetensorError
+    from safetensors.torch import load as loaded
+
+    try:
+        content = path.read_bytes()
+        return Tensors(source, loaded(content), hashlib.sha256(content).hexdigest())
+    except OSError as error:
+        reason = error.strerror
+    except SafetensorError as error:
+        reason = f"no safetensors file: {error}"
+    raise UsageError(
+        f"weights.init_from: {source}: {reason}\n"
+        "allowed: a run directory, a checkpoint's directory or a .safetensors file\nnext: correct weights.init_from"
+    )
 
 
 def model_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, int]:
@@ -120,18 +157,31 @@ def model_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, int]
 def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> Training:
     """Dataset, task, model, optimizer and schedule, ready for the first step.
 
-    `recorded` is the signature of the process that began the run, if it goes on.
+    `recorded` is the signature of the process that began the run, if it goes on: then its checkpoint has the weights.
     """
     names = Names(experiment.plugins)
-    plan = experiment.trainer
+    plan, weights = experiment.trainer, experiment.weights
+    begun = None if weights.init_from is None or recorded is not None else tensors_of(weights.init_from)
     runtime = precision.start(plan, recorded)
     dataset = chosen(names, "dataset", experiment.data, experiment.data.name, experiment.seed, None)
     task = chosen(names, "task", experiment.task, dataset.assets)
     torch.manual_seed(experiment.seed)
     model = chosen(names, "model", experiment.model, **model_sizes(names, experiment.model, task)).to(runtime.device)
+    notes = []
+    try:
+        initialize(model, weights)
+        if begun is not None:
+            notes.append(
+                f"weights from {begun.source} (sha256 {begun.sha256}): {take_over(model, begun.tensors, begun.source)}"
+            )
+        freeze(model, weights.freeze)
+        decays = bool(experiment.optimizer.options.get("weight_decay"))
+        groups = parameter_groups(model, weights, decays)
+    except ValueError as error:
+        raise UsageError(f"weights.{error}\nnext: change the weights section of the config") from error
     if plan.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    optimizer = chosen(names, "optimizer", experiment.optimizer, model.parameters())
+    optimizer = settle(chosen(names, "optimizer", experiment.optimizer, groups))
     schedule = chosen(names, "schedule", experiment.schedule)
     average = averaged(model, plan)
     if plan.compile:
@@ -139,7 +189,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> 
     wide = torch.float32 if runtime.device.type == "mps" else torch.float64
     loss_sum = torch.zeros((), dtype=wide, device=runtime.device)
     state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
-    return Training(dataset, task, schedule, state, runtime)
+    return Training(dataset, task, schedule, state, runtime, notes)
 
 
 @dataclass
@@ -236,6 +286,8 @@ def train(
     if dataset.notice:
         tell(f"warning: {dataset.notice}")
     tell(f"device: {training.runtime.device} ({training.runtime.why})")
+    for note in training.notes:
+        tell(note)
     if training.runtime.device.type == "cuda" and not experiment.trainer.deterministic:
         tell("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
     streams = dataset.training(), dataset.validation()
@@ -262,6 +314,7 @@ def train(
             "seed": experiment.seed,
             "dataset": {"name": dataset.name, "sha256": dict(dataset.fingerprint)},
             "begins_at_step": state.step,
+            "notes": training.notes,
         },
     )
     record = {

@@ -1,4 +1,4 @@
-"""Optimizers by name. Each is built from the model's parameters; the learning rate is the schedule's to vary."""
+"""Optimizers by name, built from parameters or from groups of them; the learning rate is the schedule's to vary."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from dltrain.options import Fraction, NonNegativeFloat, PositiveFloat
 from dltrain.registry import optimizers
 
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 Betas = Annotated[list[Fraction], MinLen(2), MaxLen(2)]
 
 # torch breaks the graph of a compiled program at each method of an optimizer. The wrappers that do so import its
@@ -33,7 +34,7 @@ def light(optimizer: Optimizer) -> Optimizer:
 
 @optimizers.register("sgd")
 def sgd(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     *,
     learning_rate: PositiveFloat = 1e-2,
     momentum: Fraction = 0.0,
@@ -57,7 +58,7 @@ def sgd(
 
 @optimizers.register("adam")
 def adam(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     *,
     learning_rate: PositiveFloat = 1e-3,
     betas: Betas = [0.9, 0.999],
@@ -83,7 +84,7 @@ def adam(
 
 @optimizers.register("adamw")
 def adamw(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     *,
     learning_rate: PositiveFloat = 1e-3,
     betas: Betas = [0.9, 0.999],
@@ -109,7 +110,7 @@ def adamw(
 
 @optimizers.register("rmsprop")
 def rmsprop(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     *,
     learning_rate: PositiveFloat = 1e-3,
     decay: Fraction = 0.99,
@@ -135,7 +136,7 @@ def rmsprop(
 
 @optimizers.register("adagrad")
 def adagrad(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     *,
     learning_rate: PositiveFloat = 1e-2,
     decay: NonNegativeFloat = 0.0,
@@ -184,7 +185,7 @@ class MuonAndAdamW(Optimizer):
 
 @optimizers.register("muon")
 def muon(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     *,
     learning_rate: PositiveFloat = 2e-2,
     momentum: Annotated[float, Gt(0), Lt(1)] = 0.95,
@@ -199,10 +200,15 @@ def muon(
         weight_decay: share of each weight removed at a step, times the learning rate.
         adamw_learning_rate: length of a step for everything that is not a matrix.
     """
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
-    for parameter in parameters:
-        (matrices if parameter.ndim == 2 else others).append(parameter)
+    groups = [group if isinstance(group, dict) else {"params": [group]} for group in parameters]
+    matrices, others = (
+        [
+            {**group, "params": chosen}
+            for group in groups
+            if (chosen := [p for p in group["params"] if (p.ndim == 2) is two])
+        ]
+        for two in (True, False)
+    )
     return MuonAndAdamW(
         light(torch.optim.Muon(matrices, learning_rate, weight_decay, momentum)) if matrices else None,
         light(torch.optim.AdamW(others, adamw_learning_rate, weight_decay=weight_decay, fused=True))

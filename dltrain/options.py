@@ -6,7 +6,7 @@ aliases defined by assignment in the same file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -169,3 +169,29 @@ class Plan:
     def __post_init__(self) -> None:
         if self.ema is not None and self.nt_asgd is not None:
             raise ValueError("ema and nt_asgd both say how weights are averaged; give one, and null for the other")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What training starts from, and how far each weight may move: the `weights` section.
+
+    Patterns are names of parameters with * and ?, such as `features.*`; `dltrain summary` lists the names.
+
+    Options:
+        initialization: how matrices and filters are drawn; null leaves it to each layer.
+        initial_range: the scheme uniform draws from [-x, x].
+        init_from: a run directory, a checkpoint or a .safetensors file, whose tensors replace those of the same
+            name and shape.
+        freeze: patterns of the parameters that never change.
+        learning_rates: what the learning rate is multiplied by, by pattern; the first that fits counts.
+        decay_all: let weight decay act on biases and normalisations too; otherwise it spares them.
+    """
+
+    initialization: (
+        Literal["xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal", "uniform"] | None
+    ) = None
+    initial_range: PositiveFloat = 0.1
+    init_from: str | None = None
+    freeze: list[str] = field(default_factory=list)
+    learning_rates: dict[str, PositiveFloat] = field(default_factory=dict)
+    decay_all: bool = False

@@ -17,7 +17,7 @@ LAYERS = (
     ("run",),
     ("config", "data", "models", "tasks", "observers", "inference"),
     ("decoding",),
-    ("trainer", "evaluate", "checkpoint", "state", "optimizers", "schedules", "runtime"),
+    ("trainer", "evaluate", "checkpoint", "state", "optimizers", "schedules", "weights", "runtime"),
     ("task", "dataset", "stream", "events", "options"),
     ("batch", "registry", "errors", "goal", "tree", "files", "__init__"),
 )

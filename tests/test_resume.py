@@ -90,6 +90,11 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "rmsprop": {"optimizer": {"name": "rmsprop", "momentum": 0.9, "centered": True}},
     "adagrad": {"optimizer": {"name": "adagrad"}},
     "two threads": {"trainer": {"threads": 2}},
+    "weights drawn anew, groups of them, and a frozen part": {
+        "weights": {"initialization": "orthogonal", "learning_rates": {"classifier.*": 2.0}, "freeze": ["features.*"]},
+        "optimizer": {"name": "adamw"},
+        "model": {"batch_norm": True},
+    },
     "label smoothing": {"task": {"name": "image_classification", "label_smoothing": 0.1}},
 }
 

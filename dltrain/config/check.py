@@ -30,11 +30,13 @@ from dltrain.config.catalogue import Catalogue, Entry
 from dltrain.config.compose import CHOICES, expanded_choice
 from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, found, resolve
 from dltrain.config.faults import Fault, Place, listed, nearest
-from dltrain.options import Plan
+from dltrain.options import Plan, Weights
 
 KIND_OF = {"task": "task", "data": "dataset", "model": "model", "optimizer": "optimizer", "schedule": "schedule"}
 DEFAULT_CHOICES = {"optimizer": "adam", "schedule": "constant"}
-SECTIONS = ("task", "seed", "data", "model", "optimizer", "schedule", "trainer")
+SECTIONS = ("task", "seed", "data", "model", "optimizer", "schedule", "weights", "trainer")
+GROUPS: dict[str, type] = {"weights": Weights, "trainer": Plan}
+"""Sections that are one group of options."""
 OTHER_KEYS = ("extends", "plugins")
 SEED = Option("seed", Annotated[int, Ge(0), Le(2**63 - 1)], 0, "what all randomness is drawn from.")
 DEFAULT = "default"
@@ -57,8 +59,8 @@ class Check:
         for section in SECTIONS:
             if section == "seed":
                 checked[section] = self._seed()
-            elif section == "trainer":
-                checked[section] = self._plan()
+            elif section in GROUPS:
+                checked[section] = self._section_group(section)
             else:
                 checked[section] = self._choice(section, nodes[section])
         self._fit_together()
@@ -122,10 +124,10 @@ class Check:
         self.origins["seed"] = DEFAULT if pair is None else str(pair.node.place)
         return SEED.default if pair is None else self._value(pair.node, SEED.annotation, "seed")
 
-    def _plan(self) -> Any:
-        pair = self.tree.entries.get("trainer")
+    def _section_group(self, section: str) -> Any:
+        pair = self.tree.entries.get(section)
         node = MappingNode(self.tree.place) if pair is None else pair.node
-        return self._group(node, Plan, "trainer", "the trainer section")
+        return self._group(node, GROUPS[section], section, f"the {section} section")
 
     def _fit_together(self) -> None:
         """Whether the data and the model are of the task's kind."""
@@ -183,7 +185,7 @@ class Check:
         """The message for an unknown key, which says where that key does belong, and the nearest known one."""
         message = f"'{key}' is {problem}"
         section = path.partition(".")[0]
-        homes = [name for name in ("trainer", *CHOICES) if name != path and key in self._known_options(name)]
+        homes = [name for name in (*GROUPS, *CHOICES) if name != path and key in self._known_options(name)]
         if key in SECTIONS and path:
             return f"{message}; '{key}' is a section of its own, at the left margin", None
         if homes:
@@ -197,8 +199,8 @@ class Check:
         return message, near
 
     def _known_options(self, section: str) -> set[str]:
-        if section == "trainer":
-            return {each.name for each in fields(Plan)}
+        if section in GROUPS:
+            return {each.name for each in fields(GROUPS[section])}
         entry = self.chosen.get(section)
         return set() if entry is None else {option.name for option in entry.options}
 

@@ -12,7 +12,7 @@ from dltrain.config.check import Check
 from dltrain.config.compose import CHOICES, Composed, Plugin, compose, take_plugins
 from dltrain.config.document import MappingNode, tree_of, write
 from dltrain.config.faults import Fault, Refused, Source, nearest, report
-from dltrain.options import Plan
+from dltrain.options import Plan, Weights
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Experiment:
     model: Choice
     optimizer: Choice
     schedule: Choice
+    weights: Weights
     trainer: Plan
     seed: int
     plugins: tuple[Path, ...] = ()
@@ -43,7 +44,7 @@ class Experiment:
         Plug-ins stand with their absolute paths.
         """
         tree: dict[str, Any] = {}
-        for section in ("task", "seed", "data", "model", "optimizer", "schedule", "trainer"):
+        for section in ("task", "seed", "data", "model", "optimizer", "schedule", "weights", "trainer"):
             value = getattr(self, section)
             if isinstance(value, Choice):
                 tree[section] = {"name": value.name, **_plain(value.options)}
@@ -107,6 +108,7 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
         check.origins["plugins"] = ", ".join(dict.fromkeys(str(plugin.place) for plugin in composed.plugins))
     experiment = Experiment(
         **choices,
+        weights=checked["weights"],
         trainer=checked["trainer"],
         seed=checked["seed"],
         plugins=tuple(plugin.path for plugin in composed.plugins),

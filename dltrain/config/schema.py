@@ -27,9 +27,8 @@ from dltrain.config.annotations import (
     words,
 )
 from dltrain.config.catalogue import Catalogue, Entry, package_catalogue, with_plugins
-from dltrain.config.check import DEFAULT_CHOICES, KIND_OF, SEED
+from dltrain.config.check import DEFAULT_CHOICES, GROUPS, KIND_OF, SEED
 from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, write_value
-from dltrain.options import Plan
 
 _REFERENCE = {
     "type": "string",
@@ -61,7 +60,7 @@ def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
             "extends": {"type": "string", "minLength": 1, "description": "The config that this one changes."},
             **sections,
             "seed": _option(SEED),
-            "trainer": _object(group_options(Plan), _text(Plan.__doc__)),
+            **{section: _object(group_options(one), _text(one.__doc__)) for section, one in GROUPS.items()},
             "plugins": {**files, "description": "Python files that register more models, datasets, tasks, ..."},
         },
         "additionalProperties": False,
@@ -254,7 +253,7 @@ def markdown() -> str:
         WIDTH,
         break_on_hyphens=False,
     )
-    blocks = [_INTRODUCTION, f"## How the YAML is read\n\n{safety}\n", "## Sections\n", _seed_and_trainer()]
+    blocks = [_INTRODUCTION, f"## How the YAML is read\n\n{safety}\n", "## Sections\n", _seed_and_groups()]
     for section, kind in KIND_OF.items():
         default = DEFAULT_CHOICES.get(section)
         told = f" Default: `{default}`." if default else " Required."
@@ -264,8 +263,10 @@ def markdown() -> str:
     return "\n".join(blocks)
 
 
-def _seed_and_trainer() -> str:
-    return f"### `seed`\n\n{_table([SEED])}\n### `trainer`\n\n{_text(Plan.__doc__)}\n\n{_table(group_options(Plan))}"
+def _seed_and_groups() -> str:
+    parts = [f"### `seed`\n\n{_table([SEED])}"]
+    parts += [f"### `{name}`\n\n{_text(one.__doc__)}\n\n{_table(group_options(one))}" for name, one in GROUPS.items()]
+    return "\n".join(parts)
 
 
 def _entries(section: str, entries: Sequence[Entry]) -> list[str]:

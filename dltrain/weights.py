@@ -1,0 +1,151 @@
+"""What training starts from, and which weights it may change: the `weights` section, carried out."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import init
+from torch.nn.modules.batchnorm import _NormBase
+from torch.optim import Optimizer
+
+from dltrain.options import Weights
+
+SCHEMES: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "xavier_uniform": init.xavier_uniform_,
+    "xavier_normal": init.xavier_normal_,
+    "kaiming_uniform": lambda weight: init.kaiming_uniform_(weight, nonlinearity="relu"),
+    "kaiming_normal": lambda weight: init.kaiming_normal_(weight, nonlinearity="relu"),
+    "orthogonal": init.orthogonal_,
+}
+
+RECURRENT = re.compile(r"weight_(ih|hh)_l\d+(_reverse)?|weight_(ih|hh)")
+"""Matrices of several gates, one below the other, as torch's recurrent layers name them."""
+GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
+
+
+def initialize(model: nn.Module, weights: Weights) -> None:
+    """Draw every matrix and filter anew, as `weights.initialization` says, from torch's global generator.
+
+    Each gate of a recurrent layer is drawn as a matrix of its own. What has fewer than two dimensions (biases,
+    normalisations) stays as its layer made it; embeddings too, unless the scheme is `uniform`.
+    Xavier: Glorot and Bengio 2010. Kaiming: He et al. 2015, arXiv:1502.01852, for rectified units. Orthogonal: Saxe et
+    al. 2014, arXiv:1312.6120.
+    """
+    if weights.initialization is None:
+        return
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim < 2:
+                continue
+            if weights.initialization == "uniform":
+                init.uniform_(parameter, -weights.initial_range, weights.initial_range)
+            elif not isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                gates = GATES.get(type(module), 1) if RECURRENT.fullmatch(name) else 1
+                for gate in parameter.detach().chunk(gates):
+                    SCHEMES[weights.initialization](gate)
+
+
+class Taken(NamedTuple):
+    """Which tensors of a model came from elsewhere, and which did not, with the reason; both by name."""
+
+    taken: Sequence[str]
+    kept: Mapping[str, str]
+
+    def __str__(self) -> str:
+        told = f"{len(self.taken)} of {len(self.taken) + len(self.kept)} tensors taken"
+        return told + "".join(f"\n  {name}: {why}" for name, why in self.kept.items())
+
+
+def take_over(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Taken:
+    """Put those `tensors` into the model that have the name and the shape of one of its own.
+
+    So a head with another number of classes stays as it was drawn. Raises ValueError where nothing fits; `source` is
+    named in it.
+    """
+    taken, kept = [], {}
+    for name, tensor in model.state_dict().items():
+        given = tensors.get(name)
+        if given is None:
+            kept[name] = "is not there"
+        elif given.shape != tensor.shape:
+            kept[name] = f"is {tuple(given.shape)} there, and {tuple(tensor.shape)} here"
+        else:
+            tensor.copy_(given)
+            taken.append(name)
+    if not taken:
+        here, there = next(iter(kept), "nothing"), next(iter(tensors), "nothing")
+        raise ValueError(
+            f"init_from: {source} holds no tensor with the name and the shape of one of the model's "
+            f"(there: {there}, ...; here: {here}, ...)"
+        )
+    return Taken(taken, kept)
+
+
+def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
+    """Keep training from changing the parameters whose names fit one of the patterns.
+
+    A normalisation with frozen parameters uses its running statistics, and keeps those too. Raises ValueError for a
+    pattern that fits no parameter, and where nothing would be left to train.
+    """
+    for pattern in patterns:
+        for name in fitting(model, pattern, "freeze"):
+            model.get_parameter(name).requires_grad = False
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ValueError("freeze: every parameter is frozen, so that nothing is left to train")
+    for module in model.modules():
+        own = list(module.parameters(recurse=False))
+        if isinstance(module, _NormBase) and own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+            module.train = _stay  # type: ignore[method-assign, assignment]
+
+
+def _stay(mode: bool = True) -> None:
+    """In place of a frozen normalisation's `train`."""
+
+
+def fitting(model: nn.Module, pattern: str, option: str) -> list[str]:
+    """The parameters' names that a pattern, with * and ?, fits. Raises ValueError where there are none."""
+    names = [name for name, _ in model.named_parameters()]
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        near = difflib.get_close_matches(pattern, names, 1, 0)
+        raise ValueError(
+            f"{option}: no parameter is called '{pattern}'; nearest: {near[0] if near else 'none'}; "
+            f"there are {', '.join(names[:8])}{', ...' * (len(names) > 8)}"
+        )
+    return found
+
+
+def parameter_groups(model: nn.Module, weights: Weights, decays: bool) -> list[dict[str, Any]]:
+    """The parameters to train, in groups that share the multiplier of their learning rate and whether they decay.
+
+    `decays` says whether the optimizer has a weight decay; unless `weights.decay_all`, what has fewer than two
+    dimensions is spared from it. Raises ValueError for a pattern that fits no parameter.
+    """
+    multipliers: dict[str, float] = {}
+    for pattern, multiplier in weights.learning_rates.items():
+        for name in fitting(model, pattern, "learning_rates"):
+            multipliers.setdefault(name, multiplier)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            spared = decays and not weights.decay_all and parameter.ndim < 2
+            groups.setdefault((multipliers.get(name, 1.0), spared), []).append(parameter)
+    return [{"params": params, MULTIPLIER: key[0], SPARED: key[1]} for key, params in groups.items()]
+
+
+MULTIPLIER, SPARED = "multiplier", "spared"
+
+
+def settle(optimizer: Optimizer) -> Optimizer:
+    """The optimizer, with what `parameter_groups` asked for put into its groups."""
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop(MULTIPLIER)
+        if group.pop(SPARED):
+            group["weight_decay"] = 0.0
+    return optimizer
