@@ -24,6 +24,7 @@ from pathlib import Path
 
 from bench.kills import CONFIGS
 from bench.language_loop import COLUMNS, LAYERS, STEPS, write_text
+from bench.speech_loop import config as speech_config
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
@@ -209,11 +210,47 @@ def language_epochs(text: Path, units: int) -> list[float]:
         return [json.loads(line)["seconds"] for line in (run / "times.jsonl").read_text().splitlines()]
 
 
+def speech() -> bool:
+    """Training on speech against a bare loop and against random batches; its data side; the speed of features."""
+    times: dict[str, list[tuple[float, float]]] = {"bare loop": [], "dltrain fit": [], "random batches": []}
+    for _ in range(2):
+        for name, mode in (("bare loop", "bare"), ("random batches", "random")):
+            words = ("-m", "bench.speech_loop", mode, "--epochs", "3", "--threads", THREADS)
+            told = [json.loads(line) for line in python(*words).splitlines()][1:]
+            times[name] += [(epoch["sound"], epoch["seconds"]) for epoch in told]
+        with tempfile.TemporaryDirectory() as name:
+            (Path(name) / "config.yaml").write_text(json.dumps(speech_config(3, int(THREADS))))  # JSON is YAML
+            python("-m", "dltrain", "fit", f"{name}/config.yaml", "-o", f"{name}/run")
+            seconds = [
+                json.loads(line)["seconds"] for line in (Path(name) / "run/times.jsonl").read_text().splitlines()
+            ]
+            times["dltrain fit"] += [(times["bare loop"][0][0], epoch) for epoch in seconds[1:]]
+    speeds = {name: statistics.median(sound / seconds for sound, seconds in some) for name, some in times.items()}
+    for name, speed in speeds.items():
+        print(f"{name:<16} {speed:7.1f} s of sound a second, evaluation included")
+    close, ahead = speeds["bare loop"] / speeds["dltrain fit"], speeds["dltrain fit"] / speeds["random batches"]
+    print(f"goal: dltrain <= 1.05 x the bare loop's time: {'met' if close <= 1.05 else 'MISSED'} ({close:.3f})")
+    print(f"goal: >= 1.5 x the speed of random batches: {'met' if ahead >= 1.5 else 'MISSED'} ({ahead:.2f})")
+    told = json.loads(python("-m", "bench.speech_loop", "data", "--threads", THREADS))
+    share = told["plain"] / told["step"]
+    print("ms a step: " + ", ".join(f"{name} {value:.1f}" for name, value in told.items()))
+    print(f"goal: a batch costs <= 5 % of its step: {'met' if share <= 0.05 else 'MISSED'} ({share:.3f})")
+    told = json.loads(python("-m", "bench.speech_loop", "features"))
+    speed = told["sound"] / told["cpu"]
+    met = speed >= 150
+    print(
+        f"features: {told['sound']:.0f} s of sound in {told['cpu']:.1f} s of one core ({told['seconds']:.1f} s in all)"
+    )
+    print(f"goal: >= 150 x real time a core: {'met' if met else 'MISSED'} ({speed:.0f})")
+    return close <= 1.05 and ahead >= 1.5 and share <= 0.05 and met
+
+
 PARTS: dict[str, Callable[[], bool]] = {
     "epoch": epoch,
     "startup": startup,
     "language": language,
     "generation": generation,
+    "speech": speech,
     "kills": kills,
 }
 

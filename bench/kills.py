@@ -2,6 +2,7 @@
 
 python -m bench.kills images --kills 50
 python -m bench.kills text
+python -m bench.kills speech
 """
 
 from __future__ import annotations
@@ -39,7 +40,21 @@ trainer:
    keep_last: 3}
 """
 
-CONFIGS = {"images": (IMAGES, 30), "text": (TEXT, 12)}
+SPEECH = """\
+task: speech_recognition
+data:
+  {name: common_voice, sample: true, sample_rate_hz: 8000, features: {bands: 20}, batch_seconds: 40, workers: 1,
+   augment:
+     {time_masks: 1, frequency_masks: 1, frequency_mask_bands: 4, tempo: [0.9, 1.0, 1.1], warp: [0.9, 1.1], noise: 0.5}}
+model: {name: crnn, channels: [4, 4], hidden: 16, layers: 2, dropout: 0.2}
+optimizer: adamw
+schedule: one_cycle
+trainer:
+  {epochs: EPOCHS, device: cpu, threads: 1, clip_norm: 5, ema: 0.99, accumulate: 2, checkpoint_every_steps: 5,
+   keep_last: 3}
+"""
+
+CONFIGS = {"images": (IMAGES, 30), "text": (TEXT, 12), "speech": (SPEECH, 12)}
 """What is trained, and for how many epochs."""
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from conftest import lines
 
@@ -183,6 +184,64 @@ def test_text_runs_end_with_the_same_bytes(
         assert 0 < whole.state.average.n_averaged < whole.state.step
     stops: list[Interrupts] = [StopAt(3), StopAt(3, kill=True), StopAt(11), StopAt(15, kill=True), StopAt(17)]
     run_to_end(config, tmp_path / "broken", stops)
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+AUGMENT = {
+    "time_masks": 1, "time_mask_seconds": 0.1, "frequency_masks": 1, "frequency_mask_bands": 3,
+    "tempo": [0.8, 1.0, 1.2], "warp": [0.9, 1.1], "quiet_seconds": 0.1, "gain_db": 6.0, "noise": 0.5,
+}  # fmt: skip
+
+SPEECH: dict[str, dict[str, Any]] = {
+    "augmented, by seconds": {
+        "data": {"augment": AUGMENT, "batch_seconds": 3, "max_seconds": 1.5, "workers": 1},
+        "model": {"name": "crnn", "channels": [2], "hidden": 8, "layers": 2, "dropout": 0.2},
+        "schedule": {"name": "one_cycle"},
+    },
+    "a conformer, accumulated and averaged": {
+        "data": {"augment": AUGMENT, "batch_size": 3, "normalize": "speaker"},
+        "model": {"name": "conformer_ctc", "width": 8, "heads": 2, "layers": 1, "dropout": 0.2},
+        "trainer": {"accumulate": 2, "ema": 0.9},
+    },
+}
+
+
+@pytest.fixture
+def speech_settings(tmp_path: Path) -> dict[str, Any]:
+    """A config that trains on 32 clips, of a second or less, of tones that stand for letters."""
+    soundfile = pytest.importorskip("soundfile")
+    draw = numpy.random.default_rng(0)
+    time = numpy.arange(1200) / 8000
+    rows = ["path\ttext\tspeaker"]
+    for number in range(32):
+        letters = draw.integers(0, 4, int(draw.integers(2, 7)))
+        sound = numpy.concatenate([numpy.sin(2 * numpy.pi * 500 * (1 + letter) * time) for letter in letters])
+        soundfile.write(tmp_path / f"{number}.wav", 0.3 * sound + 0.01 * draw.normal(size=len(sound)), 8000)
+        rows.append(f"{number}.wav\t{''.join('abcd'[letter] for letter in letters)}\tspeaker{number % 8}")
+    (tmp_path / "clips.tsv").write_text("\n".join(rows) + "\n")
+    return {
+        "task": "speech_recognition",
+        "data": {
+            "name": "audio", "root": str(tmp_path), "train": "clips.tsv", "validation": 0.25, "sample_rate_hz": 8000,
+            "features": {"bands": 10}, "subsampling": 2,
+        },
+        "optimizer": {"name": "adam", "learning_rate": 1e-2},
+        "trainer": {"epochs": 3, "device": "cpu", "threads": 1, "log_every_steps": 3, "checkpoint_every_steps": 2},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_speech_runs_end_with_the_same_bytes(
+    name: str, speech_settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    tree = copy.deepcopy(speech_settings)
+    for section, values in SPEECH[name].items():
+        tree[section] = {**tree.get(section, {}), **values}
+    tree["trainer"]["keep_last"] = 9
+    config = write_settings(tree)
+    whole = run_once(config, tmp_path / "whole", Interrupts())
+    assert whole.state.step >= 9
+    run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(1, kill=True), StopAt(3), StopAt(4, kill=True)])
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
 
 
