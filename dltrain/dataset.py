@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from dltrain.batch import Movable
@@ -47,3 +47,12 @@ class NamesClips(Protocol):
     """A dataset of sound that can say which file a clip of its splits is."""
 
     def clip_name(self, split: str, clip: int) -> str: ...
+
+
+@runtime_checkable
+class Transcribed(Protocol):
+    """A dataset of sound with its transcripts."""
+
+    def transcripts(self) -> Sequence[str]:
+        """What is said in each clip of the training split, as the model is to spell it."""
+        ...

@@ -107,7 +107,8 @@ def test_a_release_becomes_batches(root: Path) -> None:
     assert sum(len(batch.clips) for batch in batches) == 20
     alphabet = dataset.assets["alphabet"]
     written = {"".join(alphabet[i] for i in row if i >= 0) for batch in batches for row in batch.targets.tolist()}
-    assert written == {"hello world", "hello two world"}
+    assert written == {"hello world", "hello two world"} == set(dataset.transcripts())
+    assert len(dataset.transcripts()) == 20
     assert [len(names(loader)) for loader in (dataset.validation(), dataset.test())] == [4, 4]
 
 

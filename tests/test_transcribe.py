@@ -76,6 +76,7 @@ class Tones:
         }
         if names:
             self.clip_name = lambda split, clip: f"{split}_{clip}.wav"
+            self.transcripts = lambda: ["d b", "d"]
 
     def training(self):
         return Clips("training", self.assets)
@@ -599,6 +600,9 @@ def test_a_language_model_from_text(tmp_path: Path, run: Path) -> None:
     text.write_text("A beé Cab\n", encoding="utf-8")
     good("data", "lm", text, "--like", run, "-o", lm)
     assert read(lm).vocabulary == {"<s>", "</s>", "<unk>", "a", "b", "cab"}
+    good("data", "lm", "--like", run, "--order", 1, "-o", lm)
+    learned = estimate(["d b", "d"], 1)
+    assert read(lm).probabilities == pytest.approx(learned.probabilities, abs=1e-6)
 
 
 def test_text_that_makes_no_language_model(tmp_path: Path, write_settings: Any, settings: dict[str, Any]) -> None:
@@ -619,6 +623,11 @@ def test_text_that_makes_no_language_model(tmp_path: Path, write_settings: Any, 
     refused = call("data", "lm", text, "--like", tmp_path / "images", "-o", lm)
     assert isinstance(refused.exception, UsageError)
     assert "its data has no transcripts\nnext: name a run of a speech recogniser" in str(refused.exception)
+    refused = call("data", "lm", "-o", lm)
+    assert "no text was named\nnext: name text files, or a run with --like" in str(refused.exception)
+    nameless = train(tmp_path, "{name: tones, names: false}")
+    refused = call("data", "lm", "--like", nameless, "-o", lm)
+    assert "cannot say what it was trained on\nnext: name text files" in str(refused.exception)
     assert not lm.exists()
 
 

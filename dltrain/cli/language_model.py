@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +13,16 @@ from dltrain.errors import DataError, UsageError
 
 
 def lm(
-    texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT...", help="Text files, plain or gzipped; - is standard input.")
-    ],
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="The ARPA file to write; gzipped if it ends in .gz.")
     ],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TEXT...",
+            help="Text files, plain or gzipped; - is standard input. [default, with --like: what the run learned from]",
+        ),
+    ] = None,
     order: Annotated[int, typer.Option(min=1, max=5, help="Words in the longest n-grams.")] = 3,
     normalize: Annotated[
         bool, typer.Option("--normalize", help="Spell the text as transcripts are: lower case, no punctuation.")
@@ -35,6 +39,8 @@ def lm(
 
     Examples:
 
+      dltrain data lm --like runs/common_voice -o words.arpa
+
       dltrain data lm sentences.txt --like runs/common_voice -o words.arpa
 
       zcat news.gz | dltrain data lm - --order 4 --normalize -o news.arpa.gz
@@ -44,7 +50,13 @@ def lm(
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
     spell = spelling(normalize, like)
-    model = estimate((spell(line) for text in texts for line in text_lines(text)), order)
+    if texts:
+        sentences = (spell(line) for text in texts for line in text_lines(text))
+    elif like is not None:
+        sentences = iter(transcripts(like))
+    else:
+        raise UsageError("no text was named\nnext: name text files, or a run with --like for what it was trained on")
+    model = estimate(sentences, order)
     write(model, output)
     counts = [0] * order
     for key in model.probabilities:
@@ -69,6 +81,17 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
         raise UsageError(f"--like {like}: its transcripts have no spaces, so there are no words to count")
     places = {character: place for place, character in enumerate(assets["alphabet"])}
     return lambda line: spelled(normalized(line), places).text
+
+
+def transcripts(run: Path) -> Sequence[str]:
+    """What a run's training clips say. Raises UsageError for data without transcripts."""
+    from dltrain.dataset import Transcribed
+    from dltrain.experiment import checkpoint_of, load
+
+    dataset = load(checkpoint_of(run)).dataset()
+    if not isinstance(dataset, Transcribed):
+        raise UsageError(f"--like {run}: cannot say what it was trained on\nnext: name text files")
+    return dataset.transcripts()
 
 
 def text_lines(text: str) -> Iterator[str]:

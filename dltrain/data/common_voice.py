@@ -295,6 +295,11 @@ class SpokenClips:
     def _decoded(self, clips: Sequence[Clip], extract: Extractor, place: int) -> Features:
         return features_on_the_fly(clips[place], self._preparation, extract)
 
+    def transcripts(self) -> list[str]:
+        """What is said in each clip of the training split, as the model is to spell it."""
+        alphabet = self._assets["alphabet"]
+        return ["".join(alphabet[place] for place in target) for target in self._usable("training").targets]
+
     def clip_name(self, split: Split, clip: int) -> str:
         """Which file a batch's clip is."""
         return self._usable(split).clips[clip].name
