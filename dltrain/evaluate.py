@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dltrain.batch import Movable
 from dltrain.runtime.precision import Runtime
@@ -29,7 +29,7 @@ def evaluate(
 
     `between` is called after each batch and may raise.
     """
-    total: dict[str, Tensor] = {}
+    total: dict[str, Any] = {}
     carry: Any = None
     training = model.training
     model.eval()

@@ -18,7 +18,7 @@ from torch import nn
 
 from dltrain.batch import Movable
 from dltrain.checkpoint import MANIFEST, WEIGHTS, Checkpoint, Checkpoints
-from dltrain.config.catalogue import Entry, with_plugins
+from dltrain.config.catalogue import ALL_SIZES, Entry, with_plugins
 from dltrain.config.experiment import Choice, Experiment, load_tree
 from dltrain.dataset import Dataset
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, Stopped, UsageError
@@ -42,6 +42,7 @@ from dltrain.runtime import precision
 from dltrain.runtime.environment import environment
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import memory_explained
+from dltrain.runtime.weights_files import tensors_in
 from dltrain.schedules import Schedule
 from dltrain.state import TrainState, averaged
 from dltrain.stream import Stream
@@ -125,7 +126,7 @@ class Tensors:
 
 
 def tensors_of(source: str) -> Tensors:
-    """The weights of a run (its best checkpoint), of a checkpoint or of a safetensors file. Raises UsageError."""
+    """The weights of a run (its best checkpoint), of a checkpoint or of a file. Raises UsageError."""
     path = Path(source).expanduser()
     if path.is_dir():
         try:
@@ -133,25 +134,23 @@ def tensors_of(source: str) -> Tensors:
         except NoCheckpoint as error:
             raise UsageError(f"weights.init_from: {error}") from None
         return Tensors(str(checkpoint.path), checkpoint.weights(), checkpoint.manifest["files"][WEIGHTS]["sha256"])
-    from safetensors import SafetensorError
-    from safetensors.torch import load as loaded
-
     try:
         content = path.read_bytes()
-        return Tensors(source, loaded(content), hashlib.sha256(content).hexdigest())
+        return Tensors(source, tensors_in(content), hashlib.sha256(content).hexdigest())
     except OSError as error:
         reason = error.strerror
-    except SafetensorError as error:
-        reason = f"no safetensors file: {error}"
+    except ValueError as error:
+        reason = str(error)
     raise UsageError(
         f"weights.init_from: {source}: {reason}\n"
-        "allowed: a run directory, a checkpoint's directory or a .safetensors file\nnext: correct weights.init_from"
+        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file\nnext: correct weights.init_from"
     )
 
 
-def model_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, int]:
-    """The task's sizes that this model asks for."""
-    return {name: task.sizes[name] for name in names.entry("model", choice.name).provided}
+def model_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, Any]:
+    """The task's sizes that this model asks for, by name; all of them as `sizes`, if that is what it asks for."""
+    provided = names.entry("model", choice.name).provided
+    return {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
 
 
 def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> Training:

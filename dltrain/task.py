@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -13,8 +14,25 @@ from dltrain.goal import Goal
 
 B_contra = TypeVar("B_contra", bound=Movable, contravariant=True)
 
-Counts = Mapping[str, Tensor]
-"""Additive counts: adding those of two sets of examples gives those of both together."""
+Counts = Mapping[str, Any]
+"""Additive counts: adding those of two sets of examples gives those of both together. Tensors, but for `Each`."""
+
+
+@dataclass(frozen=True)
+class Each:
+    """Values of each example: the count for what no sum can tell, such as how examples rank. Adding puts them together.
+
+    `parts` are tensors (n, ...), one for each batch.
+    """
+
+    parts: tuple[Tensor, ...]
+
+    def __add__(self, other: Each) -> Each:
+        return Each(self.parts + other.parts)
+
+    def values(self) -> Tensor:
+        """Those of all examples, (N, ...)."""
+        return torch.cat(self.parts)
 
 
 class Step(NamedTuple):
@@ -127,6 +145,15 @@ class Shows(Protocol):
 
     def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
         """Lines to read; another `number`, such as the epoch's, draws another sample."""
+        ...
+
+
+@runtime_checkable
+class Decides(Protocol):
+    """Can give a label that is not the most probable one, such as where one mistake costs more than another."""
+
+    def decisions(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (N, classes) to the classes that are given, (N,) int64."""
         ...
 
 

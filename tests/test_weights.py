@@ -216,7 +216,7 @@ def test_another_head_is_left_as_it_was_drawn(
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no such file": ({"init_from": "nowhere.safetensors"}, "weights.init_from: nowhere.safetensors: No such file"),
-    "no safetensors": ({"init_from": "small.yaml"}, "weights.init_from: small.yaml: no safetensors file: "),
+    "no safetensors": ({"init_from": "small.yaml"}, "init_from: small.yaml: neither a whole safetensors file nor"),
     "no run": ({"init_from": "."}, "weights.init_from: .: no run directory with checkpoints"),
     "no parameter": (
         {"freeze": ["feature.*"]},

@@ -51,6 +51,7 @@ KINDS = (
         "dltrain.data.speech_check",
         ("archive", "locale", "subsampling", "max_seconds", "output"),
     ),
+    Kind(("image_folder",), (), "", "dltrain.data.picture_check"),
 )
 FETCHED = [name for kind in KINDS for name in kind.fetched]
 CHECKED = [name for kind in KINDS for name in kind.names]
@@ -107,7 +108,8 @@ def check(
     """Compare a set's files with what was published: sizes, checksums, and what they hold.
 
     `text` are files of your own: all *.txt and *.txt.gz in DIR, or the one file that --root names. Of speech every
-    clip is decoded; `audio` are manifests of your own: all in DIR, or the one that --root names.
+    clip is decoded; `audio` are manifests of your own: all in DIR, or the one that --root names. Of `image_folder`,
+    pictures of your own, every one is decoded.
     """
     kind = _kind(name, CHECKED)
     given = {"locale": locale, "subsampling": subsampling, "max_seconds": max_seconds, "output": output}

@@ -14,6 +14,7 @@ import typer
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
+    from dltrain.architecture.named import Named
     from dltrain.config.annotations import Option
     from dltrain.config.catalogue import Entry
 
@@ -65,6 +66,9 @@ def describe(
         return
     typer.echo(f"{entry.kind} {entry.name}\n\n{textwrap.indent(entry.doc, '  ')}\n")
     typer.echo("\n".join(["options:", *option_lines(entry.options)] if entry.options else ["It has no options."]))
+    for choices in named_options(entry.options):
+        typer.echo("\n".join(["", f"{choices.noun}s, each with its options, the first of which may stand alone:"]))
+        typer.echo("\n".join(choice_lines(choices)))
 
 
 def kind_of(word: str) -> str:
@@ -98,6 +102,26 @@ def option_lines(options: Sequence[Option], indent: str = "  ") -> list[str]:
     return lines
 
 
+def named_options(options: Sequence[Option]) -> list[Named]:
+    """What the options let one choose by name."""
+    from dltrain.config.annotations import listed_names
+
+    return [choices for option in options if (choices := listed_names(option.annotation)) is not None]
+
+
+def choice_lines(choices: Named) -> list[str]:
+    """A block for each thing that can be chosen by name, with its options."""
+    from dltrain.config.annotations import group_options, split_docstring
+    from dltrain.config.schema import by_group
+
+    lines = []
+    for names, group_type in by_group(choices):
+        options = group_options(group_type)
+        text = " ".join(split_docstring(group_type.__doc__)[1].split())
+        lines += ["", hanging(f"  {', '.join(names)}: ", text), *(option_lines(options, "      ") if options else [])]
+    return lines
+
+
 def type_and_default(option: Option) -> str:
     from dltrain.config.annotations import REQUIRED, words
     from dltrain.config.document import write_value
@@ -109,13 +133,12 @@ def type_and_default(option: Option) -> str:
 
 def as_plain(entry: Entry) -> dict[str, Any]:
     """An entry for JSON; `default` is absent from an option that is required."""
-    from dltrain.config.annotations import REQUIRED, words
-    from dltrain.config.schema import plain
+    from dltrain.config.annotations import group_options
 
-    options = []
-    for option in entry.options:
-        row = {"name": option.name, "type": words(option.annotation), "description": option.description}
-        options.append(row if option.default is REQUIRED else {**row, "default": plain(option.default)})
+    options = plain_options(entry.options)
+    for row, option in zip(options, entry.options, strict=True):
+        for choices in named_options([option]):
+            row["choices"] = {name: plain_options(group_options(each)) for name, each in choices.groups.items()}
     return {
         "kind": entry.kind,
         "name": entry.name,
@@ -125,6 +148,17 @@ def as_plain(entry: Entry) -> dict[str, Any]:
         "provided": list(entry.provided),
         "options": options,
     }
+
+
+def plain_options(options: Sequence[Option]) -> list[dict[str, Any]]:
+    from dltrain.config.annotations import REQUIRED, words
+    from dltrain.config.schema import plain
+
+    rows = []
+    for option in options:
+        row = {"name": option.name, "type": words(option.annotation), "description": option.description}
+        rows.append(row if option.default is REQUIRED else {**row, "default": plain(option.default)})
+    return rows
 
 
 def hanging(start: str, text: str) -> str:

@@ -14,9 +14,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from dltrain.cli import examples, forecasts
 from dltrain.cli.adaptation import adaptation, adapting, check_finite, with_its_data
 from dltrain.cli.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
 from dltrain.cli.judgements import judging, mistake_rows, told
+from dltrain.cli.threshold import Threshold, with_threshold
 from dltrain.errors import RequirementNotMet, UsageError
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
@@ -76,6 +78,7 @@ def evaluate(
     ] = None,
     root: Annotated[str | None, typer.Option(help="Where the data lies, if not where it was in training.")] = None,
     device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    threshold: Threshold = None,
     neural_cache: Annotated[
         int | None,
         typer.Option(min=1, metavar="TOKENS", help="Mix in a cache of the last tokens (arXiv:1612.04426)."),
@@ -98,7 +101,10 @@ def evaluate(
         bool, typer.Option("--dynamic-rms", help="Scale by the gradients over the training text, read first.")
     ] = False,
     worst: Annotated[
-        int | None, typer.Option(min=1, metavar="K", help="Show the K clips with the most mistakes (speech).")
+        int | None,
+        typer.Option(
+            min=1, metavar="K", help="Show the K clips with the most mistakes, or the K most confused examples."
+        ),
     ] = None,
     beam: Annotated[
         int | None,
@@ -112,7 +118,11 @@ def evaluate(
     """Measure a trained model on the test set (or the validation set).
 
     Reads the best checkpoint by default: the one with the best validation score. Every evaluation is added to the run
-    directory's evaluations.jsonl, and the confusion matrix is drawn in its plots/.
+    directory's evaluations.jsonl, and the confusion matrix is drawn in its plots/, or an autoencoder's images and
+    what became of them.
+
+    A classifier's most confused examples are those whose true class it holds for the least probable. They are named by
+    their places in the split, counted from 0, and drawn if they are images.
 
     A language model may adapt to the text as it reads it, one token after another: by a cache, or by learning.
 
@@ -123,6 +133,8 @@ def evaluate(
       dltrain eval runs/mnist_cnn
 
       dltrain eval runs/mnist_cnn --require 'accuracy>=0.99' --json
+
+      dltrain eval runs/mnist_cnn --worst 20
 
       dltrain eval runs/ptb_lstm --neural-cache 500
 
@@ -144,17 +156,18 @@ def evaluate(
     from dltrain.checkpoint import WEIGHTS
     from dltrain.experiment import checkpoint_of, load
     from dltrain.observers.report import confusion_picture
-    from dltrain.task import Classifies
+    from dltrain.task import Classifies, Predicts, Reconstructs
 
     chosen = checkpoint_of(run, checkpoint)
     if known := _metrics(chosen.record):
         for one in requirements:
             one.check(known)
     sections = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
-    trained = load(chosen, sections)
+    trained = load(chosen, {**sections, **with_threshold(run, chosen.record, threshold)})
     if adapts:
         trained = with_its_data(run, trained, adapts)
-    judges = judging(run, trained, decodes, {"--worst": worst, "--beam": beam, "--lm": lm})
+    examples.check_worst(run, trained, worst)
+    judges = judging(run, trained, decodes, {"--beam": beam, "--lm": lm})
     dataset = trained.dataset()
     stream = dataset.test() if split is Split.test else dataset.validation()
     if dataset.notice:
@@ -170,14 +183,17 @@ def evaluate(
         "split": split.value,
         **({"adaptation": {"method": adapts.method, **adapts.numbers}} if adapts else {}),
         **({"decoder": decodes.record()} if judges else {}),
+        **({} if threshold is None else {"threshold": threshold}),
         "dataset": dataset.name,
         "seed": trained.experiment.seed,
         "device": str(trained.runtime.device),
         "torch": trained.runtime.signature()["torch"],
-        "metrics": report,
+        "metrics": {name: None if value != value else value for name, value in report.items()},  # JSON knows no NaN
         "data_sha256": dict(dataset.fingerprint),
         "weights_sha256": chosen.manifest["files"][WEIGHTS]["sha256"],
     }
+    title = f"{trained.experiment.model.name} on {dataset.name}, {split.value}"
+    pictured = (run / "checkpoints").is_dir()  # a checkpoint that stands alone has no place for pictures
     if judges:
         result |= judges.findings(counts, worst, dataset, split.value)
     if isinstance(trained.task, Classifies):
@@ -188,12 +204,29 @@ def evaluate(
             for index, label in enumerate(trained.task.labels)
         }
         result["confusion"] = confusion.tolist()
-        if (run / "checkpoints").is_dir():  # a checkpoint that stands alone has no place for pictures
-            title = f"{trained.experiment.model.name} on {dataset.name}, {split.value}"
+        if pictured:
             picture = run / "plots" / f"confusion-{split.value}.png"
             with _warned():
                 confusion_picture(confusion, trained.task.labels, title, picture)
                 result["picture"] = str(picture)
+    if isinstance(trained.task, Predicts) and worst is not None:
+        mistakes = examples.confused(trained, stream, worst)
+        result["worst_examples"] = examples.plain(mistakes, trained.task.labels)
+        if pictured and examples.of_images(trained):
+            picture = run / "plots" / f"worst-{split.value}.png"
+            with _warned():
+                examples.draw_confused(trained, mistakes, trained.task.labels, title, picture)
+                result["worst_picture"] = str(picture)
+    if isinstance(trained.task, Reconstructs) and pictured and examples.of_images(trained):
+        picture = run / "plots" / f"reconstructions-{split.value}.png"
+        with _warned():
+            examples.draw_reconstructions(trained, stream, title, picture)
+            result["picture"] = str(picture)
+    if isinstance(trained.task, forecasts.Forecasts) and pictured:
+        picture = run / "plots" / f"forecasts-{split.value}.png"
+        with _warned():
+            forecasts.draw_forecasts(trained, stream, title, picture)
+            result["picture"] = str(picture)
     with _warned():
         _keep(run, result)
     if as_json:
@@ -242,7 +275,7 @@ def _print(result: Mapping[str, Any], method: object | None) -> None:
     )
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
-        typer.echo(f"{name:<{width}}{value:.4f}")
+        typer.echo(f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}")
     for line in told(result):
         typer.echo(line)
     if result.get("confused"):
@@ -256,5 +289,7 @@ def _print(result: Mapping[str, Any], method: object | None) -> None:
         labels = list(result["classes"])
         rows = [[label, *counts] for label, counts in zip(labels, result["confusion"], strict=True)]
         typer.echo("\nconfusion matrix (rows: true, columns: predicted)\n" + _table(["", *labels], rows))
-    if "picture" in result:
-        typer.echo(f"\npicture: {result['picture']}")
+    if result.get("worst_examples"):
+        typer.echo("\n" + "\n".join(examples.told(result["worst_examples"])))
+    if pictures := [result[name] for name in ("picture", "worst_picture") if name in result]:
+        typer.echo("\n" + "\n".join(f"picture: {path}" for path in pictures))

@@ -68,8 +68,12 @@ def fit(
     inexact: Annotated[
         bool, typer.Option("--inexact", help="Continue even where the result cannot be the uninterrupted run's.")
     ] = False,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0,1,2", help="Train once with each seed (also 0-4), and compare.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log and summary as JSON lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:
     """Train what a YAML file describes; run again, it continues where it was stopped.
 
@@ -80,6 +84,8 @@ def fit(
       dltrain fit configs/mnist_cnn.yaml --set trainer.epochs=3 --set model.channels=[16,32] -o runs/small
 
       dltrain fit configs/mnist_cnn.yaml --sample --max-time 30m
+
+      dltrain fit configs/mnist_cnn.yaml --seeds 0-4
     """
     from dltrain.config.experiment import load
     from dltrain.run import CONFIG, numbered, open_run
@@ -87,6 +93,12 @@ def fit(
     interrupts: Interrupts = context.obj
     interrupts.limit(seconds(max_time))
     words = [*(overrides or []), *(["data.sample=true"] if sample else [])]
+    voice = Voice(quiet, json_logs)
+    if seeds is not None:
+        from dltrain.cli.members import Manner, fit_seeds
+
+        fit_seeds(config, words, seeds, output, fresh, Manner(interrupts, voice, inexact), as_json)
+        return
     if (config / CONFIG).is_file():
         output = output or config
         config = config / CONFIG
@@ -94,7 +106,6 @@ def fit(
     directory = output or Path("runs") / config.stem
     if fresh:
         directory = numbered(directory)
-    voice = Voice(quiet, json_logs)
     run = open_run(directory, experiment)
     try:
         voice.tell(run.headline)
@@ -102,9 +113,11 @@ def fit(
             voice.tell(f"warning: {warning}")
         if run.begins != "finished":
             time = _train(experiment, run, interrupts, voice, inexact)
-            _print(summarise(run), voice, time)
-        elif json_logs or not (run.directory / "report.html").exists():  # killed between its end and its report
-            _print(summarise(run), voice, None)
+            _print(summarise(run), voice, time, as_json)
+        elif (
+            json_logs or as_json or not (run.directory / "report.html").exists()
+        ):  # killed between its end and its report
+            _print(summarise(run), voice, None, as_json)
     finally:
         run.lock.release()
 
@@ -165,10 +178,10 @@ def summarise(run: Run) -> dict[str, Any]:
     return facts
 
 
-def _print(summary: dict[str, Any], voice: Voice, seconds: float | None) -> None:
+def _print(summary: dict[str, Any], voice: Voice, seconds: float | None, as_json: bool) -> None:
     from dltrain.observers.console import duration
 
-    if voice.json_lines:
+    if voice.json_lines or as_json:
         typer.echo(json.dumps({**summary, "seconds in this process": seconds and round(seconds, 1)}))
     elif not voice.quiet:
         if seconds is not None:

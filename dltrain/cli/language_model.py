@@ -51,7 +51,7 @@ def lm(
         raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
     spell = spelling(normalize, like)
     if texts:
-        sentences = (spell(line) for text in texts for line in text_lines(text))
+        sentences: Iterator[str] = (spell(line) for text in texts for line in text_lines(text))
     elif like is not None:
         sentences = iter(transcripts(like))
     else:

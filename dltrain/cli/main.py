@@ -11,7 +11,22 @@ from typing import Annotated
 import typer
 
 from dltrain import __version__
-from dltrain.cli import config, data, describe, devices, evaluation, fit, generate, predict, transcribe
+from dltrain.cli import (
+    config,
+    cross_validation,
+    data,
+    describe,
+    devices,
+    evaluation,
+    explain,
+    find_lr,
+    fit,
+    generate,
+    predict,
+    summary,
+    sweep,
+    transcribe,
+)
 from dltrain.errors import ConfigError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -61,9 +76,13 @@ def options(
     """
 
 
+app.command("find-lr")(find_lr.find_lr)
 app.command("fit")(fit.fit)
+app.command("cv")(cross_validation.cross_validate)
+app.command("sweep")(sweep.sweep)
 app.command("eval")(evaluation.evaluate)
 app.command("predict")(predict.predict)
+app.command("explain")(explain.explain)
 app.command("generate")(generate.generate)
 app.command("transcribe")(transcribe.transcribe)
 app.add_typer(config.app, name="config")
@@ -71,6 +90,7 @@ app.add_typer(data.app, name="data")
 app.command("list")(describe.list_names)
 app.command("describe")(describe.describe)
 app.command("devices")(devices.devices)
+app.command("summary")(summary.summary)
 
 
 def run() -> None:

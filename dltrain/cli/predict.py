@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import importlib
+import io
 import json
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dltrain.cli.threshold import Threshold, with_threshold
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from dltrain.experiment import Trained
+    from dltrain.inference.reader import Given, Reader
 
 BATCH = 256
 
@@ -24,81 +33,190 @@ class Inversion(str, Enum):
     no = "no"
 
 
+class Kind(NamedTuple):
+    """How a task's kind of data is read: the `Reader`, what one thing and several are called, and its key in JSON."""
+
+    reader: str
+    one: str
+    many: str
+    key: str = "input"
+
+
+KINDS = {
+    "images": Kind("dltrain.inference.images:ImageReader", "image", "images", "file"),
+    "table": Kind("dltrain.inference.tables:TableReader", "row", "rows"),
+    "documents": Kind("dltrain.inference.texts:TextReader", "text", "texts"),
+    "series": Kind("dltrain.inference.series:SeriesReader", "series", "series"),
+}
+
+
+class Answer(NamedTuple):
+    """What a model says of one input: labels with their probabilities, best first, or outputs with their numbers."""
+
+    name: str
+    values: Sequence[tuple[str, float]]
+
+
 def predict(
     run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
-    images: Annotated[list[str], typer.Argument(help="PNG or JPEG files, folders, or - for names on standard input.")],
-    top: Annotated[int, typer.Option(min=1, help="How many labels to give for each image.")] = 1,
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders of images, rows such as x=6, or - (see above).")],
+    top: Annotated[int, typer.Option(min=1, help="How many labels to give for each input.")] = 1,
+    threshold: Threshold = None,
     invert: Annotated[
         Inversion, typer.Option(help="Swap dark and bright; auto does so where the image's border asks for it.")
     ] = Inversion.auto,
     checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
     device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a CSV file instead of lines.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Say what images show: a line each with the file, and label and probability, tab-separated.
+    """Say what inputs are: a line each with its name, and label and probability, or numbers, tab-separated.
 
-    A file that cannot be read is named on stderr, the others are done, and the exit code is 3.
+    What may be given depends on what the model was trained on. Images: PNG or JPEG files, folders, - for names on
+    standard input. Tables: files with the columns of training, - for such a table on standard input, or rows as
+    NAME=VALUE,NAME=VALUE. Texts: text files, a text a line, and tables. Series: tables, of which the last rows count.
+
+    What cannot be read is named on stderr, the others are done, and the exit code is 3.
 
     Examples:
 
       dltrain predict runs/mnist_cnn digit.png --top 3
 
       find scans -name '*.png' | dltrain predict runs/mnist_cnn - --json
+
+      dltrain predict runs/linear_regression x=6 x=7.5
+
+      dltrain predict runs/iris_dense flowers.csv -o species.csv
     """
     from dltrain.experiment import checkpoint_of, load
-    from dltrain.inference.files import named_files
-    from dltrain.inference.images import SUFFIXES, read_image
-    from dltrain.task import Predicts
 
-    trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})
-    if not isinstance(trained.task, Predicts):
-        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not label inputs")
+    if output is not None and as_json:
+        raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
+    chosen = checkpoint_of(run, checkpoint)
+    overrides = {"trainer": {"device": device}} if device else {}
+    trained = load(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
+    kind, reader, labels = _reading(run, trained, invert)
     notice = trained.record["notice"]
     if notice:
         typer.echo(f"warning: {notice}", err=True)
-    files = named_files(images, iter(sys.stdin or ()), SUFFIXES, "image")
-    if not files:
-        raise DataError("no image was named, neither on the command line nor on standard input")
-    unreadable = inverted = 0
-    for start in range(0, len(files), BATCH):
-        read: list[tuple[Path, Tensor]] = []
-        for path in files[start : start + BATCH]:
-            try:
-                pixels, turned = read_image(path, trained.record["assets"], invert.value)
-            except DataError as error:
-                unreadable += 1
-                typer.echo(f"error: {error}", err=True)
-                continue
-            inverted += turned
-            read.append((path, pixels))
-        for (path, _), ranking in zip(read, _rankings(trained, [pixels for _, pixels in read], top), strict=True):
-            typer.echo(_line(path, ranking, as_json))
-    if inverted and invert is Inversion.auto:
-        typer.echo(f"note: {inverted} of {len(files)} images were inverted (--invert no leaves them)", err=True)
+    written = io.StringIO()
+    told, unreadable = 0, 0
+    given = reader.read(inputs, iter(sys.stdin or ()))
+    while some := list(islice(given, BATCH)):
+        good = [one for one in some if not _told_fault(one)]
+        answers = _answers(trained, reader, good, top)
+        if output is not None:
+            _write_csv(written, answers, labels, head=told == unreadable)
+        else:
+            for line in _lines(answers, kind, labels, as_json, head=told == unreadable):
+                typer.echo(line)
+        told, unreadable = told + len(some), unreadable + len(some) - len(good)
+    if not told:
+        raise DataError(f"no {kind.one} was named, neither on the command line nor on standard input")
+    if output is not None:
+        _keep(output, written.getvalue())
+    for note in reader.notes():
+        typer.echo(f"note: {note}", err=True)
     if unreadable:
-        raise DataError(f"{unreadable} of {len(files)} images could not be read; the others are done")
+        raise DataError(f"{unreadable} of {told} {kind.many} could not be read; the others are done")
 
 
-def _rankings(trained: Any, pixels: list[Tensor], top: int) -> list[list[tuple[str, float]]]:
-    """For each image the `top` most probable labels with their probabilities."""
+def _reading(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Reader, bool]:
+    """How the user's inputs are read, and whether the task gives labels. Raises UsageError where it gives nothing."""
+    from dltrain.task import Estimates, Predicts
+
+    task = trained.experiment.task.name
+    kind = KINDS.get(trained.names.entry("task", task).facts["data"])
+    if kind is None or not isinstance(trained.task, Predicts | Estimates):
+        raise UsageError(f"{run}: the task '{task}' does not label inputs, nor give numbers for them")
+    options: dict[str, Any] = {}
+    if kind is KINDS["images"]:
+        options = {"invert": invert.value}
+    elif invert is not Inversion.auto:
+        raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.many}\nnext: leave it out")
+    module, _, name = kind.reader.partition(":")
+    reader = getattr(importlib.import_module(module), name)(trained.record["assets"], **options)
+    return kind, reader, isinstance(trained.task, Predicts)
+
+
+def _told_fault(given: Given) -> bool:
+    """Whether there is no value; why not is told on stderr."""
+    if isinstance(given.value, DataError):
+        typer.echo(f"error: {given.value}", err=True)
+        return True
+    return False
+
+
+def _answers(trained: Trained, reader: Reader, given: Sequence[Given], top: int) -> list[Answer]:
     import torch
 
-    from dltrain.data.mnist import prepare
+    from dltrain.task import Predicts
 
-    if not pixels:
+    if not given:
         return []
-    inputs = prepare(trained.record["assets"], torch.stack(pixels)).to(trained.runtime.device)
+    task: Any = trained.task
+    inputs = [tensor.to(trained.runtime.device) for tensor in reader.inputs([one.value for one in given])]
+    labelled = isinstance(task, Predicts)
     with torch.inference_mode(), trained.runtime.autocast():
-        probabilities = trained.task.probabilities(trained.model, inputs).cpu()
-    best = probabilities.topk(min(top, probabilities.shape[1]))
-    labels = trained.task.labels
-    return [
-        [(labels[index], float(value)) for value, index in zip(values, indices, strict=True)]
-        for values, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
+        found = (task.probabilities if labelled else task.estimates)(trained.model, *inputs).cpu()
+    values: Iterator[list[tuple[str, float]]] = (
+        _rankings(task, found, top)
+        if labelled
+        else (list(zip(task.outputs, row, strict=True)) for row in found.tolist())
+    )
+    return [Answer(one.name, each) for one, each in zip(given, values, strict=True)]
 
 
-def _line(path: Path, ranking: list[tuple[str, float]], as_json: bool) -> str:
-    if as_json:
-        return json.dumps({"file": str(path), "labels": [{"label": name, "probability": p} for name, p in ranking]})
-    return "\t".join([str(path), *(f"{name}\t{probability:.4f}" for name, probability in ranking)])
+def _rankings(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tuple[str, float]]]:
+    """For each input the `top` most probable labels with their probabilities; first the one that the task gives."""
+    from dltrain.task import Decides
+
+    order = probabilities.clone()
+    if isinstance(task, Decides):
+        decided = task.decisions(probabilities)[:, None]
+        order.scatter_(1, decided, 2.0)  # before all probabilities
+    places = order.topk(min(top, probabilities.shape[1])).indices
+    for row, values in zip(places.tolist(), probabilities.gather(1, places).tolist(), strict=True):
+        yield [(task.labels[place], value) for place, value in zip(row, values, strict=True)]
+
+
+def _lines(answers: Sequence[Answer], kind: Kind, labels: bool, as_json: bool, head: bool) -> Iterator[str]:
+    """Lines to print; numbers have a `head` with the outputs' names above them."""
+    if answers and head and not labels and not as_json:
+        yield "\t".join([kind.key, *(name for name, _ in answers[0].values)])
+    for name, values in answers:
+        if as_json:
+            yield json.dumps({kind.key: name, **_plain(values, labels)})
+        elif labels:
+            yield "\t".join([name, *(f"{label}\t{probability:.4f}" for label, probability in values)])
+        else:
+            yield "\t".join([name, *(f"{value:.7g}" for _, value in values)])
+
+
+def _plain(values: Sequence[tuple[str, float]], labels: bool) -> Mapping[str, Any]:
+    if labels:
+        return {"labels": [{"label": label, "probability": probability} for label, probability in values]}
+    return {"estimates": dict(values)}
+
+
+def _write_csv(file: io.StringIO, answers: Sequence[Answer], labels: bool, head: bool) -> None:
+    """Rows of CSV; numbers with all the digits that they have."""
+    rows = csv.writer(file, lineterminator="\n")
+    if answers and head:
+        first = answers[0].values
+        places = ["", *(f"_{place}" for place in range(2, len(first) + 1))]
+        titles = [f"{what}{place}" for place in places for what in ("label", "probability")]
+        rows.writerow(["input", *(titles if labels else [name for name, _ in first])])
+    for name, values in answers:
+        rows.writerow([name, *(part for pair in values for part in pair[0 if labels else 1 :])])
+
+
+def _keep(path: Path, text: str) -> None:
+    from dltrain.files import replace
+
+    try:
+        replace(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"--output {path}: cannot be written: {error.strerror}\nnext: name another file") from error

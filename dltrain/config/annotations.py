@@ -11,7 +11,9 @@ from enum import Enum
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from typing_extensions import Doc
 
+from dltrain.architecture.named import Named
 from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode
 
 
@@ -71,6 +73,17 @@ def group(annotation: Any) -> type | None:
     return None
 
 
+def named(annotation: Any) -> Named | None:
+    """What a type lets one choose by name, as `dltrain.architecture.named` explains; None for any other type."""
+    return next((each for each in parts(annotation)[1] if isinstance(each, Named)), None)
+
+
+def listed_names(annotation: Any) -> Named | None:
+    """The same for the items of a list type."""
+    core, _ = parts(annotation)
+    return named(get_args(core)[0]) if get_origin(core) is list else None
+
+
 def element(annotation: Any, index: int) -> Any:
     """The type of item `index` of a list or tuple type, of the values of a dict type."""
     core, _ = parts(annotation)
@@ -82,7 +95,7 @@ def element(annotation: Any, index: int) -> Any:
 
 def unsupported(annotation: Any) -> str | None:
     """Why an annotation cannot be the type of an option; None when it can."""
-    if group(annotation) is not None:
+    if group(annotation) is not None or named(annotation) is not None:
         return None
     core, _ = parts(annotation)
     origin = get_origin(core)
@@ -102,9 +115,11 @@ def unsupported(annotation: Any) -> str | None:
 
 @functools.cache
 def group_options(group_type: type) -> tuple[Option, ...]:
-    """The options of a dataclass of options, described by its docstring."""
+    """The options of a dataclass of options, described by its docstring or by that of the class it builds on."""
     hints = get_type_hints(group_type, include_extras=True)
-    described = split_docstring(group_type.__doc__)[2]
+    described: dict[str, str] = {}
+    for each_type in reversed(group_type.__mro__):
+        described |= split_docstring(each_type.__doc__)[2]
     options = []
     for each in fields(group_type):
         default = each.default if each.default_factory is MISSING else each.default_factory()
@@ -139,7 +154,12 @@ def words(annotation: Any, plural: bool = False) -> str:
     """The type as a person would say it: ``integer >= 1``, ``list of integers >= 1``, ``one of a, b``."""
     if (grouped := group(annotation)) is not None:
         return f"mapping of {grouped.__name__.lower()} options" + (" or null" if takes_null(annotation) else "")
+    if (choices := named(annotation)) is not None:
+        return choices.noun + "s" * plural
     core, metadata = parts(annotation)
+    for each in metadata:
+        if isinstance(each, Doc):
+            return each.documentation
     if is_union(core):
         members = [words(member, plural) for member in alternatives(annotation)]
         return " or ".join([*members, "null"] if takes_null(annotation) else members)

@@ -20,6 +20,7 @@ from typing import Any
 import annotated_types
 
 from dltrain import options as option_types
+from dltrain.architecture.layers import Layers
 from dltrain.config.annotations import REQUIRED, Option, alternatives, parts, split_docstring, unsupported
 from dltrain.config.faults import Fault, Place, Refused, Source, nearest, report
 
@@ -29,13 +30,17 @@ KINDS = {"models": "model", "datasets": "dataset", "tasks": "task", "optimizers"
 HOMES = ("models", "data", "tasks", "optimizers", "schedules")
 """The packages or modules of dltrain whose registrations are known without a plug-in."""
 
+ALL_SIZES = ("sizes",)
+"""What is provided to a model that takes all of the task's sizes: one mapping."""
+
 
 @dataclass(frozen=True)
 class Entry:
     """One registered class or function.
 
-    `provided` are the positional parameters, which dltrain fills; `options` the keyword-only ones, which a config
-    sets. `module` is the dotted name to import, or the plug-in's path.
+    `provided` are the positional parameters, which dltrain fills: of a model sizes of the task by name, or one
+    parameter `sizes` for all of them. `options` are the keyword-only ones, which a config sets. `module` is the dotted
+    name to import, or the plug-in's path.
     """
 
     kind: str
@@ -51,6 +56,10 @@ class Entry:
     @property
     def line(self) -> int:
         return self.place.line
+
+    def takes(self, sizes: Iterable[str]) -> bool:
+        """Whether a model needs nothing but these sizes; one that takes them all looks itself which there are."""
+        return self.provided == ALL_SIZES or set(self.provided) <= set(sizes)
 
 
 @dataclass(frozen=True)
@@ -222,6 +231,11 @@ class _Module:
             if fact not in facts:
                 example = 'sizes=("channels", "classes")' if fact == "sizes" else 'data="images"'
                 raise self._refused(decorator, f"{kind} '{first.value}' is registered without its fact {example}")
+        if kind == "dataset" and not isinstance(facts.get("sizes", {}), dict):
+            example = 'sizes={"height": 28, "window": "window"}'
+            raise self._refused(decorator, f"the fact sizes must map sizes to numbers or options, such as {example}")
+        if not str(facts.get("check", "dltrain.")).startswith("dltrain."):
+            raise self._refused(decorator, f"the fact check={facts['check']!r} must name a module of dltrain")
         return first.value, facts
 
     def _constructor(self, definition: ast.ClassDef) -> ast.FunctionDef | None:
@@ -351,5 +365,6 @@ _NAMES: dict[str, dict[str, Any]] = {
         if not name.startswith("_") and name not in ("annotations", "dataclass")
     },
 }
+_NAMES["dltrain.architecture.layers"] = {"Layers": Layers}
 _NAMES["typing_extensions"] = _NAMES["typing"]
 _ALL_NAMES: dict[str, Any] = functools.reduce(operator.or_, reversed(list(_NAMES.values())))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from importlib import import_module
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Le
 
+from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
@@ -20,6 +22,7 @@ from dltrain.config.annotations import (
     group,
     group_options,
     is_union,
+    listed_names,
     parts,
     plain_value,
     takes_null,
@@ -30,6 +33,7 @@ from dltrain.config.catalogue import Catalogue, Entry
 from dltrain.config.compose import CHOICES, expanded_choice
 from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, found, resolve
 from dltrain.config.faults import Fault, Place, listed, nearest
+from dltrain.config.named import place_within, written
 from dltrain.options import Plan, Weights
 
 KIND_OF = {"task": "task", "data": "dataset", "model": "model", "optimizer": "optimizer", "schedule": "schedule"}
@@ -37,7 +41,7 @@ DEFAULT_CHOICES = {"optimizer": "adam", "schedule": "constant"}
 SECTIONS = ("task", "seed", "data", "model", "optimizer", "schedule", "weights", "trainer")
 GROUPS: dict[str, type] = {"weights": Weights, "trainer": Plan}
 """Sections that are one group of options."""
-OTHER_KEYS = ("extends", "plugins")
+OTHER_KEYS = ("search", "extends", "plugins")
 SEED = Option("seed", Annotated[int, Ge(0), Le(2**63 - 1)], 0, "what all randomness is drawn from.")
 DEFAULT = "default"
 """The origin of a value that nobody set."""
@@ -50,20 +54,27 @@ class Check:
         self.tree, self.catalogue, self.faults = tree, catalogue, faults
         self.origins: dict[str, str] = {}
         self.chosen: dict[str, Entry] = {}
+        self.numbers: list[int] = []
+        """Where the check is within lists of things chosen by name, each counted from 1."""
 
     def run(self) -> dict[str, Any]:
         """The checked sections: (name, options) of each choice, the seed and the plan; sound without faults only."""
         nodes = {section: self._choice_node(section) for section in CHOICES}
         self._unknown_sections()
         checked: dict[str, Any] = {}
+        sound = []
         for section in SECTIONS:
+            before = len(self.faults)
             if section == "seed":
                 checked[section] = self._seed()
             elif section in GROUPS:
                 checked[section] = self._section_group(section)
             else:
                 checked[section] = self._choice(section, nodes[section])
+            if section in ("data", "model") and len(self.faults) == before:
+                sound.append(section)
         self._fit_together()
+        self._check_model({section: checked[section][1] for section in sound if checked[section]})
         return checked
 
     def _unknown_sections(self) -> None:
@@ -141,11 +152,34 @@ class Check:
             message = f"dataset '{data.name}' holds {holds}, but task '{task.name}' takes {takes}"
             self.faults.append(Fault(self._name_place("data"), message, listed(fitting)))
         sizes = tuple(task.facts["sizes"])
-        if model is not None and not set(model.provided) <= set(sizes):
+        if model is not None and not model.takes(sizes):
             lacking = listed([each for each in model.provided if each not in sizes])
-            fitting = [each.name for each in self.catalogue.of("model") if set(each.provided) <= set(sizes)]
+            fitting = [each.name for each in self.catalogue.of("model") if each.takes(sizes)]
             message = f"model '{model.name}' needs {lacking}, but task '{task.name}' provides {listed(sizes)}"
             self.faults.append(Fault(self._name_place("model"), message, listed(fitting)))
+
+    def _check_model(self, checked: Mapping[str, Mapping[str, Any]]) -> None:
+        """What a model's own check finds in its options, checked one by one before.
+
+        Its fact `check` names a module of dltrain that needs no torch and has `faults(sizes, **options)`, which gives
+        `dltrain.architecture.plan.Misfit`s; a size is None where only the data tells it.
+        """
+        model, task, options = self.chosen.get("model"), self.chosen.get("task"), checked.get("model")
+        if model is None or task is None or options is None or "check" not in model.facts:
+            return
+        node = expanded_choice(self.tree.entries["model"].node)
+        for misfit in import_module(model.facts["check"]).faults(self._sizes(task, checked.get("data")), **options):
+            place, text = place_within(node, misfit.path) if misfit.path else (self._name_place("model"), "")
+            allowed = None if misfit.allowed is None else listed(misfit.allowed)
+            near = nearest(text, misfit.allowed) if misfit.near and misfit.allowed else None
+            self.faults.append(Fault(place, misfit.message, allowed, near))
+
+    def _sizes(self, task: Entry, options: Mapping[str, Any] | None) -> dict[str, int | None]:
+        """The task's sizes as far as the dataset's fact `sizes` tells them: a number, or the name of its own option."""
+        data = self.chosen.get("data")
+        told = {} if data is None else data.facts.get("sizes", {})
+        known = {size: (options or {}).get(value) if isinstance(value, str) else value for size, value in told.items()}
+        return {size: known.get(size) if type(known.get(size)) is int else None for size in task.facts["sizes"]}
 
     def _name_place(self, section: str) -> Place:
         node = expanded_choice(self.tree.entries[section].node)
@@ -211,6 +245,9 @@ class Check:
             if isinstance(node, ScalarNode) and node.value is None and takes_null(annotation):
                 return None
             return self._group(node, grouped, path, path)
+        choices = listed_names(annotation)
+        if choices is not None and isinstance(node, ListNode) and node.items:
+            return self._named_items(node, choices)
         value = plain_value(node, annotation)
         wrong = {}
         for location in complaints(value, annotation):
@@ -218,6 +255,22 @@ class Check:
             wrong[where] = _wrong_value(failing, wanted, where)
         self.faults += wrong.values()
         return None if wrong else conformed(value, annotation)
+
+    def _named_items(self, node: ListNode, choices: Named) -> list[Any]:
+        """Each item as {name: {option: value, ...}}, every option included, without those that are at fault."""
+        values: list[Any] = []
+        for number, item in enumerate(node.items, 1):
+            self.numbers.append(number)
+            title = f"{choices.noun} {'.'.join(map(str, self.numbers))}"
+            chosen = written(item, choices, title, self.faults)
+            if chosen is not None:
+                name, given = chosen
+                origins, self.origins = self.origins, {}  # the list has one: where it begins
+                owner = f"{title} ({name})"
+                values.append({name: self._options(given, group_options(choices.groups[name]), owner, owner)})
+                self.origins = origins
+            self.numbers.pop()
+        return values
 
     def _group(self, node: Node, grouped: type, path: str, owner: str) -> Any:
         """The dataclass of an option group; None after a fault."""
@@ -267,6 +320,8 @@ def _hint(node: Node, annotation: Any) -> str:
     """What probably went wrong in writing the value, in brackets; nothing where there is no telling."""
     if isinstance(node, ListNode):
         return f" of {len(node.items)}" if node.items else ""
+    if isinstance(node, MappingNode) and listed_names(annotation) is not None:
+        return " (begin each item with '- ')"
     if not isinstance(node, ScalarNode):
         return ""
     wanted = {parts(member)[0] for member in alternatives(annotation) if not is_union(member)}

@@ -347,7 +347,7 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ue000-\uf8ff\ufeff\ufffe\uffff
 
 
 def write(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = None, path: str = "") -> str:
-    """Plain dicts, lists and scalars as YAML that reads back equal, mappings as blocks and lists on one line.
+    """Plain dicts, lists and scalars as YAML that reads back equal, mappings as blocks, lists on one line, mappings in lists on one each.
 
     ``${`` in a string is written ``$${``. `remarks` become comments behind the values at their dotted paths.
     """
@@ -356,9 +356,14 @@ def write(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = None, pat
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
             lines.append(f"{indent}{write_value(key)}:\n{write(value, remarks, f'{path}{key}.')}")
+            continue
+        remark = (remarks or {}).get(f"{path}{key}")
+        comment = f"  # {remark}" if remark else ""
+        if isinstance(value, (list, tuple)) and any(isinstance(each, Mapping) for each in value):
+            lines.append(f"{indent}{write_value(key)}:{comment}\n")
+            lines += [f"{indent}  - {write_value(each)}\n" for each in value]
         else:
-            remark = (remarks or {}).get(f"{path}{key}")
-            lines.append(f"{indent}{write_value(key)}: {write_value(value)}{f'  # {remark}' if remark else ''}\n")
+            lines.append(f"{indent}{write_value(key)}: {write_value(value)}{comment}\n")
     return "".join(lines)
 
 

@@ -12,6 +12,7 @@ from dltrain.config.check import Check
 from dltrain.config.compose import CHOICES, Composed, Plugin, compose, take_plugins
 from dltrain.config.document import MappingNode, tree_of, write
 from dltrain.config.faults import Fault, Refused, Source, nearest, report
+from dltrain.config.search import Search, checked_search, take_search
 from dltrain.options import Plan, Weights
 
 
@@ -59,13 +60,14 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An experiment, and where each of its values comes from.
+    """An experiment, where each of its values comes from, and which of them a sweep varies.
 
     `origins` maps a dotted path such as ``model.hidden`` to ``configs/a.yaml:3:9``, ``--set`` or ``default``.
     """
 
     experiment: Experiment
     origins: Mapping[str, str]
+    search: Search | None = None
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
@@ -101,7 +103,8 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
     catalogue = package_catalogue()
     for plugin in composed.plugins:
         catalogue = _with_plugin(catalogue, plugin, faults)
-    check = Check(composed.tree, catalogue, faults)
+    asked, tree = take_search(composed.tree)
+    check = Check(tree, catalogue, faults)
     checked = check.run()
     choices = {section: Choice(*(checked[section] or ("", {}))) for section in CHOICES}
     if composed.plugins:
@@ -114,7 +117,8 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
         plugins=tuple(plugin.path for plugin in composed.plugins),
         source=source,
     )
-    return Loaded(experiment, check.origins)
+    search = None if asked is None else checked_search(asked, tree, catalogue, faults)
+    return Loaded(experiment, check.origins, search)
 
 
 def _with_plugin(catalogue: Catalogue, plugin: Plugin, faults: list[Fault]) -> Catalogue:

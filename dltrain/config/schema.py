@@ -12,8 +12,9 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, Predicate
 
+from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
@@ -21,6 +22,8 @@ from dltrain.config.annotations import (
     group,
     group_options,
     is_union,
+    listed_names,
+    named,
     parts,
     split_docstring,
     takes_null,
@@ -29,6 +32,7 @@ from dltrain.config.annotations import (
 from dltrain.config.catalogue import Catalogue, Entry, package_catalogue, with_plugins
 from dltrain.config.check import DEFAULT_CHOICES, GROUPS, KIND_OF, SEED
 from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, write_value
+from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 
 _REFERENCE = {
     "type": "string",
@@ -61,6 +65,7 @@ def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
             **sections,
             "seed": _option(SEED),
             **{section: _object(group_options(one), _text(one.__doc__)) for section, one in GROUPS.items()},
+            "search": _search(),
             "plugins": {**files, "description": "Python files that register more models, datasets, tasks, ..."},
         },
         "additionalProperties": False,
@@ -74,6 +79,15 @@ def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
     }
 
 
+def _search() -> dict[str, Any]:
+    schema = _object(SEARCH_OPTIONS, "What `dltrain sweep` varies.")
+    values = {"type": "array", "minItems": 1, "description": "The values to choose from."}
+    interval = {**_object(RANGE_OPTIONS, "A range of numbers."), "required": ["low", "high"]}
+    dimensions = {"type": "object", "additionalProperties": {"anyOf": [values, interval, {"type": "null"}]}}
+    schema["properties"][SPACE.name] = {**dimensions, "description": SPACE.description}
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
 def _choice(section: str, entries: Sequence[Entry], definitions: dict[str, Any]) -> dict[str, Any]:
     """A section that names an entry: the name alone, or a mapping whose name says which options there are."""
     branches: list[dict[str, Any]] = [{"enum": [entry.name for entry in entries]}, _TO_REFERENCE]
@@ -81,11 +95,30 @@ def _choice(section: str, entries: Sequence[Entry], definitions: dict[str, Any])
         entry_schema = _object(entry.options, entry.summary)
         entry_schema["properties"] = {"name": {"const": entry.name}, **entry_schema["properties"]}
         definitions[f"{section}.{entry.name}"] = entry_schema
+        for choices in filter(None, (listed_names(option.annotation) for option in entry.options)):
+            definitions[choices.noun] = _one_of(choices)
         branches.append({"$ref": f"#/$defs/{section}.{entry.name}"})
     # A name from the environment is not known here, nor are its options.
     branches.append({"type": "object", "properties": {"name": _TO_REFERENCE}, "required": ["name"]})
     chosen = {"description": _SECTION_WORDS[section], "anyOf": branches}
     return {**chosen, "default": DEFAULT_CHOICES[section]} if section in DEFAULT_CHOICES else chosen
+
+
+def _one_of(choices: Named) -> dict[str, Any]:
+    """Something that is chosen by name: the name alone, or a mapping of it to its options or to its first one."""
+    branches: list[dict[str, Any]] = []
+    for name, group_type in choices.groups.items():
+        options, description = group_options(group_type), _text(group_type.__doc__)
+        needed = [option.name for option in options if option.default is REQUIRED]
+        given: list[dict[str, Any]] = [{**_object(options, description), "required": needed}]
+        if not needed:
+            branches.append({"const": name, "description": description})
+            given.append({"type": "null"})
+        if options and set(needed) <= {options[0].name}:
+            given.insert(0, _option(options[0]))
+        pair = {"type": "object", "properties": {name: {"anyOf": given}}, "required": [name]}
+        branches.append({**pair, "additionalProperties": False, "description": description})
+    return {"anyOf": branches}
 
 
 def _complete(section: str, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -124,6 +157,8 @@ def _value(annotation: Any) -> dict[str, Any]:
     grouped = group(annotation)
     if grouped is not None:
         return _object(group_options(grouped), _text(grouped.__doc__))
+    if (choices := named(annotation)) is not None:
+        return {"$ref": f"#/$defs/{choices.noun}"}
     origin, arguments = get_origin(core), get_args(core)
     lengths: dict[str, Any] = {}
     for each in metadata:
@@ -143,6 +178,8 @@ def _value(annotation: Any) -> dict[str, Any]:
 
 def _scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
     """A single value, or the reference to an environment variable that has it."""
+    if core is str and Predicate(str.isidentifier) in metadata:
+        return {"type": "string", "pattern": r"^([A-Za-z_][A-Za-z0-9_]*|\$\{env:.*\})$"}
     if core is str:  # what has no quotes is text too where text is wanted, whatever an editor takes it for
         return {"type": ["string", "number", "boolean"]}
     if get_origin(core) is Literal:
@@ -259,7 +296,7 @@ def markdown() -> str:
         told = f" Default: `{default}`." if default else " Required."
         blocks.append(f"## `{section}`\n\n{_SECTION_WORDS[section]}{told}\n")
         blocks += _entries(section, catalogue.of(kind))
-    blocks += _groups(catalogue)
+    blocks += [*_groups(catalogue), _search_page()]
     return "\n".join(blocks)
 
 
@@ -267,6 +304,27 @@ def _seed_and_groups() -> str:
     parts = [f"### `seed`\n\n{_table([SEED])}"]
     parts += [f"### `{name}`\n\n{_text(one.__doc__)}\n\n{_table(group_options(one))}" for name, one in GROUPS.items()]
     return "\n".join(parts)
+
+
+_SEARCH_WORDS = """\
+What `dltrain sweep` varies; `dltrain fit` passes over it. `space` names options by their paths, and gives each a list
+of values, or a range of numbers. Every value is checked as if it stood in its section. Where a name is varied, as in
+`optimizer.name: [sgd, adam]`, an option that only one of them has is varied in the trials that chose that one.
+
+```yaml
+search:
+  trials: 20
+  space:
+    optimizer.learning_rate: {low: 1e-4, high: 1e-1, log: true}
+    model.hidden: [[64], [128], [128, 64]]
+    data.batch_size: {low: 32, high: 128, step: 32}
+```
+"""
+
+
+def _search_page() -> str:
+    options, interval = _table((*SEARCH_OPTIONS, SPACE)), _table(RANGE_OPTIONS)
+    return f"## `search`\n\n{_SEARCH_WORDS}\n{options}\nA range:\n\n{interval}"
 
 
 def _entries(section: str, entries: Sequence[Entry]) -> list[str]:
@@ -285,7 +343,30 @@ def _groups(catalogue: Catalogue) -> list[str]:
     for each in sorted(filter(None, used), key=lambda each: each.__name__):
         options = _table(group_options(each))
         blocks.append(f"## {each.__name__} options\n\n{split_docstring(each.__doc__)[1]}\n\n{options}")
+    choices = [listed_names(option.annotation) for entry in catalogue.entries for option in entry.options]
+    return [*blocks, *(block for each in dict.fromkeys(filter(None, choices)) for block in _names(each))]
+
+
+def _names(choices: Named) -> list[str]:
+    """A part for each thing that can be chosen by name; those that are declared alike share theirs."""
+    noun = choices.noun
+    ways = "its name, a mapping of the name to its options, or to the value of its first option alone"
+    blocks = [f"## {noun.capitalize()}s\n\nA {noun} is {ways}.\n"]
+    for names, group_type in by_group(choices):
+        options = group_options(group_type)
+        table = _table(options) if options else "It has no options.\n"
+        blocks.append(
+            f"### {', '.join(f'`{name}`' for name in names)}\n\n{split_docstring(group_type.__doc__)[1]}\n\n{table}"
+        )
     return blocks
+
+
+def by_group(choices: Named) -> list[tuple[list[str], type]]:
+    """The groups of options that can be chosen, each with all of its names."""
+    names: dict[type, list[str]] = {}
+    for name, group_type in choices.groups.items():
+        names.setdefault(group_type, []).append(name)
+    return [(known, group_type) for group_type, known in names.items()]
 
 
 def _table(options: Sequence[Option]) -> str:

@@ -13,16 +13,18 @@ from typing import Any, Literal, NamedTuple
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dltrain.batch import Batch
 from dltrain.data import idx
 from dltrain.data.augmentation import CHANCES, augment
 from dltrain.data.download import fetch, ways_out
+from dltrain.data.folds import in_fold
 from dltrain.data.image_sets import FILES, IMAGE_SETS, Split
 from dltrain.data.sample import SAMPLE_NAME, read_sample
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Augmentation, Fraction, NonNegativeInt, PositiveInt
+from dltrain.options import Augmentation, Fold, Fraction, NonNegativeInt, PositiveInt
 from dltrain.registry import datasets
 from dltrain.runtime.seeds import generator, keyed_uniform, permutation
 from dltrain.stream import Loader
@@ -31,24 +33,33 @@ Assets = Mapping[str, Any]
 
 
 class Images(NamedTuple):
-    """`pixels` (N, 1, H, W) uint8, `labels` (N,) int64, and the place of each in its file, `examples` (N,) int64."""
+    """Some images of a file: `labels` (N,) int64, and their places in its `pixels` (M, C, H, W) uint8, `examples` (N,).
+
+    `pixels` are all of the file's, N of them or more.
+    """
 
     pixels: Tensor
     labels: Tensor
     examples: Tensor
 
-    def only(self, chosen: Tensor) -> Images:
-        return Images(*(tensor.index_select(0, chosen) for tensor in self))
+    def only(self, chosen: NDArray[numpy.bool_]) -> Images:
+        places = torch.from_numpy(numpy.flatnonzero(chosen))
+        return Images(self.pixels, self.labels.index_select(0, places), self.examples.index_select(0, places))
 
 
 class Splits(NamedTuple):
+    """Of the training files; `fold` is what a cross-validation tests on, empty without one."""
+
     training: Images
     validation: Images
+    fold: Images
 
 
-@datasets.register("mnist", data="images")
-@datasets.register("fashion_mnist", data="images")
-@datasets.register("kmnist", data="images")
+@datasets.register("mnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10})
+@datasets.register(
+    "fashion_mnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10}
+)
+@datasets.register("kmnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10})
 @datasets.register("idx", data="images")
 class IDXImages:
     """Grey images and their classes from IDX files: MNIST, Fashion-MNIST, KMNIST or a set of the user's own.
@@ -60,6 +71,7 @@ class IDXImages:
         root: folder with the files.
         validation: share of the training files that is kept for validation.
         stratified: keep the classes' shares equal in the training and the validation split.
+        fold: test on this part of the training files instead of on the test files.
         batch_size: images per training batch; the last one of an epoch may be smaller.
         evaluation_batch_size: images per batch of validation and test.
         normalize: standard (zero mean and unit variance over the training split), symmetric ([-1, 1]) or unit ([0, 1]).
@@ -79,6 +91,7 @@ class IDXImages:
         root: str = "data",
         validation: Fraction = 0.1,
         stratified: bool = True,
+        fold: Fold | None = None,
         batch_size: PositiveInt = 64,
         evaluation_batch_size: PositiveInt = 128,
         normalize: Literal["standard", "symmetric", "unit"] = "standard",
@@ -91,11 +104,10 @@ class IDXImages:
         if variant != "mnist" and (sample or when_missing == "sample"):
             option = "sample: true" if sample else "when_missing: sample"
             raise UsageError(f"data.{option}: there is no sample of {variant}, only of mnist; allowed is an error.")
-        if augment is not None and augment.scale is not None:
-            _check_scale(augment.scale)
+        check_augmentation(augment)
         self._variant, self._seed = variant, seed
         self._root, self._download = Path(root).expanduser(), download
-        self._validation, self._stratified = validation, stratified
+        self._validation, self._stratified, self._fold = validation, stratified, fold
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._augmentation, self._workers = augment or Augmentation(), workers
         self._fingerprint: dict[str, str] = {}
@@ -132,7 +144,7 @@ class IDXImages:
         return Loader(EvaluationBatches(self._splits.validation, self._assets, self._evaluation_batch_size))
 
     def test(self) -> Loader[Batch]:
-        images = self._read("test")
+        images = self._read("test") if self._fold is None else self._splits.fold
         return Loader(EvaluationBatches(images, self._assets, self._evaluation_batch_size))
 
     def _obtain_training_files(self, when_missing: str) -> None:
@@ -180,35 +192,41 @@ class IDXImages:
     @cached_property
     def _splits(self) -> Splits:
         images = self._read("train")
-        kept = held_out(images.labels, self._validation, self._stratified, self._seed)
-        training, validation = (torch.from_numpy(numpy.flatnonzero(chosen)) for chosen in (~kept, kept))
-        if not len(training):
+        tested = numpy.zeros(len(images.labels), bool)
+        if self._fold is not None:
+            tested = in_fold(len(images.labels), self._fold, self._seed, images.labels.numpy())
+        rest = images.only(~tested)
+        kept = held_out(rest.labels, self._validation, self._stratified, self._seed).numpy()
+        if kept.all():
             raise DataError(
-                f"data.validation={self._validation} of {len(images.labels)} images leaves none to train on; "
+                f"data.validation={self._validation} of {len(kept)} images leaves none to train on; "
                 "allowed is a smaller share."
             )
-        return Splits(images.only(training), images.only(validation))
+        return Splits(rest.only(~kept), rest.only(kept), images.only(tested))
 
     def _learn(self, normalize: str) -> Assets:
         training = self._splits.training
+        pixels = training.pixels.index_select(0, training.examples)
         names = IMAGE_SETS[self._variant].labels
         classes = 1 + max(int(part.labels.max()) for part in self._splits if len(part.labels))
-        mean, std = pixel_statistics(training.pixels)
+        mean, std = pixel_statistics(pixels)
         return {
             "dataset": self.name,
             "labels": [str(label) for label in range(classes)] if names is None else list(names),
-            "channels": training.pixels.shape[1],
-            "height": training.pixels.shape[2],
-            "width": training.pixels.shape[3],
+            "channels": pixels.shape[1],
+            "height": pixels.shape[2],
+            "width": pixels.shape[3],
             "normalize": normalize,
             "mean": mean,
             "std": std,
-            "background": border_mean(training.pixels),
+            "background": border_mean(pixels),
         }
 
 
-def _check_scale(scale: list[float]) -> None:
-    if len(scale) != 2 or scale[0] > scale[1]:
+def check_augmentation(augmentation: Augmentation | None) -> None:
+    """Raises UsageError for a range that ends before it begins."""
+    scale = None if augmentation is None else augmentation.scale
+    if scale is not None and (len(scale) != 2 or scale[0] > scale[1]):
         raise UsageError(f"data.augment.scale: {scale}; allowed are two numbers, the lower first, such as [0.9, 1.1].")
 
 
@@ -219,8 +237,8 @@ def _sample_notice(why: str) -> str:
     )
 
 
-def held_out(labels: Tensor, fraction: float, stratified: bool, seed: int) -> Tensor:
-    """Which of the examples are kept for validation, (N,) bool: exactly round(N * fraction) of them.
+def held_out(labels: Tensor, fraction: float, stratified: bool, seed: int, split: str = "validation") -> Tensor:
+    """Which of the examples are kept for another split, (N,) bool: exactly round(N * fraction) of them.
 
     Stratified, each class gives its share, rounded by the method of the largest remainder.
     """
@@ -234,7 +252,7 @@ def held_out(labels: Tensor, fraction: float, stratified: bool, seed: int) -> Te
         counts[number] += 1
     kept = numpy.zeros(len(labels), bool)
     for number, (group, count) in enumerate(zip(groups, counts, strict=True)):
-        order = torch.randperm(len(group), generator=generator("validation", seed, number))
+        order = torch.randperm(len(group), generator=generator(split, seed, number))
         kept[group[order[:count].numpy()]] = True
     return torch.from_numpy(kept)
 
@@ -256,16 +274,22 @@ def border_mean(pixels: Tensor) -> float:
     return int(values.sum()) / (255 * values.numel())
 
 
-def affine(assets: Assets) -> tuple[float, float]:
-    """Scale and offset that normalise pixels in 0..255 as the assets say."""
-    if assets["normalize"] == "standard":
-        return 1 / (255 * assets["std"]), -assets["mean"] / assets["std"]
-    return (2 / 255, -1.0) if assets["normalize"] == "symmetric" else (1 / 255, 0.0)
+def affine(assets: Assets) -> tuple[float, float] | tuple[Tensor, Tensor]:
+    """Scale and offset that normalise pixels in 0..255 as the assets say; by channel they are (C, 1, 1) float32."""
+    if assets["normalize"] in ("symmetric", "unit"):
+        return (2 / 255, -1.0) if assets["normalize"] == "symmetric" else (1 / 255, 0.0)
+    mean, std = assets["mean"], assets["std"]
+    if isinstance(mean, list):
+        means, stds = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (mean, std))
+        return (1 / (255 * stds)).float(), (-means / stds).float()
+    return 1 / (255 * std), -mean / std
 
 
 def prepare(assets: Assets, pixels: Tensor) -> Tensor:
     """Pixels (N, C, H, W) in 0..255, uint8 or float32, as the model's inputs, float32."""
     scale, offset = affine(assets)
+    if isinstance(scale, Tensor):
+        return (pixels * scale).add_(offset)
     return torch.add(torch.tensor(offset), pixels, alpha=scale)  # one pass, conversion to float32 included
 
 
@@ -291,9 +315,10 @@ class TrainingBatches:
     def batch(self, epoch: int, index: int) -> Batch:
         end = (index + 1) * self.batch_size if index < len(self) - 1 else None
         chosen = self._order_of(epoch)[index * self.batch_size : end]
-        pixels = self.images.pixels.index_select(0, chosen)
+        examples = self.images.examples.index_select(0, chosen)
+        pixels = self.images.pixels.index_select(0, examples)
         if self._augments:
-            chances = keyed_uniform(self.seed, epoch, self.images.examples.index_select(0, chosen), CHANCES)
+            chances = keyed_uniform(self.seed, epoch, examples, CHANCES)
             pixels = augment(pixels.float(), chances, self.augmentation, 255 * self.assets["background"])
         return Batch(prepare(self.assets, pixels), self.images.labels.index_select(0, chosen))
 
@@ -318,4 +343,5 @@ class EvaluationBatches:
 
     def batch(self, epoch: int, index: int) -> Batch:
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        return Batch(prepare(self.assets, self.images.pixels[chosen]), self.images.labels[chosen])
+        pixels = self.images.pixels.index_select(0, self.images.examples[chosen])
+        return Batch(prepare(self.assets, pixels), self.images.labels[chosen])

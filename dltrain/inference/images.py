@@ -2,59 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from dltrain.data.mnist import prepare
+from dltrain.data.pictures import SUFFIXES as SUFFIXES
+from dltrain.data.pictures import Form, Unreadable, border, in_channels, opened, resized
 from dltrain.errors import DataError
+from dltrain.inference.files import named_files
+from dltrain.inference.reader import Given
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 Invert = Literal["auto", "yes", "no"]
-
-
-def _opened(path: Path) -> Image.Image:
-    """The picture, turned as its camera noted, without transparency or 16-bit depth. Raises DataError."""
-    try:
-        with Image.open(path) as file:
-            image: Image.Image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):
-                return Image.fromarray((np.asarray(image).astype(np.int64) // 256).clip(0, 255).astype(np.uint8))
-            if image.has_transparency_data:
-                paper = Image.new("RGBA", image.size, "white")
-                return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
-            return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    except UnidentifiedImageError:
-        raise DataError(f"{path}: not an image that can be read; allowed are PNG and JPEG files") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{path}: cannot be read: {reason}") from None
-
-
-def _border(pixels: np.ndarray[Any, Any]) -> float:
-    """The median of the outermost pixels (H, W, ...), in 0..1."""
-    edges = [pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]
-    return float(np.median(np.concatenate([edge.reshape(-1) for edge in edges]))) / 255
 
 
 def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -> tuple[Tensor, bool]:
     """(C, H, W) uint8 in the size and the colours of the training images, and whether it was inverted.
 
-    The picture is resized to fit, and padded with its own border's colour. `auto` inverts where its border is bright
-    and the training images' is dark, or the other way round: ink on paper against MNIST's white on black.
+    The picture is resized as those were: to fit, and padded with its own border's colour, if nothing else is said.
+    `auto` inverts where its border is bright and the training images' is dark, or the other way round: ink on paper
+    against MNIST's white on black; but never for a model of pictures of any kind (`invertible` is false).
     Raises DataError, naming the file.
     """
-    image = _opened(path).convert("L" if assets["channels"] == 1 else "RGB")
-    border = _border(np.asarray(image))
-    inverted = invert == "yes" or (invert == "auto" and (border > 0.5) != (assets["background"] > 0.5))
-    colour = round(255 * border)
-    fill = colour if image.mode == "L" else (colour,) * 3
-    size = (assets["width"], assets["height"])
-    pixels = np.asarray(ImageOps.pad(image, size, Image.Resampling.LANCZOS, color=fill))
-    if inverted:
-        pixels = 255 - pixels
-    return torch.from_numpy(np.array(pixels)).reshape(assets["height"], assets["width"], -1).permute(2, 0, 1), inverted
+    form = Form.of(assets)
+    try:
+        image = opened(path, form)
+    except Unreadable as fault:
+        raise DataError(f"{path}: {fault}") from None
+    levels = border(np.asarray(image))
+    opposite = (sum(levels) / len(levels) > 0.5) != (assets["background"] > 0.5)
+    inverted = invert == "yes" or (invert == "auto" and assets.get("invertible", True) and opposite)
+    pixels = in_channels(np.asarray(resized(image, form)), form)
+    return torch.from_numpy(255 - pixels if inverted else pixels), inverted
+
+
+class ImageReader:
+    """Reads PNG and JPEG files, folders of them, and, for `-`, the files that standard input names line by line."""
+
+    def __init__(self, assets: Mapping[str, Any], invert: Invert = "auto") -> None:
+        self._assets, self._invert = assets, invert
+        self._files = self._inverted = 0
+
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+        """Raises DataError for a folder without images."""
+        files = named_files(names, lines, SUFFIXES, "image")
+        self._files += len(files)
+        for path in files:
+            try:
+                pixels, inverted = read_image(path, self._assets, self._invert)
+            except DataError as error:
+                yield Given(str(path), error)
+                continue
+            self._inverted += inverted
+            yield Given(str(path), pixels)
+
+    def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Images (N, C, H, W) float32, normalised as those of training."""
+        return (prepare(self._assets, torch.stack(list(values))),)
+
+    def notes(self) -> Sequence[str]:
+        if self._invert != "auto" or not self._inverted:
+            return ()
+        return (f"{self._inverted} of {self._files} images were inverted (--invert no leaves them)",)

@@ -71,7 +71,7 @@ def reversed_within(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The index that turns each clip's own frames round in a tensor (N, length, ...), and leaves those after them."""
     times = torch.arange(length, device=frames.device)
     turned = torch.where(times < frames[:, None], frames[:, None] - 1 - times, times)
-    return torch.arange(len(frames), device=frames.device)[:, None], turned
+    return torch.arange(frames.shape[0], device=frames.device)[:, None], turned
 
 
 @models.register("crnn")

@@ -49,7 +49,7 @@ def read(
     if state is None:
         zeros = inputs.new_zeros(1, inputs.shape[1], layer.hidden_size)
         state = (zeros, zeros) if layer.mode == "LSTM" else zeros
-    if layer.training or len(inputs) > 1:
+    if layer.training or torch.compiler.is_exporting() or len(inputs) > 1:
         differentiable = torch.is_grad_enabled()  # what cuDNN calls training; outside it, it has no backward pass
         with scattered_weights() if inputs.is_cuda else nullcontext():
             results = MANY_STEPS[layer.mode](inputs, state, weights, True, 1, 0.0, differentiable, False, False)

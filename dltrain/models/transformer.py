@@ -76,7 +76,7 @@ class Block(nn.Module):
             is_causal=window.causal,
         )  # (N, heads, T, D)
         attended = mixed.permute(2, 0, 1, 3).reshape(length, columns, width)
-        return attended, reachable[max(0, len(reachable) - window.remembered) :]
+        return attended, reachable[torch.sym_max(0, len(reachable) - window.remembered) :]
 
 
 @models.register("transformer")
@@ -170,6 +170,6 @@ class TransformerLanguageModel(NextToken):
         angles = (places[:, None] * self.frequencies)[:, None, None]
         rotation = angles.cos(), angles.sin()
         all_reached = keys <= self.context
-        if all_reached and (length == 1 or remembered == 0):
+        if not torch.compiler.is_exporting() and all_reached and (length == 1 or remembered == 0):
             return Window(None, length > 1, rotation, self.context - 1)
         return Window(allowed, False, rotation, self.context - 1)

@@ -1,0 +1,228 @@
+"""A list of layers laid out: what goes into each one and what comes out, or why they do not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from dltrain.architecture.layers import LAYERS, Block, Embedding, Layer, Repeat, Residual
+from dltrain.architecture.shapes import UNKNOWN, Length, Shape, stride_between
+
+Sizes = Mapping[str, int | None]
+"""The sizes that the task provides, by name; None where only the data tells."""
+
+READ: tuple[tuple[str, ...], ...] = (
+    ("image_channels", "height", "width"),
+    ("window", "channels"),
+    ("inputs",),
+    ("vocabulary",),
+)
+"""The sizes of what comes in, of each kind of data; a vocabulary's tokens make texts of any length."""
+
+ENDS: tuple[tuple[str, ...], ...] = (("classes",), ("outputs",), ("image_channels", "height", "width"))
+"""The sizes of what must come out, the first that the task provides."""
+
+
+MOST_LAYERS = 10_000
+
+
+class Misfit(ValueError):
+    """One thing wrong at one place of the options: keys, indices in lists, the name of a layer."""
+
+    def __init__(
+        self, path: Sequence[int | str], message: str, allowed: Sequence[str] | None = None, near: bool = False
+    ) -> None:
+        """`near`: whether the text at the place may be a misspelling of one that is allowed."""
+        super().__init__(message)
+        self.path, self.message, self.allowed, self.near = tuple(path), message, allowed, near
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A layer at its place, its sizes as numbers. `inside` are a block's own layers; a repeated one's, all times."""
+
+    number: str
+    name: str
+    layer: Layer
+    before: Shape
+    after: Shape
+    inside: tuple[Placed, ...] = ()
+
+
+@dataclass(frozen=True)
+class Item:
+    """A layer as it is written down: where, its number, its name and its options."""
+
+    path: tuple[int | str, ...]
+    number: str
+    name: str
+    layer: Layer
+    inside: tuple[Item, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return f"layer {self.number} ({self.name})"
+
+
+def faults(sizes: Sizes, *, layers: Sequence[Any]) -> Iterator[Misfit]:
+    """What is wrong with layers for a task that provides these sizes, as far as can be told before there is data."""
+    items = read(layers)
+    try:
+        before = entering(sizes)
+    except Misfit as misfit:
+        yield misfit
+        return
+    misnamed = list(_misnamed(items, sizes))
+    yield from misnamed
+    if not misnamed:
+        try:
+            _laid_out(items, before, sizes)
+        except Misfit as misfit:
+            yield misfit
+
+
+def laid_out(sizes: Sizes, layers: Sequence[Any]) -> tuple[Placed, ...]:
+    """The layers of a model for a task that provides these sizes. Raises Misfit.
+
+    A layer is {name: {option: value, ...}}, its name alone, or {name: value of its first option}.
+    """
+    items, before = read(layers), entering(sizes)
+    for misfit in _misnamed(items, sizes):
+        raise misfit
+    return _laid_out(items, before, sizes)
+
+
+def _laid_out(items: Sequence[Item], before: Shape, sizes: Sizes) -> tuple[Placed, ...]:
+    count = _count(items)
+    if count > MOST_LAYERS:
+        raise Misfit(("layers",), f"layers: {count} of them with all repetitions; {MOST_LAYERS} are the most")
+    placed = chained(items, before, sizes)
+    names = next(each for each in ENDS if set(each) <= set(sizes))
+    wanted, last = _known(names, sizes), placed[-1]
+    if not last.after.fits(wanted):
+        advice = f"dense: {names[0]}" if len(names) == 1 else f"reshape: [{', '.join(names)}]"
+        message = (
+            f"{items[-1].title}: it gives {last.after}, and the task takes {_named(names, wanted)}: end with {advice}"
+        )
+        raise Misfit(items[-1].path, message)
+    return placed
+
+
+def entering(sizes: Sizes) -> Shape:
+    """The shape of the task's examples. Raises Misfit where layers in a row cannot serve the task."""
+    names = next((each for each in READ if set(each) <= set(sizes)), None)
+    if names is None or not any(set(each) <= set(sizes) for each in ENDS):
+        reads, ends = (" or ".join(f"({', '.join(each)})" for each in known) for known in (READ, ENDS))
+        raise Misfit((), f"layers in a row need a task that provides {reads} to read, and {ends} to end in; "
+                         f"this one provides {', '.join(sizes)}")  # fmt: skip
+    if names == ("vocabulary",):
+        return Shape((Length(),), tokens=True)
+    return _known(names, sizes)
+
+
+def _known(names: Sequence[str], sizes: Sizes) -> Shape:
+    return Shape(tuple(UNKNOWN if (size := sizes[name]) is None else size for name in names))
+
+
+def _named(names: Sequence[str], shape: Shape) -> str:
+    said = f"({', '.join(names)})"
+    return said if UNKNOWN in shape.sizes else f"{said} = {shape}"
+
+
+def read(layers: Sequence[Any], path: tuple[int | str, ...] = ("layers",), number: str = "") -> tuple[Item, ...]:
+    """Layers as plain values, with their places. Raises Misfit for a name or an option that is not known."""
+    items = []
+    for index, plain in enumerate(layers):
+        here, numbered = (*path, index), f"{number}{index + 1}"
+        name, options = (plain, {}) if isinstance(plain, str) else next(iter(plain.items()))
+        if name not in LAYERS:
+            raise Misfit(here, f"layer {numbered}: '{name}' is not a layer", list(LAYERS))
+        kind = LAYERS[name]
+        known = [each.name for each in fields(kind)]
+        options = options if isinstance(options, Mapping) else {known[0]: options}
+        inside = options.get("layers", ()) if issubclass(kind, Block) else ()
+        try:
+            layer = kind(**options)
+        except TypeError as error:
+            raise Misfit(here, f"layer {numbered} ({name}): {error}", known) from None
+        inner = read(inside, (*here, name, "layers"), f"{numbered}.")
+        items.append(Item(here, numbered, name, layer, inner))
+    return tuple(items)
+
+
+def _count(items: Sequence[Item]) -> int:
+    """Layers in all, repetitions included."""
+    times = [item.layer.times if isinstance(item.layer, Repeat) else 1 for item in items]
+    return sum(1 + number * _count(item.inside) for number, item in zip(times, items, strict=True))
+
+
+def _misnamed(items: Sequence[Item], sizes: Sizes) -> Iterator[Misfit]:
+    """The names that should be sizes of the task and are not."""
+    for item in items:
+        for option in item.layer.sized:
+            value = getattr(item.layer, option)
+            for index, size in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(size, str) and size not in sizes:
+                    place = (*item.path, item.name, option, *([index] if isinstance(value, list) else []))
+                    message = f"{item.title}.{option}: '{size}' is not a size that the task provides"
+                    yield Misfit(place, message, list(sizes), near=True)
+        yield from _misnamed(item.inside, sizes)
+
+
+def chained(items: Sequence[Item], before: Shape, sizes: Sizes) -> tuple[Placed, ...]:
+    """The layers laid out one after the other, whatever comes out. Raises Misfit."""
+    placed = []
+    for item in items:
+        placed.append(_placed(item, before, sizes))
+        before = placed[-1].after
+    return tuple(placed)
+
+
+def _placed(item: Item, before: Shape, sizes: Sizes) -> Placed:
+    layer = _in_numbers(item.layer, sizes)
+    if before.tokens and not isinstance(layer, Embedding):
+        raise Misfit(item.path, f"{item.title}: it reads numbers, found {before}: put embedding before it")
+    inside: tuple[Placed, ...] = ()
+    for _ in range(layer.times if isinstance(layer, Repeat) else isinstance(layer, Residual)):
+        inside += chained(item.inside, inside[-1].after if inside else before, sizes)
+    try:
+        after = inside[-1].after if inside else layer.after(before)
+        if isinstance(layer, Residual):
+            projection(before, after)
+    except ValueError as error:
+        raise Misfit(item.path, f"{item.title}: {error}") from None
+    return Placed(item.number, item.name, layer, before, after, inside)
+
+
+def _in_numbers(layer: Layer, sizes: Sizes) -> Layer:
+    """The layer with the sizes that it names as numbers, as far as they are known."""
+
+    def number(value: Any) -> Any:
+        known = sizes[value] if isinstance(value, str) else None
+        return value if known is None else known
+
+    given = {name: getattr(layer, name) for name in layer.sized}
+    return replace(layer, **{
+        name: list(map(number, value)) if isinstance(value, list) else number(value) for name, value in given.items()
+    })  # fmt: skip
+
+
+def projection(before: Shape, after: Shape) -> tuple[int, ...] | None:
+    """The strides of a projection that brings the input of a residual block to the shape of its output.
+
+    None where it has that shape already. Raises ValueError where there is no way.
+    """
+    if before.fits(after):
+        return None
+    if len(before.sizes) != len(after.sizes):
+        raise ValueError(f"its layers make {after} of {before}, which cannot be added")
+    image = before.is_image
+    axes = (before.sizes[1:], after.sizes[1:]) if image else (before.sizes[:-1], after.sizes[:-1])
+    strides = [stride_between(*pair) for pair in zip(*axes, strict=True)]
+    known = [stride for stride in strides if stride is not None]
+    if len(known) < len(strides):
+        raise ValueError(
+            f"its layers make {after} of {before}, which no stride gives: use padding: same in the convolutions"
+        )
+    return tuple(known)

@@ -1,0 +1,112 @@
+"""Shapes of one example, as far as they are known before there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from math import prod
+from typing import Final
+
+
+class Untold(Enum):
+    """A size that only the data tells."""
+
+    UNKNOWN = "?"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+UNKNOWN: Final = Untold.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window slides over a length: `padding` is what is added, before and behind together."""
+
+    size: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    @property
+    def span(self) -> int:
+        """Places from a window's first to its last, both included."""
+        return self.dilation * (self.size - 1) + 1
+
+    def places(self, length: int) -> int:
+        """How many windows fit; none or fewer where the length is too small."""
+        return (length + self.padding - self.span) // self.stride + 1
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length that differs from batch to batch, after the windows that slid over it."""
+
+    windows: tuple[Window, ...] = ()
+
+    def __str__(self) -> str:
+        return "T" if not self.windows else "T'"
+
+
+Dimension = int | Untold | Length
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of one example: (features), (steps, channels) or (channels, height, width).
+
+    `tokens`: it holds numbers of tokens, in place of numbers to compute with.
+    """
+
+    sizes: tuple[Dimension, ...]
+    tokens: bool = False
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.sizes))}){' tokens' if self.tokens else ''}"
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.sizes) == 3
+
+    @property
+    def is_sequence(self) -> bool:
+        return len(self.sizes) == 2
+
+    @property
+    def varies(self) -> bool:
+        return any(isinstance(size, Length) for size in self.sizes)
+
+    @property
+    def count(self) -> Dimension:
+        """How many numbers an example holds; UNKNOWN where a size is, or varies."""
+        known = [size for size in self.sizes if isinstance(size, int)]
+        return prod(known) if len(known) == len(self.sizes) else UNKNOWN
+
+    def fits(self, other: Shape) -> bool:
+        """Whether the two are the same, as far as they are known."""
+        return len(self.sizes) == len(other.sizes) and all(map(agree, self.sizes, other.sizes))
+
+
+def agree(one: Dimension, other: Dimension) -> bool:
+    return one is UNKNOWN or other is UNKNOWN or one == other
+
+
+def slid(length: Dimension, window: Window) -> Dimension:
+    """The length after a window has slid over it; below 1 where the length is too small for it."""
+    if isinstance(length, int):
+        return window.places(length)
+    if isinstance(length, Length) and (window.stride, window.padding) != (1, window.span - 1):
+        return Length((*length.windows, window))
+    return length
+
+
+def divides(part: int, whole: Dimension) -> bool:
+    return not isinstance(whole, int) or whole % part == 0
+
+
+def stride_between(before: Dimension, after: Dimension) -> int | None:
+    """The stride with which single places of `before` make `after`; None where there is none."""
+    if not (isinstance(before, int) and isinstance(after, int)):
+        return 1 if agree(before, after) else None
+    return next((stride for stride in range(1, before + 1) if -(-before // stride) == after), None)

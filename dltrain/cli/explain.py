@@ -1,0 +1,251 @@
+"""`dltrain explain`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dltrain.cli.predict import Inversion
+from dltrain.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dltrain.experiment import Trained
+    from dltrain.inference.explanation import Explainer, Explanation
+
+STEPS = 64
+CLOSE = 0.05
+"""How far, as a share of the logits' difference, attributions may sum to something else before the user is told."""
+FILTERS = 256
+"""How many filters of a layer are drawn at most."""
+
+
+class Method(str, Enum):
+    saliency = "saliency"
+    integrated_gradients = "integrated_gradients"
+
+
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
+    images: Annotated[
+        list[str] | None, typer.Argument(help="PNG or JPEG files, folders, or - for names on standard input.")
+    ] = None,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="saliency: the logit's gradient (arXiv:1312.6034); integrated_gradients: what each pixel adds to the "
+            "logit, next to an empty image (arXiv:1703.01365)."
+        ),
+    ] = Method.saliency,
+    label: Annotated[
+        str | None, typer.Option("--class", metavar="LABEL", help="Explain this label. [default: the predicted one]")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Points between empty image and image (integrated_gradients). [default: {STEPS}]"),
+    ] = None,
+    filters: Annotated[
+        bool, typer.Option("--filters", help="Draw the weights of the first layer; no images are needed.")
+    ] = False,
+    invert: Annotated[
+        Inversion, typer.Option(help="Swap dark and bright; auto does so where the image's border asks for it.")
+    ] = Inversion.auto,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="PLACE", help="A .png file for one picture, or a folder. [default: RUN/plots]"
+        ),
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
+    device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all numbers.")] = False,
+) -> None:
+    """Draw what a label rests on: each image, beside it the pixels that speak for the label.
+
+    Pictures are explain-NAME.png, and filters.png. For each image there is a line with the file, the label that is
+    explained, its probability, and the picture, tab-separated.
+
+    A file that cannot be read is named on stderr, the others are done, and the exit code is 3.
+
+    The images of a test set that a model is most wrong about: dltrain eval RUN --worst K.
+
+    Examples:
+
+      dltrain explain runs/mnist_cnn digit.png
+
+      dltrain explain runs/mnist_cnn digit.png --method integrated_gradients --class 7 -o why_not_7.png
+
+      find scans -name '*.png' | dltrain explain runs/mnist_cnn - -o explained --json
+
+      dltrain explain runs/mnist_cnn --filters
+    """
+    check_options(images, filters, method, label, steps)
+    from dltrain.cli.examples import of_images
+    from dltrain.experiment import checkpoint_of, load
+    from dltrain.inference.images import read_image
+
+    trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})
+    if not of_images(trained):
+        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not read images")
+    if notice := trained.record["notice"]:
+        typer.echo(f"warning: {notice}", err=True)
+    if filters:
+        draw_filters(trained, places(run, output, ["filters.png"])[0], as_json)
+        return
+    explainer = explaining(run, trained, method, steps)
+    chosen = None if label is None else index_of(label, explainer.task.labels)
+    files = named_images(images or ())
+    pictures = places(run, output, [f"explain-{path.stem}.png" for path in files])
+    unreadable = inverted = 0
+    for path, picture in zip(files, pictures, strict=True):
+        try:
+            pixels, turned = read_image(path, trained.record["assets"], invert.value)
+        except DataError as error:
+            unreadable += 1
+            typer.echo(f"error: {error}", err=True)
+            continue
+        inverted += turned
+        explanation = explainer.explanation(pixels, chosen)
+        draw(pixels, explanation, method, explainer.task.labels, picture)
+        tell(path, picture, explanation, method, explainer.task.labels, as_json)
+    if inverted and invert is Inversion.auto:
+        typer.echo(f"note: {inverted} of {len(files)} images were inverted (--invert no leaves them)", err=True)
+    if unreadable:
+        raise DataError(f"{unreadable} of {len(files)} images could not be read; the others are done")
+
+
+def check_options(
+    images: Sequence[str] | None, filters: bool, method: Method, label: str | None, steps: int | None
+) -> None:
+    """Raises UsageError for options that do not go together."""
+    if filters and images:
+        raise UsageError("--filters needs no images, but some were named\nnext: leave out one of the two")
+    if filters and label is not None:
+        raise UsageError("--class goes with images, and --filters draws no label's\nnext: leave out one of the two")
+    if not filters and not images:
+        raise UsageError("there is nothing to explain\nnext: name images, or draw the first layer with --filters")
+    if steps is not None and method is not Method.integrated_gradients:
+        raise UsageError("--steps goes with --method integrated_gradients, which was not given\nnext: add it")
+
+
+def explaining(run: Path, trained: Trained, method: Method, steps: int | None) -> Explainer:
+    """The chosen method for a trained model. Raises UsageError where it is no classifier's."""
+    from dltrain.inference.explanation import Explainer
+    from dltrain.task import Predicts
+
+    if not isinstance(trained.task, Predicts):
+        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not label inputs")
+    path = (steps or STEPS) if method is Method.integrated_gradients else None
+    return Explainer(trained.model, trained.task, trained.record["assets"], trained.runtime.device, path)
+
+
+def index_of(label: str, labels: Sequence[str]) -> int:
+    """Raises UsageError, listing the labels, for one that is not among them."""
+    if label not in labels:
+        raise UsageError(f"--class: there is no label '{label}'; there are {', '.join(labels)}")
+    return labels.index(label)
+
+
+def named_images(words: Sequence[str]) -> list[Path]:
+    """Raises DataError where there is none."""
+    from dltrain.inference.files import named_files
+    from dltrain.inference.images import SUFFIXES
+
+    files = named_files(words, iter(sys.stdin or ()), SUFFIXES, "image")
+    if not files:
+        raise DataError("no image was named, neither on the command line nor on standard input")
+    return files
+
+
+def places(run: Path, output: Path | None, names: Sequence[str]) -> list[Path]:
+    """Where pictures of these names go, each to a place of its own.
+
+    Raises UsageError where `output` is one file for several pictures, or is wanting and `run` is not a run directory.
+    """
+    if output is None and not (run / "checkpoints").is_dir():
+        raise UsageError(f"{run}: a checkpoint that stands alone has no place for pictures\nnext: name one with -o")
+    if output is not None and output.suffix.lower() == ".png":
+        if len(names) > 1:
+            raise UsageError(f"-o {output}: one file for {len(names)} pictures\nnext: name a folder with -o")
+        return [output]
+    folder = run / "plots" if output is None else output
+    found: list[Path] = []
+    for name in names:
+        path, number = folder / name, 1
+        while path in found:
+            number += 1
+            path = folder / f"{name.removesuffix('.png')}-{number}.png"
+        found.append(path)
+    return found
+
+
+def draw(pixels: Tensor, explanation: Explanation, method: Method, labels: Sequence[str], picture: Path) -> None:
+    """The image (C, H, W) uint8 and its attributions as a PNG; colours are taken together."""
+    from dltrain.observers.pictures import attribution_picture
+
+    title = f"{labels[explanation.label]} with probability {explanation.probability:.4f}"
+    if explanation.predicted != explanation.label:
+        title += f", predicted: {labels[explanation.predicted]}"
+    signed = method is Method.integrated_gradients
+    values = explanation.attributions
+    by_pixel = values.sum(0) if signed else values.abs().amax(0)
+    attribution_picture(pixels / 255, by_pixel, title, method.value.replace("_", " "), picture, signed=signed)
+
+
+def tell(
+    path: Path, picture: Path, explanation: Explanation, method: Method, labels: Sequence[str], as_json: bool
+) -> None:
+    """A line on stdout, and a note on stderr where the attributions do not sum to what they should."""
+    label, probability = labels[explanation.label], explanation.probability
+    path_facts: dict[str, Any] = {}
+    if explanation.baseline_logit is not None:
+        difference, total = explanation.logit - explanation.baseline_logit, float(explanation.attributions.sum())
+        path_facts = {"baseline_logit": explanation.baseline_logit, "attributions_sum": total}
+        if abs(total - difference) > CLOSE * abs(difference):
+            typer.echo(
+                f"note: {path}: the attributions sum to {total:.4g}, the logits differ by {difference:.4g}; "
+                "more --steps bring them together",
+                err=True,
+            )
+    if not as_json:
+        typer.echo(f"{path}\t{label}\t{probability:.4f}\t{picture}")
+        return
+    facts = {
+        "file": str(path),
+        "method": method.value,
+        "class": label,
+        "probability": probability,
+        "predicted": labels[explanation.predicted],
+        "logit": explanation.logit,
+        **path_facts,
+        "picture": str(picture),
+        "attributions": explanation.attributions.tolist(),
+    }
+    typer.echo(json.dumps(facts))
+
+
+def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
+    """The weights of the first layer as a PNG, and a line that says where."""
+    from dltrain.inference.explanation import first_filters
+    from dltrain.observers.pictures import filters_picture
+
+    assets = trained.record["assets"]
+    found = first_filters(trained.model, (assets["channels"], assets["height"], assets["width"]))
+    count = len(found.weights)
+    title = f"{trained.experiment.model.name}: {found.layer}"
+    if count > FILTERS:
+        title += f", the first {FILTERS} of {count}"
+        typer.echo(f"note: the picture shows the first {FILTERS} of {count} filters", err=True)
+    filters_picture(found.weights[:FILTERS], title, picture)
+    if as_json:
+        facts = {"layer": found.layer, "shape": list(found.weights.shape), "picture": str(picture)}
+        typer.echo(json.dumps({**facts, "weights": found.weights.tolist()}))
+    else:
+        typer.echo(f"{found.layer}\t{' x '.join(map(str, found.weights.shape))}\t{picture}")

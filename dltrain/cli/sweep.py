@@ -1,0 +1,118 @@
+"""`dltrain sweep`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dltrain.cli.fit import Voice, seconds
+from dltrain.errors import Stopped, UsageError
+from dltrain.runtime.interrupts import Interrupts
+
+ROWS_SHOWN = 15
+
+
+def sweep(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(help="The YAML file that says what to train; its `search:` what to vary.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The trials' parent directory. [default: runs/NAME-sweep]")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, in the next numbered directory.")] = False,
+    max_time: Annotated[
+        str | None, typer.Option(help="Stop with a checkpoint after this long (90s, 30m, 2h); exit code 75.")
+    ] = None,
+    inexact: Annotated[
+        bool, typer.Option("--inexact", help="Continue even where the result cannot be the uninterrupted run's.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+) -> None:
+    """Try values of the options that a config's `search:` section names, and keep the best.
+
+    Each trial is a run of its own. Run again, it goes on up to the number of trials; give the same command to several
+    processes, or machines that share the directory, and they share the trials.
+
+    Examples:
+
+      dltrain sweep configs/mnist_sweep.yaml
+
+      dltrain sweep configs/mnist_sweep.yaml --set search.trials=50 --max-time 2h
+    """
+    interrupts: Interrupts = context.obj
+    interrupts.limit(seconds(max_time))
+    if find_spec("optuna") is None:
+        raise UsageError("a sweep needs Optuna, which is not installed\nnext: pip install 'dltrain[sweep]'")
+    from dltrain.cli.members import named_file, raise_failed
+    from dltrain.cli.search import Sweep, TrialManner, check_search
+    from dltrain.config.experiment import load
+
+    file, name = named_file(config)
+    loaded = load(file, overrides or ())
+    check_search(file, loaded)
+    manner = TrialManner(interrupts, Voice(quiet, False), inexact)
+    asked = Sweep(file, overrides or [], loaded, output or Path("runs") / f"{name}-sweep", fresh, manner)
+    try:
+        asked.run()
+    except Stopped as stopped:
+        asked.conclude()
+        raise Stopped(f"{stopped}\n{asked.progress()}; the same command continues", stopped.exit_code) from None
+    summary = asked.conclude()
+    if as_json:
+        typer.echo(json.dumps(summary))
+    elif not quiet:
+        _print(asked.directory, summary)
+    blamed = [result for result in summary["trials"] if result["state"] == "failed" and not result["outcome"]]
+    if blamed or summary["best"] is None:
+        raise_failed(asked.directory, summary["trials"])
+
+
+def _print(directory: Path, summary: Mapping[str, Any]) -> None:
+    from dltrain.cli.members import SUMMARY, shown, table
+    from dltrain.cli.search import BEST, PICTURE, best_of
+
+    trials = summary["trials"]
+    scored = [result for result in trials if "score" in result]
+    if scored:
+        sign = -1 if scored[0]["direction"] == "max" else 1
+        scored.sort(key=lambda result: (result["state"] != "finished", sign * result["score"]))
+        paths = list(dict.fromkeys(path for result in scored for path in result["values"]))
+        rows = [["trial", "state", "epoch", scored[0]["metric"], *paths]]
+        for one in scored[:ROWS_SHOWN]:
+            values = [shortened(one["values"].get(path, "-")) for path in paths]
+            rows.append(
+                [str(one["number"]), one["state"], f"{one['epoch']}/{one['epochs']}", shown(one["score"]), *values]
+            )
+        typer.echo(table(rows))
+        if len(scored) > ROWS_SHOWN:
+            typer.echo(f"and {len(scored) - ROWS_SHOWN} more in {directory / SUMMARY}")
+    for one in trials:
+        if one["state"] == "failed":
+            typer.echo(f"{one['name']} failed: exit code {one['exit_code']}: {one['message'].partition(chr(10))[0]}")
+    running = sum(one["state"] == "running" for one in trials)
+    if running:
+        typer.echo(f"unfinished, or run by other processes: {running}")
+    best = best_of(trials)
+    if best is not None:
+        typer.echo(
+            f"\nbest: {best['name']}, validation {best['metric']} {best['score']:.6g}, the best of {len(scored)}"
+        )
+        typer.echo(f"config: {directory / BEST}\npicture: {directory / PICTURE}")
+        typer.echo(f"next: dltrain eval {best['directory']}")
+
+
+def shortened(value: str) -> str:
+    """A value for a table: a number with many digits with six."""
+    try:
+        return f"{float(value):.6g}" if len(value) > 8 else value
+    except ValueError:
+        return value

@@ -1,0 +1,33 @@
+"""The probability from which on a binary classifier gives the positive label, chosen after training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dltrain.errors import UsageError
+
+Threshold = Annotated[
+    float | None,
+    typer.Option(metavar="PROBABILITY", help="From where on a label is positive (binary). [default: the task's]"),
+]
+
+
+def with_threshold(run: Path, record: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
+    """The task's settings to override in a checkpoint's config; none without a threshold.
+
+    Raises UsageError where the task has none, and for what is no probability.
+    """
+    if threshold is None:
+        return {}
+    if not 0 < threshold < 1:
+        raise UsageError(f"--threshold: found {threshold:g}; allowed is a probability, above 0 and below 1")
+    task = record["config"]["task"]
+    if "threshold" not in task:
+        raise UsageError(
+            f"{run}: --threshold is for binary classifiers; the task '{task['name']}' has none\nnext: leave it out"
+        )
+    return {"task": {"threshold": threshold}}

@@ -1,0 +1,317 @@
+"""The `search` section: which options a sweep varies, and over what.
+
+    search:
+      trials: 20
+      space:
+        optimizer.name: [sgd, adam]
+        optimizer.learning_rate: {low: 1e-4, high: 1e-1, log: true}
+        model.hidden: {low: 16, high: 128, step: 16}
+
+Each value that is named here is put into the config in its turn, and the whole is checked: so it is refused for the
+same reasons, and in the same words, as if it stood in its own section.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+from typing_extensions import Doc
+
+from dltrain.config.annotations import REQUIRED, Option, alternatives, group, group_options, parts
+from dltrain.config.catalogue import Catalogue
+from dltrain.config.check import GROUPS, KIND_OF, Check
+from dltrain.config.compose import CHOICES, merged
+from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, found, write_value
+from dltrain.config.faults import Fault, Place, listed
+from dltrain.options import NonNegativeInt, PositiveFloat, PositiveInt
+
+SECTION = "search"
+
+_PATHS = Annotated[Any, Doc("mapping of paths to lists of values or ranges")]
+SPACE = Option("space", _PATHS, REQUIRED, "the options that are varied.")
+SEARCH_OPTIONS = (
+    Option("trials", PositiveInt, 20, "how many trials the sweep is made of."),
+    Option(
+        "sampler",
+        Literal["tpe", "random"],
+        "tpe",
+        "how values are chosen: tpe learns from the trials before (Bergstra et al. 2011, a tree of Parzen estimators; "
+        "the first ten are random).",
+    ),
+    Option(
+        "pruner",
+        Literal["median", "none"],
+        "median",
+        "which trials are stopped early: median stops one whose best validation score so far is worse than the median "
+        "of the other trials' at that epoch, once five have ended.",
+    ),
+    Option("warmup_epochs", NonNegativeInt, 0, "epochs of a trial before it may be stopped early."),
+)
+RANGE_OPTIONS = (
+    Option("low", float, REQUIRED, "the smallest value."),
+    Option("high", float, REQUIRED, "the largest value."),
+    Option("log", bool, False, "draw evenly on a logarithmic scale."),
+    Option("step", PositiveFloat | None, None, "only low, low + step, low + 2 * step, ... up to high."),
+)
+
+FIXED = {
+    "seed": "a lucky seed is no better setting; `dltrain fit --seeds 0-4` shows what the seed does",
+    "task.name": "the scores of two tasks cannot be compared",
+    "data.name": "scores on different data cannot be compared",
+}
+"""What a sweep does not vary, and why."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One option of the space: the `values` to choose from, each as YAML; or, without any, a range.
+
+    A range over integers has integers for `low`, `high` and `step`. `names` are those of its section's choices that
+    have this option; None where all have it.
+    """
+
+    path: str
+    values: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    step: float | None = None
+    names: frozenset[str] | None = None
+
+    def applies(self, values: Mapping[str, str]) -> bool:
+        """Whether a trial with these values so far (path to YAML) has this option."""
+        return self.names is None or values[_name_path(self.path)] in self.names
+
+
+@dataclass(frozen=True)
+class Search:
+    """A sound `search` section. The dimensions that choose names come first: which others apply depends on them."""
+
+    trials: int
+    sampler: str
+    pruner: str
+    warmup_epochs: int
+    dimensions: tuple[Dimension, ...]
+
+
+def take_search(tree: MappingNode) -> tuple[Pair | None, MappingNode]:
+    """The `search` section, and the tree without it; `search: null` is none."""
+    entries = dict(tree.entries)
+    pair = entries.pop(SECTION, None)
+    return (None if pair is None or _is_null(pair.node) else pair), replace(tree, entries=entries)
+
+
+def checked_search(pair: Pair, tree: MappingNode, catalogue: Catalogue, faults: list[Fault]) -> Search | None:
+    """The search over `tree`, a config without that section; None when a fault was added."""
+    before, node = len(faults), pair.node
+    if not isinstance(node, MappingNode):
+        allowed = listed([option.name for option in (*SEARCH_OPTIONS, SPACE)])
+        faults.append(Fault(node.place, f"search must be a mapping of options, found {found(node)}", allowed))
+        return None
+    check = _SearchCheck(tree, catalogue, faults)
+    options = check.options(node)
+    dimensions = check.dimensions(node)
+    return None if len(faults) > before else Search(**options, dimensions=dimensions)
+
+
+class _SearchCheck(Check):
+    """The check of a `search` section, beside the `tree` that it varies."""
+
+    def __init__(self, tree: MappingNode, catalogue: Catalogue, faults: list[Fault]) -> None:
+        super().__init__(tree, catalogue, faults)
+        plain = Check(tree, catalogue, [])
+        plain.run()
+        self.chosen = plain.chosen
+
+    def options(self, node: MappingNode) -> dict[str, Any]:
+        values = self._options(node, (*SEARCH_OPTIONS, SPACE), SECTION, "the search section")
+        values.pop(SPACE.name, None)
+        return values
+
+    def dimensions(self, node: MappingNode) -> tuple[Dimension, ...]:
+        asked = self._asked(node)
+        self._note_choices(asked)
+        sound = {path: pair for path, pair in asked.items() if self._may_vary(path, pair)}
+        candidates = {path: self._candidates(path, pair.node) for path, pair in sound.items()}
+        ordered = sorted((path for path in sound if candidates[path]), key=lambda path: path != _name_path(path))
+        dimensions = [self._dimension(path, sound[path].node, candidates[path]) for path in ordered]
+        for assignment in _assignments(dimensions, candidates):
+            self._try({path: Pair(sound[path].key_place, each) for path, each in assignment.items()})
+        return tuple(dimensions)
+
+    def _asked(self, node: MappingNode) -> dict[str, Pair]:
+        """The paths of the space; one whose value is null is not in it."""
+        if SPACE.name not in node.entries:
+            return {}
+        space = node.entries[SPACE.name].node
+        asked = space.entries if isinstance(space, MappingNode) else {}
+        asked = {path: pair for path, pair in asked.items() if not _is_null(pair.node)}
+        if not asked:
+            what = "names no option" if isinstance(space, MappingNode) else f"must name options, found {found(space)}"
+            example = "optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}"
+            self._fault(space.place, f"search.space {what}; write {example}")
+        return asked
+
+    def _note_choices(self, asked: Mapping[str, Pair]) -> None:
+        """Note which entries each section may have in a trial."""
+        self.entries = {section: [entry] for section, entry in self.chosen.items()}
+        for path, pair in asked.items():
+            section = path.partition(".")[0]
+            if section in KIND_OF and path == _name_path(path) and isinstance(pair.node, ListNode):
+                names = [item.text for item in pair.node.items if isinstance(item, ScalarNode)]
+                known = (self.catalogue.find(KIND_OF[section], name) for name in names)
+                self.entries[section] = [entry for entry in known if entry is not None]
+
+    def _fault(self, place: Place, message: str, allowed: str | None = None) -> None:
+        self.faults.append(Fault(place, message, allowed))
+
+    def _may_vary(self, path: str, pair: Pair) -> bool:
+        section, _, option = path.partition(".")
+        if path in FIXED:
+            self._fault(pair.key_place, f"'{path}' is not searched over: {FIXED[path]}")
+        elif section in ("extends", "plugins", SECTION):
+            self._fault(pair.key_place, f"'{path}' is not searched over; name an option of another section")
+        elif section in (*CHOICES, *GROUPS) and not option:
+            example = group_options(GROUPS[section])[0].name if section in GROUPS else "name"
+            self._fault(pair.key_place, f"'{path}' is a section; name one of its options, such as {path}.{example}")
+        else:
+            return True
+        return False
+
+    def _candidates(self, path: str, node: Node) -> list[Node]:
+        """The nodes that the space names for a path: a list's values, a range's ends; none after a fault."""
+        before, nodes = len(self.faults), []
+        if isinstance(node, ListNode):
+            nodes = list(node.items)
+            self._check_values(path, node)
+        elif isinstance(node, MappingNode):
+            values = self._options(node, RANGE_OPTIONS, f"{SECTION}.{SPACE.name}.{path}", "a range")
+            if len(self.faults) == before:
+                nodes = [node.entries[end].node for end in ("low", "high")]
+                self._check_range(path, values, node)
+        else:
+            allowed = "[VALUE, ...], or {low: NUMBER, high: NUMBER} with log: true or step: NUMBER"
+            self._fault(node.place, f"{path} needs a list of values or a range, found {found(node)}", allowed)
+        return nodes if len(self.faults) == before else []
+
+    def _check_values(self, path: str, node: ListNode) -> None:
+        if not node.items:
+            self._fault(node.place, f"{path} has no values to choose from")
+        seen: set[str] = set()
+        for item in node.items:
+            text = written(item)
+            if text in seen:
+                self._fault(item.place, f"{path} has the value {text} twice")
+            seen.add(text)
+
+    def _check_range(self, path: str, values: Mapping[str, Any], node: MappingNode) -> None:
+        low, high, step = values["low"], values["high"], values["step"]
+        places = {name: pair.node.place for name, pair in node.entries.items()}
+        kinds = self._number_kinds(path)
+        if not kinds:
+            self._fault(node.place, f"{path} is no number, so it has no range; list its values: [VALUE, ...]")
+        if low >= high:
+            self._fault(places["low"], f"the low end of {path} must be below the high end, {high:g}")
+        if values["log"] and low <= 0:
+            self._fault(places["low"], f"the low end of {path} must be > 0 where log is true")
+        if values["log"] and step is not None:
+            self._fault(places["step"], f"{path} has both a step and log: true; leave out one of them")
+        elif step is not None and kinds == {int} and not step.is_integer():
+            self._fault(places["step"], f"{path} is an integer, so its step must be one")
+
+    def _number_kinds(self, path: str) -> set[type]:
+        """Of int and float, what an option may be; both where nothing is known of it."""
+        section, *inner = path.split(".")
+        grouped = GROUPS.get(section)
+        levels = [each.options for each in self.entries.get(section, [])]
+        levels += [] if grouped is None else [group_options(grouped)]
+        known = [each for options in levels for each in _types(options, inner)]
+        return {kind for kind in (int, float) if not known or kind in known}
+
+    def _dimension(self, path: str, node: Node, candidates: Sequence[Node]) -> Dimension:
+        section, *inner = path.split(".")
+        entries = self.entries.get(section, [])
+        having = [entry.name for entry in entries if inner[0] in [option.name for option in entry.options]]
+        names = frozenset(having) if 0 < len(having) < len(entries) else None
+        if isinstance(node, ListNode):
+            return Dimension(path, tuple(map(written, candidates)), names=names)
+        assert isinstance(node, MappingNode)
+        given = {name: pair.node.value for name, pair in node.entries.items() if isinstance(pair.node, ScalarNode)}
+        low, high, step = given["low"], given["high"], given.get("step")
+        whole = all(isinstance(value, int) or value is None for value in (low, high, step))
+        if not (whole and int in self._number_kinds(path)):
+            low, high, step = float(low), float(high), None if step is None else float(step)
+        return Dimension(path, (), low, high, bool(given.get("log")), step, names)
+
+    def _try(self, values: Mapping[str, Pair]) -> None:
+        """Check the config with these values, as `--set` would put them there."""
+        tree = self.tree
+        for path, pair in values.items():
+            tree = merged(tree, _nested(path, pair))
+        faults: list[Fault] = []
+        Check(replace(tree, place=self.tree.place), self.catalogue, faults).run()
+        self.faults += [fault for fault in faults if fault not in self.faults]
+
+
+def _assignments(
+    dimensions: Sequence[Dimension], candidates: Mapping[str, Sequence[Node]]
+) -> Iterator[dict[str, Node]]:
+    """Nodes by path, such that each candidate has its turn, once for each name that has its option."""
+    first = {each.path: candidates[each.path][0] for each in dimensions}
+    for section in dict.fromkeys(each.path.partition(".")[0] for each in dimensions):
+        chooser = f"{section}.name"
+        for name in candidates.get(chooser, [None]):
+            start = first if name is None else {**first, chooser: name}
+            values = {path: written(node) for path, node in start.items()}
+            applying = [each.path for each in dimensions if each.applies(values)]
+            start = {path: start[path] for path in applying}
+            yield start
+            for path in applying:
+                if path.partition(".")[0] == section and path != chooser:
+                    yield from ({**start, path: node} for node in candidates[path][1:])
+
+
+def _name_path(path: str) -> str:
+    """The path of the name that a path's section chooses."""
+    return f"{path.partition('.')[0]}.name"
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, ScalarNode) and node.value is None
+
+
+def _types(options: Sequence[Option], path: Sequence[str]) -> list[Any]:
+    """The types, without bounds, that the option at a path may have; none where there is no such option."""
+    option = next((each for each in options if path and each.name == path[0]), None)
+    if option is None:
+        return []
+    grouped = group(option.annotation)
+    if grouped is not None and path[1:]:
+        return _types(group_options(grouped), path[1:])
+    return [parts(member)[0] for member in alternatives(option.annotation)]
+
+
+def _nested(path: str, pair: Pair) -> MappingNode:
+    """A tree with one value at a dotted path; each name stands where it does within the path."""
+    keys = path.split(".")
+    node = pair.node
+    for number in range(len(keys) - 1, -1, -1):
+        place = pair.key_place
+        if place.line:
+            place = replace(place, column=place.column + sum(len(key) + 1 for key in keys[:number]))
+        node = MappingNode(place, {keys[number]: Pair(place, node)})
+    assert isinstance(node, MappingNode)
+    return node
+
+
+def written(node: Node) -> str:
+    """A node as YAML on one line that reads back as the same node."""
+    if isinstance(node, ListNode):
+        return "[" + ", ".join(map(written, node.items)) + "]"
+    if isinstance(node, MappingNode):
+        return "{" + ", ".join(f"{write_value(key)}: {written(pair.node)}" for key, pair in node.entries.items()) + "}"
+    if node.plain and not isinstance(node.value, str):
+        return node.text or "null"
+    return write_value(node.text)

@@ -1,0 +1,151 @@
+"""A module's computation as a graph of tensor operations, for any number of examples and any length."""
+
+from __future__ import annotations
+
+import builtins
+import warnings
+from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.fx.experimental._config
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.overrides import TorchFunctionMode
+
+Axes = tuple[str | int, ...]
+"""A tensor's axes: a name where the size varies, the size where it does not."""
+
+# torch takes recurrent layers apart while it traces, step by step, and the number of steps would be fixed. These stand
+# for them in the graph, one node each; afterwards they become torch's own operators, or ONNX's.
+
+
+@torch.library.custom_op("dltrain::lstm", mutates_args=())
+def lstm(
+    input: Tensor,
+    state: list[Tensor],
+    weights: list[Tensor],
+    biases: bool,
+    layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """torch.lstm for padded sequences: outputs, last outputs and last cells."""
+    outputs, hidden, cells = torch.lstm(
+        input, state, weights, biases, layers, dropout, train, bidirectional, batch_first
+    )
+    return outputs, hidden, cells
+
+
+@lstm.register_fake
+def _(input: Tensor, state: list[Tensor], weights: list[Tensor], *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _outputs(input, state[0], settings), torch.empty_like(state[0]), torch.empty_like(state[1])
+
+
+def _outputs(input: Tensor, state: Tensor, settings: tuple[Any, ...]) -> Tensor:
+    directions = 2 if settings[4] else 1
+    return input.new_empty(*input.shape[:2], directions * state.shape[2])
+
+
+def _with_one_state(name: str, layer: Callable[..., tuple[Tensor, Tensor]]) -> Any:
+    """The operator dltrain::name, which stands for torch.gru or a plain recurrent layer."""
+
+    @torch.library.custom_op(f"dltrain::{name}", mutates_args=())
+    def operator(
+        input: Tensor,
+        state: Tensor,
+        weights: list[Tensor],
+        biases: bool,
+        layers: int,
+        dropout: float,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Tensor, Tensor]:
+        outputs, hidden = layer(input, state, weights, biases, layers, dropout, train, bidirectional, batch_first)
+        return outputs, hidden
+
+    @operator.register_fake
+    def _(input: Tensor, state: Tensor, weights: list[Tensor], *settings: Any) -> tuple[Tensor, Tensor]:
+        return _outputs(input, state, settings), torch.empty_like(state)
+
+    return operator
+
+
+RECURRENT: dict[str, Any] = {
+    "lstm": lstm,
+    "gru": _with_one_state("gru", torch.gru),
+    "rnn_tanh": _with_one_state("rnn_tanh", torch.rnn_tanh),
+    "rnn_relu": _with_one_state("rnn_relu", torch.rnn_relu),
+}
+"""What stands for torch's recurrent layers, by torch's names."""
+
+
+class KeptWhole(TorchFunctionMode):
+    """While active, recurrent layers over padded sequences are single operators."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        operator = RECURRENT.get(getattr(function, "__name__", ""))
+        if operator is None or not isinstance(args[2], Sequence):  # of packed sequences the weights come fourth
+            return function(*args, **(kwargs or {}))
+        state = args[1] if isinstance(args[1], Tensor) else list(args[1])
+        return operator(args[0], state, list(args[2]), *args[3:])
+
+
+@contextmanager
+def symbolic_lengths() -> Iterator[None]:
+    """While active, `len` of a tensor is its first size even where that is a symbol; Python's own would fix it."""
+    plain = builtins.len
+
+    def length(thing: Sized) -> Any:
+        return thing.shape[0] if isinstance(thing, Tensor) else plain(thing)
+
+    builtins.len = length
+    try:
+        yield
+    finally:
+        builtins.len = plain
+
+
+def captured(module: nn.Module, examples: Sequence[Tensor], axes: Sequence[Axes]) -> ExportedProgram:
+    """The graph of `module(*examples)`, in which the named axes may have any size.
+
+    Nothing of the examples' content stays in it. Raises whatever torch.export does where the computation depends on
+    values, or fixes a size.
+    """
+    blank = tuple(torch.zeros_like(example) for example in examples)
+    varying = [
+        {place: Dim.DYNAMIC for place, size in enumerate(one) if isinstance(size, str)} for one in axes
+    ]
+    with (
+        warnings.catch_warnings(),
+        torch.no_grad(),
+        symbolic_lengths(),
+        KeptWhole(),
+        torch.fx.experimental._config.patch(backed_size_oblivious=True),  # sizes of 0 and 1 are like any other
+    ):
+        warnings.simplefilter("ignore")  # about torch's own deprecated parts
+        program = torch.export.export(module, blank, dynamic_shapes=(tuple(varying),))
+    # A guard "size != 1" says that the graph goes the general way, not the one that torch takes where it need not
+    # broadcast. The general way leads to the same end, of which whoever exports makes sure.
+    program._guards_code = [guard for guard in program._guards_code if " != " not in guard]
+    return program
+
+
+def settled(program: ExportedProgram) -> ExportedProgram:
+    """The same program as it may leave the house: with torch's own recurrent operators, so that it runs wherever torch
+    does, and without the inputs it was made with and the places in our source that its nodes come from.
+    """
+    theirs = {RECURRENT[name]._opoverload: getattr(torch.ops.aten, name).input for name in RECURRENT}
+    for node in program.graph.nodes:
+        node.target = theirs.get(node.target, node.target)
+        for fact in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
+            node.meta.pop(fact, None)
+    program.graph_module.recompile()
+    program.example_inputs = None
+    return program

@@ -1,0 +1,138 @@
+"""Weights as whole numbers of 8 bits, with a scale for each row: a quarter of the size."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dltrain.export.programs import import_onnx, only_errors
+
+FEWEST = 1024
+"""Numbers in a weight below which it stays as it is: nothing would be gained."""
+LARGEST = 127
+_TINY = 1e-12
+
+
+def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows (..., n) as int8 and their scales (..., 1) float32; row = int8 * scale, up to half a scale."""
+    scales = (rows.abs().amax(-1, keepdim=True) / LARGEST).clamp(min=_TINY)
+    return (rows / scales).round().to(torch.int8), scales
+
+
+class Int8(nn.Module):
+    """A layer some of whose weights are kept as int8; asked for by name, such a weight is float32 again."""
+
+    def __getattr__(self, name: str) -> Any:
+        buffers = self.__dict__["_buffers"]
+        if f"{name}_int8" in buffers:
+            return buffers[f"{name}_int8"].float() * buffers[f"{name}_scales"]
+        return super().__getattr__(name)
+
+
+class Int8Linear(Int8):
+    """A linear layer that multiplies in int8: each row of its inputs is rounded too, with a scale of its own."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows, scales = rounded(inputs.reshape(-1, inputs.shape[-1]))
+        products = torch._int_mm(rows, self.weight_int8.t())
+        outputs = products.float() * scales * self.weight_scales.t()
+        outputs = outputs if self.bias is None else outputs + self.bias
+        return outputs.reshape(*inputs.shape[:-1], -1)
+
+
+class Int8Embedding(Int8):
+    def forward(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.weight_int8[tokens].float() * self.weight_scales[tokens]
+        return found
+
+
+class Int8Recurrent(Int8):
+    """A recurrent layer, which computes in float32; its weights become so once for a sequence."""
+
+    @property
+    def _flat_weights(self) -> list[Tensor]:
+        return [getattr(self, name) for name in self._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, weights: list[Tensor]) -> None:
+        """The layer collects its own from time to time, and need not."""
+
+
+def _plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer is of a kind, and computes as that kind does."""
+    return isinstance(layer, kind) and type(layer).forward is kind.forward
+
+
+def in_int8(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    """A copy of a model, and the names of the weights that are int8 in it: of linear, recurrent and embedding layers.
+
+    Convolutions stay as they are: they hold few weights, and torch has no int8 operator for them that a graph can hold.
+    """
+    smaller, changed = copy.deepcopy(model), []
+    for path, layer in smaller.named_modules():
+        if _plain(layer, nn.Linear):
+            form, names = Int8Linear, ["weight"]
+        elif _plain(layer, nn.Embedding) and cast(nn.Embedding, layer).max_norm is None:
+            form, names = Int8Embedding, ["weight"]
+        elif isinstance(layer, nn.RNNBase):
+            form, names = Int8Recurrent, [name for name in layer._flat_weights_names if name.startswith("weight")]
+        else:
+            continue
+        names = [name for name in names if getattr(layer, name).numel() >= FEWEST]
+        if not names:
+            continue
+        if form is Int8Recurrent:
+            vars(layer).pop("_flat_weights")
+        for name in names:
+            numbers, scales = rounded(getattr(layer, name).detach())
+            del layer._parameters[name]
+            layer.register_buffer(f"{name}_int8", numbers)
+            layer.register_buffer(f"{name}_scales", scales)
+        layer.__class__ = type(f"Int8{type(layer).__name__}", (form, type(layer)), {})
+        changed += [f"{path}.{name}" for name in names]
+    return smaller, changed
+
+
+def onnx_in_int8(content: bytes) -> bytes:
+    """An ONNX model whose matrix products, LSTMs and embeddings have int8 weights, by ONNX Runtime's own conversion.
+
+    Products are computed in int8, with inputs that are rounded as they come.
+    """
+    onnx = import_onnx("onnx")
+    quantization = import_onnx("onnxruntime.quantization")
+    preparation = import_onnx("onnxruntime.quantization.shape_inference")
+    with TemporaryDirectory(prefix="dltrain-int8-") as folder, only_errors("root", "onnxruntime"):
+        given, prepared, smaller = (Path(folder) / f"{name}.onnx" for name in ("given", "prepared", "smaller"))
+        given.write_bytes(_with_weights_apart(onnx.load_from_string(content)).SerializeToString())
+        # LSTM weights are put into ONNX's order by operators, which this computes once and for all.
+        preparation.quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        quantization.quantize_dynamic(
+            prepared,
+            smaller,
+            op_types_to_quantize=["MatMul", "Gemm", "LSTM", "Gather"],
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
+        )
+        return smaller.read_bytes()
+
+
+def _with_weights_apart(model: Any) -> Any:
+    """The model with a copy of a weight for each operator that reads it: the conversion turns some round in place."""
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    seen: set[str] = set()
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name in weights and name in seen:
+                copied = model.graph.initializer.add()
+                copied.CopyFrom(weights[name])
+                copied.name = f"{name}_for_{node.name}_{place}"
+                node.input[place] = copied.name
+            seen.add(name)
+    return model

@@ -1,0 +1,76 @@
+"""Recurrent layers as ONNX's own, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from onnxscript import opset18 as op
+
+GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
+"""The places among torch's gates of those that ONNX wants first, second, ..."""
+ACTIVATIONS = {"rnn_tanh": "Tanh", "rnn_relu": "Relu"}
+
+
+def reordered(weights: Any, gates: Sequence[int], hidden: int) -> Any:
+    """Weights (gates * hidden, ...) with their gates in another order."""
+    if len(gates) == 1:
+        return weights
+    parts = [op.Slice(weights, [gate * hidden], [(gate + 1) * hidden], [0]) for gate in gates]
+    return op.Concat(*parts, axis=0)
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=0)
+
+
+def translation(kind: str) -> Callable[..., tuple[Any, ...]]:
+    """The function by which torch.onnx.export translates one of `dltrain.export.capture.RECURRENT`."""
+
+    def translated(
+        input: Any,
+        state: Any,
+        weights: Sequence[Any],
+        biases: bool,
+        layers: int,
+        dropout: float,
+        train: bool,
+        bidirectional: bool,
+        batch_first: bool,
+    ) -> tuple[Any, ...]:
+        states = state if kind == "lstm" else [state]  # (layers * directions, N, hidden) each
+        directions, each, hidden = 1 + bidirectional, 4 if biases else 2, int(states[0].shape[2])
+        sequence = op.Transpose(input, perm=[1, 0, 2]) if batch_first else input
+        following: list[list[Any]] = [[] for _ in states]
+        for layer in range(layers):
+            first = layer * directions
+            own = [weights[each * place : each * (place + 1)] for place in range(first, first + directions)]
+            before = [op.Slice(one, [first], [first + directions], [0]) for one in states]
+            outputs = recurrent(kind, sequence, before, own, hidden)
+            sequence = op.Reshape(op.Transpose(outputs[0], perm=[0, 2, 1, 3]), [0, 0, -1])
+            for known, after in zip(following, outputs[1:], strict=True):
+                known.append(after)
+        sequence = op.Transpose(sequence, perm=[1, 0, 2]) if batch_first else sequence
+        return (sequence, *(joined(known) for known in following))
+
+    return translated
+
+
+def recurrent(kind: str, sequence: Any, before: Sequence[Any], own: Sequence[Sequence[Any]], hidden: int) -> Any:
+    """One layer: outputs (T, directions, N, hidden) and the state after it; `own` are the weights by direction."""
+    by_input, by_state, *biases = (
+        joined([op.Unsqueeze(reordered(one[place], GATES[kind], hidden), [0]) for one in own])
+        for place in range(len(own[0]))
+    )
+    bias = op.Concat(*biases, axis=1) if biases else None
+    settings: dict[str, Any] = {"hidden_size": hidden, "direction": "bidirectional" if len(own) > 1 else "forward"}
+    if kind == "lstm":
+        return op.LSTM(sequence, by_input, by_state, bias, None, *before, **settings)
+    if kind == "gru":
+        return op.GRU(sequence, by_input, by_state, bias, None, *before, linear_before_reset=1, **settings)
+    return op.RNN(
+        sequence, by_input, by_state, bias, None, *before, activations=[ACTIVATIONS[kind]] * len(own), **settings
+    )
+
+
+TRANSLATIONS = {kind: translation(kind) for kind in GATES}

@@ -1,0 +1,120 @@
+"""The formats of computations: torch.export's programs and ONNX. Each is written as bytes, and run from its file."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dltrain.errors import UsageError
+from dltrain.export.capture import RECURRENT, captured, settled
+from dltrain.export.interface import Interface, Port
+
+Program = Callable[..., tuple[Tensor, ...]]
+"""Takes an interface's inputs and gives its outputs, on the CPU."""
+
+LARGEST_ONNX = 2**31
+"""Bytes that a protocol buffer can hold."""
+
+
+def import_onnx(name: str) -> Any:
+    """A module that ONNX needs. Raises UsageError without the `export` extra."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"ONNX needs {name.split('.')[0]}, which cannot be imported: {error}\n"
+            "next: pip install 'dltrain[export]', or use --format torch-export or safetensors"
+        ) from error
+
+
+def torch_export(interface: Interface, examples: Sequence[Tensor]) -> bytes:
+    """A program for `torch.export.load`, as torch.export.save writes it."""
+    program = settled(captured(interface.module, examples, [port.axes for port in interface.inputs]))
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, content)
+    return content.getvalue()
+
+
+def run_torch_export(path: Path) -> Program:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.export.load(path).module()
+
+
+def onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
+    """A model in ONNX, with the interface's names for inputs, outputs and the sizes that vary."""
+    import_onnx("onnx")
+    import_onnx("onnxscript")
+    from dltrain.export.onnx_recurrent import TRANSLATIONS
+
+    program = captured(interface.module, examples, [port.axes for port in interface.inputs])
+    with warnings.catch_warnings(), only_errors("torch.onnx", "onnxscript", "onnx_ir"):
+        warnings.simplefilter("ignore")
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=[port.name for port in interface.inputs],
+            output_names=[port.name for port in interface.outputs],
+            custom_translation_table={RECURRENT[name]._opoverload: TRANSLATIONS[name] for name in RECURRENT},
+        )
+    assert exported is not None
+    model = exported.model_proto
+    _name_axes(model.graph.input, interface.inputs)
+    _name_axes(model.graph.output, interface.outputs)
+    del model.graph.value_info[:]  # what lies between, with sizes by torch's names
+    if model.ByteSize() >= LARGEST_ONNX:
+        raise ValueError("its weights do not fit into the 2 GiB of an ONNX file")
+    content: bytes = model.SerializeToString()
+    return content
+
+
+@contextmanager
+def only_errors(*loggers: str) -> Iterator[None]:
+    """While active, what these loggers say below an error is not printed: it is about their own inner parts."""
+    before = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _name_axes(values: Any, ports: Sequence[Port]) -> None:
+    for value, port in zip(values, ports, strict=True):
+        for dimension, size in zip(value.type.tensor_type.shape.dim, port.axes, strict=True):
+            if isinstance(size, str):
+                dimension.dim_param = size
+            else:
+                dimension.dim_value = size
+
+
+
+
+def run_onnx(path: Path) -> Program:
+    """Runs with as many threads as torch uses."""
+    runtime = import_onnx("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [one.name for one in session.get_inputs()]
+
+    def program(*inputs: Tensor) -> tuple[Tensor, ...]:
+        given = {name: tensor.contiguous().numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return tuple(torch.from_numpy(output) for output in session.run(None, given))
+
+    return program

@@ -1,0 +1,58 @@
+"""The examples of a split that a classifier is most wrong about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.runtime.precision import Runtime
+from dltrain.task import Decides, Predicts
+
+
+class Mistake(NamedTuple):
+    """An example by its place in the split, its true class and the predicted one, with the probability of each.
+
+    `inputs` are the first of the model's arguments for it, on the CPU.
+    """
+
+    example: int
+    truth: int
+    predicted: int
+    truth_probability: float
+    predicted_probability: float
+    inputs: Tensor
+
+
+def worst_examples(
+    model: nn.Module, task: Predicts, batches: Iterable[Any], runtime: Runtime, number: int
+) -> list[Mistake]:
+    """The `number` examples whose true class is the least probable, the worst first; rightly classified ones included.
+
+    The model is in evaluation mode; the batches have `targets` (N,) int64 that are classes.
+    """
+    kept: list[Mistake] = []
+    before = 0
+    with torch.inference_mode(), runtime.autocast():
+        for batch in batches:
+            moved = batch.to(runtime.device)
+            probabilities = task.probabilities(model, *moved.arguments).float().cpu()
+            truths = batch.targets.view(-1, 1)
+            chances = probabilities.gather(1, truths).squeeze(1)
+            predicted = task.decisions(probabilities) if isinstance(task, Decides) else probabilities.argmax(1)
+            for index in chances.argsort(stable=True)[:number].tolist():
+                kept.append(
+                    Mistake(
+                        before + index,
+                        int(truths[index]),
+                        int(predicted[index]),
+                        float(chances[index]),
+                        float(probabilities[index, predicted[index]]),
+                        batch.arguments[0][index].clone(),
+                    )
+                )
+            kept = sorted(kept, key=lambda mistake: mistake.truth_probability)[:number]
+            before += batch.count
+    return kept

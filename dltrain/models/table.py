@@ -1,0 +1,69 @@
+"""Models of rows of numbers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dltrain.models.layers import ACTIVATIONS
+from dltrain.options import Activation, Fraction, Widths
+from dltrain.registry import models
+
+
+@models.register("linear")
+class Linear(nn.Module):
+    """A weighted sum of the inputs: linear regression, or, for labels, logistic regression (Cox 1958).
+
+    Rows (N, inputs) to numbers or logits (N, outputs).
+
+    Options:
+        bias: add a constant to the sum.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.layer = nn.Linear(inputs, outputs, bias=bias)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        result: Tensor = self.layer(rows)
+        return result
+
+
+@models.register("dense")
+class Dense(nn.Module):
+    """Dense layers: a multi-layer perceptron (Rumelhart, Hinton and Williams 1986).
+
+    Rows (N, inputs) to numbers or logits (N, outputs).
+
+    Options:
+        hidden: units of each hidden layer, one number a layer.
+        activation: the non-linearity.
+        batch_norm: normalise before each activation (Ioffe and Szegedy 2015, arXiv:1502.03167).
+        dropout: share of units dropped after each activation (Srivastava et al. 2014).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        hidden: Widths = [64, 64],
+        activation: Activation = "relu",
+        batch_norm: bool = False,
+        dropout: Fraction = 0.0,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        wide = inputs
+        for units in hidden:
+            layers.append(nn.Linear(wide, units))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(units))
+            layers.append(ACTIVATIONS[activation]())
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            wide = units
+        self.layers = nn.Sequential(*layers, nn.Linear(wide, outputs))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        result: Tensor = self.layers(rows)
+        return result

@@ -1,0 +1,266 @@
+"""What a model is made of and what a training step costs: parameters, shapes, FLOPs and memory, measured on a batch.
+
+FLOPs are those of matrix products, convolutions, recurrent layers and attention, a multiply-add counted as two; what is
+done number by number (activations, normalisations, a softmax, CTC) is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
+
+from dltrain.batch import Movable
+from dltrain.errors import UsageError
+from dltrain.task import Task
+
+
+@dataclass
+class Row:
+    """A layer: its place in the model, its class, the shape that came out, its own parameters and FLOPs.
+
+    `output` is None where the model computes with the layer's weights without calling it.
+    """
+
+    name: str
+    kind: str
+    output: tuple[int, ...] | None = None
+    parameters: int = 0
+    trainable: int = 0
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a training step holds at once; what kernels need besides for a moment is left out.
+
+    `activations` are the tensors that the forward pass keeps for the backward pass, weights and inputs excluded;
+    `inputs` those of one batch; `average` a moving average of the weights.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    average: int
+    activations: int
+    inputs: int
+
+    @property
+    def total(self) -> int:
+        return sum(vars(self).values())
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A model and one training step on a batch; FLOPs are the whole batch's."""
+
+    rows: list[Row]
+    forward_flops: int
+    step_flops: int
+    memory: Memory
+
+    @property
+    def parameters(self) -> int:
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        return sum(row.trainable for row in self.rows)
+
+
+def summarised(
+    model: nn.Module,
+    task: Task[Any],
+    batch: Movable,
+    optimizer: Optimizer,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    average: nn.Module | None,
+) -> Summary:
+    """The summary of a model on the CPU. It takes a training step, and so changes the model and the optimizer.
+
+    Raises UsageError where batch normalisation meets a batch of one example.
+    """
+    model.train()
+    ledger, kept = Ledger(model), Kept([*model.parameters(), *batch.arguments])
+    try:
+        with ledger, ledger.watching(), kept.watching(), autocast():
+            loss = task.step(model, batch, None).loss
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "model: batch normalisation cannot learn from a batch of one example\nnext: give a larger --batch-size"
+        ) from error
+    forward = ledger.flops
+    with ledger:
+        loss.backward()  # type: ignore[no-untyped-call]
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    bytes_of_gradients = sum(map(size_in_bytes, gradients))
+    optimizer.step()
+    memory = Memory(
+        parameters=sum(map(size_in_bytes, [*model.parameters(), *model.buffers()])),
+        gradients=bytes_of_gradients,
+        optimizer=sum(size_in_bytes(each) for state in optimizer.state.values() for each in tensors_of(state)),
+        average=0 if average is None else sum(map(size_in_bytes, [*average.parameters(), *average.buffers()])),
+        activations=kept.size,
+        inputs=sum(map(size_in_bytes, tensors_of(batch.arguments))),
+    )
+    return Summary(ledger.rows(), forward, ledger.flops, memory)
+
+
+def tensors_of(value: Any) -> Iterator[Tensor]:
+    """The tensors within nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | tuple | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_of(each)
+
+
+def size_in_bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def memory_of(tensor: Tensor) -> tuple[int, int]:
+    """Where the memory of a tensor begins, and its bytes: the same for all views of one."""
+    if tensor.is_mkldnn:
+        return torch.ops.mkldnn.data_ptr(tensor), size_in_bytes(tensor)
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.nbytes()
+
+
+class Kept:
+    """Counts what a forward pass keeps for the backward pass, each piece of memory once, `known` tensors excluded."""
+
+    def __init__(self, known: list[Any]) -> None:
+        self._known = {memory_of(tensor)[0] for tensor in tensors_of(known)}
+        self._sizes: dict[int, int] = {}
+
+    @property
+    def size(self) -> int:
+        return sum(self._sizes.values())
+
+    def watching(self) -> AbstractContextManager[Any]:
+        def pack(tensor: Tensor) -> Tensor:
+            place, size = memory_of(tensor)
+            if place not in self._known:
+                self._sizes[place] = size
+            return tensor
+
+        hooks: AbstractContextManager[Any] = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        return hooks
+
+
+def recurrent_flops(inputs: Tensor, by_input: Tensor, by_state: Tensor, *_: Any, **__: Any) -> int:
+    """Both matrices are applied once to each step (T, N, C) of each sequence."""
+    return 2 * inputs.shape[0] * inputs.shape[1] * (by_input.numel() + by_state.numel())
+
+
+def attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    flops: int = sdpa_flop_count(query.shape, key.shape, value.shape)  # type: ignore[no-untyped-call]
+    return flops
+
+
+def attention_backward_flops(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
+    shapes = gradient.shape, query.shape, key.shape, value.shape
+    flops: int = sdpa_backward_flop_count(*shapes)  # type: ignore[no-untyped-call]
+    return flops
+
+
+FORMULAS: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    torch.ops.aten.mkldnn_rnn_layer: recurrent_flops,
+    torch.ops.aten.mkldnn_rnn_layer_backward: lambda *args, **_: 2 * recurrent_flops(*args),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_backward_flops,
+}
+"""FLOPs of an operation, of its arguments and `out_val`; torch's own, and what it does not count on a CPU."""
+
+
+@dataclass
+class Called:
+    """What is known of a module: its name, and what it gave and computed when it was called."""
+
+    name: str
+    module: nn.Module
+    output: tuple[int, ...] | None = None
+    flops: int = 0
+
+
+class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts FLOPs, all of them and by module: by the one whose weights are used, else by the one that is running."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+        self._modules = [Called(name, module) for name, module in model.named_modules()]
+        self._owners: dict[int, Called] = {}
+        for called in self._modules:
+            for parameter in called.module.parameters(recurse=False):
+                self._owners.setdefault(memory_of(parameter)[0], called)
+        self._casts: list[Tensor] = []  # kept, so that nothing else comes to lie where they do
+        self._running: list[Called] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func._overloadpacket is torch.ops.aten._to_copy:
+            owner = self._owners.get(memory_of(args[0])[0])
+            if owner is not None:
+                self._owners[memory_of(out)[0]] = owner
+                self._casts.append(out)
+        formula = FORMULAS.get(func._overloadpacket)
+        if formula is not None:
+            flops = int(formula(*args, **(kwargs or {}), out_val=out))
+            self.flops += flops
+            if self._running:
+                owners = (self._owners.get(memory_of(each)[0]) for each in args if isinstance(each, Tensor))
+                next(filter(None, owners), self._running[-1]).flops += flops
+        return out
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note what is called within: shapes, and which module FLOPs belong to."""
+        handles = []
+        for called in self._modules:
+            handles.append(called.module.register_forward_pre_hook(self._entered(called)))
+            handles.append(called.module.register_forward_hook(self._left(called)))
+        self._running.append(self._modules[0])  # the task may compute with the model's weights without calling it
+        try:
+            yield
+        finally:
+            self._running.clear()
+            for handle in handles:
+                handle.remove()
+
+    def _entered(self, called: Called) -> Callable[..., None]:
+        return lambda *_: self._running.append(called)
+
+    def _left(self, called: Called) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
+            self._running.pop()
+            first = next(tensors_of(outputs), None)
+            called.output = None if first is None else tuple(first.shape)
+
+        return hook
+
+    def rows(self) -> list[Row]:
+        """Every module that has parameters of its own, computes, or holds no other; each parameter once."""
+        seen: set[int] = set()
+        rows = []
+        for called in self._modules:
+            own = [each for each in called.module.parameters(recurse=False) if id(each) not in seen]
+            seen.update(map(id, own))
+            leaf = next(called.module.children(), None) is None
+            if own or called.flops or (leaf and called.output is not None):
+                row = Row(called.name, type(called.module).__name__, called.output, flops=called.flops)
+                row.parameters = sum(each.numel() for each in own)
+                row.trainable = sum(each.numel() for each in own if each.requires_grad)
+                rows.append(row)
+        return rows

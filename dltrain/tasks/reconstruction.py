@@ -1,0 +1,76 @@
+"""Images to themselves, through whatever narrow place a model leads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf, log10
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dltrain.batch import Batch
+from dltrain.data.pixels import as_inputs, in_pixels
+from dltrain.goal import Goal
+from dltrain.registry import tasks
+from dltrain.task import Counts, Score, Step
+
+
+@tasks.register("reconstruction", data="images", sizes=("image_channels", "height", "width", "output_channels"))
+class Reconstruction:
+    """The image itself is what a model should give; the best epoch has the lowest validation error.
+
+    Reports `mse`, the mean squared error of pixels in 0..1, which does not depend on how the inputs are normalised;
+    `psnr`, 10 log10(1 / mse), in decibels; and `loss`, the mean over all pixels of what is trained on.
+
+    Options:
+        loss: mse (squared error of the inputs as they are normalised), or bce (cross-entropy of pixels in 0..1, whose
+            logits the model then gives).
+    """
+
+    goal = Goal("mse", "min")
+
+    def __init__(self, assets: Mapping[str, Any], *, loss: Literal["mse", "bce"] = "mse") -> None:
+        self.assets = assets
+        self.image_shape = (int(assets["channels"]), int(assets["height"]), int(assets["width"]))
+        self.loss = loss
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        channels, height, width = self.image_shape
+        return {"image_channels": channels, "height": height, "width": width, "output_channels": channels}
+
+    def step(self, model: nn.Module, batch: Batch, carry: None) -> Step:
+        return Step(self._losses(model(batch.inputs), batch.inputs).mean())
+
+    def score(self, model: nn.Module, batch: Batch, carry: None) -> Score:
+        outputs = model(batch.inputs).float()
+        errors = in_pixels(self.assets, self._images(outputs)) - in_pixels(self.assets, batch.inputs)
+        wide = torch.float32 if outputs.device.type == "mps" else torch.float64
+        return Score(
+            {
+                "loss": self._losses(outputs, batch.inputs).sum(dtype=wide),
+                "squared": errors.square().sum(dtype=wide),
+                "pixels": torch.tensor(outputs.numel(), device=outputs.device),
+            }
+        )
+
+    def report(self, counts: Counts) -> dict[str, float]:
+        pixels = float(counts["pixels"])
+        mse = float(counts["squared"]) / pixels
+        return {"mse": mse, "psnr": -10 * log10(mse) if mse else inf, "loss": float(counts["loss"]) / pixels}
+
+    def reconstructions(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        return self._images(model(*inputs).float())
+
+    def _losses(self, outputs: Tensor, inputs: Tensor) -> Tensor:
+        """The loss of each pixel, (N, C, H, W)."""
+        if self.loss == "mse":
+            return functional.mse_loss(outputs, inputs, reduction="none")
+        pixels = in_pixels(self.assets, inputs)
+        return functional.binary_cross_entropy_with_logits(outputs, pixels, reduction="none")
+
+    def _images(self, outputs: Tensor) -> Tensor:
+        """A model's outputs (N, C, H, W) float32 as images, normalised as the inputs are."""
+        return outputs if self.loss == "mse" else as_inputs(self.assets, outputs.sigmoid())

@@ -1,0 +1,86 @@
+"""Windows of a series to the numbers that come next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dltrain.batch import Batch
+from dltrain.goal import Goal
+from dltrain.registry import tasks
+from dltrain.task import Counts, Score, Step
+from dltrain.tasks.regression import r2
+
+
+@tasks.register("sequence_regression", data="series", sizes=("channels", "window", "outputs"))
+class SequenceRegression:
+    """Squared error of the next steps' values; the best epoch has the lowest validation error.
+
+    Reports rmse (root of the mean squared error), mse, mae (mean absolute error) and r2 (as scikit-learn's r2_score) in
+    the data's own units, averaged over the outputs; naive_rmse and naive_mae, the same of a forecast that repeats each
+    window's last value, which a model should beat; and loss, what is trained on: the mean squared error in standard
+    deviations of the training rows.
+    """
+
+    goal = Goal("rmse", "min")
+
+    def __init__(self, assets: Mapping[str, Any]) -> None:
+        columns: list[str] = assets["columns"]
+        self.window, horizon = int(assets["window"]), int(assets["horizon"])
+        self.channels = len(columns)
+        self.outputs: tuple[str, ...] = tuple(
+            f"{name}+{step}" for step in range(1, horizon + 1) for name in assets["targets"]
+        )
+        self._targets = [columns.index(name) for name in assets["targets"]]
+        self._horizon = horizon
+        self._mean = torch.tensor(assets["mean"], dtype=torch.float64)[self._targets].repeat(horizon)
+        self._deviation = torch.tensor(assets["std"], dtype=torch.float64)[self._targets].repeat(horizon)
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"channels": self.channels, "window": self.window, "outputs": len(self.outputs)}
+
+    def step(self, model: nn.Module, batch: Batch, carry: None) -> Step:
+        return Step(functional.mse_loss(model(batch.inputs), batch.targets))
+
+    def score(self, model: nn.Module, batch: Batch, carry: None) -> Score:
+        wide = torch.float32 if batch.targets.device.type == "mps" else torch.float64
+        targets = batch.targets.to(wide)  # (N, outputs)
+        errors = model(batch.inputs).to(wide) - targets
+        naive = batch.inputs[:, -1, self._targets].repeat(1, self._horizon).to(wide) - targets
+        counts = {
+            "squared": errors.square(),
+            "absolute": errors.abs(),
+            "naive_squared": naive.square(),
+            "naive_absolute": naive.abs(),
+            "targets": targets,
+            "targets_squared": targets.square(),
+        }
+        examples = torch.tensor(len(targets), device=targets.device)
+        return Score({"examples": examples, **{name: values.sum(0) for name, values in counts.items()}})
+
+    def report(self, counts: Counts) -> dict[str, float]:
+        examples = int(counts["examples"])
+        sums = {name: values.cpu().double() for name, values in counts.items() if name != "examples"}
+        mse, naive_mse = ((sums[name] / examples * self._deviation.square()) for name in ("squared", "naive_squared"))
+        mae, naive_mae = ((sums[name] / examples * self._deviation) for name in ("absolute", "naive_absolute"))
+        return {
+            "rmse": float(mse.sqrt().mean()),
+            "mse": float(mse.mean()),
+            "mae": float(mae.mean()),
+            "r2": r2(sums["squared"], sums["targets"], sums["targets_squared"], examples),
+            "naive_rmse": float(naive_mse.sqrt().mean()),
+            "naive_mae": float(naive_mae.mean()),
+            "loss": float(sums["squared"].mean() / examples),
+        }
+
+    def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        return self.in_units(model(*inputs))
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """A model's outputs or a batch's targets (N, outputs) in the units of the data, float32 on the CPU."""
+        return (values.cpu().double() * self._deviation + self._mean).float()

@@ -1,0 +1,31 @@
+"""Texts to one of several classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dltrain.options import Fraction
+from dltrain.registry import tasks
+from dltrain.tasks.classification import Classification
+
+
+@tasks.register("text_classification", data="documents", sizes=("vocabulary", "classes"))
+class TextClassification(Classification):
+    """Cross-entropy over classes; the best epoch has the highest validation accuracy.
+
+    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
+    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
+    (as scikit-learn's `zero_division=0`).
+
+    Options:
+        label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
+    """
+
+    def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
+        super().__init__(assets["labels"], label_smoothing)
+        self.words = len(assets["words"])
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        return {"vocabulary": self.words, "classes": len(self.labels)}
