@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from dltrain.config import experiment as experiment_module
+from dltrain.config.catalogue import Catalogue
 from dltrain.config.experiment import Choice, Experiment, Loaded, load, load_tree
 from dltrain.errors import ConfigError
 from dltrain.options import Augmentation, Plan
@@ -226,7 +227,7 @@ TRAINER = ", ".join(Plan.__dataclass_fields__)
 def test_faults_of_a_choice(line: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = experiment_module.package_catalogue()
     known = tuple(entry for entry in shipped.entries if entry.kind != "model" or entry.name in ("cnn", "lenet", "mlp"))
-    monkeypatch.setattr(experiment_module, "package_catalogue", lambda: type(shipped)(known))
+    monkeypatch.setattr(experiment_module, "package_catalogue", lambda: Catalogue(known))
     found = fault(BASE.replace("model: sorter", line))
     if "\n" in expected:
         assert found == expected

@@ -11,16 +11,17 @@ import ast
 import builtins
 import functools
 import operator
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, is_dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import annotated_types
 
 from dltrain import options as option_types
-from dltrain.architecture.layers import Layers
 from dltrain.config.annotations import REQUIRED, Option, alternatives, parts, split_docstring, unsupported
 from dltrain.config.faults import Fault, Place, Refused, Source, nearest, report
 
@@ -62,24 +63,24 @@ class Entry:
         return self.provided == ALL_SIZES or set(self.provided) <= set(sizes)
 
 
-@dataclass(frozen=True)
 class Catalogue:
-    """All entries, by kind and name."""
+    """All entries, by kind and name. Raises Refused for two of one kind and name."""
 
-    entries: tuple[Entry, ...] = ()
-    by_name: Mapping[tuple[str, str], Entry] = field(init=False, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        known: dict[tuple[str, str], Entry] = {}
-        for entry in self.entries:
-            first = known.setdefault((entry.kind, entry.name), entry)
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._entries = tuple(entries)
+        self._by_name: dict[tuple[str, str], Entry] = {}
+        for entry in self._entries:
+            first = self._by_name.setdefault((entry.kind, entry.name), entry)
             if first is not entry:
                 message = f"{entry.kind} '{entry.name}' is already registered, at {first.place}; rename it"
                 raise Refused(Fault(entry.place, message))
-        object.__setattr__(self, "by_name", known)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        return self._entries
 
     def find(self, kind: str, name: str) -> Entry | None:
-        return self.by_name.get((kind, name))
+        return self._by_name.get((kind, name))
 
     def of(self, kind: str) -> list[Entry]:
         """The entries of a kind, by name."""
@@ -92,6 +93,36 @@ class Catalogue:
         """With what a file, called `shown` in messages, registers; raises Refused, OSError or UnicodeDecodeError."""
         source = path.read_text(encoding="utf-8-sig")
         return Catalogue((*self.entries, *read_module(source, shown or str(path), str(path))))
+
+
+class Shipped(Catalogue):
+    """What dltrain's own modules register; `sources` are their texts by name, in which only what is asked for is read.
+
+    A config names five entries of more than sixty, and understanding a module takes a millisecond or two.
+    """
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._sources = sources
+        self._known: dict[str, list[Entry]] = {}
+
+    @functools.cached_property
+    def _everything(self) -> Catalogue:
+        return Catalogue(entry for module in self._sources for entry in self._read(module))
+
+    def _read(self, module: str) -> list[Entry]:
+        if module not in self._known:
+            shown = str(Path(*module.split("."))) + ".py"
+            self._known[module] = read_module(self._sources[module], shown, module)
+        return self._known[module]
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        return self._everything.entries
+
+    def find(self, kind: str, name: str) -> Entry | None:
+        written = re.compile(rf'\.register\(\s*"{re.escape(name)}"')
+        inside = [self._read(module) for module, text in self._sources.items() if written.search(text)]
+        return next((each for entries in inside for each in entries if (each.kind, each.name) == (kind, name)), None)
 
 
 def with_plugins(paths: Sequence[Path]) -> Catalogue:
@@ -117,20 +148,12 @@ def reason(error: OSError | UnicodeDecodeError) -> str:
 
 @functools.cache
 def package_catalogue() -> Catalogue:
-    """What dltrain itself registers; raises ConfigError where its own source is at fault."""
+    """What dltrain itself registers."""
     package = Path(__file__).parent.parent
-    entries: list[Entry] = []
-    try:
-        for home in HOMES:
-            for file in [package / f"{home}.py", *sorted((package / home).glob("*.py"))]:
-                if file.exists():
-                    inside = file.relative_to(package).with_suffix("")
-                    module = ".".join(["dltrain", *(part for part in inside.parts if part != "__init__")])
-                    shown = str(Path("dltrain") / file.relative_to(package))
-                    entries += read_module(file.read_text(encoding="utf-8"), shown, module)
-        return Catalogue(tuple(entries))
-    except Refused as refused:
-        raise report([refused.fault], "dltrain's own catalogue") from None
+    files = [file for home in HOMES for file in [package / f"{home}.py", *sorted((package / home).glob("[!_]*.py"))]]
+    texts = {file: file.read_text(encoding="utf-8") for file in files if file.exists()}
+    names = {file: ".".join(["dltrain", *file.relative_to(package).with_suffix("").parts]) for file in texts}
+    return Shipped({names[file]: text for file, text in texts.items() if ".register(" in text})
 
 
 def read_module(text: str, shown: str, module: str) -> list[Entry]:
@@ -321,6 +344,8 @@ class _Module:
     def _known(self, node: ast.expr, dotted: str) -> Any:
         """The object of a name that options are declared with."""
         home, _, name = dotted.rpartition(".")
+        if (home, name) == LAYERS:  # its many classes take a while to make, and one model alone asks for them
+            return import_module(LAYERS[0]).Layers
         if (home or "builtins") in _NAMES and name in _NAMES[home or "builtins"]:
             return _NAMES[home or "builtins"][name]
         if not home and name in _ALL_NAMES:
@@ -354,6 +379,7 @@ def is_decorated(definition: ast.ClassDef, name: str) -> bool:
     return any(ast.unparse(each).rpartition(".")[2] == name for each in called)
 
 
+LAYERS = ("dltrain.architecture.layers", "Layers")
 _BOUNDS = tuple(getattr(annotated_types, name) for name in ("Ge", "Gt", "Le", "Lt", "MinLen", "MaxLen"))
 _NAMES: dict[str, dict[str, Any]] = {
     "builtins": {name: getattr(builtins, name) for name in ("int", "float", "str", "bool", "list", "dict", "tuple")},
@@ -365,6 +391,5 @@ _NAMES: dict[str, dict[str, Any]] = {
         if not name.startswith("_") and name not in ("annotations", "dataclass")
     },
 }
-_NAMES["dltrain.architecture.layers"] = {"Layers": Layers}
 _NAMES["typing_extensions"] = _NAMES["typing"]
 _ALL_NAMES: dict[str, Any] = functools.reduce(operator.or_, reversed(list(_NAMES.values())))

@@ -110,15 +110,15 @@ class Check:
 
     def _choose(self, section: str, place: Place, name: Node | str | None) -> None:
         kind = KIND_OF[section]
-        names = self.catalogue.names(kind)
         if isinstance(name, ScalarNode) and name.value is not None:
             name = name.text
         if not isinstance(name, str):
-            what = "null" if name is None else found(name)
+            what, names = "null" if name is None else found(name), self.catalogue.names(kind)
             self.faults.append(Fault(place, f"{section}.name must be a name, found {what}", listed(names)))
             return
         entry = self.catalogue.find(kind, name)
         if entry is None:
+            names = self.catalogue.names(kind)
             self.faults.append(Fault(place, f"{kind} '{name}' is not known", listed(names), nearest(name, names)))
         else:
             self.chosen[section] = entry

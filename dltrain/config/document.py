@@ -347,7 +347,9 @@ _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ue000-\uf8ff\ufeff\ufffe\uffff
 
 
 def write(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = None, path: str = "") -> str:
-    """Plain dicts, lists and scalars as YAML that reads back equal, mappings as blocks, lists on one line, mappings in lists on one each.
+    """Plain dicts, lists and scalars as YAML that reads back equal: mappings as blocks, lists on one line.
+
+    Of a list with mappings in it each item has a line of its own.
 
     ``${`` in a string is written ``$${``. `remarks` become comments behind the values at their dotted paths.
     """
