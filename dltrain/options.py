@@ -76,6 +76,8 @@ class LogMel:
         low_hz: where the lowest band begins.
         high_hz: where the highest band ends; half the sample rate when not given.
         scale: the mel scale: slaney (linear up to 1 kHz) or htk.
+        range_db: raise what is weaker than the loudest value of the clip by more than this to that level, so that digital
+            silence in one recording is like the quiet in another; null for no limit.
         backend: the library that computes them; the two agree to 1e-4.
     """
 
@@ -85,6 +87,7 @@ class LogMel:
     low_hz: NonNegativeFloat = 0.0
     high_hz: PositiveFloat | None = None
     scale: Literal["slaney", "htk"] = "slaney"
+    range_db: PositiveFloat | None = None
     backend: Literal["torchaudio", "librosa"] = "torchaudio"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy
@@ -93,7 +94,14 @@ def extractor(options: LogMel, sample_rate_hz: int) -> Extractor:
     """The function from samples to features, which threads may call at the same time. Raises UsageError."""
     windows = Windows(options, sample_rate_hz)
     make = _by_torchaudio if options.backend == "torchaudio" else _by_librosa
-    return make(options, windows, sample_rate_hz)
+    extract = make(options, windows, sample_rate_hz)
+    return extract if options.range_db is None else partial(_within, extract, options.range_db)
+
+
+def _within(extract: Extractor, range_db: float, samples: Samples) -> Features:
+    features = extract(samples)
+    lowest = features.max() - numpy.float32(range_db * math.log(10) / 10)
+    return numpy.maximum(features, lowest)
 
 
 def _by_torchaudio(options: LogMel, windows: Windows, sample_rate_hz: int) -> Extractor:
