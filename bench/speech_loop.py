@@ -61,8 +61,7 @@ def shuffled(training: Training, batches: int) -> Iterator[Utterances]:
     """The training clips in as many batches, but each of random clips."""
     spoken = training.dataset.training().source.spoken  # type: ignore[attr-defined]
     for places in torch.randperm(len(spoken)).tensor_split(batches):
-        chosen = places.numpy()
-        yield padded(spoken, chosen, [spoken.normalized(place, spoken.features(place)) for place in chosen])
+        yield padded(places.numpy(), *spoken.whole(places.numpy()))
 
 
 def epochs(training: Training, mode: str, count: int) -> None:

@@ -199,7 +199,7 @@ SPEECH: dict[str, dict[str, Any]] = {
         "schedule": {"name": "one_cycle"},
     },
     "a conformer, accumulated and averaged": {
-        "data": {"augment": AUGMENT, "batch_size": 3, "normalize": "speaker"},
+        "data": {"augment": {**AUGMENT, "join": 2}, "batch_size": 3, "normalize": "speaker"},
         "model": {"name": "conformer_ctc", "width": 8, "heads": 2, "layers": 1, "dropout": 0.2},
         "trainer": {"accumulate": 2, "ema": 0.9},
     },

@@ -163,6 +163,18 @@ def test_features_are_librosas_whoever_computes_them(options: LogMel) -> None:
         assert numpy.abs(features - reference).max() < 1e-4
 
 
+@pytest.mark.parametrize("backend", ["torchaudio", "librosa"])
+def test_what_is_too_weak_is_raised_to_within_the_range_as_librosa_does(backend: Any) -> None:
+    librosa = pytest.importorskip("librosa")
+    samples = speechlike(1.0)
+    samples[4000:8000] = 0.0  # digital silence: -100 dB without a limit
+    whole = extractor(LogMel(backend=backend), 16000)(samples)
+    limited = extractor(LogMel(backend=backend, range_db=40.0), 16000)(samples)
+    decibels = librosa.power_to_db(numpy.exp(whole.astype(numpy.float64)), amin=1e-10, top_db=40.0)
+    assert numpy.abs(10 / numpy.log(10) * limited - decibels).max() < 1e-4
+    assert (limited > whole).any()
+
+
 def test_a_tones_power_lies_where_its_frequency_does() -> None:
     features = extractor(LogMel(), 16000)(tone(1.0, hz=1000.0))
     # Slaney's scale: 15 mel at 1 kHz, of 45.245 at 8 kHz, and 80 bands are centred at k * 45.245 / 81, k from 1.

@@ -193,9 +193,9 @@ class SpokenClips:
         subsampling = int(self._assets["subsampling"])
         limit = self._limit(self._batch_size)
         bands = bands_of(self._preparation.features, self._rate)
-        batches = TrainingBatches(
-            self._spoken("training"), limit, self._seed, self._augmentation, subsampling, hop_seconds, bands
-        )
+        spoken = self._spoken("training")
+        space = self._places().get(" ")
+        batches = TrainingBatches(spoken, limit, self._seed, self._augmentation, subsampling, hop_seconds, bands, space)
         return Loader(batches, self._workers)
 
     def validation(self) -> Loader[Utterances]:
