@@ -125,7 +125,7 @@ def test_a_language_model_of_words_needs_words(run: Path, tmp_path: Path) -> Non
         decoding(None, lm, None, None).decoder(["<blank>", "a"])
 
 
-@pytest.mark.parametrize("words", [["--worst", 3], ["--beam", 3], ["--lm", "lm.arpa"]])
+@pytest.mark.parametrize("words", [["--beam", 3], ["--lm", "lm.arpa"]])
 def test_a_task_that_writes_nothing_down(
     words: list[object], write_settings: Any, settings: dict[str, Any], tmp_path: Path
 ) -> None:
