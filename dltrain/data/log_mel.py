@@ -101,7 +101,8 @@ def extractor(options: LogMel, sample_rate_hz: int) -> Extractor:
 def _within(extract: Extractor, range_db: float, samples: Samples) -> Features:
     features = extract(samples)
     lowest = features.max() - numpy.float32(range_db * math.log(10) / 10)
-    return numpy.maximum(features, lowest)
+    limited: Features = numpy.maximum(features, lowest)
+    return limited
 
 
 def _by_torchaudio(options: LogMel, windows: Windows, sample_rate_hz: int) -> Extractor:
