@@ -186,8 +186,8 @@ class Weights:
     Options:
         initialization: how matrices and filters are drawn; null leaves it to each layer.
         initial_range: the scheme uniform draws from [-x, x].
-        init_from: a run directory, a checkpoint, or a .safetensors or .pth file, whose tensors replace those of the
-            same name and shape.
+        init_from: a run directory, a checkpoint, or a .safetensors or .pth file, here or at an https address, whose
+            tensors replace those of the same name and shape.
         freeze: patterns of the parameters that never change.
         learning_rates: what the learning rate is multiplied by, by pattern; the first that fits counts.
         decay_all: let weight decay act on biases and normalisations too; otherwise it spares them.

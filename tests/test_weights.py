@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
+from dltrain.errors import DataError
+from dltrain.experiment import tensors_of
 from dltrain.optimizers import adam, adamw, muon, sgd
 from dltrain.options import Weights
 from dltrain.weights import fitting, freeze, initialize, parameter_groups, settle, take_over
@@ -241,3 +246,47 @@ def test_a_misplaced_option_is_told_where_it_belongs(
     settings["trainer"]["freeze"] = ["features.*"]
     done = dltrain("config", "check", write_settings(settings))
     assert "'freeze' belongs to 'weights'" in done.stderr
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves one file, whatever it is asked for by name."""
+
+    content = b""
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    monkeypatch.setenv("DLTRAIN_CACHE", str(tmp_path / "cache"))
+    Hub.content, Hub.asked = save({"3.bias": torch.tensor([1.0, 2.0, 3.0])}), []
+    with HTTPServer(("127.0.0.1", 0), Hub) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}/models"
+        running.shutdown()
+        thread.join()
+
+
+def test_published_weights_are_fetched_once_and_compared_with_their_name(hub: str) -> None:
+    address = f"{hub}/net-{hashlib.sha256(Hub.content).hexdigest()[:8]}.safetensors"
+    for _ in range(2):
+        found = tensors_of(address)
+        assert found.tensors["3.bias"].tolist() == [1.0, 2.0, 3.0]
+    assert found.sha256 == hashlib.sha256(Hub.content).hexdigest()
+    assert len(Hub.asked) == 1
+
+
+def test_weights_that_are_not_what_their_name_says_are_refused(hub: str) -> None:
+    with pytest.raises(
+        DataError, match=r"net-01234567.pth: no mirror gave it.\n.*SHA-256 .*, expected 01234567\nFetch it"
+    ):
+        tensors_of(f"{hub}/net-01234567.pth")
