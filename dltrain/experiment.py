@@ -20,10 +20,12 @@ from dltrain.batch import Movable
 from dltrain.checkpoint import MANIFEST, WEIGHTS, Checkpoint, Checkpoints
 from dltrain.config.catalogue import ALL_SIZES, Entry, with_plugins
 from dltrain.config.experiment import Choice, Experiment, load_tree
+from dltrain.data.published_weights import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, Stopped, UsageError
 from dltrain.evaluate import evaluate
 from dltrain.events import Event, Observer, Saved
+from dltrain.export.weights import SUFFIX, Exported
 from dltrain.goal import finished
 from dltrain.observers.metrics import MetricsLog
 from dltrain.options import Plan
@@ -126,8 +128,11 @@ class Tensors:
 
 
 def tensors_of(source: str) -> Tensors:
-    """The weights of a run (its best checkpoint), of a checkpoint or of a file. Raises UsageError."""
-    path = Path(source).expanduser()
+    """The weights of a run (its best checkpoint), of a checkpoint, or of a file here or at an address.
+
+    Raises UsageError, and DataError where nothing can be fetched.
+    """
+    path = fetch_weights(source) if source.startswith(SCHEMES) else Path(source).expanduser()
     if path.is_dir():
         try:
             checkpoint = checkpoint_of(path)
@@ -143,7 +148,8 @@ def tensors_of(source: str) -> Tensors:
         reason = str(error)
     raise UsageError(
         f"weights.init_from: {source}: {reason}\n"
-        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file\nnext: correct weights.init_from"
+        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file, the address of one\n"
+        "next: correct weights.init_from"
     )
 
 
@@ -380,7 +386,8 @@ class Trained:
 def checkpoint_of(path: Path, name: str | None = None) -> Checkpoint:
     """The checkpoint that `path` means, read and verified: `name` of a run directory (the best), or `path` itself.
 
-    Raises NoCheckpoint, saying what there is, and UsageError for a name together with a checkpoint's own path.
+    A file of weights that `dltrain export` wrote is one too. Raises NoCheckpoint, saying what there is, and UsageError
+    for a name together with a checkpoint's own path.
     """
     if (path / MANIFEST).exists():
         if name is not None:
@@ -389,6 +396,10 @@ def checkpoint_of(path: Path, name: str | None = None) -> Checkpoint:
         if alone.fault:
             raise NoCheckpoint(f"{path}: damaged: {alone.fault}\nnext: use another checkpoint of its run")
         return alone
+    if path.suffix == SUFFIX and path.is_file():
+        if name is not None:
+            raise UsageError(f"{path}: is one file of weights; leave out --checkpoint {name}")
+        return Exported(path)
     if not (path / "checkpoints").is_dir():
         near = sorted(str(one.parent) for one in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
         there = "".join(f"\n  {one}" for one in near)

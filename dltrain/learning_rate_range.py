@@ -57,7 +57,7 @@ class Rates:
     reads_scores = False
 
     def at(self, step: int) -> float:
-        return self.low * (self.high / self.low) ** (step / (self.steps - 1))
+        return float(self.low * (self.high / self.low) ** (step / (self.steps - 1)))
 
     def __call__(self, moment: Moment) -> float:
         return self.at(moment.step) / self.base
@@ -128,16 +128,18 @@ class Curve:
         """The losses averaged under a bell around each, so that no step lags behind.
 
         Single bad batches are left out first, by the median of each loss and its neighbours, and blown-up losses cut.
+        Averages are geometric, unless a loss is not positive: so little of what is blown up gets into those before.
         """
         losses, around = self.losses, _RECENT // 2
         ceiling = 2 * abs(beginning(losses))
-        calm = [
-            min(ceiling, median(losses[max(0, place - around) : place + around + 1])) for place in range(len(losses))
-        ]
+        calm = numpy.array(
+            [min(ceiling, median(losses[max(0, place - around) : place + around + 1])) for place in range(len(losses))]
+        )
         places = numpy.arange(len(losses))
         width = max(1.0, self.steps * _SMOOTHING)
         bell = numpy.exp(-0.5 * ((places[:, None] - places) / width) ** 2)
-        averages: NDArray[numpy.float64] = bell @ calm / bell.sum(1)
+        bell /= bell.sum(1, keepdims=True)
+        averages: NDArray[numpy.float64] = numpy.exp(bell @ numpy.log(calm)) if calm.min() > 0 else bell @ calm
         return averages
 
     @property
@@ -151,7 +153,7 @@ class Curve:
         first, last = f"{self.rates[0]:.2g}", f"{self.rates[-1]:.2g}"
         blown = self.ended != "all rates tried"
         if len(self.losses) < FEWEST:
-            return f"{self.ended} after {len(self.losses)} updates, at {last}: lower --low"
+            return f"{self.ended} after {len(self.losses)} of {self.steps} updates, at {last}: lower --low"
         until = slice(self.lowest + 1)
         fall = self.smoothed[0] - self.smoothed[self.lowest]
         scatter = (numpy.array(self.losses) - self.smoothed)[until].std()

@@ -76,8 +76,8 @@ class LogMel:
         low_hz: where the lowest band begins.
         high_hz: where the highest band ends; half the sample rate when not given.
         scale: the mel scale: slaney (linear up to 1 kHz) or htk.
-        range_db: raise what is weaker than the loudest value of the clip by more than this to that level, so that digital
-            silence in one recording is like the quiet in another; null for no limit.
+        range_db: raise what is weaker than the loudest value of the clip by more than this to that level, so that
+            digital silence in one recording is like the quiet in another; null for no limit.
         backend: the library that computes them; the two agree to 1e-4.
     """
 
@@ -110,8 +110,8 @@ class SpeechAugmentation:
         gain_db: louder or softer by up to this; changes nothing where each utterance is normalised by itself.
         noise: probability that white noise is added.
         noise_snr_db: lowest and highest ratio of the clip's mean power to the noise's, in decibels.
-        join: up to so many clips of one speaker are said one after the other, which ones and how many drawn anew for each
-            epoch: what was recorded word by word is so learned in the company of other words.
+        join: up to so many clips of one speaker are said one after the other, which ones and how many drawn anew for
+            each epoch: what was recorded word by word is so learned in the company of other words.
     """
 
     time_masks: NonNegativeInt = 0

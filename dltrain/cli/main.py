@@ -19,6 +19,7 @@ from dltrain.cli import (
     devices,
     evaluation,
     explain,
+    export,
     find_lr,
     fit,
     generate,
@@ -85,6 +86,7 @@ app.command("predict")(predict.predict)
 app.command("explain")(explain.explain)
 app.command("generate")(generate.generate)
 app.command("transcribe")(transcribe.transcribe)
+app.command("export")(export.export)
 app.add_typer(config.app, name="config")
 app.add_typer(data.app, name="data")
 app.command("list")(describe.list_names)

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.fx.experimental._config
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config
 from torch.overrides import TorchFunctionMode
 
 Axes = tuple[str | int, ...]
@@ -119,15 +119,13 @@ def captured(module: nn.Module, examples: Sequence[Tensor], axes: Sequence[Axes]
     values, or fixes a size.
     """
     blank = tuple(torch.zeros_like(example) for example in examples)
-    varying = [
-        {place: Dim.DYNAMIC for place, size in enumerate(one) if isinstance(size, str)} for one in axes
-    ]
+    varying = [{place: Dim.DYNAMIC for place, size in enumerate(one) if isinstance(size, str)} for one in axes]
     with (
         warnings.catch_warnings(),
         torch.no_grad(),
         symbolic_lengths(),
         KeptWhole(),
-        torch.fx.experimental._config.patch(backed_size_oblivious=True),  # sizes of 0 and 1 are like any other
+        _config.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]  # sizes of 0 and 1 are like any other
     ):
         warnings.simplefilter("ignore")  # about torch's own deprecated parts
         program = torch.export.export(module, blank, dynamic_shapes=(tuple(varying),))

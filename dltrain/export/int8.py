@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dltrain.export.programs import import_onnx, only_errors
 
@@ -42,8 +41,8 @@ class Int8Linear(Int8):
         rows, scales = rounded(inputs.reshape(-1, inputs.shape[-1]))
         products = torch._int_mm(rows, self.weight_int8.t())
         outputs = products.float() * scales * self.weight_scales.t()
-        outputs = outputs if self.bias is None else outputs + self.bias
-        return outputs.reshape(*inputs.shape[:-1], -1)
+        biased: Tensor = outputs if self.bias is None else outputs + self.bias
+        return biased.reshape(*inputs.shape[:-1], self.weight_int8.shape[0])
 
 
 class Int8Embedding(Int8):
@@ -76,19 +75,11 @@ def in_int8(model: nn.Module) -> tuple[nn.Module, list[str]]:
     """
     smaller, changed = copy.deepcopy(model), []
     for path, layer in smaller.named_modules():
-        if _plain(layer, nn.Linear):
-            form, names = Int8Linear, ["weight"]
-        elif _plain(layer, nn.Embedding) and cast(nn.Embedding, layer).max_norm is None:
-            form, names = Int8Embedding, ["weight"]
-        elif isinstance(layer, nn.RNNBase):
-            form, names = Int8Recurrent, [name for name in layer._flat_weights_names if name.startswith("weight")]
-        else:
-            continue
+        form, names = _form(layer)
         names = [name for name in names if getattr(layer, name).numel() >= FEWEST]
         if not names:
             continue
-        if form is Int8Recurrent:
-            vars(layer).pop("_flat_weights")
+        vars(layer).pop("_flat_weights", None)  # of a recurrent layer, which has a property of the name now
         for name in names:
             numbers, scales = rounded(getattr(layer, name).detach())
             del layer._parameters[name]
@@ -99,8 +90,19 @@ def in_int8(model: nn.Module) -> tuple[nn.Module, list[str]]:
     return smaller, changed
 
 
-def onnx_in_int8(content: bytes) -> bytes:
+def _form(layer: nn.Module) -> tuple[type[Int8], list[str]]:
+    """What a layer becomes, and the weights of it that may be int8; none where it stays as it is."""
+    if isinstance(layer, nn.RNNBase):
+        return Int8Recurrent, [name for name in layer._flat_weights_names if name.startswith("weight")]
+    if _plain(layer, nn.Embedding) and cast(nn.Embedding, layer).max_norm is None:
+        return Int8Embedding, ["weight"]
+    return Int8Linear, ["weight"] if _plain(layer, nn.Linear) else []
+
+
+def onnx_in_int8(content: bytes) -> tuple[bytes, list[str]]:
     """An ONNX model whose matrix products, LSTMs and embeddings have int8 weights, by ONNX Runtime's own conversion.
+
+    And the names of those weights.
 
     Products are computed in int8, with inputs that are rounded as they come.
     """
@@ -120,7 +122,11 @@ def onnx_in_int8(content: bytes) -> bytes:
             weight_type=quantization.QuantType.QInt8,
             extra_options={"MatMulConstBOnly": True},
         )
-        return smaller.read_bytes()
+        converted = smaller.read_bytes()
+    weights = onnx.load_from_string(converted).graph.initializer
+    return converted, [
+        weight.name for weight in weights if weight.data_type == onnx.TensorProto.INT8 and len(weight.dims) > 1
+    ]
 
 
 def _with_weights_apart(model: Any) -> Any:

@@ -113,13 +113,18 @@ class NextToken(nn.Module):
         model, (tokens, *state) = cast(LanguageModel, self.model), inputs
         reading = model(tokens, in_form_of(self.tree, state))
         log_probabilities = model.log_probabilities(reading.features.flatten(0, 1))
-        return (log_probabilities.unflatten(0, tokens.shape), *leaves(reading.state))
+        return (log_probabilities.view(*tokens.shape, -1), *leaves(reading.state))
 
 
 def leaves(tree: Any) -> list[Tensor]:
     """The tensors of a state, in order."""
     found: list[Tensor] = []
-    mapped(tree, lambda tensor: (found.append(tensor), tensor)[1])
+
+    def kept(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    mapped(tree, kept)
     return found
 
 
@@ -133,13 +138,15 @@ def in_form_of(tree: Any, tensors: Sequence[Tensor]) -> Any:
 class Interface:
     """A module that takes and gives tensors alone, which ones these are, and what a batch of the data's is for it.
 
-    `initial` is the state that a text begins with: zeros, and nothing along MEMORY.
+    The first `raw` outputs are the model's own, what follows was made of them. `initial` is the state that a text
+    begins with: zeros, and nothing along MEMORY.
     """
 
     module: nn.Module
     kind: type
     inputs: Sequence[Port]
     outputs: Sequence[Port]
+    raw: int = 1
     initial: Sequence[Port] = ()
 
     def state(self, examples: int) -> tuple[Tensor, ...]:
@@ -177,22 +184,24 @@ def _of_model(model: nn.Module, task: Task[Any], kind: type, tensors: Sequence[T
         Port(name, tensor.dtype, (*axes, *tensor.shape[len(axes) :]))
         for name, tensor, axes in zip(_parameters(model, len(tensors)), tensors, VARYING[kind], strict=True)
     ]
-    return Interface(module, kind, inputs, _ports(names, given, steps))
+    return Interface(module, kind, inputs, _ports(names, given, steps), raw)
 
 
 def _parameters(model: nn.Module, tensors: int) -> list[str]:
     """What the model calls its inputs."""
-    names = [one.name for one in inspect.signature(model.forward).parameters.values() if one.kind is not one.VAR_POSITIONAL]
+    names = [
+        one.name for one in inspect.signature(model.forward).parameters.values() if one.kind is not one.VAR_POSITIONAL
+    ]
     return names[:tensors] if len(names) >= tensors else [f"input_{number}" for number in range(tensors)]
 
 
 def _of_text(model: nn.Module, kind: type, tensors: Sequence[Tensor]) -> Interface:
     probes = _probes(kind, [tensors[0][:1].repeat(2, 1)], 2, 1)
-    readings: list[Reading] = [cast(LanguageModel, model)(*probe, None) for probe in probes]
+    readings: list[Reading] = [cast(LanguageModel, model)(tokens, None) for (tokens,) in probes]
     module = NextToken(model, readings[0].state)
     names = [f"state_{number}" for number in range(len(leaves(readings[0].state)))]
     states = _ports(names, [leaves(reading.state) for reading in readings], None)
-    found = Interface(module, kind, [Port("tokens", tensors[0].dtype, VARYING[kind][0]), *states], (), states)
+    found = Interface(module, kind, [Port("tokens", tensors[0].dtype, VARYING[kind][0]), *states], (), initial=states)
     given = [module(*probe, *found.state(probe[0].shape[1])) for probe in probes]
     for reading, outputs in zip(readings, given, strict=True):
         if any(not torch.allclose(own, out) for own, out in zip(leaves(reading.state), outputs[1:], strict=True)):

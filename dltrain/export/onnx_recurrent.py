@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onnxscript import opset18 as op
+from dltrain.export.programs import import_onnx
+
+op: Any = import_onnx("onnxscript").opset18
 
 GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
 """The places among torch's gates of those that ONNX wants first, second, ..."""

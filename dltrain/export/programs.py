@@ -49,13 +49,18 @@ def torch_export(interface: Interface, examples: Sequence[Tensor]) -> bytes:
 def run_torch_export(path: Path) -> Program:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.export.load(path).module()
+        module = torch.export.load(path).module()
+
+    def program(*inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = module(*inputs)
+        return outputs
+
+    return program
 
 
 def onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
     """A model in ONNX, with the interface's names for inputs, outputs and the sizes that vary."""
     import_onnx("onnx")
-    import_onnx("onnxscript")
     from dltrain.export.onnx_recurrent import TRANSLATIONS
 
     program = captured(interface.module, examples, [port.axes for port in interface.inputs])
@@ -100,8 +105,6 @@ def _name_axes(values: Any, ports: Sequence[Port]) -> None:
                 dimension.dim_param = size
             else:
                 dimension.dim_value = size
-
-
 
 
 def run_onnx(path: Path) -> Program:

@@ -76,7 +76,8 @@ class Block(nn.Module):
             is_causal=window.causal,
         )  # (N, heads, T, D)
         attended = mixed.permute(2, 0, 1, 3).reshape(length, columns, width)
-        return attended, reachable[torch.sym_max(0, len(reachable) - window.remembered) :]
+        forgotten = torch.sym_max(0, len(reachable) - window.remembered)  # type: ignore[no-untyped-call]
+        return attended, reachable[forgotten:]
 
 
 @models.register("transformer")

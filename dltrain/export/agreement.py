@@ -1,0 +1,156 @@
+"""Whether an exported program does what the model does, how fast it is, and how well it scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.evaluate import evaluate
+from dltrain.export.interface import BATCH, Interface, longest, sliced
+from dltrain.export.programs import Program
+from dltrain.runtime.precision import Runtime
+from dltrain.stream import Stream
+from dltrain.task import Reading, Task
+
+SIZES = (1, 2, 7)
+"""Numbers of examples that are tried, besides a whole batch."""
+TOLERANCE = 1e-4
+SHORTEST = range(1, 33)
+_SECONDS, _FEWEST, _MOST = 1.0, 5, 200
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a program's outputs lie from the model's own, over all that was tried.
+
+    `difference` is the largest of any number, as a share of the largest number in that output, or of 1 if that is more.
+    `lengths` are the steps of the sequences that were tried, the shortest that the program takes among them.
+    """
+
+    difference: float
+    inputs: int
+    sizes: Sequence[int]
+    lengths: Sequence[int]
+
+
+def agreement(program: Program, interface: Interface, batches: Sequence[Sequence[Tensor]]) -> Agreement:
+    """Compare on the arguments of some batches: each one whole, and the first in several sizes and lengths.
+
+    A language model reads on from its first state, and from where that led it. Raises ValueError, with the reason,
+    where the program takes none of the lengths.
+    """
+    first = batches[0]
+    steps = longest(interface.kind, first)
+    lengths: Sequence[int | None] = [None]
+    if steps is not None:
+        lengths = sorted({shortest(program, interface, first, steps), (steps + 1) // 2, steps})
+    tried = [sliced(interface.kind, first, size, length) for size in SIZES for length in lengths]
+    tried += [tuple(batch) for batch in batches]
+    examples = interface.inputs[0].axes.index(BATCH)
+    worst = 0.0
+    with torch.inference_mode():
+        for inputs in tried:
+            state = interface.state(inputs[0].shape[examples])
+            for _ in range(2 if state else 1):
+                own = interface.module(*inputs, *state)
+                worst = max(worst, difference(own, program(*inputs, *state)))
+                state = own[1:]
+    sizes = sorted({inputs[0].shape[examples] for inputs in tried})
+    return Agreement(worst, len(tried), sizes, [length for length in lengths if length is not None])
+
+
+def shortest(program: Program, interface: Interface, tensors: Sequence[Tensor], steps: int) -> int:
+    """The fewest steps of which model and program both make something."""
+    reason: Exception | None = None
+    with torch.inference_mode():
+        for length in [*(length for length in SHORTEST if length < steps), steps]:
+            inputs = (*sliced(interface.kind, tensors, 2, length), *interface.state(2))
+            try:
+                interface.module(*inputs)
+                program(*inputs)
+            except Exception as error:  # each runtime has its own for a size that it does not take
+                reason = error
+            else:
+                return length
+    raise ValueError(f"it runs for no length up to {steps}: {reason}")
+
+
+def difference(own: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+    """The largest difference of two programs' outputs, as `Agreement.difference`; infinite where their forms differ."""
+    if len(own) != len(others):
+        return float("inf")
+    return max(_of_one(mine, theirs) for mine, theirs in zip(own, others, strict=True))
+
+
+def _of_one(mine: Tensor, theirs: Tensor) -> float:
+    if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
+        return float("inf")
+    if not mine.numel():
+        return 0.0
+    if not mine.is_floating_point():
+        return 0.0 if torch.equal(mine, theirs) else float("inf")
+    mine, theirs = mine.double(), theirs.double()
+    apart = torch.where(mine == theirs, 0.0, (mine - theirs).abs()).nan_to_num(nan=float("inf"))  # equal infinities too
+    largest = mine[mine.isfinite()].abs().max() if mine.isfinite().any() else torch.tensor(0.0)
+    return float(apart.max() / largest.clamp(min=1))
+
+
+def milliseconds(programs: Sequence[Program], inputs: Sequence[Tensor]) -> list[float]:
+    """The median time of one call of each program, after one that is not counted.
+
+    They take turns, so that what else the machine does meets all of them alike.
+    """
+    times: list[list[float]] = [[] for _ in programs]
+    with torch.inference_mode():
+        for program in programs:
+            program(*inputs)
+        until = time.perf_counter() + _SECONDS
+        while len(times[0]) < _FEWEST or (time.perf_counter() < until and len(times[0]) < _MOST):
+            for program, known in zip(programs, times, strict=True):
+                begun = time.perf_counter()
+                program(*inputs)
+                known.append(time.perf_counter() - begun)
+    return [1000 * median(known) for known in times]
+
+
+class Deployed(nn.Module):
+    """A program in the model's place: what a task needs of a model to score it."""
+
+    def __init__(self, program: Program, interface: Interface) -> None:
+        super().__init__()
+        self.program = program
+        self.raw = interface.raw
+
+    def forward(self, *arguments: Tensor) -> Any:
+        outputs = self.program(*arguments)[: self.raw]
+        return outputs[0] if self.raw == 1 else tuple(outputs)
+
+
+class DeployedReader(nn.Module):
+    """The same of a language model, whose features are the log-probabilities themselves."""
+
+    def __init__(self, program: Program, interface: Interface) -> None:
+        super().__init__()
+        self.program, self.interface = program, interface
+
+    def forward(self, tokens: Tensor, state: Any) -> Reading:
+        before = self.interface.state(tokens.shape[1]) if state is None else state
+        log_probabilities, *following = self.program(tokens, *before)
+        return Reading(log_probabilities, tuple(following))
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        return features
+
+
+def scored(
+    program: Program, interface: Interface, task: Task[Any], stream: Stream[Any], runtime: Runtime
+) -> Mapping[str, float]:
+    """The task's report of a program on a split."""
+    kind = DeployedReader if interface.initial else Deployed
+    return task.report(evaluate(kind(program, interface), task, stream, runtime))

@@ -1,0 +1,80 @@
+"""Weights as one safetensors file beside the description that makes a model of them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dltrain.checkpoint import WEIGHTS, Checkpoint
+from dltrain.errors import NoCheckpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIX = ".safetensors"
+
+
+def description_of(path: Path) -> Path:
+    """Where the description of an exported file lies."""
+    return path.with_name(f"{path.name}.json")
+
+
+class Exported(Checkpoint):
+    """An exported file of weights in a checkpoint's place: every command that takes a run takes it too.
+
+    Raises NoCheckpoint where the file or its description is not there, or they do not belong together.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, 0, epoch_ended=True)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        beside = description_of(self.path)
+        if not beside.is_file():
+            raise NoCheckpoint(
+                f"{self.path}: its description, {beside.name}, is not beside it\nnext: copy it there, or export again"
+            )
+        try:
+            described = json.loads(beside.read_text(encoding="utf-8"))
+            record: dict[str, Any] = described["record"]
+            digest = described["sha256"]
+        except (ValueError, KeyError, TypeError):
+            raise NoCheckpoint(f"{beside}: is no description of an export\nnext: export again") from None
+        if sha256(self._content).hexdigest() != digest:
+            raise NoCheckpoint(
+                f"{self.path}: does not belong to {beside.name}, or is damaged (its SHA-256 does not fit)\n"
+                "next: export again"
+            )
+        return record
+
+    @cached_property
+    def _content(self) -> bytes:
+        return self.path.read_bytes()
+
+    @property
+    def fault(self) -> str | None:
+        return None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return {"files": {WEIGHTS: {"sha256": sha256(self._content).hexdigest()}}}
+
+    def weights(self) -> dict[str, Tensor]:
+        from safetensors.torch import load
+
+        _ = self.record
+        return load(self._content)
+
+
+def safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """All weights and buffers of a model, under their names."""
+    from safetensors.torch import save
+
+    from dltrain.tree import storable
+
+    return save(storable(dict(tensors)), {"format": "pt"})
