@@ -9,7 +9,8 @@
     ├── RequirementNotMet   6   `eval --require` measured something else
     ├── NoCheckpoint        7   no checkpoint that can be used
     ├── RunBusy             8   another process holds the run directory
-    └── Stopped        75/130/143   stopped at a step border; the same command continues
+    ├── Stopped        75/130/143   stopped at a step border; the same command continues
+    └── ChildFailed               a run of several failed (`dltrain.cli.child`); the exit code is its own
 
 A message says where, what was found, what is allowed and what to do next. The command line prints it
 without a traceback (``--debug`` shows that) and leaves with ``exit_code``.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import torch
 
 B_co = TypeVar("B_co", covariant=True)
 B = TypeVar("B")
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 class Stream(Protocol[B_co]):
@@ -33,11 +36,28 @@ class Source(Protocol[B_co]):
     def batch(self, epoch: int, index: int) -> B_co: ...
 
 
+def in_order(function: Callable[[Item], Made], items: Iterable[Item], workers: int, ahead: int = 2) -> Iterator[Made]:
+    """What `function` makes of each item, in order, made by threads that are each up to `ahead` items ahead.
+
+    Each thread uses one intra-op thread, so that it does not fight the training step for cores.
+    """
+    pool = ThreadPoolExecutor(workers, "dltrain-ahead", initializer=torch.set_num_threads, initargs=(1,))
+    pending: deque[Future[Made]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 class Loader(Generic[B]):
     """The stream of a source's batches, in order; with `workers` threads, made ahead of their use.
 
-    Threads, not processes: what a batch costs is spent in torch, outside the interpreter lock. A worker uses one
-    intra-op thread, so that it does not fight the training step for cores.
+    Threads, not processes: what a batch costs is spent in torch, outside the interpreter lock.
     """
 
     def __init__(self, source: Source[B], workers: int = 0) -> None:
@@ -50,17 +70,4 @@ class Loader(Generic[B]):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[B]:
         if self.workers == 0:
             return (self.source.batch(epoch, index) for index in range(start, len(self.source)))
-        return self._ahead(epoch, start)
-
-    def _ahead(self, epoch: int, start: int) -> Iterator[B]:
-        pool = ThreadPoolExecutor(self.workers, "dltrain-loader", initializer=torch.set_num_threads, initargs=(1,))
-        pending: deque[Future[B]] = deque()
-        try:
-            for index in range(start, len(self.source)):
-                pending.append(pool.submit(self.source.batch, epoch, index))
-                if len(pending) > 2 * self.workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        return in_order(partial(self.source.batch, epoch), range(start, len(self.source)), self.workers)

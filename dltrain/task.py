@@ -202,6 +202,15 @@ class Estimates(Protocol):
 
 
 @runtime_checkable
+class Forecasts(Estimates, Protocol):
+    """Estimates what comes next, in batches that follow each other in time."""
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """A batch's targets (N, outputs) in the units of the data, float32 on the CPU."""
+        ...
+
+
+@runtime_checkable
 class Reconstructs(Protocol):
     """Can give back what it was given, as far as it passed through the model."""
 

@@ -14,12 +14,12 @@ from test_resume import Interrupts, StopAt, outcome, run_once, run_to_end
 from torch import nn
 
 from dltrain.batch import Batch
-from dltrain.cli.forecasts import Forecasts, draw_forecasts
+from dltrain.cli.forecasts import draw_forecasts
 from dltrain.errors import UsageError
 from dltrain.experiment import checkpoint_of, load
 from dltrain.inference.series import SeriesReader
 from dltrain.models.series import Autoregression, SeriesRNN
-from dltrain.task import Estimates
+from dltrain.task import Estimates, Forecasts
 from dltrain.tasks.sequence_regression import SequenceRegression
 
 Write = Callable[[Mapping[str, Any]], Path]

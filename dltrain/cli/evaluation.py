@@ -156,7 +156,7 @@ def evaluate(
     from dltrain.checkpoint import WEIGHTS
     from dltrain.experiment import checkpoint_of, load
     from dltrain.observers.report import confusion_picture
-    from dltrain.task import Classifies, Predicts, Reconstructs
+    from dltrain.task import Classifies, Forecasts, Predicts, Reconstructs
 
     chosen = checkpoint_of(run, checkpoint)
     if known := _metrics(chosen.record):
@@ -222,7 +222,7 @@ def evaluate(
         with _warned():
             examples.draw_reconstructions(trained, stream, title, picture)
             result["picture"] = str(picture)
-    if isinstance(trained.task, forecasts.Forecasts) and pictured:
+    if isinstance(trained.task, Forecasts) and pictured:
         picture = run / "plots" / f"forecasts-{split.value}.png"
         with _warned():
             forecasts.draw_forecasts(trained, stream, title, picture)

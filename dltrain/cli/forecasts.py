@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,18 +13,6 @@ if TYPE_CHECKING:
 
 WINDOWS, OUTPUTS = 300, 4
 """How much is drawn: the first windows of a split, the first outputs."""
-
-
-@runtime_checkable
-class Forecasts(Protocol):
-    """A task that estimates what comes next, and whose batches follow each other in time."""
-
-    outputs: Any
-    estimates: Any
-
-    def in_units(self, values: Tensor) -> Tensor:
-        """A batch's targets (N, outputs) in the units of the data, float32 on the CPU."""
-        ...
 
 
 def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path) -> None:

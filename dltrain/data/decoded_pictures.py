@@ -25,7 +25,8 @@ from torch import Tensor
 from dltrain.data.cache import Cache, Entry
 from dltrain.data.pictures import Form, Unreadable, pixels_of
 from dltrain.data.progress import Progress
-from dltrain.data.spoken_clips import cores, in_order
+from dltrain.runtime.precision import available_cores
+from dltrain.stream import in_order
 
 Made = TypeVar("Made")
 
@@ -124,7 +125,7 @@ def _summed(form: Form, path: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy
 def _told(function: Callable[[Path], Made], paths: Sequence[Path], what: str) -> Iterator[Made]:
     """What all cores make of the paths, in order, while a progress bar says `what`."""
     with Progress(what, len(paths)) as progress:
-        for made in in_order(function, paths, cores()):
+        for made in in_order(function, paths, available_cores()):
             yield made
             progress.advance()
 

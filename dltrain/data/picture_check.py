@@ -12,8 +12,9 @@ from PIL import Image
 from dltrain.data.picture_folders import Listing, listed, split_folders
 from dltrain.data.pictures import Form, Unreadable, opened
 from dltrain.data.progress import Progress
-from dltrain.data.spoken_clips import cores, in_order
 from dltrain.errors import DataError
+from dltrain.runtime.precision import available_cores
+from dltrain.stream import in_order
 
 NAMED = 5
 _WHOLE = Form(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so that each is decoded at its own size
@@ -71,7 +72,7 @@ def _report(split: str, listing: Listing) -> FolderReport:
     sizes: Counter[str] = Counter()
     paths = [listing.folder / name for name in listing.names]
     with Progress(f"reading {split} pictures", len(paths)) as progress:
-        for name, found in zip(listing.names, in_order(_examined, paths, cores()), strict=True):
+        for name, found in zip(listing.names, in_order(_examined, paths, available_cores()), strict=True):
             if isinstance(found, Unreadable):
                 report.bad.append((name, str(found)))
             else:

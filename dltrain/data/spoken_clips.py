@@ -14,16 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy
-import torch
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, Entry
@@ -33,9 +30,8 @@ from dltrain.data.progress import Progress
 from dltrain.data.sound import Unsound, check_audible, decoded, resampled
 from dltrain.errors import DataError
 from dltrain.options import LogMel
-
-Item = TypeVar("Item")
-Made = TypeVar("Made")
+from dltrain.runtime.precision import available_cores
+from dltrain.stream import in_order
 
 _FORMAT = 1  # of the cache's entries; another one where what they hold, or how sound is read, changes
 _AHEAD = 64  # clips that each thread may be ahead of the one that is written
@@ -96,26 +92,6 @@ class Survey(NamedTuple):
         return numpy.asarray(self.features[start : start + int(self.frames[place])]).astype(numpy.float32)
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def in_order(function: Callable[[Item], Made], items: Iterable[Item], workers: int) -> Iterator[Made]:
-    """What `function` makes of each item, in order, made by threads a little ahead of their use."""
-    pool = ThreadPoolExecutor(workers, "dltrain-sound", initializer=torch.set_num_threads, initargs=(1,))
-    pending: deque[Future[Made]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > _AHEAD * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def examined(clip: Clip, preparation: Preparation, extract: Extractor) -> Examined:
     """One clip's sound, looked into."""
     seconds, rate = 0.0, 0
@@ -148,7 +124,8 @@ def surveyed(clips: Sequence[Clip], preparation: Preparation, what: str, keep: P
     frames, statistics = numpy.zeros(count, numpy.int64), numpy.zeros((count, 2, bands), numpy.float32)
     faults: list[Fault | None] = []
     with Progress(what, count) as progress, (keep or Path(os.devnull)).open("wb") as file:
-        for place, one in enumerate(in_order(lambda clip: examined(clip, preparation, extract), clips, cores())):
+        every = in_order(lambda clip: examined(clip, preparation, extract), clips, available_cores(), _AHEAD)
+        for place, one in enumerate(every):
             seconds[place], rates[place] = one.seconds, one.sample_rate_hz
             faults.append(one.fault)
             if one.features is not None:
@@ -220,7 +197,7 @@ def content_digests(clips: Sequence[Clip], cache: Cache) -> list[str]:
     def make(folder: Path) -> None:
         with Progress("reading clips", len(clips)) as progress:
             digests = []
-            for digest in in_order(_digest, clips, cores()):
+            for digest in in_order(_digest, clips, available_cores(), _AHEAD):
                 digests.append(digest)
                 progress.advance()
         (folder / "digests").write_text("\n".join(digests), encoding="ascii")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dltrain.files import replace
+from dltrain.observers.png import save
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +26,4 @@ def forecast_picture(truth: Tensor, forecast: Tensor, names: Sequence[str], titl
     rows[0][0].legend(loc="upper right", fontsize=8)
     rows[-1][0].set_xlabel("window")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = io.BytesIO()
-    # No version or date inside: the same numbers give the same file.
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    replace(path, picture.getvalue())
+    save(figure, path)

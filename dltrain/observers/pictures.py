@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dltrain.files import replace
+from dltrain.observers.png import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +26,7 @@ def reconstruction_picture(images: Tensor, reconstructions: Tensor, title: str, 
         for axes, image in zip(grid[row], shown, strict=True):
             _show(axes, image)
         grid[row][0].set_ylabel(name)
-    _save(figure, path)
+    save(figure, path)
 
 
 def captioned_picture(images: Tensor, captions: Sequence[str], title: str, path: Path) -> None:
@@ -41,7 +40,7 @@ def captioned_picture(images: Tensor, captions: Sequence[str], title: str, path:
         axes.set_title(caption, fontsize=9, parse_math=False)
     for axes in cells[len(images) :]:
         axes.set_axis_off()
-    _save(figure, path)
+    save(figure, path)
 
 
 def attribution_picture(
@@ -61,7 +60,7 @@ def attribution_picture(
     _bare(right)
     right.set_title(meaning, fontsize=9)
     figure.colorbar(drawn, ax=right, shrink=0.8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def filters_picture(weights: Tensor, title: str, path: Path) -> None:
@@ -83,7 +82,7 @@ def filters_picture(weights: Tensor, title: str, path: Path) -> None:
         drawn = axes.imshow(tiles, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
         figure.colorbar(drawn, ax=axes, shrink=0.8, fraction=0.05)
     axes.set_axis_off()
-    _save(figure, path)
+    save(figure, path)
 
 
 def mosaic(tiles: Tensor, columns: int, gap: float) -> Tensor:
@@ -118,11 +117,3 @@ def _show(axes: Axes, image: Tensor) -> None:
 def _bare(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = io.BytesIO()
-    # No version or date inside: the same numbers give the same file.
-    figure.savefig(picture, format="png", dpi=110, metadata={"Software": None})
-    replace(path, picture.getvalue())

@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.files import replace
+from dltrain.observers.png import save
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # No version or date inside: the same numbers give the same file.
-    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
 def curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, path: Path) -> None:
@@ -43,7 +37,7 @@ def curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, path: 
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion_picture(confusion: Tensor, labels: Sequence[str], title: str, path: Path) -> None:
@@ -67,7 +61,7 @@ def confusion_picture(confusion: Tensor, labels: Sequence[str], title: str, path
                         column, row, str(int(confusion[row, column])), ha="center", va="center",
                         color="white" if dark else "black", fontsize=8,
                     )  # fmt: skip
-    _save(figure, path)
+    save(figure, path)
 
 
 def _rows(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.config.search import Dimension
+from dltrain.observers.png import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +36,7 @@ def trials_picture(
         axes[0].scatter([], [], marker=mark, color=colour, label=state)
     axes[0].legend()
     figure.suptitle(title)
-    path.parent.mkdir(exist_ok=True)
-    # No version or date inside: the same numbers give the same file.
-    figure.savefig(path, format="png", dpi=110, metadata={"Software": None})
+    save(figure, path)
 
 
 def _points(axes: Axes, trials: Sequence[Mapping[str, Any]], places: Sequence[float]) -> None:

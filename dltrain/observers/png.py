@@ -1,0 +1,20 @@
+"""Figures as files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dltrain.files import replace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all; no version or date inside: the same numbers give the same file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, content.getvalue())
