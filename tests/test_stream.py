@@ -40,7 +40,7 @@ def test_workers_make_the_batches() -> None:
     list(Loader(with_workers, 2).epoch(0))
     list(Loader(without, 0).epoch(0))
     assert without.makers == {threading.current_thread().name}
-    assert all(name.startswith("dltrain-loader") for name in with_workers.makers)
+    assert all(name.startswith("dltrain-ahead") for name in with_workers.makers)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
