@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from dltrain.cli.evaluation import requirement
 from dltrain.cli.fit import seconds
-from dltrain.cli.main import app
+from dltrain.cli.main import application
 from dltrain.errors import DataError, Diverged, NoCheckpoint, RequirementNotMet, RunBusy, UsageError
 from dltrain.run import Lock
 from dltrain.runtime.interrupts import Interrupts
@@ -29,7 +29,7 @@ Process = subprocess.CompletedProcess
 
 
 def call(*words: object, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, list(map(str, words)), input=stdin, obj=Interrupts())
+    return CliRunner().invoke(application(), list(map(str, words)), input=stdin, obj=Interrupts())
 
 
 def good(*words: object, stdin: str | None = None) -> Result:

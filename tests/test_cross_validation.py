@@ -14,7 +14,7 @@ from test_members import here, run_here
 from typer.testing import CliRunner, Result
 
 from dltrain.cli import folds
-from dltrain.cli.main import app
+from dltrain.cli.main import application
 from dltrain.config.experiment import load
 from dltrain.data import idx
 from dltrain.errors import UsageError
@@ -36,7 +36,7 @@ def config(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> P
 
 
 def cv(*words: object) -> Result:
-    return CliRunner().invoke(app, ["cv", *map(str, words)], obj=Interrupts())
+    return CliRunner().invoke(application(), ["cv", *map(str, words)], obj=Interrupts())
 
 
 def test_every_example_is_held_out_once_and_read_once(config: Path, tmp_path: Path, here: list[list[str]]) -> None:

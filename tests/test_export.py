@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 from dltrain.batch import Batch, Documents, Passages, Utterances
-from dltrain.cli.main import app
+from dltrain.cli.main import application
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, RequirementNotMet, Stopped, UsageError
 from dltrain.export import programs
 from dltrain.export.agreement import Agreement, agreement, difference, scored
@@ -321,7 +321,7 @@ def test_onnx_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def call(*words: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, words)), obj=Interrupts())
+    return CliRunner().invoke(application(), list(map(str, words)), obj=Interrupts())
 
 
 def good(*words: object) -> Result:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from typer.testing import CliRunner, Result
 
 from dltrain.batch import Batch
-from dltrain.cli.main import app
+from dltrain.cli.main import application
 from dltrain.errors import Diverged, UsageError
 from dltrain.goal import Goal
 from dltrain.learning_rate_range import Curve, Rates, Recorder, draw, range_test
@@ -137,7 +137,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Resul
     monkeypatch.chdir(tmp_path)
 
     def find_lr(*words: object) -> Result:
-        return CliRunner().invoke(app, ["find-lr", *map(str, words)])
+        return CliRunner().invoke(application(), ["find-lr", *map(str, words)])
 
     return find_lr
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
-from dltrain.cli.main import app
+from dltrain.cli.main import application
 from dltrain.data.vocabulary import Vocabulary
 from dltrain.decoding.generation import READ_AT_ONCE, continuations, continued
 from dltrain.decoding.sampling import Sampling
@@ -349,7 +349,7 @@ class Bigrams(nn.Module):
 
 
 def call(*words: object, stdin: str | bytes | None = None) -> Result:
-    return CliRunner().invoke(app, list(map(str, words)), input=stdin, obj=Interrupts())
+    return CliRunner().invoke(application(), list(map(str, words)), input=stdin, obj=Interrupts())
 
 
 def good(*words: object, stdin: str | bytes | None = None) -> Result:

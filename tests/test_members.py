@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from dltrain.cli import child, members
 from dltrain.cli.child import ChildFailed, ChildrenFailed, Ended
 from dltrain.cli.fit import Voice
-from dltrain.cli.main import app, explained
+from dltrain.cli.main import application, explained
 from dltrain.cli.members import Manner, fit_seeds, prepare, raise_failed, refuse_set, seed_list, spread, table
 from dltrain.config.experiment import load
 from dltrain.errors import RunBusy, Stopped, UsageError
@@ -58,7 +58,7 @@ def run_here(
     enough: Callable[[], bool] = lambda: False,
 ) -> Ended:
     """What `child.run` does, in this process, to the end: torch is loaded here already."""
-    result = CliRunner().invoke(app, list(words), obj=interrupts)
+    result = CliRunner().invoke(application(), list(words), obj=interrupts)
     for line in result.stderr.splitlines():
         hear(line)
     if isinstance(result.exception, Exception):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from dltrain.architecture.layers import LAYERS
 from dltrain.architecture.plan import Misfit, faults, laid_out
 from dltrain.architecture.shapes import UNKNOWN, Length, Shape, Window, slid
-from dltrain.cli.main import app
+from dltrain.cli.main import application
 from dltrain.config.annotations import group_options
 from dltrain.config.catalogue import package_catalogue, read_module
 from dltrain.config.experiment import load, load_tree
@@ -474,8 +474,10 @@ def test_schema_and_checker_agree(layers: Any, sound: bool) -> None:
 
 
 def test_every_option_of_every_layer_is_described() -> None:
-    result = CliRunner().invoke(app, ["describe", "model", "sequential"])
-    rows = json.loads(CliRunner().invoke(app, ["describe", "model", "sequential", "--json"]).stdout)["options"]
+    result = CliRunner().invoke(application(), ["describe", "model", "sequential"])
+    rows = json.loads(CliRunner().invoke(application(), ["describe", "model", "sequential", "--json"]).stdout)[
+        "options"
+    ]
     page = markdown()
     for name, kind in LAYERS.items():
         assert f"`{name}`" in page

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from dltrain.checkpoint import WEIGHTS, Checkpoints
 from dltrain.cli import child, sweep, trials
 from dltrain.cli.child import Ended
-from dltrain.cli.main import app
+from dltrain.cli.main import application
 from dltrain.cli.trials import Claims, Follower, KeyedSampler, alone, drawn, goal_of, scores, study
 from dltrain.config.experiment import load
 from dltrain.config.search import Dimension, Search
@@ -52,7 +52,7 @@ def config(settings: dict[str, Any], write_settings: Write) -> Path:
 
 def swept(config: Path, parent: Path, *words: object, interrupts: Interrupts | None = None) -> Result:
     given = ["sweep", str(config), "-o", str(parent), *map(str, words)]
-    return CliRunner().invoke(app, given, obj=interrupts or Interrupts())
+    return CliRunner().invoke(application(), given, obj=interrupts or Interrupts())
 
 
 def told(parent: Path) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def test_the_same_trials_again_and_the_best_config_runs_as_it_stands(
 
     text = (parent / "best.yaml").read_text()
     assert text.startswith(f"# {best['name']} of 4: validation accuracy {best['score']:.6g} in epoch {best['epoch']}\n")
-    assert CliRunner().invoke(app, ["config", "check", str(parent / "best.yaml")]).exit_code == 0
+    assert CliRunner().invoke(application(), ["config", "check", str(parent / "best.yaml")]).exit_code == 0
     run_once(parent / "best.yaml", tmp_path / "again", Interrupts())
     assert weights(tmp_path / "again") == weights(parent / best["name"])
 

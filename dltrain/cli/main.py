@@ -6,28 +6,13 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from dltrain import __version__
-from dltrain.cli import (
-    config,
-    cross_validation,
-    data,
-    describe,
-    devices,
-    evaluation,
-    explain,
-    export,
-    find_lr,
-    fit,
-    generate,
-    predict,
-    summary,
-    sweep,
-    transcribe,
-)
 from dltrain.errors import ConfigError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -37,15 +22,25 @@ Exit codes: 0 done, 1 an error in dltrain or a plug-in, 2 config or usage, 3 dat
 SIGINT/SIGTERM.
 """
 
-app = typer.Typer(
-    name="dltrain",
-    help="Train deep-learning models from one YAML file.",
-    epilog=EPILOG,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+COMMANDS = {
+    "fit": "fit:fit",
+    "eval": "evaluation:evaluate",
+    "predict": "predict:predict",
+    "generate": "generate:generate",
+    "transcribe": "transcribe:transcribe",
+    "explain": "explain:explain",
+    "export": "export:export",
+    "cv": "cross_validation:cross_validate",
+    "sweep": "sweep:sweep",
+    "find-lr": "find_lr:find_lr",
+    "summary": "summary:summary",
+    "config": "config:app",
+    "data": "data:app",
+    "list": "describe:list_names",
+    "describe": "describe:describe",
+    "devices": "devices:devices",
+}
+"""Where in dltrain.cli each command is: a function, or an app with commands of its own."""
 
 
 def show_version(wanted: bool) -> None:
@@ -54,7 +49,6 @@ def show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
@@ -77,22 +71,26 @@ def options(
     """
 
 
-app.command("find-lr")(find_lr.find_lr)
-app.command("fit")(fit.fit)
-app.command("cv")(cross_validation.cross_validate)
-app.command("sweep")(sweep.sweep)
-app.command("eval")(evaluation.evaluate)
-app.command("predict")(predict.predict)
-app.command("explain")(explain.explain)
-app.command("generate")(generate.generate)
-app.command("transcribe")(transcribe.transcribe)
-app.command("export")(export.export)
-app.add_typer(config.app, name="config")
-app.add_typer(data.app, name="data")
-app.command("list")(describe.list_names)
-app.command("describe")(describe.describe)
-app.command("devices")(devices.devices)
-app.command("summary")(summary.summary)
+def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """The command line with the named commands; only their modules are imported."""
+    app = typer.Typer(
+        name="dltrain",
+        help="Train deep-learning models from one YAML file.",
+        epilog=EPILOG,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for name in names:
+        module, _, attribute = COMMANDS[name].partition(":")
+        found = getattr(import_module(f"dltrain.cli.{module}"), attribute)
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=name)
+        else:
+            app.command(name)(found)
+    return app
 
 
 def run() -> None:
@@ -104,7 +102,8 @@ def run() -> None:
             stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
     with Interrupts() as interrupts:
         try:
-            app(obj=interrupts)
+            asked = [word for word in sys.argv[1:2] if word in COMMANDS]
+            application(asked or COMMANDS)(obj=interrupts)
         except SystemExit as left:
             # Typer turns a broken pipe into exit 1; that our reader has gone, as `head` does, is no failure.
             if not isinstance(left.__context__, BrokenPipeError):
