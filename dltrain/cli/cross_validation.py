@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli.fit import Voice, seconds
+from dltrain.cli.training import Fresh, Inexact, MaxTime, Overrides, Quiet
 from dltrain.runtime.interrupts import Interrupts
 
 
@@ -17,21 +18,14 @@ def cross_validate(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="The YAML file that says what to train.")],
     folds: Annotated[int, typer.Option(min=2, help="Parts that the training data is divided into.")] = 5,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
-    ] = None,
+    overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The runs' parent directory. [default: runs/NAME-cv]")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, in the next numbered directory.")] = False,
-    max_time: Annotated[
-        str | None, typer.Option(help="Stop with a checkpoint after this long (90s, 30m, 2h); exit code 75.")
-    ] = None,
-    inexact: Annotated[
-        bool, typer.Option("--inexact", help="Continue even where the result cannot be the uninterrupted run's.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
+    fresh: Fresh = False,
+    max_time: MaxTime = None,
+    inexact: Inexact = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Cross-validate: train once for each fold on the other ones, and evaluate on the fold that was held out.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.training import Fresh, Inexact, MaxTime, Overrides, Quiet
 from dltrain.errors import Stopped, UsageError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -53,25 +54,18 @@ class Voice:
 def fit(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="The YAML file that says what to train, or a run directory.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
-    ] = None,
+    overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run directory. [default: runs/NAME-OF-CONFIG]")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, in the next numbered directory.")] = False,
+    fresh: Fresh = False,
     sample: Annotated[bool, typer.Option("--sample", help="Train on the embedded sample of the data.")] = False,
-    max_time: Annotated[
-        str | None, typer.Option(help="Stop with a checkpoint after this long (90s, 30m, 2h); exit code 75.")
-    ] = None,
-    inexact: Annotated[
-        bool, typer.Option("--inexact", help="Continue even where the result cannot be the uninterrupted run's.")
-    ] = False,
+    max_time: MaxTime = None,
+    inexact: Inexact = False,
     seeds: Annotated[
         str | None, typer.Option(metavar="0,1,2", help="Train once with each seed (also 0-4), and compare.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
+    quiet: Quiet = False,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log and summary as JSON lines.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli.fit import Voice, seconds
+from dltrain.cli.training import Fresh, Inexact, MaxTime, Overrides, Quiet
 from dltrain.errors import Stopped, UsageError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -20,21 +21,14 @@ ROWS_SHOWN = 15
 def sweep(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="The YAML file that says what to train; its `search:` what to vary.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
-    ] = None,
+    overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The trials' parent directory. [default: runs/NAME-sweep]")
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, in the next numbered directory.")] = False,
-    max_time: Annotated[
-        str | None, typer.Option(help="Stop with a checkpoint after this long (90s, 30m, 2h); exit code 75.")
-    ] = None,
-    inexact: Annotated[
-        bool, typer.Option("--inexact", help="Continue even where the result cannot be the uninterrupted run's.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
+    fresh: Fresh = False,
+    max_time: MaxTime = None,
+    inexact: Inexact = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """Try values of the options that a config's `search:` section names, and keep the best.
