@@ -197,14 +197,14 @@ class TrainingBatches:
         features = at_tempo(original, tempo)
         if tempo > 1 and frames_needed(self.spoken.targets[place].tolist()) > -(-len(features) // self.subsampling):
             features = original
-        features = warped(features, self.bands, drawn_warp(settings, float(chances[1])))
         features = with_quiet(features, settings, (1, 1) if longest else chances[2:4].tolist(), self.hop_seconds)
         if settings.gain_db:
             features = louder(features, settings, float(chances[4]))
         if chances[5] < settings.noise:
             draw = generator("noise", self.seed, epoch, int(place))
             features = noisy(features, settings, float(chances[6]), draw)
-        features = self.spoken.normalized(place, features)
+        features = self.spoken.normalized(place, features)  # before the warp, which moves a voice's mean along with it
+        features = warped(features, self.bands, drawn_warp(settings, float(chances[1])))
         mask(features, settings, chances[7:], self.hop_seconds)
         return features
 
