@@ -76,8 +76,10 @@ class LogMel:
         low_hz: where the lowest band begins.
         high_hz: where the highest band ends; half the sample rate when not given.
         scale: the mel scale: slaney (linear up to 1 kHz) or htk.
-        range_db: raise what is weaker than the loudest value of the clip by more than this to that level, so that
-            digital silence in one recording is like the quiet in another; null for no limit.
+        speech_db: windows weaker than the loudest of the clip by more than this are quiet, and do not count in the mean
+            and variance that features are normalised with, so that it does not matter how closely a recording was cut;
+            and no band is lower than 3 deviations below its mean, so that digital silence is like any quiet. When not
+            given, all windows count, and nothing is raised.
         backend: the library that computes them; the two agree to 1e-4.
     """
 
@@ -87,7 +89,7 @@ class LogMel:
     low_hz: NonNegativeFloat = 0.0
     high_hz: PositiveFloat | None = None
     scale: Literal["slaney", "htk"] = "slaney"
-    range_db: PositiveFloat | None = None
+    speech_db: PositiveFloat | None = None
     backend: Literal["torchaudio", "librosa"] = "torchaudio"
 
 

@@ -299,9 +299,9 @@ def test_a_batch_holds_what_its_chances_say() -> None:
     batch = batches.batch(1, 3)
     chances = keyed_uniform(3, 1, batch.clips, chances_needed(settings)).numpy()
     for row, place in enumerate(batch.clips.tolist()):
-        raw = warped(batches.spoken.features(place), PLACES, drawn_warp(settings, float(chances[row, 1])))
-        raw = louder(with_quiet(raw, settings, chances[row, 2:4], 0.01), settings, float(chances[row, 4]))
-        expected = normalized(raw, *moments(raw))
+        raw = with_quiet(batches.spoken.features(place), settings, chances[row, 2:4], 0.01)
+        raw = louder(raw, settings, float(chances[row, 4]))
+        expected = warped(normalized(raw, *moments(raw)), PLACES, drawn_warp(settings, float(chances[row, 1])))
         mask(expected, settings, chances[row, 7:], 0.01)
         numpy.testing.assert_array_equal(batch.features[row, : batch.frames[row]], expected)
 

@@ -286,7 +286,7 @@ class SpokenClips:
         features = survey.features_of
         if not self._precompute:
             features = partial(self._decoded, clips, extractor(self._preparation.features, self._rate))
-        return Spoken(clips, survey.frames, usable.targets, features, statistics)
+        return Spoken(clips, survey.frames, usable.targets, features, statistics, self._preparation.features.speech_db)
 
     @property
     def _rate(self) -> int:

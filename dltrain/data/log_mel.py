@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy
@@ -29,6 +28,8 @@ Extractor = Callable[[Samples], Features]
 POWER_FLOOR = 1e-10
 VARIANCE_FLOOR = 1e-4
 """Added to every variance that features are divided by the root of: the variance of speech is about 20."""
+QUIET = numpy.float32(-3.0)
+"""The least that a normalised feature is where quiet is told from speech, in deviations."""
 
 _BREAK_HZ, _LINEAR_STEP_HZ, _LOG_STEP = 1000.0, 200 / 3, math.log(6.4) / 27
 """Slaney's mel: a step of so many Hz up to the break, and of so much in the logarithm of frequency above."""
@@ -94,15 +95,7 @@ def extractor(options: LogMel, sample_rate_hz: int) -> Extractor:
     """The function from samples to features, which threads may call at the same time. Raises UsageError."""
     windows = Windows(options, sample_rate_hz)
     make = _by_torchaudio if options.backend == "torchaudio" else _by_librosa
-    extract = make(options, windows, sample_rate_hz)
-    return extract if options.range_db is None else partial(_within, extract, options.range_db)
-
-
-def _within(extract: Extractor, range_db: float, samples: Samples) -> Features:
-    features = extract(samples)
-    lowest = features.max() - numpy.float32(range_db * math.log(10) / 10)
-    limited: Features = numpy.maximum(features, lowest)
-    return limited
+    return make(options, windows, sample_rate_hz)
 
 
 def _by_torchaudio(options: LogMel, windows: Windows, sample_rate_hz: int) -> Extractor:
@@ -174,15 +167,21 @@ def _check_filters(sums: NDArray[Any], options: LogMel) -> None:
         )
 
 
-def moments(features: Features) -> tuple[Features, Features]:
-    """Mean and variance of each band over time, (bands,) each."""
+def moments(features: Features, speech_db: float | None = None) -> tuple[Features, Features]:
+    """Mean and variance of each band over time, (bands,) each, of the windows that speech_db takes for speech."""
+    if speech_db is not None:
+        power = numpy.logaddexp.reduce(features, 1)
+        features = features[power >= power.max() - numpy.float32(speech_db * math.log(10) / 10)]
     return features.mean(0), features.var(0)
 
 
-def normalized(features: Features, mean: Features, variance: Features) -> Features:
-    """Features (T, bands) with the mean taken away, over the root of the variance, which has a floor."""
+def normalized(features: Features, mean: Features, variance: Features, speech_db: float | None = None) -> Features:
+    """Features (T, bands) with the mean taken away, over the root of the variance, which has a floor.
+
+    With `speech_db`, mean and variance are speech's, and what is quieter has a floor too.
+    """
     changed: Features = (features - mean) / numpy.sqrt(variance + numpy.float32(VARIANCE_FLOOR))
-    return changed
+    return changed if speech_db is None else changed.clip(QUIET)
 
 
 def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | None = None) -> Tensor:
@@ -192,12 +191,12 @@ def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | No
     """
     extract = extract or extractor_of(assets)
     features = extract(resampled(sound, int(assets["sample_rate_hz"]))).astype(STORED).astype(numpy.float32)
-    normalization = assets["normalization"]
+    normalization, speech_db = assets["normalization"], assets["features"].get("speech_db")
     if normalization["over"] == "corpus":
         mean, variance = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
     else:
-        mean, variance = moments(features)
-    return torch.from_numpy(normalized(features, mean, variance))
+        mean, variance = moments(features, speech_db)
+    return torch.from_numpy(normalized(features, mean, variance, speech_db))
 
 
 def extractor_of(assets: Mapping[str, Any]) -> Extractor:

@@ -130,7 +130,7 @@ def surveyed(clips: Sequence[Clip], preparation: Preparation, what: str, keep: P
             faults.append(one.fault)
             if one.features is not None:
                 frames[place] = len(one.features)
-                statistics[place] = moments(one.features.astype(numpy.float32))
+                statistics[place] = moments(one.features.astype(numpy.float32), preparation.features.speech_db)
                 file.write(one.features.tobytes())
             progress.advance()
     return Survey(seconds, rates, frames, statistics, faults, _starts(frames))

@@ -41,6 +41,7 @@ class Spoken:
 
     `targets` are indices into the alphabet. `features(place)` gives (T, bands) float32, not normalised. `statistics`
     (N, 2, bands) are the mean and the variance that each is normalised with; None for each clip's own.
+    `speech_db` is the features' option.
     """
 
     clips: Sequence[Clip]
@@ -48,10 +49,14 @@ class Spoken:
     targets: Sequence[Indices]
     features: Callable[[int], Features]
     statistics: NDArray[Any] | None
+    speech_db: float | None = None
 
     def normalized(self, place: int, features: Features) -> Features:
-        mean, variance = moments(features) if self.statistics is None else self.statistics[place]
-        return normalized(features, mean, variance)
+        if self.statistics is None:
+            mean, variance = moments(features, self.speech_db)
+        else:
+            mean, variance = self.statistics[place]
+        return normalized(features, mean, variance, self.speech_db)
 
     def whole(self, places: Indices) -> tuple[list[Features], list[Indices]]:
         """The normalised features and the targets of some clips."""
