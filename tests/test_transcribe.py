@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,9 @@ import numpy as np
 import pytest
 import torch
 from test_commands import call, good
+from typer.testing import CliRunner
 
+from dltrain.cli.main import application
 from dltrain.data.log_mel import normalized
 from dltrain.data.sound import Sound
 from dltrain.decoding.ngram import estimate, read, write
@@ -35,6 +39,7 @@ from dltrain.inference.recordings import (
     read_pieces,
 )
 from dltrain.inference.transcription import SpokenWord, Transcriber, continued
+from dltrain.runtime.interrupts import Interrupts
 from dltrain.task import Judges, Transcribes
 
 soundfile = pytest.importorskip("soundfile")
@@ -412,18 +417,132 @@ def test_a_file_that_cannot_be_read_among_others(run: Path, clip: Any, tmp_path:
     cut.write_bytes(cut.read_bytes()[:500_000])
     result = call("transcribe", run, first, text, tmp_path / "missing.wav", empty, broken, cut, last)
     assert result.stdout == f"{first}\ta\n{last}\td\n"
-    told = result.stderr.splitlines()
+    told = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert [line.split(": ")[1:3] for line in told[:4]] == [
         [str(text), told[0].split(": ")[2]],
         [f"{tmp_path}/missing.wav", "cannot be read"],
         [str(empty), "no sample in it"],
         [str(broken), "some of its samples are NaN or infinite"],
     ]
-    assert "not sound that can be read (Format not recognised)" in told[0]
+    assert told[0].endswith("not sound that can be read (Format not recognised)")
     assert told[1].endswith("No such file or directory")
     assert str(cut) in told[4]
     assert isinstance(result.exception, DataError)
     assert str(result.exception) == "5 of 7 files could not be transcribed; the others are done"
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Callable[[str], Path]:
+    def make(name: str) -> Path:
+        """A file of 20 s, and of some ten thousand bytes."""
+        path = tmp_path / name
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 20 * RATE).astype(np.float32), RATE)
+        return path
+
+    return make
+
+
+def test_a_file_of_nothing_and_text_by_another_name(run: Path, clip: Any, tmp_path: Path) -> None:
+    first, nothing, text = clip("a.wav", "a"), tmp_path / "nothing.mp3", tmp_path / "text.mp3"
+    nothing.touch()
+    text.write_text("no sound " * 500)
+    result = call("transcribe", run, nothing, first, text)
+    assert result.stdout == f"{first}\ta\n"
+    assert result.stderr == (
+        f"error: {nothing}: the file is empty (0 bytes)\nnext: copy it again, or leave it out\n"
+        f"error: {text}: not sound that can be read (Format not recognised)\n"
+        "next: make it a WAV, FLAC, OGG or MP3 file, or leave it out\n"
+    )
+    assert isinstance(result.exception, DataError)
+
+
+def test_an_mp3_file_that_was_cut_short(
+    run: Path, clip: Any, noise: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, cut = clip("a.wav", "a"), noise("cut.mp3")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    result = call("transcribe", run, cut, first)
+    assert result.stdout == f"{first}\ta\n"
+    assert result.stderr.startswith(f"error: {cut}: damaged or cut short: it decodes to ")
+    assert result.stderr.endswith(" s, its header promises 20.00 s\nnext: copy it again, or leave it out\n")
+    assert "Xing" not in capfd.readouterr().err
+
+
+def test_an_ogg_file_that_was_cut_short_is_as_long_as_it_is(transcriber: Transcriber, noise: Any) -> None:
+    cut = noise("cut.ogg")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    [found] = transcriber.recordings([cut])
+    assert found.fault is None
+    assert 7 < found.seconds < 13
+    cut.write_bytes(cut.read_bytes()[:100])
+    [found] = transcriber.recordings([cut])
+    assert str(found.fault).startswith(f"{cut}: not sound that can be read (")
+
+
+def test_what_is_no_file(run: Path, clip: Any, tmp_path: Path) -> None:
+    pipe, folder = tmp_path / "pipe.wav", tmp_path / "folder.wav"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    result = call("transcribe", run, pipe, "/dev/null", "-", stdin=f"{folder}\n")
+    assert [line for line in result.stderr.splitlines() if line.startswith("error")] == [
+        f"error: {pipe}: a pipe; allowed is a file",
+        "error: /dev/null: a device; allowed is a file",
+        f"error: {folder}: a folder; allowed is a file",
+    ]
+    assert result.stderr.count("\nnext: write the sound to a file, and name that\n") == 3
+    assert str(result.exception).startswith("3 of 3 files could not be transcribed")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("a.wav", "a WAV file"),
+        ("a.flac", "a FLAC file"),
+        ("a.ogg", "an OGG file"),
+        ("a.mp3", "bytes that are not text"),
+    ],
+)
+def test_sound_on_standard_input(run: Path, clip: Any, name: str, found: str) -> None:
+    content = clip(name, "ab cad").read_bytes()
+    refused = CliRunner().invoke(application(), ["transcribe", str(run), "-"], input=content, obj=Interrupts())
+    assert isinstance(refused.exception, UsageError)
+    assert str(refused.exception) == (
+        f"-: standard input holds {found}; allowed are the names of sound files, one a line\n"
+        "next: name sound files on the command line; what comes through a pipe, write it to a file first"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (["RIFF\n", "\x10\0"], "a WAV file"),
+        (["ID3\x04\0"], "an MP3 file"),
+        (["a.wav\0b.wav"], "bytes that are not text"),
+    ],
+)
+def test_lines_that_are_no_names(lines: list[str], found: str) -> None:
+    with pytest.raises(UsageError, match=f"^-: standard input holds {found}; allowed are the names of image files"):
+        named_files(["-"], iter(lines), SUFFIXES, "image")
+    assert named_files(["-"], iter(["RIFF.wav\n", "ID3 é.mp3"]), SUFFIXES, "sound") == [
+        Path("RIFF.wav"), Path("ID3 é.mp3")
+    ]  # fmt: skip
+
+
+def test_places_that_cannot_be_written_to(run: Path, clip: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    path = clip("a.wav", "a")
+    monkeypatch.setattr("dltrain.experiment.load", None)  # nothing is loaded before
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    messages = {
+        tmp_path: f"--output {tmp_path}: this is a folder\nnext: name a file in it",
+        pipe: f"--output {pipe}: this is not a file that can be replaced\nnext: name a file, or leave --output out",
+        tmp_path / "new": f"--output {tmp_path}/new: the folder {tmp_path} cannot be written to\nnext: change its perm",
+    }
+    monkeypatch.setattr(os, "access", lambda place, mode: place != tmp_path or not mode & os.W_OK)
+    for output, message in messages.items():
+        refused = call("transcribe", run, path, "-o", output)
+        assert isinstance(refused.exception, UsageError)
+        assert str(refused.exception).startswith(message)
 
 
 def test_a_file_shorter_than_its_header_says() -> None:
@@ -513,6 +632,11 @@ def test_the_output_file_holds_what_could_be_transcribed(run: Path, clip: Any, t
 
 def test_a_language_model_that_is_none(run: Path, clip: Any, tmp_path: Path) -> None:
     lm = tmp_path / "lm.arpa"
+    refused = call("transcribe", run, clip("a.wav", "a"), "--lm", lm)
+    assert isinstance(refused.exception, DataError)
+    assert str(refused.exception) == (
+        f"--lm {lm}: there is no such file\nnext: check its name, or make one with dltrain data lm"
+    )
     lm.write_text("words")
     refused = call("transcribe", run, clip("a.wav", "a"), "--lm", lm)
     assert isinstance(refused.exception, DataError)
@@ -544,6 +668,15 @@ def test_a_closed_pipe_is_quiet(run: Path, clip: Any, tmp_path: Path) -> None:
         ["sh", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parent, timeout=60, check=False
     )
     assert (done.stdout, done.stderr) == ("", "0\n")
+
+
+def test_a_signal_at_the_very_end_leaves_no_traceback() -> None:
+    program = (
+        "import atexit, os, signal, sys; from dltrain.cli.main import run\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT); sys.argv = ['dltrain', '--version']; run()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_on_a_terminal_there_is_progress_and_nothing_is_lost(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dltrain.errors import UsageError
+from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from dltrain.task import Decoder
@@ -67,11 +67,16 @@ class Decoding(NamedTuple):
 
 
 def decoding(beam: int | None, lm: Path | None, lm_weight: float | None, word_bonus: float | None) -> Decoding:
-    """What the options ask for; a language model asks for a beam. Raises UsageError for an option without its own."""
+    """What the options ask for; a language model asks for a beam.
+
+    Raises UsageError for an option without its own, DataError for a language model that is not there.
+    """
     for option, value in (("--lm-weight", lm_weight), ("--word-bonus", word_bonus)):
         if value is not None and lm is None:
             raise UsageError(
                 f"{option} goes with --lm, which was not given\nnext: add --lm FILE, or leave {option} out"
             )
+    if lm is not None and not lm.exists():
+        raise DataError(f"--lm {lm}: there is no such file\nnext: check its name, or make one with dltrain data lm")
     width = WIDTH if beam is None and lm is not None else beam
     return Decoding(width, lm, WEIGHT if lm_weight is None else lm_weight, BONUS if word_bonus is None else word_bonus)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,6 +33,10 @@ def transcribe(
     lm: LanguageModelFile = None,
     lm_weight: LanguageModelWeight = None,
     word_bonus: WordBonus = None,
+    same_speaker: Annotated[
+        bool,
+        typer.Option("--same-speaker", help="One person speaks in all the files: short clips of one voice want it."),
+    ] = False,
     timestamps: Annotated[bool, typer.Option("--timestamps", help="Say when each word is said.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each file.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="SubRip captions, of one file.")] = False,
@@ -49,6 +54,9 @@ def transcribe(
     nobody speaks. With --timestamps there is a line for each word: the file, seconds at which the word begins and
     ends, and the word.
 
+    A model trained with data.normalize: speaker hears each voice against all that the same voice says: a whole file,
+    or with --same-speaker all files, which are read through first. Without it, short clips are understood worse.
+
     A file that cannot be read is named on stderr, the others are done, and the exit code is 3.
 
     Examples:
@@ -62,6 +70,7 @@ def transcribe(
     forms = {"--json": as_json, "--srt": srt, "--vtt": vtt}
     check_options(forms, timestamps, output)
     chosen = decoding(beam, lm, lm_weight, word_bonus)
+    from dltrain.data.progress import Progress
     from dltrain.data.sound import import_soundfile
     from dltrain.decoding.ctc import SPACE
     from dltrain.experiment import checkpoint_of, load
@@ -79,6 +88,8 @@ def transcribe(
     if trained.record["notice"]:
         typer.echo(f"warning: {trained.record['notice']}", err=True)
     task, assets = trained.task, trained.record["assets"]
+    if same_speaker:
+        check_speakers(assets["normalization"]["over"])
     paths = named_files(files, iter(sys.stdin or ()), SUFFIXES, "sound")
     if not paths:
         raise DataError("no sound file was named, neither on the command line nor on standard input")
@@ -87,15 +98,21 @@ def transcribe(
         raise UsageError(
             f"{option}: {len(paths)} files were named; allowed is one, since captions are of one recording"
         )
+    if len(paths) > 1 and not same_speaker and assets["normalization"]["over"] == "speaker":
+        typer.echo("note: each file is taken for another speaker's; if one person speaks, add --same-speaker", err=True)
     form = formed(forms, " " if SPACE in task.alphabet else "", timestamps)
     decoder = chosen.decoder(task.alphabet)
     transcriber = Transcriber(task, trained.model, trained.runtime, assets, decoder, batch_size)
+    voice = None
+    if same_speaker:
+        with Progress("hearing the voice", len(set(paths))) as progress:
+            voice = transcriber.voice(paths, progress.advance)
     written: list[str] = []
     unreadable = 0
     watch = Watch(len(paths))
     try:
         with memory_explained():
-            for recording in transcriber.recordings(paths, watch.heard):
+            for recording in transcriber.recordings(paths, watch.heard, voice):
                 if recording.fault is not None:
                     unreadable += 1
                     watch.say(f"error: {recording.fault}\n", err=True)
@@ -122,8 +139,35 @@ def check_options(forms: Mapping[str, bool], timestamps: bool, output: Path | No
         raise UsageError(f"{' and '.join(asked)} do not go together\nnext: leave one of them out")
     if timestamps and asked and asked != ["--json"]:
         raise UsageError(f"--timestamps does not go with {asked[0]}, which has times anyway\nnext: leave it out")
-    if output is not None and not output.parent.is_dir():
+    if output is not None:
+        check_output(output)
+
+
+def check_output(output: Path) -> None:
+    """Raises UsageError for what no file can be written over, or in."""
+    if not output.parent.is_dir():
         raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
+    if output.is_dir():
+        raise UsageError(f"--output {output}: this is a folder\nnext: name a file in it")
+    if output.exists() and not output.is_file():
+        raise UsageError(
+            f"--output {output}: this is not a file that can be replaced\n"
+            "next: name a file, or leave --output out: lines go to standard output"
+        )
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"--output {output}: the folder {output.parent} cannot be written to\n"
+            "next: change its permissions, or name another place"
+        )
+
+
+def check_speakers(over: str) -> None:
+    """Raises UsageError for a model whose features are normalised over something else than a speaker."""
+    if over != "speaker":
+        raise UsageError(
+            f"--same-speaker: the features of this model are normalised over the {over}, whoever speaks; it goes with "
+            "models trained with data.normalize: speaker\nnext: leave it out"
+        )
 
 
 def formed(forms: Mapping[str, bool], separator: str, timestamps: bool) -> Callable[[Recording], str]:

@@ -7,9 +7,14 @@ a piece's usual length, or, where nobody pauses, at the quietest place, and then
 from __future__ import annotations
 
 import mmap
+import os
+import stat
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -57,21 +62,58 @@ def read_pieces(path: Path) -> Iterator[Piece]:
     """
     soundfile = import_soundfile()
     try:
-        with path.open("rb") as content, soundfile.SoundFile(content) as file:
+        _check_kind(path.stat())
+        with path.open("rb") as content, _opened(content, soundfile) as file:
             with mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
                 promised = promised_frames(mapped, file)
             yield from pieces(file, promised)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}\nnext: check its name and its permissions"
+        ) from None
     except soundfile.SoundFileError as error:
         said = str(error).rpartition(": ")[2].strip(". ")
-        raise DataError(f"{path}: not sound that can be read ({said})") from None
+        raise DataError(
+            f"{path}: not sound that can be read ({said})\nnext: make it a WAV, FLAC, OGG or MP3 file, or leave it out"
+        ) from None
     except _Unfit as fault:
         raise DataError(f"{path}: {fault}") from None
 
 
 class _Unfit(Exception):
-    """What is wrong with the samples of a file."""
+    """What is wrong with a file, and what to do next."""
+
+
+def _check_kind(status: os.stat_result) -> None:
+    """Raises _Unfit for what is no file, which opening might wait for, and for a file of nothing."""
+    if not stat.S_ISREG(status.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+        found = kinds.get(stat.S_IFMT(status.st_mode), "a device")
+        raise _Unfit(f"{found}; allowed is a file\nnext: write the sound to a file, and name that")
+    if not status.st_size:
+        raise _Unfit("the file is empty (0 bytes)\nnext: copy it again, or leave it out")
+
+
+def _opened(content: BinaryIO, soundfile: ModuleType) -> Any:
+    """A `soundfile.SoundFile`. It reads the descriptor itself, since no signal's exception leaves a callback."""
+    with _without_warnings():
+        return soundfile.SoundFile(content.fileno(), closefd=False)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Without what libmpg123 prints of a cut MP3, which names no file: the file's length shows it as well."""
+    if sys.stderr is None:  # descriptor 2 is closed, or a file of ours
+        yield
+        return
+    usual, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(usual, 2)
+        os.close(usual)
+        os.close(nowhere)
 
 
 def pieces(file: Any, promised: int) -> Iterator[Piece]:
@@ -111,16 +153,17 @@ def _mixed(block: Samples) -> Samples:
     """Samples (n, channels) as one channel (n,). Raises _Unfit for samples that are no numbers."""
     mixed: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(1)
     if not numpy.isfinite(mixed).all():
-        raise _Unfit("some of its samples are NaN or infinite")
+        raise _Unfit("some of its samples are NaN or infinite\nnext: record or convert it again, or leave it out")
     return mixed
 
 
 def _check_length(samples: int, promised: int, rate: int) -> None:
     if not samples:
-        raise _Unfit("no sample in it")
+        raise _Unfit("no sample in it\nnext: copy it again, or leave it out")
     if promised - samples > _SHORTFALL_SECONDS * rate + _SHORTFALL_SHARE * promised:
         raise _Unfit(
-            f"damaged or cut short: it decodes to {samples / rate:.2f} s, its header promises {promised / rate:.2f} s"
+            f"damaged or cut short: it decodes to {samples / rate:.2f} s, its header promises {promised / rate:.2f} s\n"
+            "next: copy it again, or leave it out"
         )
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
-from dltrain.data.log_mel import Extractor, Windows, extractor_of, model_input
-from dltrain.data.sound import SILENCE
+from dltrain.data.log_mel import STORED, Extractor, Windows, extractor_of, model_input, moments
+from dltrain.data.sound import SILENCE, resampled
 from dltrain.errors import DataError
 from dltrain.inference.recordings import Piece, read_pieces
 from dltrain.options import LogMel
@@ -54,6 +56,24 @@ class Recording:
         return separator.join(word.text for word in self.words)
 
 
+class Voice(NamedTuple):
+    """A speaker, by some files: `assets` with the statistics of the features of all of them together.
+
+    `faults` say of files why they could not be read; these do not count.
+    """
+
+    assets: Mapping[str, Any]
+    faults: Mapping[Path, DataError]
+
+
+class Part(NamedTuple):
+    """A piece of a recording, and the assets that make it a model's input."""
+
+    recording: Recording
+    piece: Piece
+    assets: Mapping[str, Any]
+
+
 def ignore(seconds: float) -> None:
     """Where nobody watches."""
 
@@ -69,19 +89,52 @@ class Transcriber:
     decoder: Decoder
     batch_size: int = 8
 
-    def recordings(self, files: Iterable[Path], tell: Callable[[float], None] = ignore) -> Iterator[Recording]:
+    def voice(self, files: Iterable[Path], advance: Callable[[], None] = lambda: None) -> Voice:
+        """The one who speaks in all the files, which are read once, each followed by a call of `advance`.
+
+        Every file counts once, and what is too quiet to be transcribed does not, as in a split of a dataset.
+        """
+        from dltrain.data.common_voice import pooled
+
+        heard: list[tuple[int, NDArray[Any]]] = []
+        faults: dict[Path, DataError] = {}
+        for path in dict.fromkeys(files):
+            try:
+                heard += [self._moments(piece) for piece in read_pieces(path) if self._audible(piece)]
+            except DataError as fault:
+                faults[path] = fault
+            advance()
+        if not heard:
+            return Voice(self.assets, faults)
+        frames, each = (numpy.array(found) for found in zip(*heard, strict=True))
+        mean, variance = pooled(frames, each, [""] * len(heard))[0]
+        known = {"over": "corpus", "mean": mean, "variance": variance}  # statistics that are given, as a corpus's are
+        return Voice({**self.assets, "normalization": known}, faults)
+
+    def _moments(self, piece: Piece) -> tuple[int, NDArray[Any]]:
+        """The frames of a piece's own part, and mean and variance (2, bands) of the features there."""
+        raw = self._extract(resampled(piece.sound, int(self.assets["sample_rate_hz"])))
+        borders = (piece.from_seconds - piece.start_seconds, piece.to_seconds - piece.start_seconds)
+        first, last = (round(seconds / self._hop_seconds) for seconds in borders)
+        own = raw.astype(STORED).astype(numpy.float32)[first : last + 1]
+        return len(own), numpy.stack(moments(own, self._features.speech_db))
+
+    def recordings(
+        self, files: Iterable[Path], tell: Callable[[float], None] = ignore, voice: Voice | None = None
+    ) -> Iterator[Recording]:
         """The files' recordings, in order; `tell` gets the seconds of sound that each batch was.
 
-        Holds a few batches of pieces at a time, however long the files are.
+        The files are `voice`'s, or each has a speaker of its own. Holds a few batches of pieces at a time, however
+        long the files are.
         """
         read: list[Recording] = []
-        waiting: list[tuple[Recording, Piece]] = []
+        waiting: list[Part] = []
         for path in files:
             recording = Recording(path)
             try:
-                for piece in read_pieces(path):
+                for piece, assets in self._prepared(path, voice):
                     recording.seconds = piece.to_seconds
-                    waiting.append((recording, piece))
+                    waiting.append(Part(recording, piece, assets))
                     if len(waiting) >= BATCHES_AHEAD * self.batch_size:
                         self._write(waiting, tell)
                         waiting = []
@@ -89,7 +142,7 @@ class Transcriber:
                         read = []
             except DataError as fault:
                 recording.fault = fault
-                waiting = [(one, piece) for one, piece in waiting if one is not recording]
+                waiting = [part for part in waiting if part.recording is not recording]
             read.append(recording)
             if not waiting:
                 yield from read
@@ -97,38 +150,54 @@ class Transcriber:
         self._write(waiting, tell)
         yield from read
 
-    def _write(self, waiting: Sequence[tuple[Recording, Piece]], tell: Callable[[float], None]) -> None:
-        """Add what the pieces say to their recordings."""
-        found = self.words([piece for _, piece in waiting], tell)
-        for (recording, piece), words in zip(waiting, found, strict=True):
-            recording.words += continued(recording.words, words, piece)
+    def _prepared(self, path: Path, voice: Voice | None) -> Iterator[tuple[Piece, Mapping[str, Any]]]:
+        """A file's pieces, each with its assets. Raises DataError.
 
-    def words(self, pieces: Sequence[Piece], tell: Callable[[float], None] = ignore) -> list[list[SpokenWord]]:
+        A long file whose speaker is not known is read twice, first for the speaker's statistics.
+        """
+        if voice is None and self.assets["normalization"]["over"] == "speaker":
+            start = list(islice(read_pieces(path), 2))
+            if len(start) < 2:  # its own statistics are the speaker's
+                yield from ((piece, self.assets) for piece in start)
+                return
+            voice = self.voice([path])
+        if voice is not None and path in voice.faults:
+            raise voice.faults[path]
+        for piece in read_pieces(path):
+            yield piece, self.assets if voice is None else voice.assets
+
+    def _write(self, waiting: Sequence[Part], tell: Callable[[float], None]) -> None:
+        """Add what the pieces say to their recordings."""
+        for part, words in zip(waiting, self._words(waiting, tell), strict=True):
+            part.recording.words += continued(part.recording.words, words, part.piece)
+
+    def _words(self, parts: Sequence[Part], tell: Callable[[float], None]) -> list[list[SpokenWord]]:
         """What each piece says, context included; nothing in one too short, or too quiet to have been trained on."""
-        found: list[list[SpokenWord]] = [[] for _ in pieces]
-        audible = [place for place, piece in enumerate(pieces) if self._audible(piece)]
-        tell(sum(piece.sound.seconds for piece in pieces) - sum(pieces[place].sound.seconds for place in audible))
-        audible.sort(key=lambda place: pieces[place].sound.seconds, reverse=True)
+        found: list[list[SpokenWord]] = [[] for _ in parts]
+        seconds = [part.piece.sound.seconds for part in parts]
+        audible = [place for place, part in enumerate(parts) if self._audible(part.piece)]
+        tell(sum(seconds) - sum(seconds[place] for place in audible))
+        audible.sort(key=lambda place: seconds[place], reverse=True)
         for at in range(0, len(audible), self.batch_size):
             batch = audible[at : at + self.batch_size]
-            for place, words in zip(batch, self._together([pieces[place] for place in batch]), strict=True):
+            for place, words in zip(batch, self._together([parts[place] for place in batch]), strict=True):
                 found[place] = words
-            tell(sum(pieces[place].sound.seconds for place in batch))
+            tell(sum(seconds[place] for place in batch))
         return found
 
     def _audible(self, piece: Piece) -> bool:
         samples = piece.sound.samples
         return piece.sound.seconds >= self._hop_seconds and float(numpy.abs(samples).max()) >= SILENCE
 
-    def _together(self, pieces: Sequence[Piece]) -> Iterator[list[SpokenWord]]:
-        inputs = [model_input(piece.sound, self.assets, self._extract) for piece in pieces]
+    def _together(self, parts: Sequence[Part]) -> Iterator[list[SpokenWord]]:
+        inputs = [model_input(part.piece.sound, part.assets, self._extract) for part in parts]
         frames = torch.tensor([len(one) for one in inputs]).to(self.runtime.device)
         features = pad_sequence(inputs, batch_first=True).to(self.runtime.device)
         with torch.inference_mode(), self.runtime.autocast():
             transcripts = self.task.transcribe(self.model, features, frames, self.decoder)
-        hop, offset = self._hop_seconds, [piece.start_seconds for piece in pieces]
-        for piece, start, transcript in zip(pieces, offset, transcripts, strict=True):
-            end = start + piece.sound.seconds
+        hop = self._hop_seconds
+        for (_, piece, _), transcript in zip(parts, transcripts, strict=True):
+            start, end = piece.start_seconds, piece.start_seconds + piece.sound.seconds
             yield [
                 SpokenWord(word.text, start + word.first * hop, min(end, start + word.end * hop), word.confidence)
                 for word in transcript.words
@@ -139,9 +208,13 @@ class Transcriber:
         return extractor_of(self.assets)
 
     @cached_property
+    def _features(self) -> LogMel:
+        return LogMel(**self.assets["features"])
+
+    @cached_property
     def _hop_seconds(self) -> float:
         rate = int(self.assets["sample_rate_hz"])
-        return Windows(LogMel(**self.assets["features"]), rate).hop / rate
+        return Windows(self._features, rate).hop / rate
 
 
 def continued(before: Sequence[SpokenWord], words: Sequence[SpokenWord], piece: Piece) -> list[SpokenWord]:
