@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from dltrain.cli.data import app
-from dltrain.data import spoken_clips
+from dltrain.data import speech_archive, spoken_clips
 from dltrain.data.cache import Cache
 from dltrain.data.common_voice import SpokenClips, held_out, pooled
 from dltrain.data.log_mel import model_input
@@ -206,14 +206,16 @@ def break_clips(folder: Path) -> dict[str, str]:
 def test_training_leaves_out_exactly_what_the_check_names(root: Path, tmp_path: Path) -> None:
     expected = break_clips(root / "en")
     listed = tmp_path / "bad.tsv"
-    train, dev, test = verify("common_voice", root, output=listed)
+    train, dev, test, validated = verify("common_voice", root, output=listed)
     assert {name: reason for name, _, reason in train.bad} == expected
     assert (train.clips, train.usable, dev.fault, test.fault) == (20, 9, None, None)
+    unheard = {name for name, _, _ in validated.bad}  # validated.tsv's own lines are as they were
+    assert unheard == {f"train_{number}.wav" for number in (0, 1, 2, 3, 4, 6)}
     assert train.left_out["too long"] == 1
     assert train.rates == {16000: 13}  # of those that could be decoded
     rows = [row.split("\t") for row in listed.read_text().splitlines()]
     assert rows[0] == ["manifest", "clip", "kind", "reason"]
-    assert {row[1]: row[3] for row in rows[1:]} == expected
+    assert {row[1]: row[3] for row in rows[1:] if row[0] == "train.tsv"} == expected
     assert str(train.fault).startswith(f"{root / 'en' / 'train.tsv'}: 10 of 20 clips are bad: train_0.wav: damaged or")
     shown = "\n".join(train.lines())
     assert "train.tsv: NOT FINE" in shown
@@ -496,19 +498,18 @@ def run(*words: object) -> Any:
 def test_the_check_command(root: Path, tmp_path: Path) -> None:
     fine = run("check", "common_voice", "--root", root)
     assert fine.exit_code == 0
-    assert fine.stdout.count(": ok") == 3
+    assert fine.stdout.count(": ok") == 4
     assert "rates       16000 Hz: 20" in fine.stdout
     break_clips(root / "en")
     result = run("check", "common_voice", "--root", root, "--json", "--output", tmp_path / "bad.tsv")
     assert isinstance(result.exception, DataError)
     report = json.loads(result.stdout)
     assert (report["ok"], report["files"][0]["left_out"]["unreadable"]) == (False, 2)
-    assert len((tmp_path / "bad.tsv").read_text().splitlines()) == 11
+    assert len((tmp_path / "bad.tsv").read_text().splitlines()) == 1 + 10 + 6
     loose = run("check", "common_voice", "--root", root, "--subsampling", 2, "--max-seconds", 700, "--json")
     assert {name for name, _, _ in json.loads(loose.stdout)["files"][0]["bad"]} == {
         *(f"train_{number}.wav" for number in (0, 1, 2, 3, 4, 5, 6, 7, 8))
     }
-    assert isinstance(run("check", "common_voice", "--root", root, "--output", tmp_path).exception, DataError)
 
 
 @pytest.mark.parametrize(
@@ -549,6 +550,63 @@ def test_an_archive_is_unpacked_to_where_training_looks(release: Path, tmp_path:
     assert built(tmp_path / "data").fingerprint == built(release).fingerprint
     assert [path.name for path in (tmp_path / "data" / "common_voice").iterdir()] == ["en"]
     with pytest.raises(DataError, match=r"common_voice/en: is there already; nothing was unpacked"):
+        fetch("common_voice", tmp_path / "data", packed)
+
+
+def write_archive(path: Path, *tables: str) -> Path:
+    """An archive with these tables, and a clip for each."""
+    return archive(path, {name: b"" for table in tables for name in (table, f"{Path(table).parent}/clips/a.mp3")})
+
+
+def test_all_locales_of_an_archive_appear_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = write_archive(tmp_path / "a.tar.gz", "cv/de/train.tsv", "cv/fr/validated.tsv")
+    there = tmp_path / "data" / "common_voice" / "fr"
+    there.mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", lambda *files: pytest.fail("unpacked") if "fr" in files[1].name else None)
+        with pytest.raises(DataError, match=r"common_voice/fr: is there already; nothing was unpacked"):
+            fetch("common_voice", tmp_path / "data", packed)
+    assert list(there.parent.iterdir()) == [there]
+    there.rmdir()
+    assert fetch("common_voice", tmp_path / "data", packed) == [there.parent / "de", there]
+
+
+def test_a_locale_that_appears_meanwhile_is_seen_before_any_is_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = write_archive(tmp_path / "a.tar.gz", "cv/de/train.tsv", "cv/fr/train.tsv")
+    there = tmp_path / "data" / "common_voice" / "fr"
+    found = speech_archive._locales
+    monkeypatch.setattr(speech_archive, "_locales", lambda *arguments: there.mkdir() or found(*arguments))
+    with pytest.raises(DataError, match=r"common_voice/fr: is there already; nothing was unpacked"):
+        fetch("common_voice", tmp_path / "data", packed)
+    assert list(there.parent.iterdir()) == [there]
+
+
+def test_what_fails_at_the_last_moment_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = write_archive(tmp_path / "a.tar.gz", "cv/de/train.tsv", "cv/fr/train.tsv")
+    rename = Path.rename
+
+    def full(path: Path, target: Path) -> Path:
+        if target.name == "fr":
+            raise OSError(28, "No space left on device", str(target))
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", full)
+        with pytest.raises(DataError, match=r"fr: No space left on device; nothing was unpacked"):
+            fetch("common_voice", tmp_path / "data", packed)
+    assert list((tmp_path / "data" / "common_voice").iterdir()) == []
+
+
+def test_a_folder_in_a_locale_is_a_part_of_it(tmp_path: Path) -> None:
+    for number, tables in enumerate((("fr/train.tsv", "fr/old/train.tsv"), ("fr/old/train.tsv", "fr/train.tsv"))):
+        root = tmp_path / str(number)
+        (moved,) = fetch("common_voice", root, write_archive(tmp_path / "a.tar.gz", *tables))
+        assert moved == root / "common_voice" / "fr"
+        assert (moved / "old" / "train.tsv").exists()
+    packed = write_archive(tmp_path / "a.tar.gz", "one/fr/train.tsv", "two/fr/train.tsv")
+    with pytest.raises(DataError, match=r"a.tar.gz: fr is in it in several folders; nothing was unpacked"):
         fetch("common_voice", tmp_path / "data", packed)
 
 

@@ -72,7 +72,7 @@ def test_a_line_ends_at_a_line_feed_only(tmp_path: Path) -> None:
             "client_id\tfile\ttext\n",
             "train.tsv: no column 'path' and no column 'sentence' in its first line; found cl",
         ),
-        ("", "found nothing: the file is empty"),
+        ("", "found nothing: the file is empty\nnext: name the columns so in its first line, with tabs"),
         (OLD, "train.tsv: names no clip"),
         (OLD.encode() + b"a\tb\t\xff\t2\t0\t\t\t\n", "train.tsv, line 2: not UTF-8: byte 0xff"),
     ],
@@ -83,7 +83,9 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, content: str | byt
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"dev.tsv: cannot be read \(No such file or directory\)"):
+    with pytest.raises(
+        DataError, match=r"dev.tsv: cannot be read \(No such file or directory\)\nnext: correct its name"
+    ):
         read_common_voice(tmp_path, "dev")
 
 

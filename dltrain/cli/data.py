@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from dltrain.cli import language_model
+from dltrain.cli.training import Overrides
 from dltrain.data.image_sets import IMAGE_SETS
 from dltrain.data.text_sets import TEXT_SETS
 from dltrain.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from dltrain.config.experiment import Experiment
 
 
 class Kind(NamedTuple):
     """Data sets that are handled alike.
 
     The module `fetching` has `fetch(name, root, progress=...)`, which gives paths; `checking` has `verify(name, root)`,
-    which gives reports: dataclasses with a `fault` (None for a file that is fine) and `lines()` to print.
+    which gives reports: dataclasses with a `fault` (None for a file that is fine) and `lines()` to print. `splitting`,
+    where there is one, has `unlearned` and `split_reports`, which report on a config's splits.
     """
 
     names: tuple[str, ...]
@@ -29,6 +35,16 @@ class Kind(NamedTuple):
     checking: str
     settings: tuple[str, ...] = ()
     """Further keyword parameters of `fetch` and `verify` that a person may give."""
+    splitting: str = ""
+
+
+class Checked(NamedTuple):
+    """The reports on a data set, what they are of, and where that was named."""
+
+    dataset: str
+    where: str
+    parts: str
+    reports: list[Any]
 
 
 KINDS = (
@@ -50,6 +66,7 @@ KINDS = (
         "dltrain.data.speech_archive",
         "dltrain.data.speech_check",
         ("archive", "locale", "subsampling", "max_seconds", "output"),
+        "dltrain.data.speech_splits",
     ),
     Kind(("image_folder",), (), "", "dltrain.data.picture_check"),
 )
@@ -62,15 +79,11 @@ app = typer.Typer(
 )
 app.command("lm")(language_model.lm)
 
-Root = Annotated[
-    Path, typer.Option("--root", metavar="DIR", help="The folder that data.root names; for text also one file.")
-]
-
 
 @app.command()
 def fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(FETCHED)}.")],
-    root: Root = Path("data"),
+    root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that data.root names.")] = Path("data"),
     archive: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Unpack this archive of Common Voice, which is not downloaded.")
     ] = None,
@@ -91,44 +104,134 @@ def fetch(
 
 @app.command()
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(CHECKED)}.")],
-    root: Root = Path("data"),
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|CONFIG", help=f"One of {', '.join(CHECKED)}; or, for speech, a config or a run directory."
+        ),
+    ],
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="The folder that data.root names; for text and audio also one file. [default: data]"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     locale: Annotated[str | None, typer.Option(help="The language's folder (common_voice). [default: en]")] = None,
     subsampling: Annotated[
-        int | None, typer.Option(min=1, help="Frames that the model makes one of (speech). [default: 4]")
+        int | None, typer.Option(help="Frames that the model makes one of: 2 or 4 (speech). [default: 4]")
     ] = None,
-    max_seconds: Annotated[
-        float | None, typer.Option(min=0, help="Longer clips are left out (speech). [default: 10]")
-    ] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Longer clips are left out (speech). [default: 10]")] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the list of all bad clips (speech).")
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the list of all bad clips (speech).")
     ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Compare a set's files with what was published: sizes, checksums, and what they hold.
 
     `text` are files of your own: all *.txt and *.txt.gz in DIR, or the one file that --root names. Of speech every
     clip is decoded; `audio` are manifests of your own: all in DIR, or the one that --root names. Of `image_folder`,
     pictures of your own, every one is decoded.
+
+    With a config of speech in place of NAME, its splits are checked, with its sample rate, features, subsampling and
+    alphabet: what is bad here is what `dltrain fit` leaves out. Features are kept in the cache, where it finds them.
+
+    Examples:
+
+      dltrain data check mnist --root data
+
+      dltrain data check common_voice --root data --locale fr -o bad.tsv
+
+      dltrain data check configs/common_voice_crnn.yaml --set data.splits=validated
     """
-    kind = _kind(name, CHECKED)
+    _check_place(output)
     given = {"locale": locale, "subsampling": subsampling, "max_seconds": max_seconds, "output": output}
-    reports: list[Any] = import_module(kind.checking).verify(name, root.expanduser(), **_settings(kind, name, **given))
+    if name in CHECKED:
+        if overrides:
+            raise UsageError(f"--set: not for {name}; allowed is a config in its place.")
+        checked = _check_set(name, root or Path("data"), given)
+    elif name.endswith((".yaml", ".yml")) or Path(name).exists():
+        checked = _check_config(Path(name), overrides or [], {"root": root, **given})
+    else:
+        raise UsageError(
+            f"'{name}': no such data set here; allowed are {', '.join(CHECKED)}.\n"
+            "Speech may be checked by a config's file or a run directory, too, which this is not."
+        )
+    _print(checked, as_json)
+
+
+def _check_place(output: Path | None) -> None:
+    if output is None:
+        return
+    if not output.parent.is_dir():
+        raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
+    if output.is_dir():
+        raise UsageError(f"--output {output}: is a folder\nnext: name a file")
+
+
+def _check_set(name: str, root: Path, given: Mapping[str, Any]) -> Checked:
+    """The reports on the files of a set that is known by its name."""
+    kind = _kind(name, CHECKED)
+    settings = _settings(kind, name, **given)
+    reports = import_module(kind.checking).verify(name, root.expanduser(), **settings)
+    return Checked(name, f"{name} in {root}", "files", reports)
+
+
+def _check_config(config: Path, overrides: Sequence[str], given: Mapping[str, Any]) -> Checked:
+    """The reports on the splits that a config, or a run's, trains, validates and tests on."""
+    experiment = _experiment(config, overrides, given)
+    name = experiment.data.name
+    kind = next((kind for kind in KINDS if name in kind.names), None)
+    if kind is None or not kind.splitting:
+        allowed = ", ".join(name for kind in KINDS if kind.splitting for name in kind.names)
+        other = f"\nnext: dltrain data check {name} --root {experiment.data.options.get('root')}" if kind else ""
+        raise UsageError(f"{config}: its data is {name}; a config is checked where that is one of {allowed}{other}")
+    module = import_module(kind.splitting)
+    dataset = module.unlearned(name, experiment.seed, experiment.data.options)
+    if dataset.notice:
+        typer.echo(f"warning: {dataset.notice}", err=True)
+    return Checked(name, str(config), "splits", module.split_reports(dataset, given["output"]))
+
+
+def _experiment(config: Path, overrides: Sequence[str], given: Mapping[str, Any]) -> Experiment:
+    for setting, value in given.items():
+        if value is not None and setting != "output":
+            raise UsageError(
+                f"--{setting.replace('_', '-')}: not with a config, which says it\nnext: --set data.{setting}={value}"
+            )
+    from dltrain.config.experiment import load
+    from dltrain.run import CONFIG
+
+    return load(config / CONFIG if config.is_dir() else config, overrides).experiment
+
+
+def _print(checked: Checked, as_json: bool) -> None:
+    """Show the reports; raises DataError where one has a fault."""
+    dataset, where, parts, reports = checked
     faults = [report.fault for report in reports if report.fault]
     if as_json:
-        typer.echo(json.dumps({"dataset": name, "ok": not faults, "files": [asdict(report) for report in reports]}))
+        typer.echo(json.dumps({"dataset": dataset, "ok": not faults, "files": [asdict(report) for report in reports]}))
     else:
         for report in reports:
             typer.echo("\n".join(report.lines()))
     if faults:
-        raise DataError("\n".join((f"{name} in {root}: {len(faults)} of {len(reports)} files are not fine:", *faults)))
+        raise DataError("\n".join((f"{where}: {len(faults)} of {len(reports)} {parts} are not fine:", *faults)))
 
 
 def _settings(kind: Kind, name: str, **given: Any) -> dict[str, Any]:
-    """Those settings that were given; raises UsageError for one that this kind does not have."""
+    """Those settings that were given; raises UsageError for one that this kind does not have, or a config refuses."""
     settings = {setting: value for setting, value in given.items() if value is not None}
     for setting in settings.keys() - set(kind.settings):
         raise UsageError(f"--{setting.replace('_', '-')}: not for {name}; allowed is to leave it out.")
+    if settings:
+        from dltrain.config.annotations import complaints, words
+        from dltrain.config.catalogue import package_catalogue
+
+        entry = package_catalogue().find("dataset", name)
+        for option in entry.options if entry else ():
+            if option.name in settings and complaints(settings[option.name], option.annotation):
+                flag, found = option.name.replace("_", "-"), settings[option.name]
+                raise UsageError(f"--{flag}: found {found}; allowed is {words(option.annotation)}.")
     return settings
 
 

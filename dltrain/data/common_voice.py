@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from dltrain.batch import Utterances
 from dltrain.data.cache import Cache, Entry, cache_directory
 from dltrain.data.log_mel import Extractor, Features, Windows, bands_of, extractor
 from dltrain.data.manifests import DURATIONS, Clip, read_common_voice, read_manifest
-from dltrain.data.speech_check import check_share, judged, locale_folder, notice
+from dltrain.data.speech_check import Judgement, check_share, judged, locale_folder, notice
 from dltrain.data.spoken_clips import Preparation, Survey, content_digests, features_on_the_fly, remembered
 from dltrain.data.spoken_sample import SAMPLE_NAME, spoken_sample
 from dltrain.data.transcripts import collected, given, normalized, spelled
@@ -81,8 +82,8 @@ class SpokenClips:
         splits: release takes Common Voice's own splits; validated trains on all clips of validated.tsv whose speaker is
             not in test.tsv, less a share for validation (common_voice).
         train: the manifest to train on, under root (audio).
-        validation: share of the training clips that is kept for validation, whole speakers at a time; or (audio) a
-            manifest. Not used with Common Voice's own splits.
+        validation: share of the training clips that is kept for validation, whole speakers at a time; 0.1 when not
+            given; or (audio) a manifest. Not for Common Voice's own splits.
         test: the manifest to test on, under root (audio).
         sample_rate_hz: what all sound is resampled to.
         max_seconds: clips that last longer are left out.
@@ -90,12 +91,14 @@ class SpokenClips:
         subsampling: frames that the model makes one of.
         features: how sound becomes numbers.
         normalize: zero mean and unit variance of each band over the utterance, over all clips of the speaker in a split
-            (a file to transcribe is its own speaker), or by the training corpus's statistics.
+            (a file to transcribe is its own speaker, unless all are the --same-speaker's), or by the training corpus's
+            statistics.
         spaces: keep a space between words.
         alphabet: the characters to spell with, such as "abcdefghijklmnopqrstuvwxyz'"; those of the training transcripts
             when not given.
         batch_size: clips in a training batch.
-        batch_seconds: most seconds of sound in a training batch, padding included; instead of batch_size.
+        batch_seconds: most seconds of sound in a training batch, padding included, before augmentation changes their
+            length; instead of batch_size.
         evaluation_batch_size: clips in a batch of validation and test, where batch_seconds is not given.
         augment: random changes to the training clips' features.
         precompute: keep the features in the cache; without, each batch decodes its clips anew, for corpora whose
@@ -117,7 +120,7 @@ class SpokenClips:
         locale: str = "en",
         splits: Literal["release", "validated"] = "release",
         train: str | None = None,
-        validation: Fraction | str = 0.1,
+        validation: Fraction | str | None = None,
         test: str | None = None,
         sample_rate_hz: PositiveInt = 16000,
         max_seconds: PositiveFloat = 10.0,
@@ -141,6 +144,7 @@ class SpokenClips:
         self._variant, self._seed = variant, seed
         self._root, self._locale, self._splits = Path(root).expanduser(), locale, splits
         self._train, self._validation, self._test = train, validation, test
+        self._assets: dict[str, Any] = dict(assets or {})
         self._check(when_missing, sample, batch_seconds, max_seconds, augment)
         self._preparation = Preparation(sample_rate_hz, features, max_seconds)
         self._max_bad_fraction, self._precompute = max_bad_fraction, precompute
@@ -150,10 +154,10 @@ class SpokenClips:
         self._cache = Cache(cache_directory(cache), cache_gigabytes * 1e9)
         self._fingerprint: dict[str, str] = {}
         self._notices: dict[str, str] = {}
+        self._listed: dict[Path, list[Clip]] = {}
         self._tables: dict[Path, Table] = {}
         self._splits_read: dict[Split, Usable] = {}
         self._sample: Entry | None = None
-        self._assets: dict[str, Any] = dict(assets or {})
         if assets is not None:
             self._preparation = Preparation(assets["sample_rate_hz"], LogMel(**assets["features"]), max_seconds)
         self._find(when_missing, sample)
@@ -194,8 +198,7 @@ class SpokenClips:
         limit = self._limit(self._batch_size)
         bands = bands_of(self._preparation.features, self._rate)
         spoken = self._spoken("training")
-        space = self._places().get(" ")
-        batches = TrainingBatches(spoken, limit, self._seed, self._augmentation, subsampling, hop_seconds, bands, space)
+        batches = TrainingBatches(spoken, limit, self._seed, self._augmentation, subsampling, hop_seconds, bands)
         return Loader(batches, self._workers)
 
     def validation(self) -> Loader[Utterances]:
@@ -232,6 +235,11 @@ class SpokenClips:
                 "data.train, data.validation, data.test: common_voice has tables of its own, chosen by data.splits; "
                 "manifests are for data.name: audio."
             )
+        elif self._splits == "release" and self._validation is not None and not self._assets:
+            raise UsageError(
+                f"data.validation: {self._validation:g} is not used with data.splits: release, which validates on "
+                "dev.tsv\nnext: leave it out, or set data.splits: validated"
+            )
         if batch_seconds is not None and batch_seconds < max_seconds + 1:
             raise UsageError(
                 f"data.batch_seconds: {batch_seconds:g} is too little for one clip of max_seconds {max_seconds:g}; "
@@ -248,25 +256,60 @@ class SpokenClips:
         """Decide whether the sample stands in, and where Common Voice's tables lie."""
         why = "as asked." if sample else "as this model's training did."
         if not (sample or self._assets.get("dataset") == SAMPLE_NAME):
-            if self._variant == "audio":
-                return
             try:
-                self._root = locale_folder(self._root, self._locale)
-                return
+                if self._variant == "common_voice":
+                    self._root = locale_folder(self._root, self._locale)
             except DataError as error:
                 if self._assets:  # for evaluation: said when a split is asked for
                     return
                 if when_missing == "error":
                     raise
                 why = f"because the corpus is missing:\n{error}\n"
+            else:
+                if not self._assets:
+                    self._find_tables()
+                return
         self._sample = spoken_sample(self._cache)
         self._notices["sample"] = (
             f"NOT COMMON VOICE: this uses the {SAMPLE_NAME}, strings of digits spoken by a program, {why} No number "
             "from it is Common Voice's."
         )
 
+    def _find_tables(self) -> None:
+        """Look for each split's table. Raises DataError where one is missing that training reads."""
+        self._find_table("training")
+        self._find_table("validation")
+        try:
+            if self.manifest("test") is not None:
+                self._find_table("test")
+        except DataError as error:
+            self._notices["no test"] = f"This can be trained, but not tested yet: {error}"
+
+    def _find_table(self, split: Split) -> Path:
+        """A split's table; raises DataError where it is missing."""
+        path = self.manifest(split)
+        if path is None:
+            raise DataError("data.test: names no manifest, so there is no test split; use --split validation.")
+        if path.exists():
+            return path
+        if self._variant == "audio":
+            option = "train" if path == self.manifest("training") else split
+            raise DataError(
+                f"data.{option}: {path}: no such file\nnext: correct data.{option}, or data.root, where it starts from"
+            )
+        other = ""
+        if split != "test" and self._splits == "validated":
+            other = ", or set data.splits: release"
+        elif split != "test" and path.with_name("validated.tsv").exists():
+            other = ", or set data.splits: validated, which trains and validates on validated.tsv"
+        raise DataError(
+            f"{path}: no such file; with data.splits: {self._splits} it has the {split} split\nnext: add it{other}"
+        )
+
     def _learn(self) -> None:
         """What a model is built on, from the training split; the validation split is looked into as well."""
+        self._clips(self._find_table("training"))  # a fault of either table is found before any sound is read
+        self._clips(self._find_table("validation"))
         training = self._usable("training")
         if self._assets["normalization"]["over"] == "corpus":
             one = ["" for _ in training.clips]
@@ -307,11 +350,15 @@ class SpokenClips:
     def _usable(self, split: Split) -> Usable:
         """A split without the clips that are left out; those are counted, and too many of them a DataError."""
         if split not in self._splits_read:
-            self._splits_read[split] = self._sifted(split, self._table(split))
+            self._splits_read[split] = self._sifted(split)
         return self._splits_read[split]
 
-    def _sifted(self, split: Split, table: Table) -> Usable:
-        clips, survey = table.clips, table.survey
+    def judgement(self, split: Split) -> Judgement:
+        """A split's clips and why each is left out; where no alphabet was given, the training split comes first.
+
+        Raises DataError where the split is missing, or its table cannot be read.
+        """
+        manifest, clips, survey = self._table(split)
         texts = [normalized(clip.text, self._assets["text"]["spaces"]) for clip in clips]
         dropped: Counter[str] = Counter()
         if self._assets["alphabet"]:
@@ -320,17 +367,37 @@ class SpokenClips:
             texts = [spelling.text for spelling in spellings]
             dropped = sum((spelling.dropped for spelling in spellings), Counter())
         faults = judged(clips, survey, texts, self._assets["subsampling"])
+        fine = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
+        if fine and not self._assets["alphabet"]:
+            self._assets["alphabet"] = collected(fine, self._assets["text"]["spaces"])
+        return Judgement(manifest, clips, survey, texts, faults, dropped)
+
+    def _sifted(self, split: Split) -> Usable:
+        manifest, clips, survey, texts, faults, dropped = self.judgement(split)
         if clips:
-            again = f"dltrain data check {self._variant} --root {self._root}"
-            check_share(clips, faults, self._max_bad_fraction, table.manifest, again)
+            check_share(clips, faults, self._max_bad_fraction, manifest, self._showing(split, bool(dropped)))
         usable = numpy.array([place for place, fault in enumerate(faults) if fault is None], numpy.int64)
-        texts = [texts[place] for place in usable]
-        if not self._assets["alphabet"]:
-            self._assets["alphabet"] = collected(texts, self._assets["text"]["spaces"])
         places = self._places()
         self._tell(split, notice(f"{split} split", clips, faults, self._preparation.max_seconds), dropped)
-        targets = [numpy.array([places[character] for character in text], numpy.int64) for text in texts]
+        targets = [numpy.array([places[character] for character in texts[place]], numpy.int64) for place in usable]
         return Usable([clips[place] for place in usable.tolist()], survey.only(usable), targets)
+
+    def _showing(self, split: Split, dropped: bool) -> str:
+        """The command that names all of a split's bad clips: by its options, or where they do not do, by a config."""
+        usual, prepared = Preparation(), self._preparation
+        frames = [(one.sample_rate_hz, one.features.window_ms, one.features.hop_ms) for one in (usual, prepared)]
+        plain = frames[0] == frames[1] and self._assets["text"]["spaces"] and not dropped
+        if not plain or self._shared(split) or self._sample is not None:
+            return "`dltrain data check CONFIG` (the config with its --set flags, or the run's directory)"
+        place = self._root if self._variant == "common_voice" else self.manifest(split)
+        words = ["dltrain", "data", "check", self._variant, "--root", str(place)]
+        for option, value, default in (
+            ("--locale", self._locale, "en"),
+            ("--subsampling", self._assets["subsampling"], 4),
+            ("--max-seconds", prepared.max_seconds, usual.max_seconds),
+        ):
+            words += [option, str(value)] if value != default else []
+        return f"`{shlex.join(words)}`"
 
     def _places(self) -> dict[str, int]:
         return {character: place for place, character in enumerate(self._assets["alphabet"])}
@@ -346,39 +413,46 @@ class SpokenClips:
         if parts:
             self._notices[split] = "\n".join(parts)
 
+    def manifest(self, split: Split) -> Path | None:
+        """Where a split's clips are named, there or not; None for a test split that nobody named."""
+        if self._sample is not None:
+            return self._sample.path / f"{RELEASED[split]}.tsv"
+        if self._variant == "common_voice":
+            table = "validated" if self._shared(split) else RELEASED[split]
+            return locale_folder(self._root, self._locale) / f"{table}.tsv"
+        own = {"training": self._train, "validation": self._validation, "test": self._test}[split]
+        name = self._train if self._shared(split) else own
+        return None if name is None else self._root / str(name)
+
+    def _shared(self, split: Split) -> bool:
+        """Whether a split is a part of the manifest of both training and validation."""
+        if self._sample is not None or split == "test":
+            return False
+        if self._variant == "common_voice":
+            return self._splits == "validated"
+        return not isinstance(self._validation, str)
+
     def _table(self, split: Split) -> Table:
         """A split's clips, looked into. Raises DataError where there is no such split."""
-        if self._sample is not None:
-            return self._read(self._sample.path / f"{RELEASED[split]}.tsv")
-        if self._variant == "common_voice":
-            folder = locale_folder(self._root, self._locale)
-            if self._splits == "validated" and split != "test":
-                return self._share(folder / "validated.tsv", split)
-            return self._read(folder / f"{RELEASED[split]}.tsv")
-        manifest = {"training": self._train, "validation": self._validation, "test": self._test}[split]
-        if manifest is None:
-            raise DataError("data.test: names no manifest, so there is no test split; use --split validation.")
-        if split == "test" or isinstance(self._validation, str):
-            return self._read(self._root / str(manifest))
-        return self._share(self._root / str(self._train), split)
+        manifest = self._find_table(split)
+        return self._share(manifest, split) if self._shared(split) else self._read(manifest)
 
     def _share(self, manifest: Path, split: Split) -> Table:
         """The part of a manifest that is kept for validation, or the rest of it."""
-        table, fraction = self._read(manifest), float(self._validation)
-        speakers = [clip.speaker or clip.name for clip in table.clips]
-        kept = held_out(speakers, fraction, self._seed)
+        clips, fraction = self._clips(manifest), 0.1 if self._validation is None else float(self._validation)
+        kept = held_out([clip.speaker or clip.name for clip in clips], fraction, self._seed)
         if fraction and kept.all() | ~kept.any():
             raise DataError(
                 f"{manifest}: all its clips are of one speaker, so that no part can be kept for validation; name a "
                 "manifest of other clips with data.validation."
             )
         places = numpy.flatnonzero(kept if split == "validation" else ~kept)
-        return Table(manifest, [table.clips[place] for place in places.tolist()], table.survey.only(places))
+        return Table(manifest, [clips[place] for place in places.tolist()], self._read(manifest).survey.only(places))
 
-    def _read(self, manifest: Path) -> Table:
+    def _clips(self, manifest: Path) -> list[Clip]:
         """A whole manifest, but for clips of the test split in Common Voice's validated.tsv; read once."""
-        if manifest in self._tables:
-            return self._tables[manifest]
+        if manifest in self._listed:
+            return self._listed[manifest]
         if self._variant == "common_voice" and self._sample is None:
             clips = read_common_voice(manifest.parent, manifest.stem)
             self._note(manifest.parent / DURATIONS)
@@ -387,6 +461,14 @@ class SpokenClips:
         else:
             clips = read_manifest(manifest)
         self._note(manifest)
+        self._listed[manifest] = clips
+        return clips
+
+    def _read(self, manifest: Path) -> Table:
+        """The clips of a manifest, looked into; once."""
+        if manifest in self._tables:
+            return self._tables[manifest]
+        clips = self._clips(manifest)
         digests = content_digests(clips, self._cache)
         listed = hashlib.sha256("".join(f"{c.name} {d}\n" for c, d in zip(clips, digests, strict=True)).encode())
         self._fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()

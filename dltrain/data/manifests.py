@@ -82,7 +82,10 @@ def read_manifest(path: Path) -> list[Clip]:
 
 def _some(clips: list[Clip], path: Path) -> list[Clip]:
     if not clips:
-        raise DataError(f"{path}: names no clip; expected is one a line, after the line with the columns' names.")
+        raise DataError(
+            f"{path}: names no clip; expected is one a line, after the line with the columns' names\n"
+            "next: add clips to it, or take another one"
+        )
     return clips
 
 
@@ -96,7 +99,9 @@ def _durations(path: Path) -> dict[str, float]:
             seconds[line.fields["clip"]] = float(line.fields[column]) / 1000
         except ValueError:
             found = line.fault or f"the duration is {line.fields[column]!r}, expected milliseconds"
-            raise DataError(f"{path}, line {line.number}: {found}.") from None
+            raise DataError(
+                f"{path}, line {line.number}: {found}\nnext: mend it, or remove the file, which may be absent"
+            ) from None
     return seconds
 
 
@@ -105,7 +110,10 @@ def _lines(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iter
     if path.suffix == ".jsonl":
         return _objects(path, required, optional)
     if path.suffix not in (".tsv", ".csv"):
-        raise DataError(f"{path}: ends in '{path.suffix}'; a manifest is a .tsv, .csv or .jsonl file.")
+        raise DataError(
+            f"{path}: ends in '{path.suffix}'; a manifest is a .tsv, .csv or .jsonl file\n"
+            "next: rename it, or name another one"
+        )
     return _table(path, required, optional)
 
 
@@ -120,7 +128,9 @@ def _text_lines(path: Path) -> Iterator[str]:
         byte = error.object[error.start]
         raise DataError(f"{path}, line {number}: not UTF-8: byte 0x{byte:02x}. Save the file as UTF-8.") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error})\nnext: correct its name, or its permissions"
+        ) from None
 
 
 def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -136,7 +146,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             if row:
                 yield reader.line_num, row
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not CSV: {error}.") from None
+        raise DataError(
+            f"{path}, line {reader.line_num}: not CSV: {error}\nnext: close the quotes, and double those within a field"
+        ) from None
 
 
 def _header(path: Path) -> list[str]:
@@ -149,9 +161,10 @@ def _table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iter
     missing = [name for name in required if name not in header]
     if missing:
         there = ", ".join(header) or "nothing: the file is empty"
+        between = "tabs" if path.suffix == ".tsv" else "commas"
         raise DataError(
             f"{path}: no column {' and no column '.join(repr(name) for name in missing)} in its first line; "
-            f"found {there}."
+            f"found {there}\nnext: name the columns so in its first line, with {between} between them"
         )
     places = {name: header.index(name) for name in (*required, *optional) if name in header}
     blank = dict.fromkeys((*required, *optional), "")
@@ -172,12 +185,12 @@ def _objects(path: Path, required: Sequence[str], optional: Sequence[str]) -> It
         try:
             found: Any = json.loads(line)
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error}.") from None
+            raise DataError(f"{path}, line {number}: not JSON: {error}\nnext: write one JSON object a line") from None
         names = (*required, *optional)
         if not isinstance(found, dict) or any(not isinstance(found.get(name, ""), str) for name in names):
             raise DataError(
                 f"{path}, line {number}: expected an object with texts for {', '.join(names)}, "
-                f"found {line.strip()[:80]}."
+                f"found {line.strip()[:80]}\nnext: correct the line, or remove it"
             )
         missing = [name for name in required if name not in found]
         fault = f"line {number} of {path.name} has no {' and no '.join(missing)}" if missing else None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy
 
 from dltrain.data.manifests import CLIPS, Clip, read_common_voice, read_manifest
 from dltrain.data.spoken_clips import Fault, Preparation, Survey, surveyed
@@ -21,8 +24,25 @@ ADDRESS = "https://commonvoice.mozilla.org/datasets"
 FOLDER = "common_voice"
 """Where the locales lie under a root, if not right there."""
 
+TABLES = ("train.tsv", "validated.tsv")
+"""A folder with one of these is a locale."""
+
 NAMED = 5
 SUFFIXES = (".tsv", ".csv", ".jsonl")
+
+
+class Judgement(NamedTuple):
+    """Clips of a manifest, each one's text as the model is to spell it, and why it is left out, or None.
+
+    `dropped` counts the characters that the alphabet does not have.
+    """
+
+    manifest: Path
+    clips: Sequence[Clip]
+    survey: Survey
+    texts: Sequence[str]
+    faults: Sequence[Fault | None]
+    dropped: Counter[str]
 
 
 def judged(clips: Sequence[Clip], survey: Survey, texts: Sequence[str], subsampling: int) -> list[Fault | None]:
@@ -80,10 +100,13 @@ def check_share(clips: Sequence[Clip], faults: Sequence[Fault | None], most: flo
         raise DataError(
             f"{manifest}: {bad} of {len(clips)} clips are bad ({bad / len(clips):.1%}; data.max_bad_fraction allows "
             f"{most:.1%}): {said({k: n for k, n in counts.items() if k != TOO_LONG})}{shown}\n"
-            f"next: run `{again}` for all of them; mend or remove them, or raise data.max_bad_fraction"
+            f"next: run {again} for all of them; mend or remove them, or raise data.max_bad_fraction"
         )
     if sum(counts.values()) == len(clips):
-        raise DataError(f"{manifest}: none of its {len(clips)} clips can be used: {said(counts)}{shown}")
+        raise DataError(
+            f"{manifest}: none of its {len(clips)} clips can be used: {said(counts)}{shown}\n"
+            f"next: run {again} for all of them; mend them, or change what leaves them out, such as data.max_seconds"
+        )
 
 
 def notice(split: str, clips: Sequence[Clip], faults: Sequence[Fault | None], max_seconds: float) -> str | None:
@@ -100,10 +123,11 @@ def notice(split: str, clips: Sequence[Clip], faults: Sequence[Fault | None], ma
 
 @dataclass
 class ManifestReport:
-    """One manifest and its clips. `hours` are of the usable ones; `rates` count clips by sample rate.
+    """One manifest, or a split of one, and its clips. `hours` are of the usable ones; `rates` count by sample rate.
 
-    `left_out` counts clips by kind of fault and `bad` lists name, kind and reason of each; `fault` is None where no
-    clip is bad.
+    `characters` are those to be learned, `dropped` those that a given alphabet does not have. `left_out` counts clips
+    by kind of fault and `bad` lists name, kind and reason of each; `fault` is None where no clip is bad and some can be
+    used.
     """
 
     name: str
@@ -115,6 +139,7 @@ class ManifestReport:
     longest_seconds: float = 0.0
     rates: dict[int, int] = field(default_factory=dict)
     characters: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     bad: list[tuple[str, str, str]] = field(default_factory=list)
     fault: str | None = None
@@ -131,6 +156,9 @@ class ManifestReport:
                 f"  rates       {', '.join(f'{rate} Hz: {count}' for rate, count in self.rates.items()) or 'none'}",
                 f"  text        {sum(self.characters.values())} characters of {len(self.characters)}: {characters}",
             ]
+        if self.dropped:
+            counts = ", ".join(f"{character!r} {count}" for character, count in self.dropped.items())
+            lines.append(f"  dropped     {counts}, which the alphabet does not have")
         if self.left_out:
             lines.append(f"  left out    {said(self.left_out)}")
         lines += [f"    {name}: {reason}" for name, kind, reason in self.bad[:NAMED]]
@@ -152,65 +180,98 @@ def verify(
     For `audio`, `root` is one manifest, or a folder with some. All bad clips are listed in the file `output`. Raises
     DataError where there is no manifest.
     """
-    preparation = Preparation(max_seconds=max_seconds)
-    if name == "common_voice":
-        folder = locale_folder(root, locale)
-        paths = [folder / f"{split}.tsv" for split in ("train", "dev", "test") if (folder / f"{split}.tsv").exists()]
-        paths = paths or [folder / "validated.tsv"]
-    else:
-        paths = [root] if root.is_file() else sorted(path for path in root.glob("*") if path.suffix in SUFFIXES)
-    if not paths:
-        raise DataError(f"{root}: no manifest in it ({', '.join(SUFFIXES)}); name the folder or one file with --root.")
-    reports = [_reported(name, path, preparation, subsampling) for path in paths]
+    reports, tables = [], {}
+    for path in _manifests(name, root, locale):
+        report = ManifestReport(path.name, str(path))
+        try:
+            clips = read_common_voice(path.parent, path.stem) if name == "common_voice" else read_manifest(path)
+            tables[path] = report, clips
+        except DataError as error:
+            report.fault = str(error)
+        reports.append(report)
+    surveys = _surveyed_once([clips for _, clips in tables.values()], Preparation(max_seconds=max_seconds), name)
+    for (path, (report, clips)), survey in zip(tables.items(), surveys, strict=True):
+        texts = [normalized(clip.text) for clip in clips]
+        fill(report, Judgement(path, clips, survey, texts, judged(clips, survey, texts, subsampling), Counter()))
     if output is not None:
         write_all(reports, output)
     return reports
 
 
-def _reported(name: str, path: Path, preparation: Preparation, subsampling: int) -> ManifestReport:
-    report = ManifestReport(path.name, str(path))
-    try:
-        clips = read_common_voice(path.parent, path.stem) if name == "common_voice" else read_manifest(path)
-    except DataError as error:
-        report.fault = str(error)
-        return report
-    survey = surveyed(clips, preparation, path.name)
-    texts = [normalized(clip.text) for clip in clips]
-    faults = judged(clips, survey, texts, subsampling)
+def _manifests(name: str, root: Path, locale: str) -> list[Path]:
+    if name == "common_voice":
+        folder = locale_folder(root, locale)
+        tables = (folder / f"{table}.tsv" for table in ("train", "dev", "test", "validated"))
+        return [path for path in tables if path.exists()]
+    if not root.exists():
+        raise DataError(f"{root}: no such file or folder\nnext: name a manifest, or a folder with some, with --root")
+    paths = [root] if root.is_file() else sorted(path for path in root.glob("*") if path.suffix in SUFFIXES)
+    if not paths:
+        raise DataError(f"{root}: no manifest in it ({', '.join(SUFFIXES)}); name the folder or one file with --root.")
+    return paths
+
+
+def _surveyed_once(tables: Sequence[Sequence[Clip]], preparation: Preparation, what: str) -> Iterator[Survey]:
+    """The survey of each table; a clip that is in several (validated.tsv has all) is decoded once."""
+    places: dict[tuple[object, ...], int] = {}
+    unique: list[Clip] = []
+    for clip in (clip for clips in tables for clip in clips):
+        if places.setdefault(_looked_at(clip), len(unique)) == len(unique):
+            unique.append(clip)
+    survey = surveyed(unique, preparation, f"clips of {what}")
+    for clips in tables:
+        yield survey.only(numpy.array([places[_looked_at(clip)] for clip in clips]))
+
+
+def _looked_at(clip: Clip) -> tuple[object, ...]:
+    return clip.path, clip.seconds, clip.fault
+
+
+def fill(report: ManifestReport, judgement: Judgement) -> None:
+    """What was found, into a report that names the manifest."""
+    clips, survey, faults = judgement.clips, judgement.survey, judgement.faults
     usable = [place for place, fault in enumerate(faults) if fault is None]
-    characters = Counter(character for place in usable for character in texts[place])
+    characters = Counter(character for place in usable for character in judgement.texts[place])
     rates = Counter(int(rate) for rate in survey.rates if rate)
     report.clips, report.usable, report.left_out = len(clips), len(usable), counted(faults)
     report.speakers = len({clip.speaker for clip in clips if clip.speaker})
     report.hours = float(survey.seconds[usable].sum()) / 3600
     report.longest_seconds = max((float(survey.seconds[place]) for place in usable), default=0.0)
     report.rates, report.characters = dict(sorted(rates.items())), dict(sorted(characters.items()))
+    report.dropped = dict(sorted(judgement.dropped.items()))
     report.bad = [
         (clip.name or f"line {clip.line}", fault.kind, fault.reason)
         for clip, fault in zip(clips, faults, strict=True)
         if fault is not None and fault.kind != TOO_LONG
     ]
     if report.bad:
-        report.fault = f"{path}: {len(report.bad)} of {len(clips)} clips are bad: " + "; ".join(named(clips, faults))
-    return report
+        shown = "; ".join(named(clips, faults))
+        report.fault = f"{judgement.manifest}: {len(report.bad)} of {len(clips)} clips are bad: {shown}"
+    elif clips and not usable:
+        counts = said(report.left_out)
+        report.fault = f"{judgement.manifest}: none of its {len(clips)} clips can be used: {counts}"
 
 
 def write_all(reports: Sequence[ManifestReport], path: Path) -> None:
     """Every bad clip of the reports, one a line: manifest, clip, kind and reason, tab-separated."""
     rows = [
-        "\t".join((report.name, *(part.replace("\t", " ") for part in bad))) for report in reports for bad in report.bad
+        "\t".join((Path(report.path or report.name).name, *(part.replace("\t", " ") for part in bad)))
+        for report in reports
+        for bad in report.bad
     ]
     try:
         path.write_text("".join(f"{row}\n" for row in ("manifest\tclip\tkind\treason", *rows)), encoding="utf-8")
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}).") from error
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error})\nnext: make room, or name another place"
+        ) from error
 
 
 def locale_folder(root: Path, locale: str) -> Path:
     """The first of ROOT/common_voice/LOCALE, ROOT/LOCALE and ROOT that has tables. Raises DataError where none has."""
     folders = (root / FOLDER / locale, root / locale, root)
     for folder in folders:
-        if any((folder / f"{split}.tsv").exists() for split in ("train", "validated")):
+        if any((folder / table).exists() for table in TABLES):
             return folder
     tables = [*root.glob(f"{FOLDER}/*/train.tsv"), *root.glob("*/train.tsv")]
     others = sorted(path.parent.name for path in tables)
