@@ -112,8 +112,6 @@ class SpeechAugmentation:
         gain_db: louder or softer by up to this; changes nothing where each utterance is normalised by itself.
         noise: probability that white noise is added.
         noise_snr_db: lowest and highest ratio of the clip's mean power to the noise's, in decibels.
-        join: up to so many clips of one speaker are said one after the other, which ones and how many drawn anew for
-            each epoch: what was recorded word by word is so learned in the company of other words.
     """
 
     time_masks: NonNegativeInt = 0
@@ -127,7 +125,6 @@ class SpeechAugmentation:
     gain_db: NonNegativeFloat = 0.0
     noise: UnitInterval = 0.0
     noise_snr_db: tuple[float, float] = (10.0, 30.0)
-    join: PositiveInt = 1
 
 
 @dataclass(frozen=True)

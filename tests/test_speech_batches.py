@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from pathlib import Path
 
 import numpy
 import pytest
 import torch
 
-from dltrain.batch import NO_TARGET, Utterances
+from dltrain.batch import NO_TARGET
 from dltrain.data.log_mel import Bands, bands_of, moments, normalized
-from dltrain.data.manifests import Clip
 from dltrain.data.speech_augmentation import (
     at_tempo,
     chances_needed,
@@ -191,65 +188,6 @@ def test_the_first_batch_is_at_the_slowest_tempo() -> None:
     assert torch.equal(first.frames, torch.from_numpy(2 * batches.spoken.frames[batches.places(0)[0]]))
     later = batches.batch(0, 1)
     assert not torch.equal(later.frames, torch.from_numpy(2 * batches.spoken.frames[batches.places(0)[1]]))
-
-
-def joining(subsampling: int = 2, space: int | None = 9) -> TrainingBatches:
-    """Twelve clips of two speakers, the k-th of 20 + k frames that all say k."""
-    clips = [Clip(f"{k}.wav", Path(), "", "ab"[k % 2], k) for k in range(12)]
-    features = [numpy.full((20 + k, BANDS), k, numpy.float32) for k in range(12)]
-    identity = numpy.tile(numpy.array([[0.0] * BANDS, [1 - 1e-4] * BANDS], numpy.float32), (12, 1, 1))
-    targets = [numpy.array([1 + k % 3, 4]) for k in range(12)]
-    some = Spoken(clips, numpy.array([20 + k for k in range(12)]), targets, features.__getitem__, identity)
-    return TrainingBatches(some, Limit(5), 0, SpeechAugmentation(join=3), subsampling, 0.01, PLACES, space)
-
-
-def members(batch: Utterances, row: int) -> list[int]:
-    """Which of `joining`'s clips follow one another in an example."""
-    heard = batch.features[row, : int(batch.frames[row]), 0].round().int().tolist()
-    found = []
-    while heard:
-        found.append(heard[0])
-        assert heard[: 20 + found[-1]] == [found[-1]] * (20 + found[-1])
-        heard = heard[20 + found[-1] :]
-    return found
-
-
-def test_clips_of_one_speaker_are_joined_anew_in_each_epoch() -> None:
-    batches = joining()
-    seen, followers = Counter[int](), set()
-    for epoch in range(1, 60):
-        for index in range(len(batches)):
-            batch = batches.batch(epoch, index)
-            for row, place in enumerate(batch.clips.tolist()):
-                first, *others = members(batch, row)
-                assert first == place
-                assert {one % 2 for one in others} <= {place % 2}
-                said = [[1 + one % 3, 4] for one in (first, *others)]
-                expected = [symbol for word in said for symbol in (9, *word)][1:]
-                assert batch.targets[row, : int(batch.target_lengths[row])].tolist() == expected
-                seen[len(others)] += 1
-                followers |= {(place, one) for one in others}
-    total = 59 * 12  # one, two or three, equally likely: 236 each, give or take 12.5
-    assert sum(seen.values()) == total
-    assert all(abs(seen[number] - total / 3) < 5 * 12.5 for number in range(3))
-    assert len(followers) == 12 * 6  # every clip of the speaker comes after every other, and after itself
-    first = batches.batch(0, 0)
-    assert all(members(first, row)[1:] == [10 + one % 2] * 2 for row, one in enumerate(first.clips.tolist()))
-
-
-def test_words_that_stand_together_are_joined_without_a_space() -> None:
-    batches = joining(space=None)
-    batch = next(batch for epoch in range(1, 9) if len(members(batch := batches.batch(epoch, 0), 0)) == 2)
-    assert batch.targets[0, : int(batch.target_lengths[0])].tolist() == [
-        symbol for one in members(batch, 0) for symbol in (1 + one % 3, 4)
-    ]
-
-
-def test_what_ctc_could_not_place_is_not_joined() -> None:
-    batches = joining(subsampling=16)  # a clip has two frames then: enough for its two characters, but for no space
-    for epoch in range(1, 4):
-        batch = batches.batch(epoch, 1)
-        assert [members(batch, row) for row in range(len(batch.clips))] == [[one] for one in batch.clips.tolist()]
 
 
 @pytest.mark.parametrize("options", [LogMel(bands=40), LogMel(bands=23, scale="htk", low_hz=100.0, high_hz=3400.0)])

@@ -90,6 +90,9 @@ def test_rates_are_those_counted_by_hand() -> None:
     assert report["word_deletion_rate"] == pytest.approx(3 / 8)
     assert report["word_insertion_rate"] == 0
     assert report["character_error_rate"] == pytest.approx((2 + 1 + 3 + 0) / 17)
+    assert report["character_substitution_rate"] == pytest.approx(1 / 17)
+    assert report["character_insertion_rate"] == pytest.approx(1 / 17)
+    assert report["character_deletion_rate"] == pytest.approx(4 / 17)
     assert report["utterance_error_rate"] == pytest.approx(3 / 4)
     confusion = TASK.score(Fixed(), batch, None).counts["confusion"]
     assert confusion[0].tolist() == [0, 0, 1, 0, 0]  # inserted: an a

@@ -107,8 +107,8 @@ def padding_share(frames: Indices, batches: Sequence[Indices]) -> float:
 class TrainingBatches:
     """Shuffled and augmented batches: a function of (seed, epoch, index).
 
-    The first epoch begins with the batch that takes most memory, as slow as may be, with the longest quiet around and
-    joined with as much as may be: memory runs out there, or never.
+    The first epoch begins with the batch that takes most memory, as slow as may be and with the longest quiet around:
+    memory runs out there, or never.
     """
 
     spoken: Spoken
@@ -118,8 +118,6 @@ class TrainingBatches:
     subsampling: int
     hop_seconds: float
     bands: Bands
-    space: int | None = None
-    """The character that parts the words of clips that are joined; None where words stand together."""
     _plan: tuple[int, list[Indices]] = field(default=(-1, []), init=False)
 
     def __post_init__(self) -> None:
@@ -127,10 +125,6 @@ class TrainingBatches:
         batches = len(buckets(self.spoken.frames, self.limit, 1))
         self._buckets = buckets(self.spoken.frames, self.limit, min(most, max(least, batches // BUCKETS)))
         self._augments = self.augmentation != SpeechAugmentation()
-        self._companions: dict[str, list[int]] = {}  # the clips of each speaker
-        if self.augmentation.join > 1:
-            for place, clip in enumerate(self.spoken.clips):
-                self._companions.setdefault(clip.speaker, []).append(place)
 
     def __len__(self) -> int:
         return sum(-(-len(bucket.places) // bucket.size) for bucket in self._buckets)
@@ -164,36 +158,9 @@ class TrainingBatches:
         if not self._augments:
             return padded(places, *self.spoken.whole(places))
         longest = epoch == index == 0
-        members = [self._joined(epoch, place, longest) for place in places.tolist()]
-        everyone = numpy.concatenate([numpy.array(some) for some in members])
-        chances = keyed_uniform(self.seed, epoch, torch.from_numpy(everyone), chances_needed(self.augmentation)).numpy()
-        parts = iter(
-            [self._augmented(epoch, place, row, longest) for place, row in zip(everyone, chances, strict=True)]
-        )
-        examples = [self._together(some, [next(parts) for _ in some]) for some in members]
-        return padded(places, [features for features, _ in examples], [target for _, target in examples])
-
-    def _joined(self, epoch: int, place: int, longest: bool) -> list[int]:
-        """A clip and those that follow it in this epoch."""
-        most = self.augmentation.join
-        if most == 1:
-            return [place]
-        companions = self._companions[self.spoken.clips[place].speaker]
-        if longest:
-            return [place, *[max(companions, key=lambda one: int(self.spoken.frames[one]))] * (most - 1)]
-        draw = generator("join", self.seed, epoch, place)
-        more = int(torch.randint(most, (), generator=draw))
-        chosen = torch.randint(len(companions), (more,), generator=draw).tolist()
-        return [place, *(companions[one] for one in chosen)]
-
-    def _together(self, members: Sequence[int], features: Sequence[Features]) -> tuple[Features, Indices]:
-        """The clips one after the other, and what they say; the first alone where CTC could not place all of it."""
-        between = numpy.array([] if self.space is None else [self.space], numpy.int64)
-        said = [part for member in members for part in (between, self.spoken.targets[member])][1:]
-        sound, target = numpy.concatenate(features), numpy.concatenate(said)
-        if len(members) > 1 and frames_needed(target.tolist()) > -(-len(sound) // self.subsampling):
-            return features[0], self.spoken.targets[members[0]]
-        return sound, target
+        chances = keyed_uniform(self.seed, epoch, torch.from_numpy(places), chances_needed(self.augmentation)).numpy()
+        features = [self._augmented(epoch, place, row, longest) for place, row in zip(places, chances, strict=True)]
+        return padded(places, features, [self.spoken.targets[place] for place in places])
 
     def _augmented(self, epoch: int, place: int, chances: NDArray[Any], longest: bool) -> Features:
         settings = self.augmentation

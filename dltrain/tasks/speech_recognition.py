@@ -25,9 +25,10 @@ class SpeechRecognition:
     """Write down speech with connectionist temporal classification (Graves et al. 2006).
 
     Reports word_error_rate, character_error_rate, utterance_error_rate (the share of utterances with any mistake), the
-    parts of the word error rate (substitutions, insertions and deletions for each word that was said), and loss (mean
-    negative log-probability of a character in nats). Characters are taken greedily: the likeliest of each frame.
-    A clip with more characters than CTC can place in its frames counts in every rate, but not in the loss.
+    parts of the word and of the character error rate (substitutions, insertions and deletions for each word or
+    character that was said), and loss (mean negative log-probability of a character in nats). Characters are taken
+    greedily: the likeliest of each frame. A clip with more characters than CTC can place in its frames counts in every
+    rate, but not in the loss.
 
     Options:
         goal: what decides which epoch is the best; null takes words where the alphabet has a space, else characters.
@@ -102,10 +103,15 @@ class SpeechRecognition:
     def report(self, counts: Counts) -> dict[str, float]:
         confusion = counts["confusion"]
         characters, spoken = (max(1, int(count)) for count in (confusion[BLANK + 1 :].sum(), counts["words"]))
+        wrong, missed, made_up = int(confusion.sum() - confusion.trace()), confusion[:, BLANK], confusion[BLANK]
+        deletions, insertions = int(missed.sum()), int(made_up.sum())
+        by_character = (wrong - insertions - deletions, insertions, deletions)
         by_kind = {f"word_{name.removesuffix('s')}_rate": int(counts[f"word_{name}"]) / spoken for name in EDITS}
+        for name, number in zip(EDITS, by_character, strict=True):
+            by_kind[f"character_{name.removesuffix('s')}_rate"] = number / characters
         return {
             "word_error_rate": sum(int(counts[f"word_{name}"]) for name in EDITS) / spoken,
-            "character_error_rate": int(confusion.sum() - confusion.trace()) / characters,
+            "character_error_rate": wrong / characters,
             "utterance_error_rate": int(counts["wrong_utterances"]) / max(1, int(counts["utterances"])),
             "loss": float(counts["nats"]) / max(1, int(counts["placed"])),
             **by_kind,
