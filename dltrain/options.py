@@ -103,9 +103,10 @@ class SpeechAugmentation:
         time_mask_share: the longest that one of them may be, as a share of the clip.
         frequency_masks: ranges of bands that are blanked.
         frequency_mask_bands: the most bands that one of them may cover.
-        tempo: factors, one of which, all equally likely, a clip is sped up by. Features are resampled in time, so the
-            pitch stays: tempo perturbation, not the speed perturbation of Ko et al. 2015, which shifts the pitch too. A
-            clip too short for its text at the drawn factor keeps its own tempo.
+        speed: factors, one of which, all equally likely, a clip is played faster by, with higher frequencies (Ko et al.
+            2015); what time and what pitch it has is changed in the features. Instead of tempo. A clip too short for
+            its text at the drawn factor keeps its own.
+        tempo: the same, with frequencies as they are.
         warp: lowest and highest factor that frequencies are multiplied by, as in a shorter vocal tract (Jaitly and
             Hinton 2013); drawn evenly on a logarithmic scale.
         quiet_seconds: the longest quiet that is put before a clip, and after it: each band at its lowest in the clip.
@@ -119,6 +120,7 @@ class SpeechAugmentation:
     time_mask_share: UnitInterval = 0.2
     frequency_masks: NonNegativeInt = 0
     frequency_mask_bands: PositiveInt = 15
+    speed: Annotated[list[PositiveFloat], MinLen(1)] | None = None
     tempo: Annotated[list[PositiveFloat], MinLen(1)] | None = None
     warp: tuple[PositiveFloat, PositiveFloat] | None = None
     quiet_seconds: NonNegativeFloat = 0.0

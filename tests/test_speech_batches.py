@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dltrain.batch import NO_TARGET
-from dltrain.data.log_mel import Bands, bands_of, moments, normalized
+from dltrain.data.log_mel import Bands, bands_of, extractor, moments, normalized
+from dltrain.data.sound import Sound, resampled
 from dltrain.data.speech_augmentation import (
     at_tempo,
     chances_needed,
@@ -180,6 +181,42 @@ def test_a_clip_too_short_for_its_text_keeps_its_tempo() -> None:
         clips = Spoken([None], frames, [target], lambda place: features, None)  # type: ignore[list-item]
         batches = TrainingBatches(clips, Limit(1), 0, SpeechAugmentation(tempo=[2.0]), 4, 0.01, PLACES)
         assert batches.batch(0, 0).frames.tolist() == [expected]
+
+
+@pytest.mark.parametrize("rate", [12800, 20000])
+def test_speed_is_that_of_the_sound_played_faster_or_slower(rate: int) -> None:
+    """Bands of noise that come and go, played at another sample rate: 0.8 and 1.25 times as fast."""
+    pytest.importorskip("soxr")
+    draw = numpy.random.default_rng(0)
+    spectrum = numpy.fft.rfft(draw.standard_normal(5 * 16000))
+    hertz = numpy.fft.rfftfreq(5 * 16000, 1 / 16000)
+    shape = sum(numpy.exp(-(((hertz - centre) / 200) ** 2)) for centre in (600, 1500, 2600, 4000)) + 0.01
+    samples = (numpy.fft.irfft(spectrum * shape) * (1 + numpy.sin(numpy.arange(5 * 16000) / 1600))).astype("float32")
+    options = LogMel(bands=60)
+    extract = extractor(options, 16000)
+    original, played = extract(samples), extract(resampled(Sound(samples, rate, 1), 16000))
+    identity = numpy.array([[[0.0] * 60, [1 - 1e-4] * 60]], numpy.float32)
+    bands = bands_of(options, 16000)
+
+    def changed(**augmentation: list[float]) -> numpy.ndarray:
+        clip = Spoken([None], numpy.array([len(original)]), [numpy.array([1])], lambda _: original, identity)  # type: ignore[list-item]
+        settings = SpeechAugmentation(**augmentation)  # type: ignore[arg-type]
+        batch = TrainingBatches(clip, Limit(1), 0, settings, 4, 0.01, bands).batch(1, 0)
+        return batch.features[0].numpy()
+
+    factor = rate / 16000
+    inside = bands.centres_hz < 4500  # below the knee for both
+    sped, shortened = changed(speed=[factor]), changed(tempo=[factor])
+    assert abs(len(sped) - len(played)) <= 1
+    truth = played.mean(0)[inside] + math.log(factor)  # the same power, over bands that are so much wider
+    assert numpy.abs(sped.mean(0)[inside] - truth).mean() < 0.15
+    assert numpy.abs(shortened.mean(0)[inside] - truth).mean() > 0.8
+
+
+def test_the_first_batch_is_at_the_slowest_speed() -> None:
+    batches = training(speed=[0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
+    first = batches.batch(0, 0)
+    assert torch.equal(first.frames, torch.from_numpy(2 * batches.spoken.frames[batches.places(0)[0]]))
 
 
 def test_the_first_batch_is_at_the_slowest_tempo() -> None:

@@ -417,6 +417,7 @@ def test_batches_by_seconds(root: Path) -> None:
             "5 is too little for one clip of max_seconds 10; allowed is 11",
         ),
         ("common_voice", {"augment": SpeechAugmentation(noise_snr_db=(9.0, 3.0))}, r"\[9.0, 3.0\]; allowed are two"),
+        ("common_voice", {"augment": SpeechAugmentation(speed=[0.9], tempo=[1.1])}, "speed and tempo were both given"),
         ("common_voice", {"augment": SpeechAugmentation(warp=(1.2, 0.8))}, r"warp: \[1.2, 0.8\]; allowed are two"),
         ("common_voice", {"features": LogMel(hop_ms=0.01)}, "less than one sample"),
     ],

@@ -245,6 +245,11 @@ class SpokenClips:
                 f"data.batch_seconds: {batch_seconds:g} is too little for one clip of max_seconds {max_seconds:g}; "
                 f"allowed is {max_seconds + 1:g} or more."
             )
+        if augment is not None and augment.speed is not None and augment.tempo is not None:
+            raise UsageError(
+                "data.augment: speed and tempo were both given; allowed is one of them\n"
+                "next: keep speed, which changes the pitch too, or tempo, which does not"
+            )
         if augment is not None and augment.noise_snr_db[0] > augment.noise_snr_db[1]:
             raise UsageError(
                 f"data.augment.noise_snr_db: {list(augment.noise_snr_db)}; allowed are two numbers, the lower first."

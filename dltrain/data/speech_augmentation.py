@@ -21,14 +21,19 @@ _KNEE = 0.8
 
 
 def chances_needed(augmentation: SpeechAugmentation) -> int:
-    """Uniform numbers that a clip needs: tempo, warp, quiet before and after, gain, whether noise, how much, then two
+    """Uniform numbers that a clip needs: speed or tempo, warp, quiet before and after, gain, whether noise, how much, then two
     for each mask."""
     return 7 + 2 * (augmentation.time_masks + augmentation.frequency_masks)
 
 
+def tempos(augmentation: SpeechAugmentation) -> Sequence[float]:
+    """The factors that a clip may be made shorter by."""
+    return augmentation.speed or augmentation.tempo or [1.0]
+
+
 def drawn_tempo(augmentation: SpeechAugmentation, chance: float) -> float:
-    """The factor that a clip is sped up by."""
-    factors = augmentation.tempo or [1.0]
+    """The factor that a clip is made shorter by."""
+    factors = tempos(augmentation)
     return factors[int(chance * len(factors))]
 
 

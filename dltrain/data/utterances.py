@@ -21,6 +21,7 @@ from dltrain.data.speech_augmentation import (
     louder,
     mask,
     noisy,
+    tempos,
     warped,
     with_quiet,
 )
@@ -164,11 +165,11 @@ class TrainingBatches:
 
     def _augmented(self, epoch: int, place: int, chances: NDArray[Any], longest: bool) -> Features:
         settings = self.augmentation
-        tempo = min(settings.tempo or [1.0]) if longest else drawn_tempo(settings, float(chances[0]))
+        tempo = min(tempos(settings)) if longest else drawn_tempo(settings, float(chances[0]))
         original = self.spoken.features(place)
         features = at_tempo(original, tempo)
         if tempo > 1 and frames_needed(self.spoken.targets[place].tolist()) > -(-len(features) // self.subsampling):
-            features = original
+            features, tempo = original, 1.0
         features = with_quiet(features, settings, (1, 1) if longest else chances[2:4].tolist(), self.hop_seconds)
         if settings.gain_db:
             features = louder(features, settings, float(chances[4]))
@@ -176,7 +177,8 @@ class TrainingBatches:
             draw = generator("noise", self.seed, epoch, int(place))
             features = noisy(features, settings, float(chances[6]), draw)
         features = self.spoken.normalized(place, features)  # before the warp, which moves a voice's mean along with it
-        features = warped(features, self.bands, drawn_warp(settings, float(chances[1])))
+        faster = 1.0 if settings.speed is None else tempo
+        features = warped(features, self.bands, faster * drawn_warp(settings, float(chances[1])))
         mask(features, settings, chances[7:], self.hop_seconds)
         return features
 
