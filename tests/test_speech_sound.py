@@ -206,13 +206,28 @@ def assets(over: str, **statistics: Any) -> dict[str, Any]:
     return {"sample_rate_hz": 16000, "features": vars(LogMel()), "normalization": {"over": over, **statistics}}
 
 
-@pytest.mark.parametrize("over", ["utterance", "speaker"])
-def test_a_sound_alone_is_normalised_by_itself(over: str) -> None:
-    features = model_input(Sound(speechlike(1.0), 16000, 1), assets(over))
+def test_a_sound_alone_is_normalised_by_itself() -> None:
+    features = model_input(Sound(speechlike(1.0), 16000, 1), assets("utterance"))
     assert features.shape == (101, 80)
     assert features.dtype == torch.float32
     assert features.mean(0).abs().max() < 1e-5
     torch.testing.assert_close(features.var(0, correction=0), torch.ones(80), atol=1e-3, rtol=0)
+
+
+def test_a_voice_heard_for_the_first_time_is_supposed_to_be_usual() -> None:
+    """As if a second of the corpus, raised or lowered to the sound's level, were heard besides."""
+    samples = speechlike(0.5)
+    usual = numpy.random.default_rng(1).normal(numpy.linspace(-9, -5, 80), 2, (99, 80))
+    given = assets("speaker", mean=usual.mean(0).tolist(), variance=usual.var(0).tolist())
+    raw = extractor_of(given)(samples).astype(numpy.float16).astype(numpy.float64)
+    level = raw.mean() - usual.mean()
+    share = 0.51 / 1.51
+    mean = share * raw.mean(0) + (1 - share) * (usual + level).mean(0)
+    second = share * (raw**2).mean(0) + (1 - share) * ((usual + level) ** 2).mean(0)
+    expected = (raw - mean) / numpy.sqrt(second - mean**2 + 1e-4)
+    numpy.testing.assert_allclose(model_input(Sound(samples, 16000, 1), given).numpy(), expected, atol=1e-3)
+    longer = model_input(Sound(speechlike(60.0), 16000, 1), given)
+    assert longer.mean(0).abs().max() < 0.02 * numpy.ptp(usual.mean(0))  # by then it is known
 
 
 def test_silence_is_no_nan() -> None:
@@ -252,14 +267,13 @@ def test_moments_are_of_the_windows_that_are_loud_enough() -> None:
     numpy.testing.assert_allclose(moments(every)[0], every.mean(0))
 
 
-@pytest.mark.parametrize("over", ["utterance", "speaker"])
-def test_silence_around_speech_does_not_change_how_it_is_normalised(over: str) -> None:
+def test_silence_around_speech_does_not_change_how_it_is_normalised() -> None:
     samples = speechlike(0.4) + 0.01 * numpy.random.default_rng(1).standard_normal(6400).astype(numpy.float32)
     quiet = numpy.zeros(8000, numpy.float32)
     assets = {
         "features": asdict(LogMel(bands=20, speech_db=30.0)),
         "sample_rate_hz": 16000,
-        "normalization": {"over": over},
+        "normalization": {"over": "utterance"},
     }
     alone = model_input(Sound(samples, 16000, 1), assets).numpy()
     among = model_input(Sound(numpy.concatenate([quiet, samples, quiet]), 16000, 1), assets).numpy()

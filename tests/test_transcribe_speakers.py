@@ -12,7 +12,8 @@ import torch
 from test_commands import call, good
 
 from dltrain.data.common_voice import SpokenClips
-from dltrain.data.log_mel import extractor_of
+from dltrain.data.log_mel import extractor_of, model_input
+from dltrain.data.sound import Sound, read_sound, resampled
 from dltrain.errors import DataError, UsageError
 from dltrain.experiment import checkpoint_of, load
 from dltrain.inference.recordings import Piece, read_pieces
@@ -134,14 +135,25 @@ def test_clips_of_one_speaker_are_prepared_as_in_evaluation(folder: Path, heard:
     assert all((found - truth).abs().max() > 0.1 for found, truth in zip(alone, expected, strict=True))
 
 
-def test_one_clip_is_its_own_speaker(folder: Path, heard: list[torch.Tensor]) -> None:
+def test_a_file_counts_once(folder: Path, heard: list[torch.Tensor]) -> None:
     clip = folder / "test" / "0.wav"
-    good("transcribe", folder / "run", clip)
     good("transcribe", folder / "run", clip, "--same-speaker")
     good("transcribe", folder / "run", clip, clip, "--same-speaker")
     first, *others = heard
-    assert len(others) == 3
+    assert len(others) == 2
     assert all(torch.equal(first, other) for other in others)
+
+
+def test_of_one_clip_alone_the_training_corpus_counts_as_a_second(folder: Path, heard: list[torch.Tensor]) -> None:
+    clip = folder / "test" / "0.wav"
+    good("transcribe", folder / "run", clip)
+    assets = load(checkpoint_of(folder / "run")).record["assets"]
+    pieces = [piece for path in sorted((folder / "train").iterdir()) for piece in read_pieces(path)]
+    corpus = [piece._replace(sound=Sound(resampled(piece.sound, RATE), RATE, 1)) for piece in pieces]
+    mean, variance = statistics(assets, corpus)
+    np.testing.assert_allclose(assets["normalization"]["mean"], mean, atol=1e-3)
+    np.testing.assert_allclose(assets["normalization"]["variance"], variance, rtol=1e-3)
+    torch.testing.assert_close(heard[0], model_input(read_sound(clip), assets), rtol=0, atol=1e-6)
 
 
 def test_the_pieces_of_a_long_file_share_its_statistics(

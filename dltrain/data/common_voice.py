@@ -91,8 +91,8 @@ class SpokenClips:
         subsampling: frames that the model makes one of.
         features: how sound becomes numbers.
         normalize: zero mean and unit variance of each band over the utterance, over all clips of the speaker in a split
-            (a file to transcribe is its own speaker, unless all are the --same-speaker's), or by the training corpus's
-            statistics.
+            (a file to transcribe is its own speaker, of whom the training corpus counts as one more second, unless all
+            are the --same-speaker's), or by the training corpus's statistics.
         spaces: keep a space between words.
         alphabet: the characters to spell with, such as "abcdefghijklmnopqrstuvwxyz'"; those of the training transcripts
             when not given.
@@ -316,7 +316,7 @@ class SpokenClips:
         self._clips(self._find_table("training"))  # a fault of either table is found before any sound is read
         self._clips(self._find_table("validation"))
         training = self._usable("training")
-        if self._assets["normalization"]["over"] == "corpus":
+        if self._assets["normalization"]["over"] != "utterance":
             one = ["" for _ in training.clips]
             mean, variance = pooled(training.survey.frames, training.survey.moments, one)[0]
             self._assets["normalization"] |= {"mean": mean.tolist(), "variance": variance.tolist()}

@@ -24,10 +24,15 @@ from dltrain.options import LogMel
 Features = NDArray[numpy.float32]
 Extractor = Callable[[Samples], Features]
 """Samples (n,) to log-mel features (1 + n // hop, bands) float32."""
+Moments = tuple[Features, Features]
+"""Mean and variance of each band, (bands,) each."""
 
 POWER_FLOOR = 1e-10
 VARIANCE_FLOOR = 1e-4
 """Added to every variance that features are divided by the root of: the variance of speech is about 20."""
+KNOWN_SECONDS = 1.0
+"""What the training's voices count for beside one that is heard for the first time. Of 500 spoken digits of a new
+voice, each heard alone, 41 % were mistaken with 0 s, 18 to 22 % with 0.1 to 0.3 s, 10 % with 1 to 10 s."""
 QUIET = numpy.float32(-3.0)
 """The least that a normalised feature is where quiet is told from speech, in deviations."""
 
@@ -167,8 +172,8 @@ def _check_filters(sums: NDArray[Any], options: LogMel) -> None:
         )
 
 
-def moments(features: Features, speech_db: float | None = None) -> tuple[Features, Features]:
-    """Mean and variance of each band over time, (bands,) each, of the windows that speech_db takes for speech."""
+def moments(features: Features, speech_db: float | None = None) -> Moments:
+    """Mean and variance of each band over time, of the windows that speech_db takes for speech."""
     if speech_db is not None:
         power = numpy.logaddexp.reduce(features, 1)
         features = features[power >= power.max() - numpy.float32(speech_db * math.log(10) / 10)]
@@ -187,7 +192,8 @@ def normalized(features: Features, mean: Features, variance: Features, speech_db
 def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | None = None) -> Tensor:
     """One sound as the model of a checkpoint's assets reads it, (T, bands) float32.
 
-    `extract` is `extractor_of(assets)`, for those who have many. A sound that comes alone is its own speaker.
+    `extract` is `extractor_of(assets)`, for those who have many. A sound that comes alone is its own speaker, whose
+    statistics are `supposed`.
     """
     extract = extract or extractor_of(assets)
     features = extract(resampled(sound, int(assets["sample_rate_hz"]))).astype(STORED).astype(numpy.float32)
@@ -196,7 +202,25 @@ def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | No
         mean, variance = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
     else:
         mean, variance = moments(features, speech_db)
+        if normalization["over"] == "speaker":
+            known = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
+            seconds = len(features) * assets["features"]["hop_ms"] / 1000
+            mean, variance = supposed(seconds, (mean, variance), (next(known), next(known)))
     return torch.from_numpy(normalized(features, mean, variance, speech_db))
+
+
+def supposed(seconds: float, heard: Moments, known: Moments) -> Moments:
+    """Mean and variance of a voice of which so many `seconds` were `heard`, with moments of their own.
+
+    Those of all voices `known`, raised or lowered to its level, count as one second more: what a few words leave open
+    is taken to be as usual (maximum a posteriori, Gauvain and Lee 1994).
+    """
+    share = numpy.float32(seconds / (seconds + KNOWN_SECONDS))
+    (own, own_variance), (usual, usual_variance) = heard, known
+    usual = usual + (own - usual).mean()
+    mean = share * own + (1 - share) * usual
+    within = share * own_variance + (1 - share) * usual_variance
+    return mean, within + share * (own - mean) ** 2 + (1 - share) * (usual - mean) ** 2
 
 
 def extractor_of(assets: Mapping[str, Any]) -> Extractor:

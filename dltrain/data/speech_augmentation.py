@@ -21,8 +21,8 @@ _KNEE = 0.8
 
 
 def chances_needed(augmentation: SpeechAugmentation) -> int:
-    """Uniform numbers that a clip needs: speed or tempo, warp, quiet before and after, gain, whether noise, how much, then two
-    for each mask."""
+    """Uniform numbers that a clip needs: speed or tempo, warp, quiet before and after, gain, whether noise, how much,
+    then two for each mask."""
     return 7 + 2 * (augmentation.time_masks + augmentation.frequency_masks)
 
 
