@@ -39,6 +39,8 @@ WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetens
 _NAME = re.compile(r"step-(\d{8,})(-mid)?")
 _TEMPORARY = ".writing-"
 _DAMAGED = "damaged-"
+NONE_LEFT = "bring one back from a backup, or begin another run with `dltrain fit --fresh`"
+"""What to do where all checkpoints of a run are damaged."""
 
 
 @dataclass(frozen=True)
@@ -199,17 +201,24 @@ class Checkpoints:
         chosen = {"best": self.best, "last": self.last}.get(name)
         checkpoint = chosen() if chosen else next((one for one in self if one.name == name), None)
         if checkpoint is None:
-            there = "".join(f"\n  {one.name}{': damaged, ' + one.fault if one.fault else ''}" for one in self)
+            there = [f"\n  {one.name}{': damaged, ' + one.fault if one.fault else ''}" for one in self]
+            there += [f"\n  {path.name}: damaged, set aside" for path in self.aside()]
             raise NoCheckpoint(
                 f"{self.directory}: no checkpoint '{name}' that can be used\n"
-                f"there is:{there or ' none'}\nnext: name one of these with --checkpoint, or run `dltrain fit` again"
+                f"there is:{''.join(there) or ' none'}\nnext: {self._advice('name one of these with --checkpoint')}"
             )
         if checkpoint.fault:
-            raise NoCheckpoint(
-                f"{checkpoint.path}: damaged: {checkpoint.fault}\n"
-                "next: use --checkpoint best or last, which pass over it"
-            )
+            advice = self._advice("use --checkpoint best or last, which pass over it")
+            raise NoCheckpoint(f"{checkpoint.path}: damaged: {checkpoint.fault}\nnext: {advice}")
         return checkpoint
+
+    def _advice(self, otherwise: str) -> str:
+        """What to do where a checkpoint cannot be used: `otherwise`, if there is one that can."""
+        if self.sound():
+            return otherwise
+        if self.damaged() or self.aside():
+            return NONE_LEFT
+        return "run `dltrain fit` again: it has saved none yet"
 
     def set_aside_damaged(self) -> list[str]:
         """Rename damaged checkpoints, so that their names are free and they are kept; what was wrong with each."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from dltrain.batch import Movable
+from dltrain.errors import UsageError
 from dltrain.stream import Stream
 
 
@@ -40,6 +41,12 @@ class Dataset(Protocol):
     def validation(self) -> Stream[Movable]: ...
 
     def test(self) -> Stream[Movable]: ...
+
+
+def no_test_split(given_as: str, validated: bool) -> UsageError:
+    """What `test()` raises where data.test is 0. `validated` says whether there is a validation split to offer."""
+    other = "evaluate with --split validation, or " if validated else ""
+    return UsageError(f"data.test is 0: there is no test split\nnext: {other}train with data.test as {given_as}")
 
 
 @runtime_checkable

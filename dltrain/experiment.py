@@ -19,7 +19,7 @@ from torch import nn
 from dltrain.batch import Movable
 from dltrain.checkpoint import MANIFEST, WEIGHTS, Checkpoint, Checkpoints
 from dltrain.config.catalogue import ALL_SIZES, Entry, with_plugins
-from dltrain.config.experiment import Choice, Experiment, load_tree
+from dltrain.config.experiment import Choice, Experiment, check_model, load_tree
 from dltrain.data.published_weights import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, Stopped, UsageError
@@ -41,13 +41,14 @@ from dltrain.run import (
     write_config,
 )
 from dltrain.runtime import precision
+from dltrain.runtime.device import choose
 from dltrain.runtime.environment import environment
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import memory_explained
 from dltrain.runtime.weights_files import tensors_in
 from dltrain.schedules import Schedule
 from dltrain.state import TrainState, averaged
-from dltrain.stream import Stream
+from dltrain.stream import Loader, Pads, Stream
 from dltrain.task import Counts, Task
 from dltrain.trainer import fit
 from dltrain.weights import freeze, initialize, parameter_groups, settle, take_over
@@ -171,7 +172,9 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> 
     dataset = chosen(names, "dataset", experiment.data, experiment.data.name, experiment.seed, None)
     task = chosen(names, "task", experiment.task, dataset.assets)
     torch.manual_seed(experiment.seed)
+    check_model(experiment, names.entry("model", experiment.model.name), task.sizes)
     model = chosen(names, "model", experiment.model, **model_sizes(names, experiment.model, task)).to(runtime.device)
+    runtime.check(model)
     notes = []
     try:
         initialize(model, weights)
@@ -296,6 +299,8 @@ def train(
     if training.runtime.device.type == "cuda" and not experiment.trainer.deterministic:
         tell("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
     streams = dataset.training(), dataset.validation()
+    if isinstance(streams[0], Loader) and isinstance(source := streams[0].source, Pads):
+        tell(f"batches: {len(source)} an epoch, {source.padding_share(0):.1%} of the first epoch's is padding")
     check_scored(experiment, training.schedule, len(streams[1]))
     config = resolved(experiment)
     signature = training.runtime.signature()
@@ -374,11 +379,7 @@ class Trained:
         return dataset
 
     def counts(self, stream: Stream[Movable]) -> Counts:
-        if not len(stream):
-            raise DataError(
-                f"{self.checkpoint.path}: the split to evaluate on is empty (data.validation: "
-                f"{self.experiment.data.options.get('validation')})\nnext: use --split test"
-            )
+        self.runtime.check(self.model)
         with memory_explained():
             return evaluate(self.model, self.task, stream, self.runtime)
 
@@ -418,11 +419,16 @@ def checkpoint_of(path: Path, name: str | None = None) -> Checkpoint:
 
 
 def load(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Trained:
-    """Task and model from a checkpoint alone. `overrides` are sections' values such as {"data": {"root": ...}}."""
+    """Task and model from a checkpoint alone. `overrides` are sections' values such as {"data": {"root": ...}}.
+
+    Raises UsageError for a device that is not here, which --device chose, or else the training.
+    """
     record = checkpoint.record
     tree = json.loads(json.dumps(record["config"]))
     for section, values in (overrides or {}).items():
         tree[section].update(values)
+    asked = "device" in (overrides or {}).get("trainer", {})
+    choose(tree["trainer"]["device"], "--device" if asked else f"{checkpoint.path}: trainer.device", "--device")
     with TemporaryDirectory(prefix="dltrain-plugins-") as folder:
         for place, source in record["plugins"].items():
             path = Path(folder) / place

@@ -19,6 +19,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from dltrain.checkpoint import Checkpoint, Checkpoints, best_of
+from dltrain.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, best_of
 from dltrain.config.document import write
 from dltrain.config.experiment import Experiment, load
 from dltrain.errors import NoCheckpoint, RunBusy, UsageError
@@ -73,6 +74,13 @@ class Run:
     begins: Literal["new", "resumed", "finished"]
     checkpoint: Checkpoint | None
     warnings: list[str]
+    made: bool = False
+    """Whether this process made the directory."""
+
+    def remove_if_empty(self) -> None:
+        """Remove a directory that this process made, and in which nothing but its lock has come to be."""
+        if self.made and [path.name for path in self.directory.iterdir()] == ["lock"]:
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     @property
     def headline(self) -> str:
@@ -151,7 +159,9 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
             )
     lock = Lock(directory)
     try:
-        return _opened(directory, experiment, lock)
+        run = _opened(directory, experiment, lock)
+        run.made = made
+        return run
     except BaseException:
         lock.release()
         raise
@@ -183,8 +193,7 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     if checkpoint is None and (aside := checkpoints.aside()):
         told = "\n  ".join(damaged or [str(path) for path in aside])
         raise NoCheckpoint(
-            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {told}\n"
-            "next: bring one back from a backup, or begin another run with --fresh"
+            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {told}\nnext: {NONE_LEFT}"
         )
     run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged)
     if checkpoint is not None:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -34,6 +34,15 @@ class Source(Protocol[B_co]):
     def __len__(self) -> int: ...
 
     def batch(self, epoch: int, index: int) -> B_co: ...
+
+
+@runtime_checkable
+class Pads(Protocol):
+    """A source whose batches hold padding."""
+
+    def padding_share(self, epoch: int) -> float:
+        """The share of padding in the epoch's batches."""
+        ...
 
 
 def in_order(function: Callable[[Item], Made], items: Iterable[Item], workers: int, ahead: int = 2) -> Iterator[Made]:

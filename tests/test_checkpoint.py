@@ -157,8 +157,23 @@ def test_what_there_is_is_listed(tmp_path: Path) -> None:
         NoCheckpoint, match=r"no checkpoint 'step-5' that can be used\nthere is:\n  step-00000010\nnext"
     ):
         Checkpoints(tmp_path).named("step-5")
-    with pytest.raises(NoCheckpoint, match="there is: none"):
+    with pytest.raises(NoCheckpoint, match=r"there is: none\nnext: run `dltrain fit` again: it has saved none yet"):
         Checkpoints(tmp_path / "nothing").named("best")
+
+
+def test_no_checkpoint_is_offered_where_all_are_damaged(tmp_path: Path) -> None:
+    written(tmp_path, 10, 0.5)
+    (tmp_path / "step-00000010" / "state.json").unlink()
+    advice = r"\nnext: bring one back from a backup, or begin another run with `dltrain fit --fresh`$"
+    for name, told in (("best", "no checkpoint 'best' that can be used"), ("step-00000010", "damaged: state.json: mi")):
+        with pytest.raises(NoCheckpoint, match=f"{told}.*(?s:.*){advice}"):
+            Checkpoints(tmp_path).named(name)
+    Checkpoints(tmp_path).set_aside_damaged()
+    with pytest.raises(NoCheckpoint, match=rf"there is:\n  damaged-step-00000010: damaged, set aside{advice}"):
+        Checkpoints(tmp_path).named("last")
+    written(tmp_path, 20, 0.5)
+    with pytest.raises(NoCheckpoint, match=r"next: name one of these with --checkpoint$"):
+        Checkpoints(tmp_path).named("step-00000010")
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:

@@ -275,9 +275,20 @@ def test_divergence_keeps_the_last_good_checkpoint(
     result = call("fit", write_settings(settings), "-o", tmp_path / "run")
     assert isinstance(result.exception, Diverged)
     assert result.exception.exit_code == 4
-    assert "next: lower optimizer.learning_rate" in str(result.exception)
+    last = max((tmp_path / "run" / "checkpoints").iterdir()).name
+    told = f"is not finite; the last checkpoint is kept ({last})\nnext: lower optimizer.learning_rate"
+    assert told in str(result.exception)
     again = call("fit", write_settings(settings), "-o", tmp_path / "run")
     assert again.stderr.startswith(f"resuming {tmp_path}/run at step ")
+
+
+def test_divergence_before_the_first_checkpoint_says_so(
+    write_settings: Write, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["optimizer"] = {"name": "sgd", "learning_rate": 1e30}
+    result = call("fit", write_settings(settings), "-o", tmp_path / "run")
+    assert isinstance(result.exception, Diverged)
+    assert "is not finite; no checkpoint was written before\nnext: lower optimizer" in str(result.exception)
 
 
 def test_options_that_do_not_go_together_name_their_section(
@@ -423,6 +434,11 @@ def test_an_early_failure_leaves_a_directory_that_can_be_used(
     config = write_settings(settings)
     missing = call("fit", config, "-o", tmp_path / "run", "--set", f"data.root={tmp_path}/none")
     assert isinstance(missing.exception, DataError)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    pattern = call("fit", config, "-o", tmp_path / "run", "--set", "weights.freeze=[nothing.*]")
+    assert isinstance(pattern.exception, UsageError)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]  # the directory is somebody else's
     good("fit", config, "-o", tmp_path / "run")
 
 
@@ -433,6 +449,16 @@ def test_quiet_warns_of_a_sample_all_the_same(write_settings: Write, settings: d
     assert good("fit", config, "-q", "-o", tmp_path / "quiet").stderr.startswith("warning: NOT MNIST")
     told = good("fit", config, "--json-logs", "-o", tmp_path / "json").stderr.splitlines()
     assert any(entry["event"] == "warning" and "NOT MNIST" in entry["text"] for entry in map(json.loads, told))
+
+
+def test_right_answers_among_the_worst_are_not_called_confusions(run: Path) -> None:
+    result = good("eval", run, "--worst", 60, "--json")
+    worst = json.loads(result.stdout)["worst_examples"]
+    told = [line for line in good("eval", run, "--worst", 60).stdout.splitlines() if line.startswith("worst ")]
+    right = [one["truth"] == one["predicted"] for one in worst]
+    assert any(right)
+    assert [line.endswith(") rightly recognised") for line in told] == right
+    assert ["taken for" not in line for line in told] == right
 
 
 def test_scores_that_nobody_gives_are_not_waited_for(
@@ -446,7 +472,7 @@ def test_scores_that_nobody_gives_are_not_waited_for(
         assert "goes by validation scores, and the validation split is empty" in str(refused.exception)
     good("fit", config, "-o", tmp_path / "run")
     empty = call("eval", tmp_path / "run", "--split", "validation")
-    assert isinstance(empty.exception, DataError)
+    assert isinstance(empty.exception, UsageError)
     assert "the split to evaluate on is empty (data.validation: 0.0)\nnext: use --split test" in str(empty.exception)
 
 

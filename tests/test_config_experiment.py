@@ -422,6 +422,23 @@ def test_faults_of_extends(extends: str, expected: str) -> None:
     Path("base.yaml").write_text(BASE)
     Path("circle.yaml").write_text("extends: ./a.yaml\n")
     assert fault(f"extends: {extends}\n{BASE}") == expected
+    assert fault(f"extends: {extends}\nseed: 3\n") == expected  # and no section is called missing
+
+
+def test_files_are_alike_by_what_stands_before_their_suffix(tmp_path: Path) -> None:
+    Path("bases").mkdir()
+    Path("bases/neg.yaml").write_text(BASE)
+    text = "extends: bases/nothere.yaml\n"
+    assert fault(text) == (
+        "a.yaml:1:10: error: 'bases/nothere.yaml': there is no such file\n    extends: bases/nothere.yaml\n"
+        "             ^"
+    )
+    assert fault("extends: bases/nge.yml\n").endswith("did you mean 'bases/neg.yaml'?")
+    for number in range(64):
+        Path(f"bases/{number:02}.yaml").write_text(BASE)
+    assert fault("extends: bases\n").endswith(
+        f"    allowed: {', '.join(f'bases/{number:02}.yaml' for number in range(8))}, ... (65 files)"
+    )
 
 
 # --- flags -------------------------------------------------------------------------------------------------------
@@ -641,9 +658,9 @@ def test_faults_of_a_tree_have_no_lines() -> None:
 
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigError) as caught:
-        load(Path("b.yaml"))
+        load(Path("aa.yml"))
     assert str(caught.value) == (
-        f"b.yaml: error: there is no such file\n    did you mean 'a.yaml'?\n1 fault in b.yaml{END}"
+        f"aa.yml: error: there is no such file\n    did you mean 'a.yaml'?\n1 fault in aa.yml{END}"
     )
     with pytest.raises(ConfigError) as caught:
         load(Path("nowhere/b.yaml"))

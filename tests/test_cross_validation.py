@@ -14,6 +14,7 @@ from test_members import here, run_here
 from typer.testing import CliRunner, Result
 
 from dltrain.cli import folds
+from dltrain.cli.child import ChildFailed
 from dltrain.cli.main import application
 from dltrain.config.experiment import load
 from dltrain.data import idx
@@ -88,6 +89,24 @@ def test_a_fold_that_fails_is_named_and_the_others_count(
     assert "fold-1: exit code 5: no memory left" in str(result.exception)
     assert "   1  failed: exit code 5" in result.stdout
     assert "confusion matrix" not in result.stdout
+
+
+def test_too_many_folds_are_told_of_once(tmp_path: Path, write_settings: Write, here: list[list[str]]) -> None:
+    (tmp_path / "reg.csv").write_text("x,y\n" + "".join(f"{n},{n % 7}\n" for n in range(60)))
+    data = {"name": "table", "training": str(tmp_path / "reg.csv"), "target": "y"}
+    config = write_settings(
+        {"task": "regression", "data": data, "model": "linear", "trainer": {"device": "cpu", "threads": 1, "epochs": 1}}
+    )
+    result = cv(config, "--folds", 100, "-o", tmp_path / "cv")
+    assert len(here) == 1
+    assert isinstance(result.exception, ChildFailed)
+    assert result.exception.exit_code == 3
+    assert str(result.exception) == (
+        f"{tmp_path}/cv: fold-0, the first of 100 runs, cannot begin, and the others were not tried\n"
+        "100 folds need as many examples, found 60\nnext: make fewer folds"
+    )
+    assert [one["state"] for one in json.loads((tmp_path / "cv" / "summary.json").read_text())["members"]] == ["failed"]
+    assert cv(config, "--folds", 2, "-o", tmp_path / "cv", "--quiet").exit_code == 0
 
 
 def test_data_that_cannot_be_divided_is_told_of(write_settings: Write, tmp_path: Path) -> None:

@@ -379,6 +379,12 @@ def test_the_worst_examples_of_all_batches_and_of_equals_the_first() -> None:
     assert len(worst_examples(nn.Identity(), Told(0.75), batches, runtime, 99)) == 6
 
 
+def verdict(one: dict[str, Any]) -> str:
+    if one["predicted"] == one["truth"]:
+        return "rightly recognised"
+    return f"taken for {one['predicted']} ({one['predicted_probability']:.4f})"
+
+
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
@@ -402,8 +408,7 @@ def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch:
     torch.testing.assert_close(drawn[0][0], batch.inputs[order] * assets["std"] + assets["mean"])
     first = result["worst_examples"][0]
     assert drawn[0][1][0] == (
-        f"example {first['example']}\n{first['truth']} ({first['truth_probability']:.4f})\n"
-        f"taken for {first['predicted']} ({first['predicted_probability']:.4f})"
+        f"example {first['example']}\n{first['truth']} ({first['truth_probability']:.4f})\n{verdict(first)}"
     )
     assert result["worst_picture"] == f"{run}/plots/worst-{split}.png"
     with Image.open(result["worst_picture"]) as picture:
@@ -414,8 +419,7 @@ def test_eval_tells_the_most_confused_in_lines(run: Path) -> None:
     told = good("eval", run, "--worst", 2).stdout
     worst = json.loads(good("eval", run, "--worst", 2, "--json").stdout)["worst_examples"]
     lines = [
-        f"worst {place}: example {one['example']}, {one['truth']} ({one['truth_probability']:.4f}) taken for "
-        f"{one['predicted']} ({one['predicted_probability']:.4f})\n"
+        f"worst {place}: example {one['example']}, {one['truth']} ({one['truth_probability']:.4f}) {verdict(one)}\n"
         for place, one in enumerate(worst, 1)
     ]
     assert told.endswith(

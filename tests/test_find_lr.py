@@ -174,9 +174,11 @@ def test_mistakes_are_told(
     call: Callable[..., Result], settings: dict[str, Any], write_settings: Write, tmp_path: Path
 ) -> None:
     config = write_settings(settings)
-    wrong = call(config, "--low", 1, "--high", 0.1)
-    assert isinstance(wrong.exception, UsageError)
-    assert str(wrong.exception) == "--low 1 --high 0.1: allowed are two rates above 0, the lower one first"
+    for low, high in (("1", "0.1"), ("1e-07", "inf"), ("1e-07", "nan"), ("-inf", "1"), ("1e-300", "1e+300")):
+        wrong = call(config, "--low", low, "--high", high)
+        assert isinstance(wrong.exception, UsageError)
+        expected = f"--low {low} --high {high}: allowed are two finite rates above 0, the lower one first"
+        assert str(wrong.exception) == expected
     plateau = call(config, "--high", 1e-6, "--steps", 20, "-o", "flat.png")
     assert plateau.exit_code == 0
     assert "no suggestion: the loss does not fall from 1e-07 to 1e-06" in plateau.stdout

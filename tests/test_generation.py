@@ -509,7 +509,7 @@ def test_a_stream_prints_the_same_text(run: Path) -> None:
         (["--temperature", "-1"], "--temperature: found -1.0; allowed is a number >= 0"),
         (["--ban", "cats"], "--ban: 'cats' is not one of the 7 words of the vocabulary\ndid you mean 'cat'?"),
         (["--ban", "zebra"], "--ban: 'zebra' is not one of the 7 words of the vocabulary"),
-        (["--device", "cuda:9"], "trainer.device: this machine has no device 'cuda:9'"),
+        (["--device", "cuda:9"], "--device: this machine has no device 'cuda:9'"),
     ],
     ids=lambda words: " ".join(words) if isinstance(words, list) else "",
 )

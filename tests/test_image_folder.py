@@ -479,9 +479,11 @@ def test_an_empty_test_folder_is_refused(root: Path) -> None:
 
 def test_no_share_for_the_test_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
     write_folder(tmp_path, CLASSES)
-    dataset = built(tmp_path, test=0.0)
-    with pytest.raises(DataError, match=r"no folder test, and data.test=0.0 of the training pictures are none\nnext"):
-        dataset.test()
+    told = r"no folder test, and data.test=0.0 of the training pictures are none\nnext: put test pictures into .*/test"
+    with pytest.raises(UsageError, match=f"{told}, or evaluate with --split validation$"):
+        built(tmp_path, test=0.0).test()
+    with pytest.raises(UsageError, match=f"{told}$"):
+        built(tmp_path, test=0.0, validation=0.0).test()
 
 
 def test_a_class_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:

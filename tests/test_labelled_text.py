@@ -329,8 +329,10 @@ def test_missing_files_and_no_test_split(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"t.csv \(plain or .gz\): not found in .*\nnext: mend the name"):
         dataset(tmp_path)
     write_table(tmp_path / "t.csv")
-    with pytest.raises(UsageError, match=r"^data.test is 0: there is no test split"):
+    with pytest.raises(UsageError, match=r"^data.test is 0: there is no test split\nnext: evaluate with --split valid"):
         dataset(tmp_path, test=0.0).test()
+    with pytest.raises(UsageError, match=r"^data.test is 0: there is no test split\nnext: train with data.test as a"):
+        dataset(tmp_path, test=0.0, validation=0.0).test()
     with pytest.raises(DataError, match=r"no column 'athor' \(data.group\)[^\n]*\ndid you mean 'author'"):
         dataset(tmp_path, group="athor")
     with pytest.raises(DataError, match="40 folds need as many examples of the rarest class, found 20"):
@@ -416,4 +418,20 @@ def test_a_table_without_the_column(tmp_path: Path) -> None:
     reader = TextReader(dataset(tmp_path).assets)
     (tmp_path / "other.csv").write_text("body,id\na,1\n")
     (given,) = reader.read([str(tmp_path / "other.csv")], iter(()))
-    assert "no column 'text' (data.text in training); found 'body', 'id'" in str(given.value)
+    assert str(given.value) == (
+        f"{tmp_path}/other.csv: no column 'text' (data.text in training); found 'body', 'id'\n"
+        "next: call the column with the texts 'text', as in training"
+    )
+    assert given.whole_file
+
+
+def test_a_ragged_row_is_refused_alone(tmp_path: Path) -> None:
+    write_table(tmp_path / "t.csv")
+    reader = TextReader(dataset(tmp_path).assets)
+    file = tmp_path / "other.csv"
+    file.write_text("text,id\na,1\nb\nc,3\n")
+    first, second, refused = reader.read([str(file)], iter(()))
+    assert (first.name, second.name) == (f"{file}:2", f"{file}:4")
+    assert refused.name == f"{file}:3"
+    assert "other.csv, line 3: 1 fields, but the first line has 2 (cut short?)" in str(refused.value)
+    assert not refused.whole_file

@@ -100,7 +100,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(line: Path, tmp_path:
     (tmp_path / "bad.csv").write_text("x\n6\nsix\n7\n\n")
     result = call("predict", line, tmp_path / "bad.csv", "y=3", tmp_path / "none.csv", "x=1,y", "-", "x=1", stdin="")
     assert isinstance(result.exception, DataError)
-    assert str(result.exception) == "5 of 8 rows could not be read; the others are done"
+    assert str(result.exception) == "2 files and 3 of 6 rows could not be read; the others are done"
     assert [text.split("\t")[1] for text in result.stdout.splitlines()] == ["y", "12", "14", "2"]
     for told in (
         f"error: {tmp_path}/bad.csv, line 3, column 'x': 'six' is not a number",
@@ -111,8 +111,30 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(line: Path, tmp_path:
     ):
         assert told in result.stderr
     missing = call("predict", line, "x=")
-    assert "x=, row 1, column 'x': no value" in missing.stderr
+    assert "x=, row 1, column 'x': no value\nnext: fill it in, or train with data.missing: mean\n" in missing.stderr
     assert missing.stdout == ""
+    assert str(missing.exception) == "1 of 1 rows could not be read"
+
+
+def test_a_ragged_row_is_refused_alone(line: Path, tmp_path: Path) -> None:
+    (tmp_path / "ragged.csv").write_text("x,z\n6,1\n7\n8,1,2\n9,1\n")
+    result = call("predict", line, tmp_path / "ragged.csv", "-", stdin="x,z\n1,1\n2\n")
+    assert [text.split("\t")[1] for text in result.stdout.splitlines()] == ["y", "12", "18", "2"]
+    assert f"error: {tmp_path}/ragged.csv, line 3: 1 fields, but the first line has 2 (cut short?)" in result.stderr
+    assert f"error: {tmp_path}/ragged.csv, line 4: 3 fields, but the first line has 2 (a separator" in result.stderr
+    assert "error: standard input, line 3: 1 fields" in result.stderr
+    assert str(result.exception) == "3 of 6 rows could not be read; the others are done"
+    (tmp_path / "all.csv").write_text("x,z\n6\n")
+    nothing = call("predict", line, tmp_path / "all.csv")
+    assert str(nothing.exception) == "1 file and 1 of 1 rows could not be read"
+
+
+def test_a_device_that_is_not_there_is_the_options_fault(line: Path) -> None:
+    for command, words in (("eval", []), ("predict", ["x=6"])):
+        result = call(command, line, *words, "--device", "foo")
+        assert isinstance(result.exception, UsageError)
+        assert str(result.exception).startswith("--device: this machine has no device 'foo'\nthere is:\n")
+        assert str(result.exception).endswith("\nnext: set --device to one of these, or to auto")
 
 
 def test_rows_as_the_command_line_gives_them() -> None:
@@ -179,7 +201,10 @@ def test_thresholds_that_cannot_be(tumours: Path, line: Path) -> None:
 def test_eval_without_a_test_split(line: Path) -> None:
     result = call("eval", line)
     assert isinstance(result.exception, UsageError)
-    assert "data.test is 0: there is no test split" in str(result.exception)
+    assert "data.test is 0: there is no test split\nnext: train with" in str(result.exception)
+    neither = call("eval", line, "--split", "validation")
+    assert isinstance(neither.exception, UsageError)
+    assert "is empty (data.validation: 0.0)\nnext: train with data.validation as a share" in str(neither.exception)
 
 
 def test_a_metric_that_is_not_defined_is_null_and_meets_nothing(tumours: Path, tmp_path: Path) -> None:

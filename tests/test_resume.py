@@ -47,12 +47,18 @@ class StopAt(Interrupts):
         return None
 
 
-def run_once(config: Path, directory: Path, interrupts: Interrupts, events: list[Event] | None = None) -> Training:
+def run_once(
+    config: Path,
+    directory: Path,
+    interrupts: Interrupts,
+    events: list[Event] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Training:
     experiment = load(config).experiment
     run = open_run(directory, experiment)
     seen: list[Event] = [] if events is None else events
     try:
-        return train(experiment, run, interrupts, lambda _: [seen.append], lambda _: None)
+        return train(experiment, run, interrupts, lambda _: [seen.append], tell)
     finally:
         run.lock.release()
 
@@ -199,7 +205,7 @@ SPEECH: dict[str, dict[str, Any]] = {
         "schedule": {"name": "one_cycle"},
     },
     "a conformer, accumulated and averaged": {
-        "data": {"augment": {**AUGMENT, "join": 2}, "batch_size": 3, "normalize": "speaker"},
+        "data": {"augment": AUGMENT, "batch_size": 3, "normalize": "speaker"},
         "model": {"name": "conformer_ctc", "width": 8, "heads": 2, "layers": 1, "dropout": 0.2},
         "trainer": {"accumulate": 2, "ema": 0.9},
     },
@@ -228,6 +234,18 @@ def speech_settings(tmp_path: Path) -> dict[str, Any]:
         "optimizer": {"name": "adam", "learning_rate": 1e-2},
         "trainer": {"epochs": 3, "device": "cpu", "threads": 1, "log_every_steps": 3, "checkpoint_every_steps": 2},
     }  # fmt: skip
+
+
+def test_the_share_of_padding_is_told(speech_settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    speech_settings["data"] |= {"validation": "clips.tsv", "batch_size": 32}
+    speech_settings["model"] = {"name": "crnn", "channels": [2], "hidden": 8}
+    speech_settings["trainer"]["epochs"] = 1
+    told: list[str] = []
+    run_once(write_settings(speech_settings), tmp_path / "run", Interrupts(), tell=told.append)
+    words = [line.split("\t")[1] for line in (tmp_path / "clips.tsv").read_text().splitlines()[1:]]
+    frames = [1 + 1200 * len(word) // 80 for word in words]  # a window every 10 ms
+    share = 1 - sum(frames) / (32 * max(frames))
+    assert f"batches: 1 an epoch, {share:.1%} of the first epoch's is padding" in told
 
 
 @pytest.mark.parametrize("name", SPEECH)

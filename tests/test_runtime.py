@@ -7,6 +7,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 from dltrain.errors import OutOfMemory, Stopped, UsageError
 from dltrain.options import Plan
@@ -15,6 +16,7 @@ from dltrain.runtime.device import Found, choose
 from dltrain.runtime.environment import environment
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import keep_freed_blocks, memory_explained
+from dltrain.runtime.precision import Runtime
 
 TWO_GPUS = [
     Found("cuda:0", "GPU A", 2**30, 2**33),
@@ -123,3 +125,29 @@ def test_environment_bears_the_lack_of_git(monkeypatch: pytest.MonkeyPatch) -> N
         record["versions"]["torch"] == torch.__version__.split("+")[0]
         or record["versions"]["torch"] == torch.__version__
     )
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_lstms_in_fp16_are_refused_where_torch_has_none(able: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, other = nn.Sequential(nn.Linear(2, 2), nn.LSTM(2, 3)), nn.GRU(2, 3)
+
+    def forward(self: nn.LSTM, inputs: torch.Tensor) -> torch.Tensor:
+        if not able:
+            raise RuntimeError("could not create a primitive descriptor for the LSTM forward propagation primitive")
+        return inputs
+
+    monkeypatch.setattr(nn.LSTM, "forward", forward)
+    state = torch.get_rng_state()
+    for form, asked in (("fp32", model), ("bf16", model), ("fp16", other)):
+        Runtime(torch.device("cpu"), "", form).check(asked)
+    half = Runtime(torch.device("cpu"), "", "fp16")
+    if able:
+        half.check(model)
+    else:
+        with pytest.raises(UsageError) as caught:
+            half.check(model)
+        assert str(caught.value) == (
+            "trainer.precision: fp16: torch computes no LSTM in fp16 on this CPU, and the model has one (1)\n"
+            "allowed: fp32, bf16, and on a GPU fp16\nnext: set trainer.precision: bf16, or choose another device"
+        )
+    assert torch.equal(torch.get_rng_state(), state)

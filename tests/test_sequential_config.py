@@ -23,7 +23,7 @@ from dltrain.config.catalogue import package_catalogue, read_module
 from dltrain.config.experiment import load, load_tree
 from dltrain.config.faults import Refused
 from dltrain.config.schema import json_schema, markdown
-from dltrain.errors import ConfigError, UsageError
+from dltrain.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 HEAD = "task: image_classification\ndata: mnist\nmodel:\n  name: sequential\n  layers:\n"
@@ -495,9 +495,14 @@ def test_the_constructors_fault_is_the_users(images_root: Path) -> None:
 
     text = IDX.replace("data: idx", f"data: {{name: idx, root: {images_root}/MNIST}}")
     experiment = load(write(text + "    - max_pool: 29\n    - flatten\n    - dense: classes\n")).experiment
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         build(experiment)
-    assert str(caught.value) == (
-        "model 'sequential': layer 1 (max_pool): its window spans 29 x 29, and (1, 28, 28) has 28 x 28: use a smaller "
-        "one, or less pooling before\nnext: change its options in the config"
+    head, _, told = str(caught.value).partition(": error: ")
+    line = next(
+        number for number, each in enumerate(Path(experiment.source).read_text().splitlines(), 1) if "max" in each
+    )
+    assert head == f"{experiment.source}:{line}:7"
+    assert told == (
+        "layer 1 (max_pool): its window spans 29 x 29, and (1, 28, 28) has 28 x 28: use a smaller one, or less pooling "
+        f"before\n        - max_pool: 29\n          ^\n1 fault in {experiment.source}; nothing was started"
     )

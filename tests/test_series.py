@@ -248,12 +248,17 @@ def test_folds_are_those_of_scikit_learns_time_series_split(of: int, tmp_path: P
         ({"columns": None}, "line 2, column 'day': expected is a number, found '2024-01-01T00:00'"),
         ({"time": "Day"}, "no column 'Day' (data.time); found 'day', 'n', 'twice'\ndid you mean 'day'?"),
         ({"file": "t.csv"}, "t.csv (plain or .gz): not found in "),
+        ({"file": "huge.csv", "time": None},
+         "line 3, column 'n': expected is a number between -3.4e+38 and 3.4e+38, found '1e300'"),
+        ({"file": "huge.npz", "time": None}, "'n', item 1: expected is a number between -3.4e+38 and 3.4e+38, found"),
         ({"file": "s.txt"}, "ends in '.txt'; allowed are .csv, .tsv, .jsonl (plain or .gz) and .npz"),
     ],
 )  # fmt: skip
 def test_faults_of_datasets(options: dict[str, Any], fault: str, tmp_path: Path) -> None:
     write_series(tmp_path / "s.csv")
     (tmp_path / "s.txt").write_text("1\n2\n")
+    (tmp_path / "huge.csv").write_text("n,twice\n1,2\n1e300,4\n")
+    numpy.savez(tmp_path / "huge.npz", n=[1, -1e300], twice=[2, 4])
     with pytest.raises(DataError) as caught:
         dataset(tmp_path, **options)
     assert fault in str(caught.value)
@@ -263,8 +268,10 @@ def test_splits_that_are_not_there(tmp_path: Path) -> None:
     write_series(tmp_path / "s.csv")
     data = dataset(tmp_path, validation=0.0, test=0.0)
     assert len(data.validation()) == 0
-    with pytest.raises(UsageError, match=r"^data.test is 0: there is no test split\nnext: evaluate with --split"):
+    with pytest.raises(UsageError, match=r"^data.test is 0: there is no test split\nnext: train with data.test as a"):
         data.test()
+    with pytest.raises(UsageError, match=r"no test split\nnext: evaluate with --split validation, or train with data"):
+        dataset(tmp_path, test=0.0).test()
     short = dataset(tmp_path, validation=0.03, test=0.02, horizon=3)
     assert len(short.validation()) == 1
     with pytest.raises(DataError, match=r"test has 2 rows, but each window asks for 3\nnext: raise data.test, or"):

@@ -295,6 +295,18 @@ FAULTS: dict[str, tuple[str | bytes, dict[str, Any], type[DltrainError], str]] =
     "missing number of the target": ("x,y\n1,2\n2,NA\n", {"target": "y"}, DataError, "line 3, column 'y': no number"),
     "missing label": ("x,y\n1,a\n2,\n3,b\n", {"target": "y"}, DataError, "line 3, column 'y': no label"),
     "infinite": ("x,y\n1,2\n-inf,3\n", {"target": "y"}, DataError, "line 3, column 'x': the number is infinite"),
+    "beyond float64": ("x,y\n1,2\n1e400,3\n", {"target": "y"}, DataError, "line 3, column 'x': the number is infinite"),
+    "too large": (
+        "x,y\n1,2\n1e300,3\n", {"target": "y"}, DataError,
+        r"table.csv, line 3, column 'x': 1e\+300 is too large; expected is a number between -3.4e\+38 and 3.4e\+38\n",
+    ),
+    "too large as it is": (
+        "x,y\n1,2\n-1e39,3\n", {"target": "y", "normalize": "none"}, DataError, "column 'x': -1e.39 is too large",
+    ),
+    "too large a target": ("x,y\n1,2\n2,1e300\n", {"target": "y"}, DataError, r"line 3, column 'y': 1e\+300 is too"),
+    "too large a target as it is": (
+        "x,y\n1,2\n2,1e300\n", {"target": "y", "normalize_target": "none"}, DataError, r"'y': 1e\+300 is too",
+    ),
     "empty column": (
         "x,z,y\n1,,1\n2,,2\n", {"target": "y", "missing": "mean"}, DataError, "column 'z' holds no value in the",
     ),
@@ -330,6 +342,36 @@ def test_faults_of_tables(name: str, write: Callable[..., str]) -> None:
     content, options, kind, message = FAULTS[name]
     with pytest.raises(kind, match=f"(?s){message}"):
         table(write(content), **options)
+
+
+def test_the_largest_numbers_that_float32_holds_are_standardized(write: Callable[..., str]) -> None:
+    """Without a RuntimeWarning, which would be an error here."""
+    dataset = table(write("x,y\n-3e38,1\n3e38,2\n1e-300,4\n2e-300,5\n"), "y", batch_size=None)
+    inputs, _ = rows(dataset)
+    np.testing.assert_allclose(inputs[:, 0], [-np.sqrt(2), np.sqrt(2), 0, 0], rtol=1e-6)
+    tiny, _ = rows(table(write("x,y\n1e-200,1\n2e-200,2\n"), "y", batch_size=None))
+    assert tiny.tolist() == [[0], [0]]  # no deviation that float64 could tell
+
+
+@pytest.mark.parametrize(("later", "column"), [("3e38,1", "x"), ("1,3e38", "y")])
+def test_numbers_too_far_from_those_of_training(later: str, column: str, write: Callable[..., str]) -> None:
+    dataset = table(write("x,y\n0,0\n1e-3,1e-3\n"), "y", test=[write(f"x,y\n0,0\n{later}\n", "later.csv")])
+    expected = (
+        rf"later.csv, line 3, column '{column}': 3e\+38 is too far from the training rows' numbers \(mean 0.0005, "
+        r"standard deviation 0.0005\)\nnext: mend"
+    )
+    with pytest.raises(DataError, match=expected):
+        dataset.test()
+
+
+def test_a_value_that_is_missing_later_is_not_mended_by_a_setting(write: Callable[..., str]) -> None:
+    dataset = table(write("x,c,y\n0,a,1\n1,b,2\n"), "y", test=[write("x,c,y\n,a,1\n", "later.csv")])
+    expected = r"column 'x': no value\nnext: fill it in, or train with data.missing: mean$"
+    with pytest.raises(DataError, match=expected):
+        dataset.test()
+    later = table(write("x,c,y\n0,a,1\n1,b,2\n"), "y", test=[write("x,c,y\n1,,1\n", "later.csv")])
+    with pytest.raises(DataError, match=r"column 'c': no value\nnext: fill it in, or train with data.missing: mean$"):
+        later.test()
 
 
 def test_faults_of_files(write: Callable[..., str], tmp_path: Path) -> None:
@@ -384,7 +426,7 @@ def test_a_label_that_training_did_not_have(write: Callable[..., str]) -> None:
         DataError, match=r"no column 'height'.*\n(.*\n)?next: give the columns of training: width, colour"
     ):
         narrow.test()
-    with pytest.raises(
-        UsageError, match=r"data.test is 0: there is no test split\nnext: evaluate with --split validation"
-    ):
+    with pytest.raises(UsageError, match=r"data.test is 0: there is no test split\nnext: train with data.test as a"):
         table(write(FLOWERS)).test()
+    with pytest.raises(UsageError, match=r"no test split\nnext: evaluate with --split validation, or train with data"):
+        table(write(FLOWERS), validation=0.5).test()

@@ -223,8 +223,10 @@ def test_no_validation_and_no_test(tmp_path: Path) -> None:
     assert len(dataset.validation()) == 0
     assert len(own(tmp_path, training=["a.txt"], validation=0.0, form="sentences").validation()) == 0
     assert words(dataset, dataset.training()) == NUMBERED
-    with pytest.raises(UsageError, match=r"data.test is 0: there is no test split.\nnext: evaluate with --split valid"):
+    with pytest.raises(UsageError, match=r"data.test is 0: there is no test split\nnext: train with data.test as a"):
         dataset.test()
+    with pytest.raises(UsageError, match=r"no test split\nnext: evaluate with --split validation, or train with data"):
+        own(tmp_path, training=["a.txt"]).test()
 
 
 def test_only_the_lines_trained_on_make_the_vocabulary(tmp_path: Path) -> None:

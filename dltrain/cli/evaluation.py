@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,7 +19,12 @@ from dltrain.cli.adaptation import adaptation, adapting, check_finite, with_its_
 from dltrain.cli.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
 from dltrain.cli.judgements import judging, mistake_rows, told
 from dltrain.cli.threshold import Threshold, with_threshold
-from dltrain.errors import RequirementNotMet, UsageError
+from dltrain.errors import DataError, RequirementNotMet, UsageError
+
+if TYPE_CHECKING:
+    from dltrain.dataset import Dataset
+    from dltrain.experiment import Trained
+    from dltrain.stream import Stream
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
 
@@ -169,7 +174,7 @@ def evaluate(
     examples.check_worst(run, trained, worst)
     judges = judging(run, trained, decodes, {"--beam": beam, "--lm": lm})
     dataset = trained.dataset()
-    stream = dataset.test() if split is Split.test else dataset.validation()
+    stream = stream_of(trained, dataset, split)
     if dataset.notice:
         typer.echo(f"warning: {dataset.notice}", err=True)
     scored = adapting(trained, adapts, dataset) if adapts else judges.scoring(trained) if judges else trained
@@ -237,6 +242,24 @@ def evaluate(
     if missed:
         told = ", ".join(f"{one} (found {report[one.metric]:.6g})" for one in missed)
         raise RequirementNotMet(f"{run}: on the {split.value} split of {dataset.name}: not met: {told}")
+
+
+def stream_of(trained: Trained, dataset: Dataset, split: Split) -> Stream[Any]:
+    """The split's batches. Raises UsageError where there are none; it offers the other split, if that has some."""
+    splits = {Split.test: dataset.test, Split.validation: dataset.validation}
+    stream = splits.pop(split)()
+    if len(stream):
+        return stream
+    ((other, read),) = splits.items()
+    try:
+        advice = f"use --split {other.value}" if len(read()) else None
+    except (UsageError, DataError):
+        advice = None
+    raise UsageError(
+        f"{trained.checkpoint.path}: the split to evaluate on is empty "
+        f"(data.{split.value}: {trained.experiment.data.options.get(split.value)})\n"
+        f"next: {advice or f'train with data.{split.value} as a share above 0'}"
+    )
 
 
 def _metrics(record: Mapping[str, Any]) -> list[str]:

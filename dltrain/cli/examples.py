@@ -64,9 +64,14 @@ def told(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The most confused examples, as plain values, as lines to print."""
     for place, one in enumerate(worst, 1):
         yield (
-            f"worst {place}: example {one['example']}, {one['truth']} ({one['truth_probability']:.4f}) taken for "
-            f"{one['predicted']} ({one['predicted_probability']:.4f})"
+            f"worst {place}: example {one['example']}, {one['truth']} ({one['truth_probability']:.4f}) "
+            f"{_verdict(one['truth'], one['predicted'], one['predicted_probability'])}"
         )
+
+
+def _verdict(truth: str, predicted: str, probability: float) -> str:
+    """What an example was taken for. Where more are asked for than there are mistakes, some are right."""
+    return "rightly recognised" if predicted == truth else f"taken for {predicted} ({probability:.4f})"
 
 
 def draw_confused(trained: Trained, mistakes: Sequence[Mistake], labels: Sequence[str], title: str, path: Path) -> None:
@@ -79,7 +84,7 @@ def draw_confused(trained: Trained, mistakes: Sequence[Mistake], labels: Sequenc
     images = in_pixels(trained.record["assets"], torch.stack([one.inputs for one in mistakes]))
     captions = [
         f"example {one.example}\n{labels[one.truth]} ({one.truth_probability:.4f})\n"
-        f"taken for {labels[one.predicted]} ({one.predicted_probability:.4f})"
+        f"{_verdict(labels[one.truth], labels[one.predicted], one.predicted_probability)}"
         for one in mistakes
     ]
     captioned_picture(images, captions, title, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,8 +49,8 @@ def find_lr(
 
       dltrain find-lr configs/mnist_cnn.yaml --set optimizer=sgd --json
     """
-    if not 0 < low < high:
-        raise UsageError(f"--low {low:g} --high {high:g}: allowed are two rates above 0, the lower one first")
+    if not 0 < low < high or high / low == math.inf:
+        raise UsageError(f"--low {low:g} --high {high:g}: allowed are two finite rates above 0, the lower one first")
     from dltrain.config.experiment import load
     from dltrain.run import CONFIG
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.training import Fresh, Inexact, MaxTime, Overrides, Quiet
-from dltrain.errors import Stopped, UsageError
+from dltrain.errors import Diverged, DltrainError, Stopped, UsageError
 from dltrain.runtime.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -112,6 +112,9 @@ def fit(
             json_logs or as_json or not (run.directory / "report.html").exists()
         ):  # killed between its end and its report
             _print(summarise(run), voice, None, as_json)
+    except DltrainError:
+        run.remove_if_empty()
+        raise
     finally:
         run.lock.release()
 
@@ -137,6 +140,11 @@ def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Voic
             raise
         advice = f"{run.directory}: a checkpoint is kept; the same command continues"
         raise Stopped(f"{stopped}\n{advice}", stopped.exit_code) from None
+    except Diverged as diverged:
+        last = run.checkpoints.last()
+        kept = "no checkpoint was written before" if last is None else f"the last checkpoint is kept ({last.name})"
+        found, _, advice = str(diverged).partition("\n")
+        raise Diverged(f"{found}; {kept}\n{advice}") from None
     finally:
         for observer in shown:
             if isinstance(observer, ProgressBar):

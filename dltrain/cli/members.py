@@ -25,12 +25,13 @@ from dltrain.cli.child import ChildFailed, ChildrenFailed
 from dltrain.cli.evaluation import HISTORY
 from dltrain.cli.fit import Voice
 from dltrain.config.experiment import Experiment, load
-from dltrain.errors import NoCheckpoint, RunBusy, Stopped, UsageError
+from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
 from dltrain.files import replace
 from dltrain.run import CONFIG, Lock, numbered, open_run
 from dltrain.runtime.interrupts import Interrupts
 
 SUMMARY, CONFIGS, LOCK = "summary.json", "configs", "lock"
+REFUSALS = (UsageError.exit_code, DataError.exit_code)
 MOST_SEEDS = 1000
 LARGEST_SEED_DIGITS = 19
 
@@ -174,7 +175,8 @@ def run_all(
 ) -> dict[str, Any]:
     """Train and `measure` each member in its turn; the summary, which is kept in the parent directory too.
 
-    A member that fails is noted, and the others go on. Raises Stopped when asked to stop.
+    A member that fails is noted, and the others go on. Raises Stopped when asked to stop, and ChildFailed where the
+    first one's config or data is refused before anything is trained: the others have the same.
     """
     for member in members:  # other settings are refused before anything is started
         is_finished(parent / member.name, member.experiment)
@@ -188,6 +190,11 @@ def run_all(
             result |= {"state": "finished", **measure(member)}
         except ChildFailed as failed:
             result |= {"state": "failed", "exit_code": failed.exit_code, "message": str(failed)}
+            untrained = failed.exit_code in REFUSALS and not Checkpoints(parent / member.name / "checkpoints").last()
+            if number == 1 and len(members) > 1 and untrained:
+                write_summary(parent, summarised(kind, [result]))
+                told = f"{member.name}, the first of {len(members)} runs, cannot begin, and the others were not tried"
+                raise ChildFailed(f"{parent}: {told}\n{failed}", failed.exit_code) from None
         except Stopped as stopped:
             done = f"{parent}: {len(results)} of {len(members)} runs are done; the same command continues"
             raise Stopped(f"{stopped}\n{done}", stopped.exit_code) from None

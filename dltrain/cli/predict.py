@@ -98,29 +98,38 @@ def predict(
     overrides = {"trainer": {"device": device}} if device else {}
     trained = load(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
     kind, reader, labels = _reading(run, trained, invert)
+    trained.runtime.check(trained.model)
     notice = trained.record["notice"]
     if notice:
         typer.echo(f"warning: {notice}", err=True)
     written = io.StringIO()
-    told, unreadable = 0, 0
+    answered, refused, files = 0, 0, 0
     given = reader.read(inputs, iter(sys.stdin or ()))
     while some := list(islice(given, BATCH)):
         good = [one for one in some if not _told_fault(one)]
         answers = _answers(trained, reader, good, top)
         if output is not None:
-            _write_csv(written, answers, labels, head=told == unreadable)
+            _write_csv(written, answers, labels, head=not answered)
         else:
-            for line in _lines(answers, kind, labels, as_json, head=told == unreadable):
+            for line in _lines(answers, kind, labels, as_json, head=not answered):
                 typer.echo(line)
-        told, unreadable = told + len(some), unreadable + len(some) - len(good)
-    if not told:
+        whole = sum(one.whole_file for one in some)
+        answered, refused, files = answered + len(good), refused + len(some) - len(good) - whole, files + whole
+    if not answered + refused + files:
         raise DataError(f"no {kind.one} was named, neither on the command line nor on standard input")
     if output is not None:
         _keep(output, written.getvalue())
     for note in reader.notes():
         typer.echo(f"note: {note}", err=True)
-    if unreadable:
-        raise DataError(f"{unreadable} of {told} {kind.many} could not be read; the others are done")
+    if refused or files:
+        raise DataError(_unread(kind, answered, refused, files))
+
+
+def _unread(kind: Kind, answered: int, refused: int, files: int) -> str:
+    """How much could not be read: `files` as a whole, and of the others `refused` things."""
+    told = [f"{files} {'file' if files == 1 else 'files'}"] if files else []
+    told += [f"{refused} of {answered + refused} {kind.many}"] if refused else []
+    return f"{' and '.join(told)} could not be read" + ("; the others are done" if answered else "")
 
 
 def _reading(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Reader, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -159,20 +159,12 @@ class Check:
             self.faults.append(Fault(self._name_place("model"), message, listed(fitting)))
 
     def _check_model(self, checked: Mapping[str, Mapping[str, Any]]) -> None:
-        """What a model's own check finds in its options, checked one by one before.
-
-        Its fact `check` names a module of dltrain that needs no torch and has `faults(sizes, **options)`, which gives
-        `dltrain.architecture.plan.Misfit`s; a size is None where only the data tells it.
-        """
+        """What a model's own check finds in its options, checked one by one before."""
         model, task, options = self.chosen.get("model"), self.chosen.get("task"), checked.get("model")
-        if model is None or task is None or options is None or "check" not in model.facts:
+        if model is None or task is None or options is None:
             return
-        node = expanded_choice(self.tree.entries["model"].node)
-        for misfit in import_module(model.facts["check"]).faults(self._sizes(task, checked.get("data")), **options):
-            place, text = place_within(node, misfit.path) if misfit.path else (self._name_place("model"), "")
-            allowed = None if misfit.allowed is None else listed(misfit.allowed)
-            near = nearest(text, misfit.allowed) if misfit.near and misfit.allowed else None
-            self.faults.append(Fault(place, misfit.message, allowed, near))
+        sizes = self._sizes(task, checked.get("data"))
+        self.faults += misfits(expanded_choice(self.tree.entries["model"].node), model, sizes, options)
 
     def _sizes(self, task: Entry, options: Mapping[str, Any] | None) -> dict[str, int | None]:
         """The task's sizes as far as the dataset's fact `sizes` tells them: a number, or the name of its own option."""
@@ -288,6 +280,21 @@ class Check:
         except ValueError as error:
             self.faults.append(Fault(node.place, f"{path}: {error}"))
             return None
+
+
+def misfits(node: Node, model: Entry, sizes: Mapping[str, int | None], options: Mapping[str, Any]) -> Iterator[Fault]:
+    """What a model's own check finds in its options, with the places in `node`, the model's section.
+
+    Its fact `check` names a module of dltrain that needs no torch and has `faults(sizes, **options)`, which gives
+    `dltrain.architecture.plan.Misfit`s; a size is None where only the data tells it. A model without one has no faults.
+    """
+    if "check" not in model.facts:
+        return
+    for misfit in import_module(model.facts["check"]).faults(sizes, **options):
+        place, text = place_within(node, misfit.path or ("name",))
+        allowed = None if misfit.allowed is None else listed(misfit.allowed)
+        near = nearest(text, misfit.allowed) if misfit.near and misfit.allowed else None
+        yield Fault(place, misfit.message, allowed, near)
 
 
 def _failing(node: Node, annotation: Any, path: str, location: Sequence[int | str]) -> tuple[Node, Any, str]:

@@ -33,7 +33,7 @@ class Composed:
 
 
 def compose(path: Path, overrides: Sequence[str], faults: list[Fault]) -> Composed | None:
-    """The tree of `path` with all that it extends and all `overrides`; None where that file cannot be read.
+    """The tree of `path` with all that it extends and all `overrides`; None where one of these files cannot be read.
 
     Each override is ``a.b=VALUE``. Faults are added to `faults`.
     """
@@ -72,7 +72,10 @@ def _distinct(plugins: Sequence[Plugin], faults: list[Fault]) -> tuple[Plugin, .
 
 
 def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | None:
-    """The file's tree, then its parent's, and so on, each without its `extends` and with its name in messages."""
+    """The file's tree, then its parent's, and so on, each without its `extends` and with its name in messages.
+
+    None where one of them is at fault: whatever it was to hold would be reported as missing.
+    """
     chain: list[tuple[str, MappingNode]] = []
     shown, asked_at = str(path), None
     seen: dict[Path, str] = {}
@@ -80,7 +83,7 @@ def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | N
         seen[Path(shown).resolve()] = shown
         document = read(Path(shown), shown, len(chain), faults, asked_at)
         if document is None:
-            return chain or None
+            return None
         entries = dict(document.entries)
         parent = entries.pop("extends", None)
         chain.append((shown, replace(document, entries=entries)))
@@ -88,12 +91,12 @@ def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | N
             return chain
         named = _file_name(parent.node, "extends", faults)
         if named is None:
-            return chain
+            return None
         shown, asked_at = os.path.normpath(Path(shown).parent / named), parent.node.place
         if Path(shown).resolve() in seen:
             circle = " -> ".join([*seen.values(), shown])
             faults.append(Fault(asked_at, f"the files extend each other in a circle: {circle}"))
-            return chain
+            return None
 
 
 def _file_name(node: Node, key: str, faults: list[Fault], references: bool = True) -> str | None:

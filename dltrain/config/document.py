@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.config.faults import Fault, Place, Refused, Source, nearest
+from dltrain.config.faults import Fault, Place, Refused, Source, nearest_file
 
 if TYPE_CHECKING:
     from yaml.error import MarkedYAMLError
@@ -26,6 +26,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 MAX_DIGITS = 400
+FILES_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,13 @@ def _decoded(path: Path, name: str, asked_at: Place | None) -> str:
 def _unreadable(path: Path, name: str, asked_at: Place | None, error: OSError | ValueError) -> Fault:
     place, subject = (Place(Source(name)), "") if asked_at is None else (asked_at, f"'{name}': ")
     if isinstance(error, FileNotFoundError):
-        near = nearest(path.name, [each.name for each in _files(path.parent)])
+        near = nearest_file(path.name, [each.name for each in _files(path.parent)])
         near = None if near is None else str(Path(name).with_name(near))
         return Fault(place, f"{subject}there is no such file", nearest=near)
     if isinstance(error, IsADirectoryError):
         inside = [str(Path(name) / each.name) for each in _files(path) if each.suffix in (".yaml", ".yml")]
-        return Fault(place, f"{subject}this is a directory, not a file", ", ".join(inside) or None)
+        more = f", ... ({len(inside)} files)" if len(inside) > FILES_SHOWN else ""
+        return Fault(place, f"{subject}this is a directory, not a file", ", ".join(inside[:FILES_SHOWN]) + more or None)
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return Fault(place, f"{subject}the file cannot be read: {reason}")
 

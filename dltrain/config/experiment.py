@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from dltrain.config.catalogue import Catalogue, package_catalogue, reason
-from dltrain.config.check import Check
-from dltrain.config.compose import CHOICES, Composed, Plugin, compose, take_plugins
-from dltrain.config.document import MappingNode, tree_of, write
-from dltrain.config.faults import Fault, Refused, Source, nearest, report
+from dltrain.config.catalogue import Catalogue, Entry, package_catalogue, reason
+from dltrain.config.check import Check, misfits
+from dltrain.config.compose import CHOICES, Composed, Plugin, compose, expanded_choice, take_plugins
+from dltrain.config.document import MappingNode, Node, tree_of, write
+from dltrain.config.faults import Fault, Refused, Source, nearest_file, report
 from dltrain.config.search import Search, checked_search, take_search
 from dltrain.options import Plan, Weights
 
@@ -38,6 +38,8 @@ class Experiment:
     seed: int
     plugins: tuple[Path, ...] = ()
     source: str = field(default="", compare=False)
+    model_node: Node | None = field(default=None, compare=False, repr=False)
+    """The model's section as it was written, for messages about places in it."""
 
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included, as plain dicts, lists and scalars; `load_tree` takes it back.
@@ -98,6 +100,17 @@ def load_tree(tree: Mapping[str, Any], source: str) -> Experiment:
     return loaded.experiment
 
 
+def check_model(experiment: Experiment, model: Entry, sizes: Mapping[str, int]) -> None:
+    """What `load` could not tell before the data was read: whether the model's options fit the task's sizes.
+
+    `model` is the catalogue's entry of the model. Raises ConfigError with all faults in one report.
+    """
+    node = experiment.model_node
+    faults = [] if node is None else list(misfits(node, model, sizes, experiment.model.options))
+    if faults:
+        raise report(faults, experiment.source)
+
+
 def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
     """The experiment; sound only when no fault was added."""
     catalogue = package_catalogue()
@@ -116,6 +129,7 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
         seed=checked["seed"],
         plugins=tuple(plugin.path for plugin in composed.plugins),
         source=source,
+        model_node=expanded_choice(tree.entries["model"].node) if "model" in tree.entries else None,
     )
     search = None if asked is None else checked_search(asked, tree, catalogue, faults)
     return Loaded(experiment, check.origins, search)
@@ -129,7 +143,7 @@ def _with_plugin(catalogue: Catalogue, plugin: Plugin, faults: list[Fault]) -> C
     except FileNotFoundError:
         folder = plugin.path.parent
         beside = [each.name for each in folder.glob("*.py")] if folder.is_dir() else []
-        near = nearest(plugin.path.name, beside)
+        near = nearest_file(plugin.path.name, beside)
         near = None if near is None else str(Path(plugin.shown).with_name(near))
         faults.append(Fault(plugin.place, f"the plug-in '{plugin.shown}' does not exist", nearest=near))
     except (OSError, UnicodeDecodeError) as error:

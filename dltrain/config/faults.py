@@ -6,6 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from dltrain.errors import ConfigError
 
@@ -98,6 +99,13 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
         if "_" in form and "".join(part[:1] for part in form.split("_")) == _form(word):
             return choice
     return None
+
+
+def nearest_file(name: str, files: Iterable[str]) -> str | None:
+    """The file that `name` was probably meant to be, as `nearest`: a common suffix makes no two names alike."""
+    by_stem = {PurePath(file).stem: file for file in files}
+    near = nearest(PurePath(name).stem, by_stem)
+    return None if near is None else by_stem[near]
 
 
 def _form(word: str) -> str:

@@ -26,6 +26,8 @@ LONGEST_FIELD = 1 << 24
 
 Field = str | None
 Rows = Iterator[tuple[int, list[Field]]]
+Ragged = list[tuple[int, DataError]]
+"""The lines of rows with too many or too few fields, and what to say of each."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,13 @@ class Table:
     lines: list[int]
     rows: list[list[Field]]
 
-    def column(self, name: str, option: str) -> list[str]:
+    def column(self, name: str, option: str, advice: str | None = None) -> list[str]:
         """The fields of a column, which `option` names. Raises DataError where it is missing, twice there, or no text.
 
-        The message has the nearest name.
+        The message has the nearest name, and for a column that is missing `advice`, or that to set the option.
         """
         if self.columns.count(name) != 1:
-            raise DataError(self._absent(name, option))
+            raise DataError(self._absent(name, option, advice or f"set {option} to a column"))
         place = self.columns.index(name)
         fields = []
         for line, row in zip(self.lines, self.rows, strict=True):
@@ -59,13 +61,13 @@ class Table:
             fields.append(field)
         return fields
 
-    def _absent(self, name: str, option: str) -> str:
+    def _absent(self, name: str, option: str, advice: str) -> str:
         if name in self.columns:
             return f"{self.name}: {self.columns.count(name)} columns are called '{name}'\nnext: rename all but one"
         near = get_close_matches(name, self.columns, 1)
         guess = f"\ndid you mean '{near[0]}'?" if near else ""
         found = ", ".join(repr(column) for column in self.columns)
-        return f"{self.name}: no column '{name}' ({option}); found {found}{guess}\nnext: set {option} to a column"
+        return f"{self.name}: no column '{name}' ({option}); found {found}{guess}\nnext: {advice}"
 
 
 def form_of(path: Path) -> str | None:
@@ -74,8 +76,11 @@ def form_of(path: Path) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-def read_table(file: TextFile) -> Table:
-    """A whole file. Raises DataError for one that is no table, has no row, or is damaged, with its line."""
+def read_table(file: TextFile, ragged: Ragged | None = None) -> Table:
+    """A whole file. Raises DataError for one that is no table, has no row, or is damaged, with its line.
+
+    Rows with too many or too few fields are added to `ragged`, if it is given, and left out.
+    """
     form = form_of(file.path)
     if form is None:
         raise DataError(
@@ -83,11 +88,11 @@ def read_table(file: TextFile) -> Table:
             "next: rename the file, or give another one"
         )
     text = "".join(piece.text for piece in pieces(Span(file, 0, file.lines), "character"))
-    return parsed(text, str(file.path), form)
+    return parsed(text, str(file.path), form, ragged)
 
 
-def parsed(text: str, name: str, form: str) -> Table:
-    """A text in one of the forms of SUFFIXES as a table. Raises DataError as `read_table` does."""
+def parsed(text: str, name: str, form: str, ragged: Ragged | None = None) -> Table:
+    """A text in one of the forms of SUFFIXES as a table, as `read_table` gives it."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if form == ".jsonl":
         return _from_objects(text, name)
@@ -103,10 +108,14 @@ def parsed(text: str, name: str, form: str) -> Table:
             row = [""]  # in a table of one column, an empty line is an empty field
         if len(row) != len(columns):
             cause = "a separator within a field that is not quoted?" if len(row) > len(columns) else "cut short?"
-            raise DataError(
+            fault = DataError(
                 f"{name}, line {line}: {len(row)} fields, but the first line has {len(columns)} ({cause})\n"
                 "next: mend the line, or quote the field"
             )
+            if ragged is None:
+                raise fault
+            ragged.append((line, fault))
+            continue
         lines.append(line)
         fields.append(row)
     while fields and fields[-1] == [""]:

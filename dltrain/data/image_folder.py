@@ -20,7 +20,7 @@ from dltrain.data.mnist import EvaluationBatches, Images, Splits, TrainingBatche
 from dltrain.data.picture_folders import Listing, Split, listed, split_folders, ways_out
 from dltrain.data.picture_sample import SAMPLE_NAME, picture_sample, sample_listing
 from dltrain.data.pictures import Form
-from dltrain.errors import DataError
+from dltrain.errors import DataError, UsageError
 from dltrain.options import Augmentation, Fold, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
 from dltrain.stream import Loader
@@ -154,9 +154,10 @@ class ImageFolder:
             return self._evaluation(self._pool("test").images())
         images = self._splits.fold
         if not len(images.labels):
-            raise DataError(
+            other = ", or evaluate with --split validation" if self._validation or "validation" in self._folders else ""
+            raise UsageError(
                 f"{self._root}: no folder test, and data.test={self._test} of the training pictures are none\n"
-                f"next: put test pictures into {self._root / 'test'}, or evaluate with --split validation"
+                f"next: put test pictures into {self._root / 'test'}{other}"
             )
         return self._evaluation(images)
 

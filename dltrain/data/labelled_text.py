@@ -21,7 +21,8 @@ from dltrain.data.folds import in_fold
 from dltrain.data.mnist import held_out
 from dltrain.data.text_files import located, scanned
 from dltrain.data.vocabulary import END
-from dltrain.errors import DataError, UsageError
+from dltrain.dataset import no_test_split
+from dltrain.errors import DataError
 from dltrain.options import Fold, Fraction, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
@@ -159,10 +160,7 @@ class LabelledTexts:
         if isinstance(held, list) and not self._sample_notice and self._fold is None:
             return self._evaluation(self._read(held))
         if self._splits.test is None:
-            raise UsageError(
-                "data.test is 0: there is no test split\n"
-                "next: evaluate with --split validation, or train with data.test as a share of the rows, or as files"
-            )
+            raise no_test_split("a share of the rows, or as files", self._held["validation"] != 0)
         return self._evaluation(self._splits.test)
 
     def _evaluation(self, rows: Sequence[Row]) -> Loader[Documents]:

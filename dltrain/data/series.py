@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from dltrain.batch import Batch
 from dltrain.data.series_files import EEG_NAME, Series, Values, read_eeg, read_series
 from dltrain.data.text_files import located
-from dltrain.errors import DataError, UsageError
+from dltrain.dataset import no_test_split
+from dltrain.errors import DataError
 from dltrain.options import Fold, Fraction, PositiveInt
 from dltrain.registry import datasets
 from dltrain.runtime.seeds import permutation
@@ -134,10 +135,7 @@ class SeriesWindows:
 
     def test(self) -> Loader[Batch]:
         if self._test == 0 and self._fold is None:
-            raise UsageError(
-                "data.test is 0: there is no test split\n"
-                "next: evaluate with --split validation, or train with data.test as a share of the rows"
-            )
+            raise no_test_split("a share of the rows", self._validation != 0)
         return self._evaluation("test", self._borders.test, self._borders.end)
 
     def _evaluation(self, split: str, first: int, end: int) -> Loader[Batch]:

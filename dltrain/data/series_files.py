@@ -16,12 +16,14 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.delimited import SUFFIXES, Table, form_of, read_table
+from dltrain.data.table_columns import LARGEST
 from dltrain.data.text_files import scanned
 from dltrain.errors import DataError, UsageError
 
 Values = NDArray[numpy.float64]
 
 EEG_NAME = "EEG sample (matplotlib)"
+_BOUNDS = f" between {-LARGEST:.2g} and {LARGEST:.2g}"
 _ZIP_MAGIC = b"PK"
 _EEG_STEPS, _EEG_CHANNELS = 800, 4
 
@@ -72,14 +74,15 @@ def _chosen(found: Sequence[str], columns: Sequence[str] | None, time: str | Non
 def _numbers(table: Table, name: str, fields: Sequence[str]) -> Values:
     try:
         numbers = numpy.array([float(field) for field in fields])
-        if numpy.isfinite(numbers).all():
+        if (numpy.abs(numbers) <= LARGEST).all():
             return numbers
     except ValueError:
         pass
-    line, field = next((line, one) for line, one in zip(table.lines, fields, strict=True) if not _finite(one))
+    line, field = next((line, one) for line, one in zip(table.lines, fields, strict=True) if not _usable(one))
     shown = f"'{field}'" if field.strip() else "nothing"
+    bounds = _BOUNDS if _finite(field) else ""
     raise DataError(
-        f"{table.name}, line {line}, column '{name}': expected is a number, found {shown}\n"
+        f"{table.name}, line {line}, column '{name}': expected is a number{bounds}, found {shown}\n"
         "next: mend the field, or name the columns to read in data.columns, or the one that says when in data.time"
     )
 
@@ -89,6 +92,10 @@ def _finite(field: str) -> bool:
         return bool(numpy.isfinite(float(field)))
     except ValueError:
         return False
+
+
+def _usable(field: str) -> bool:
+    return _finite(field) and abs(float(field)) <= LARGEST
 
 
 def _check_rising(name: str, lines: Sequence[int], fields: Sequence[str]) -> None:
@@ -165,10 +172,12 @@ def _array(path: Path, found: dict[str, NDArray[Any]], name: str, option: str) -
             f"next: set {option} to a column"
         )
     array = found[name]
-    if array.dtype.kind not in "fiub" or not numpy.isfinite(array).all():
-        wrong = 0 if array.dtype.kind not in "fiub" else int(numpy.flatnonzero(~numpy.isfinite(array))[0])
+    usable = numpy.abs(array) <= LARGEST if array.dtype.kind in "fiub" else numpy.zeros(1, bool)
+    if not usable.all():
+        wrong = int(numpy.flatnonzero(~usable)[0])
+        bounds = _BOUNDS if _finite(str(array[wrong])) else ""
         raise DataError(
-            f"{path}, '{name}', item {wrong}: expected is a number, found {array[wrong]!s:.40}\n"
+            f"{path}, '{name}', item {wrong}: expected is a number{bounds}, found {array[wrong]!s:.40}\n"
             "next: mend the item, or name the columns to read in data.columns"
         )
     return array.astype(numpy.float64)

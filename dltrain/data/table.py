@@ -22,13 +22,16 @@ from dltrain.data.table_columns import (
     Encoder,
     Holds,
     Roles,
+    deviation,
     input_names,
     learned_features,
+    standardized,
     target_classes,
     target_codes,
     target_numbers,
 )
 from dltrain.data.table_files import Column, Table, as_texts, given_table, joined, read_table
+from dltrain.dataset import no_test_split
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold, Fraction, PositiveInt
 from dltrain.registry import datasets
@@ -124,10 +127,7 @@ class TableDataset:
         if fold is None and not isinstance(files, float):
             return self._evaluation(self._read(files))
         if fold is None and files == 0:
-            raise UsageError(
-                "data.test is 0: there is no test split\n"
-                "next: evaluate with --split validation, or train with data.test as a share of the rows, or as a file"
-            )
+            raise no_test_split("a share of the rows, or as a file", self._division.validation != 0)
         return self._evaluation(self._table.only(self._splits.test))
 
     def _evaluation(self, table: Table) -> Loader[Batch]:
@@ -141,9 +141,10 @@ class TableDataset:
         if self._labels is not None:
             return inputs, torch.from_numpy(target_codes(table, target["columns"][0], self._labels))
         numbers = target_numbers(table, target["columns"])
-        if target["normalize"] == "standard":
-            numbers = (numbers - numpy.array(target["mean"])) / numpy.array(target["std"])
-        return inputs, torch.from_numpy(numbers.astype(numpy.float32))
+        if target["normalize"] == "none":
+            return inputs, torch.from_numpy(numbers.astype(numpy.float32))
+        scales = zip(target["columns"], numbers.T, target["mean"], target["std"], strict=True)
+        return inputs, torch.from_numpy(numpy.stack([standardized(table, *scale) for scale in scales], 1))
 
     @cached_property
     def _splits(self) -> Splits:
@@ -193,7 +194,7 @@ class TableDataset:
         if self._labels is None:
             numbers = target_numbers(table, roles.target)[training]
             self._check_varied(numbers)
-            mean, std = numbers.mean(0).tolist(), numbers.std(0).tolist()
+            mean, std = numbers.mean(0).tolist(), [deviation(column) for column in numbers.T]
             return {**learned, "target": {**target, "normalize": roles.normalize_target, "mean": mean, "std": std}}
         codes = target_codes(table, roles.target[0], self._labels)[training]
         if len(set(codes.tolist())) < 2:

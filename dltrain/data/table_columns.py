@@ -18,6 +18,8 @@ Assets = Mapping[str, Any]
 Numbers = NDArray[numpy.float64]
 Holds = Literal["auto", "numbers", "labels"]
 
+LARGEST = float(numpy.finfo(numpy.float32).max)
+"""The largest number that a model can be given."""
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
 """What stands in a column of numbers, in lower case, where there is none."""
 MANY_CATEGORIES = 50
@@ -80,7 +82,7 @@ class Roles:
 
 def as_numbers(table: Table, name: str, hint: str) -> Numbers:
     """A column (N,) float64, NaN where a number is missing. Raises DataError, naming the place, for other texts and
-    what is infinite; `hint` says what the user may do.
+    what is infinite or larger than LARGEST; `hint` says what the user may do.
     """
     column = table.columns[name]
     numbers = column if column.dtype != object else _converted(column)
@@ -91,7 +93,32 @@ def as_numbers(table: Table, name: str, hint: str) -> Numbers:
         raise DataError(
             f"{table.place(int(rows[0]), name)}: the number is infinite; expected is a finite one\nnext: {hint}"
         )
+    if len(rows := numpy.flatnonzero(numpy.abs(numbers) > LARGEST)):
+        raise DataError(
+            f"{table.place(int(rows[0]), name)}: {numbers[rows[0]]:g} is too large; expected is a number between "
+            f"{-LARGEST:.2g} and {LARGEST:.2g}\nnext: {hint}"
+        )
     return numbers
+
+
+def deviation(numbers: Numbers) -> float:
+    """The standard deviation of numbers (N,); 1 where they are so near to each other that it cannot be told from 0."""
+    return float(numbers.std()) or 1.0
+
+
+def standardized(table: Table, name: str, numbers: Numbers, mean: float, std: float) -> NDArray[numpy.float32]:
+    """A column's `numbers` (N,) by the mean and standard deviation of its training rows, (N,) float32.
+
+    Raises DataError, naming the place, for a number so far from these that float32 cannot hold the distance.
+    """
+    with numpy.errstate(over="ignore"):
+        scaled = ((numbers - mean) / std).astype(numpy.float32)
+    if len(rows := numpy.flatnonzero(~numpy.isfinite(scaled))):
+        raise DataError(
+            f"{table.place(int(rows[0]), name)}: {numbers[rows[0]]:g} is too far from the training rows' numbers (mean "
+            f"{mean:g}, standard deviation {std:g})\nnext: mend the value, or remove the row"
+        )
+    return scaled
 
 
 def _converted(column: Column) -> Numbers | None:
@@ -146,7 +173,7 @@ def learned_features(table: Table, training: NDArray[Any], roles: Roles) -> list
 def _quantity(table: Table, training: NDArray[Any], name: str, roles: Roles) -> dict[str, Any]:
     numbers = as_numbers(table, name, _MEND_FEATURE.format(name=name))
     if roles.missing == "error":
-        _check_known(table, name, numpy.isnan(numbers))
+        _check_known(table, name, numpy.isnan(numbers), _FILL_IN)
     known = numbers[training][~numpy.isnan(numbers[training])]
     if not len(known):
         raise DataError(_EMPTY.format(table=table.name, name=name))
@@ -159,14 +186,14 @@ def _quantity(table: Table, training: NDArray[Any], name: str, roles: Roles) -> 
         "missing": roles.missing,
         "fill": mean,
         "mean": mean if roles.normalize == "standard" else 0.0,
-        "std": float(known.std()) if roles.normalize == "standard" and not constant else 1.0,
+        "std": deviation(known) if roles.normalize == "standard" and not constant else 1.0,
     }
 
 
 def _category(table: Table, training: NDArray[Any], name: str, named: bool, missing: str) -> dict[str, Any]:
     texts = as_texts(table.columns[name])
     if missing == "error":
-        _check_known(table, name, texts == "")
+        _check_known(table, name, texts == "", _FILL_IN)
     different = len(set(texts))
     if not named and different > max(MANY_CATEGORIES, len(texts) // 2):
         raise DataError(
@@ -189,15 +216,14 @@ _EMPTY = "{table}: column '{name}' holds no value in the training rows\nnext: le
 _MEND_FEATURE = (
     "mend the value, or name '{name}' in data.categorical if it holds categories, or leave it out with data.ignore"
 )
+_FILL_IN = "fill it in, or set data.missing: mean, or leave the column out with data.ignore"
+_FILL_IN_LATER = "fill it in, or train with data.missing: mean"
 
 
-def _check_known(table: Table, name: str, missing: NDArray[Any]) -> None:
+def _check_known(table: Table, name: str, missing: NDArray[Any], hint: str) -> None:
     if len(rows := numpy.flatnonzero(missing)):
         others = f" (and in {len(rows) - 1} other rows)" if len(rows) > 1 else ""
-        raise DataError(
-            f"{table.place(int(rows[0]), name)}: no value{others}\n"
-            "next: fill it in, or set data.missing: mean, or leave the column out with data.ignore"
-        )
+        raise DataError(f"{table.place(int(rows[0]), name)}: no value{others}\nnext: {hint}")
 
 
 def input_names(features: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -233,7 +259,7 @@ class Encoder:
     def _one_hot(self, table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
         texts = as_texts(table.columns[feature["name"]])
         if feature["missing"] == "error":
-            _check_known(table, feature["name"], texts == "")
+            _check_known(table, feature["name"], texts == "", _FILL_IN_LATER)
         places = {category: place for place, category in enumerate(feature["categories"])}
         rows = numpy.zeros((len(texts), len(places)), numpy.float32)
         for row, text in enumerate(texts):
@@ -260,10 +286,9 @@ def _scaled(table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
     numbers = as_numbers(table, feature["name"], "mend the value")
     missing = numpy.isnan(numbers)
     if feature["missing"] == "error":
-        _check_known(table, feature["name"], missing)
+        _check_known(table, feature["name"], missing, _FILL_IN_LATER)
     numbers = numpy.where(missing, feature["fill"], numbers)
-    scaled: Numbers = (numbers - feature["mean"]) / feature["std"]
-    return scaled.astype(numpy.float32)[:, None]
+    return standardized(table, feature["name"], numbers, feature["mean"], feature["std"])[:, None]
 
 
 def target_classes(table: Table, roles: Roles) -> list[str] | None:
@@ -310,7 +335,7 @@ def _known_numbers(table: Table, name: str) -> Numbers:
 
 
 def target_numbers(table: Table, names: Sequence[str]) -> Numbers:
-    """(N, K) float64. Raises DataError, naming the place, for what is no finite number."""
+    """(N, K) float64. Raises DataError, naming the place, for what is no number that a model can be given."""
     _check_target(table, names)
     return numpy.stack([_known_numbers(table, name) for name in names], 1)
 

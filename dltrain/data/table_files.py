@@ -66,10 +66,11 @@ class Table:
         return f"{self.name}: no column '{column}'; found {', '.join(self.columns)}{guess}"
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
     """The table in a .csv, .tsv, .jsonl (plain or .gz), .parquet or .npz file.
 
-    Raises DataError for a file that is missing, damaged or no table, and UsageError for Parquet without pyarrow.
+    Rows with too many or too few fields are added to `ragged`, if it is given, and left out. Raises DataError for a
+    file that is missing, damaged or no table, and UsageError for Parquet without pyarrow.
     """
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".npz"):
@@ -83,14 +84,17 @@ def read_table(path: Path) -> Table:
     if found is None:
         raise DataError(f"{path} (plain or .gz): no such file\nnext: mend the name, or the folder that it starts from")
     file = scanned(found)
-    return _from_text(delimited.read_table(file), file.sha256)
+    return _from_text(delimited.read_table(file, ragged), file.sha256)
 
 
-def parsed_table(text: str, name: str) -> Table:
-    """Lines of text, the columns' names in the first one, between commas, or tabs where that line has one."""
+def parsed_table(text: str, name: str, ragged: delimited.Ragged | None = None) -> Table:
+    """Lines of text, the columns' names in the first one, between commas, or tabs where that line has one.
+
+    `ragged` is as for `read_table`.
+    """
     form = ".tsv" if "\t" in text.partition("\n")[0] else ".csv"
     clean = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return _from_text(delimited.parsed(clean, name, form), hashlib.sha256(text.encode()).hexdigest())
+    return _from_text(delimited.parsed(clean, name, form, ragged), hashlib.sha256(text.encode()).hexdigest())
 
 
 def given_table(values: Mapping[str, Sequence[str | float]], name: str) -> Table:

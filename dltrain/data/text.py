@@ -18,6 +18,7 @@ from dltrain.data.passages import Evaluation, Sentences, Windows
 from dltrain.data.text_files import Span, TextFile, located, scanned
 from dltrain.data.text_sets import Split, fetch, locate, missing_message, ways_out
 from dltrain.data.vocabulary import END, Vocabulary
+from dltrain.dataset import no_test_split
 from dltrain.errors import DataError, UsageError
 from dltrain.files import write_synced
 from dltrain.options import Fraction, PositiveFloat, PositiveInt
@@ -383,8 +384,5 @@ class TextFiles(TextDataset):
 
     def test(self) -> Loader[Passages]:
         if self._held_out["test"] == 0:
-            raise UsageError(
-                "data.test is 0: there is no test split.\n"
-                "next: evaluate with --split validation, or train with data.test as a share of the lines, or as files"
-            )
+            raise no_test_split("a share of the lines, or as files", self._held_out["valid"] != 0)
         return super().test()

@@ -11,10 +11,14 @@ from dltrain.errors import DataError
 
 
 class Given(NamedTuple):
-    """One thing to predict: what it is called in the answer, and its value, or why there is none."""
+    """One thing to predict: what it is called in the answer, and its value, or why there is none.
+
+    `whole_file` says that it is not one thing but a file of several, none of which could be read.
+    """
 
     name: str
     value: Any | DataError
+    whole_file: bool = False
 
 
 class Reader(Protocol):

@@ -11,6 +11,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from dltrain.data.delimited import Ragged
 from dltrain.data.table_columns import Encoder
 from dltrain.data.table_files import Table, given_table, parsed_table, read_table
 from dltrain.errors import DataError
@@ -30,14 +31,17 @@ class TableReader:
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
         for name in names:
+            ragged: Ragged = []
+            one_row = "=" in name and not Path(name).exists()
             try:
-                if "=" in name and not Path(name).exists():
+                if one_row:
                     yield from self._rows(given_row(name), [name])
                 else:
-                    table = _read(name, lines)
+                    table = _read(name, lines, ragged)
                     yield from self._rows(table, [f"{name}:{table.number(row)}" for row in range(len(table))])
             except DataError as error:
-                yield Given(name, error)
+                yield Given(name, error, whole_file=not one_row)
+            yield from (Given(f"{name}:{line}", error) for line, error in ragged)
 
     def _rows(self, table: Table, names: Sequence[str]) -> Iterator[Given]:
         """The table's rows by their names; where one is at fault, the others all the same."""
@@ -45,7 +49,7 @@ class TableReader:
             rows = list(self._encoder.inputs(table))
         except DataError:
             lacks = [column for column in self._encoder.columns if column not in table.columns]
-            if lacks or len(table) == 1:
+            if lacks:
                 raise
             rows = [self._row(table, row) for row in range(len(table))]
         for name, row in zip(names, rows, strict=True):
@@ -65,11 +69,11 @@ class TableReader:
         return self._encoder.notes()
 
 
-def _read(name: str, lines: Iterator[str]) -> Table:
+def _read(name: str, lines: Iterator[str], ragged: Ragged) -> Table:
     if name != "-":
-        return read_table(Path(name))
+        return read_table(Path(name), ragged)
     try:
-        return parsed_table("".join(lines), "standard input")
+        return parsed_table("".join(lines), "standard input", ragged)
     except UnicodeDecodeError as error:
         raise DataError(f"standard input: not text: {error.reason}\nnext: give it as UTF-8") from None
 

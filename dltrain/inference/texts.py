@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 from torch import Tensor
 
-from dltrain.data.delimited import form_of, read_table
+from dltrain.data.delimited import Ragged, form_of, read_table
 from dltrain.data.documents import TextEncoder, Texts
 from dltrain.data.text_files import Span, pieces, scanned
 from dltrain.errors import DataError
@@ -32,13 +32,15 @@ class TextReader:
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
         for name in names:
+            ragged: Ragged = []
             try:
-                for line, text in self._numbered(name, lines):
+                for line, text in self._numbered(name, lines, ragged):
                     yield Given(f"{name}:{line}", self._encoded(text))
             except DataError as error:
-                yield Given(name, error)
+                yield Given(name, error, whole_file=True)
+            yield from (Given(f"{name}:{line}", error) for line, error in ragged)
 
-    def _numbered(self, name: str, lines: Iterator[str]) -> Iterator[tuple[int, str]]:
+    def _numbered(self, name: str, lines: Iterator[str], ragged: Ragged) -> Iterator[tuple[int, str]]:
         if name == "-":
             yield from enumerate((line.rstrip("\r\n") for line in lines), 1)
             return
@@ -47,8 +49,9 @@ class TextReader:
             content = "".join(piece.text for piece in pieces(Span(file, 0, file.lines), "character"))
             yield from enumerate(content.removesuffix("\n").split("\n"), 1)
             return
-        table = read_table(file)
-        yield from zip(table.lines, table.column(self._column, "data.text in training"), strict=True)
+        table = read_table(file, ragged)
+        advice = f"call the column with the texts '{self._column}', as in training"
+        yield from zip(table.lines, table.column(self._column, "data.text in training", advice), strict=True)
 
     def _encoded(self, text: str) -> list[int]:
         encoded = self._encoder.encode(text)

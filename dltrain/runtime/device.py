@@ -40,11 +40,12 @@ def gibibytes(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def choose(name: str) -> Chosen:
+def choose(name: str, source: str = "trainer.device", option: str = "trainer.device") -> Chosen:
     """The device that `name` means: auto, cpu, cuda, cuda:N or mps.
 
     `auto` and `cuda` take the CUDA device with most free memory. Raises UsageError, listing what there is, for a
-    device that this machine does not have: there is no silent fall back.
+    device that this machine does not have: there is no silent fall back. `source` is what gave the name, `option` what
+    another one is given with.
     """
     devices = found()
     cuda = [device for device in devices if device.name.startswith("cuda")]
@@ -61,6 +62,6 @@ def choose(name: str) -> Chosen:
             return Chosen(torch.device(name), "as configured")
     there = "\n".join(f"  {device.name}: {device.description}" for device in devices)
     raise UsageError(
-        f"trainer.device: this machine has no device '{name}'\n"
-        f"there is:\n{there}\nnext: set trainer.device to one of these, or to auto"
+        f"{source}: this machine has no device '{name}'\n"
+        f"there is:\n{there}\nnext: set {option} to one of these, or to auto"
     )

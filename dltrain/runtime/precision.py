@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from dltrain.errors import UsageError
 from dltrain.options import Plan
 from dltrain.runtime.device import choose
 from dltrain.runtime.memory import keep_freed_blocks
@@ -28,6 +30,25 @@ class Runtime:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def check(self, model: nn.Module) -> None:
+        """Raises UsageError where the model has layers that torch cannot compute in this precision on this device.
+
+        Known is one kind: LSTMs in fp16 on CPUs for which oneDNN has none.
+        """
+        if self.precision != "fp16" or self.device.type != "cpu":
+            return
+        name = next((name for name, module in model.named_modules() if isinstance(module, nn.LSTM)), None)
+        if name is None:
+            return
+        try:
+            with torch.inference_mode(), torch.random.fork_rng(devices=()), self.autocast():
+                nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+        except RuntimeError as error:
+            raise UsageError(
+                f"trainer.precision: fp16: torch computes no LSTM in fp16 on this CPU, and the model has one ({name})\n"
+                "allowed: fp32, bf16, and on a GPU fp16\nnext: set trainer.precision: bf16, or choose another device"
+            ) from error
 
     def scaler(self) -> torch.amp.GradScaler:
         """The gradient scaler that fp16 needs; for the other formats one that does nothing."""
