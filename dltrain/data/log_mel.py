@@ -198,14 +198,13 @@ def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | No
     extract = extract or extractor_of(assets)
     features = extract(resampled(sound, int(assets["sample_rate_hz"]))).astype(STORED).astype(numpy.float32)
     normalization, speech_db = assets["normalization"], assets["features"].get("speech_db")
-    if normalization["over"] == "corpus":
-        mean, variance = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
-    else:
+    if normalization["over"] == "utterance":
         mean, variance = moments(features, speech_db)
+    else:
+        mean, variance = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
         if normalization["over"] == "speaker":
-            known = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
             seconds = len(features) * assets["features"]["hop_ms"] / 1000
-            mean, variance = supposed(seconds, (mean, variance), (next(known), next(known)))
+            mean, variance = supposed(seconds, moments(features, speech_db), (mean, variance))
     return torch.from_numpy(normalized(features, mean, variance, speech_db))
 
 
