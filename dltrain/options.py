@@ -81,6 +81,7 @@ class LogMel:
             and no band is lower than 3 deviations below its mean, so that digital silence is like any quiet. When not
             given, all windows count, and nothing is raised.
         backend: the library that computes them; the two agree to 1e-4.
+        device: where torchaudio computes them: cpu, or auto for a CUDA device if there is one; it needs float64.
     """
 
     bands: PositiveInt = 80
@@ -91,6 +92,11 @@ class LogMel:
     scale: Literal["slaney", "htk"] = "slaney"
     speech_db: PositiveFloat | None = None
     backend: Literal["torchaudio", "librosa"] = "torchaudio"
+    device: Literal["cpu", "auto"] = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.device != "cpu" and self.backend == "librosa":
+            raise ValueError(f"librosa computes on the cpu, not on device {self.device}; torchaudio can")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from test_resume import StopAt, outcome, run_once, run_to_end
 
+from dltrain.data.log_mel import extractor
+from dltrain.options import LogMel
 from dltrain.runtime.device import choose
 from dltrain.runtime.interrupts import Interrupts
 
@@ -46,3 +49,10 @@ def test_cuda_learns_what_a_cpu_learns(settings: dict[str, Any], write_settings:
         lines = (tmp_path / device / "metrics.jsonl").read_text().splitlines()
         losses[device] = [entry["training_loss"] for entry in map(json.loads, lines) if entry["event"] == "epoch"]
     assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.02)
+
+
+def test_features_are_those_of_the_cpu() -> None:
+    pytest.importorskip("torchaudio")
+    samples = numpy.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(numpy.float32)
+    on_cpu, on_cuda = (extractor(LogMel(device=device), 16000)(samples) for device in ("cpu", "auto"))
+    assert numpy.abs(on_cuda - on_cpu).max() < 1e-4

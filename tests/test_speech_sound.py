@@ -164,6 +164,14 @@ def test_features_are_librosas_whoever_computes_them(options: LogMel) -> None:
         assert numpy.abs(features - reference).max() < 1e-4
 
 
+def test_without_a_cuda_device_the_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    features = [extractor(LogMel(device=device), 16000)(speechlike(0.5)) for device in ("cpu", "auto")]
+    numpy.testing.assert_array_equal(*features)
+    with pytest.raises(ValueError, match="librosa computes on the cpu, not on device auto; torchaudio can"):
+        LogMel(backend="librosa", device="auto")
+
+
 def test_a_tones_power_lies_where_its_frequency_does() -> None:
     features = extractor(LogMel(), 16000)(tone(1.0, hz=1000.0))
     # Slaney's scale: 15 mel at 1 kHz, of 45.245 at 8 kHz, and 80 bands are centred at k * 45.245 / 81, k from 1.

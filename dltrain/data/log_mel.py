@@ -120,11 +120,13 @@ def _by_torchaudio(options: LogMel, windows: Windows, sample_rate_hz: int) -> Ex
     spectrogram = torchaudio.transforms.Spectrogram(
         windows.transform, windows.length, windows.hop, power=2.0, pad_mode="constant"
     )
-    spectrogram.window = torch.hann_window(windows.length, dtype=torch.float64)
+    place = "cuda" if options.device == "auto" and torch.cuda.is_available() else "cpu"
+    spectrogram.window = torch.hann_window(windows.length, dtype=torch.float64, device=place)
+    filters = filters.to(place)
 
     def extract(samples: Samples) -> Features:
-        power = spectrogram(torch.from_numpy(samples).double())  # (bins, T)
-        features: Features = (power.T @ filters).clamp_(min=POWER_FLOOR).log_().float().numpy()
+        power = spectrogram(torch.from_numpy(samples).to(place, torch.float64))  # (bins, T)
+        features: Features = (power.T @ filters).clamp_(min=POWER_FLOOR).log_().float().cpu().numpy()
         return features
 
     return extract
