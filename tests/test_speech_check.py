@@ -244,7 +244,7 @@ def test_settings_have_the_configs_bounds(root: Path, words: tuple[object, ...],
 
 
 def test_where_the_list_goes_is_looked_at_first(root: Path, tmp_path: Path, no_sound: None) -> None:
-    for output, message in ((tmp_path / "gone" / "bad.tsv", "there is no folder"), (tmp_path, "is a folder")):
+    for output, message in ((tmp_path / "gone" / "bad.tsv", "there is no folder"), (tmp_path, "this is a folder")):
         result = run("check", "common_voice", "--root", root, "-o", output)
         assert isinstance(result.exception, UsageError)
         assert f"--output {output}: {message}" in str(result.exception)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from dltrain.cli import language_model
+from dltrain.cli.output import check_output
 from dltrain.cli.training import Overrides
 from dltrain.data.image_sets import IMAGE_SETS
 from dltrain.data.text_sets import TEXT_SETS
@@ -144,7 +145,8 @@ def check(
 
       dltrain data check configs/common_voice_crnn.yaml --set data.splits=validated
     """
-    _check_place(output)
+    if output is not None:
+        check_output(output)
     given = {"locale": locale, "subsampling": subsampling, "max_seconds": max_seconds, "output": output}
     if name in CHECKED:
         if overrides:
@@ -158,15 +160,6 @@ def check(
             "Speech may be checked by a config's file or a run directory, too, which this is not."
         )
     _print(checked, as_json)
-
-
-def _check_place(output: Path | None) -> None:
-    if output is None:
-        return
-    if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
-    if output.is_dir():
-        raise UsageError(f"--output {output}: is a folder\nnext: name a file")
 
 
 def _check_set(name: str, root: Path, given: Mapping[str, Any]) -> Checked:

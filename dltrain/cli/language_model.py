@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from dltrain.cli.output import check_output
 from dltrain.errors import DataError, UsageError
 
 
@@ -47,8 +48,7 @@ def lm(
     """
     from dltrain.decoding.ngram import estimate, write
 
-    if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
+    check_output(output)
     spell = spelling(normalize, like)
     if texts:
         sentences: Iterator[str] = (spell(line) for text in texts for line in text_lines(text))

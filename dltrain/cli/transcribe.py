@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
+from dltrain.cli.output import check_output
 from dltrain.errors import DataError, OutOfMemory, UsageError
 
 if TYPE_CHECKING:
@@ -141,24 +141,6 @@ def check_options(forms: Mapping[str, bool], timestamps: bool, output: Path | No
         raise UsageError(f"--timestamps does not go with {asked[0]}, which has times anyway\nnext: leave it out")
     if output is not None:
         check_output(output)
-
-
-def check_output(output: Path) -> None:
-    """Raises UsageError for what no file can be written over, or in."""
-    if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}\nnext: make it, or name another place")
-    if output.is_dir():
-        raise UsageError(f"--output {output}: this is a folder\nnext: name a file in it")
-    if output.exists() and not output.is_file():
-        raise UsageError(
-            f"--output {output}: this is not a file that can be replaced\n"
-            "next: name a file, or leave --output out: lines go to standard output"
-        )
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise UsageError(
-            f"--output {output}: the folder {output.parent} cannot be written to\n"
-            "next: change its permissions, or name another place"
-        )
 
 
 def check_speakers(over: str) -> None:
