@@ -26,9 +26,9 @@ from torch.nn.functional import ctc_loss
 
 from dltrain.batch import NO_TARGET, Utterances
 from dltrain.config.experiment import load_tree
-from dltrain.data.utterances import padded
-from dltrain.evaluate import evaluate
-from dltrain.experiment import Training, build
+from dltrain.core.evaluate import evaluate
+from dltrain.data.speech.batches import padded
+from dltrain.runs.experiment import Training, build
 
 DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
 AUGMENT = {"time_masks": 2, "time_mask_seconds": 0.4, "frequency_masks": 2, "tempo": [0.9, 1.0, 1.1]}

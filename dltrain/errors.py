@@ -10,7 +10,7 @@
     ├── NoCheckpoint        7   no checkpoint that can be used
     ├── RunBusy             8   another process holds the run directory
     ├── Stopped        75/130/143   stopped at a step border; the same command continues
-    └── ChildFailed               a run of several failed (`dltrain.cli.child`); the exit code is its own
+    └── ChildFailed               a run of several failed (`dltrain.sweeps.child`); the exit code is its own
 
 A message says where, what was found, what is allowed and what to do next. The command line prints it
 without a traceback (``--debug`` shows that) and leaves with ``exit_code``.

@@ -159,7 +159,7 @@ class Decides(Protocol):
 
 @runtime_checkable
 class Generates(Protocol):
-    """Its model continues text; `vocabulary` are a `dltrain.data.vocabulary.Vocabulary`'s assets."""
+    """Its model continues text; `vocabulary` are a `dltrain.data.text.vocabulary.Vocabulary`'s assets."""
 
     vocabulary: Mapping[str, Any]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from test_resume import StopAt, outcome, run_once, run_to_end
 
-from dltrain.data.log_mel import extractor
+from dltrain.data.speech.log_mel import extractor
 from dltrain.options import LogMel
 from dltrain.runtime.device import choose
 from dltrain.runtime.interrupts import Interrupts

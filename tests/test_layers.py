@@ -13,12 +13,11 @@ PACKAGE = Path(dltrain.__file__).parent
 
 LAYERS = (
     ("cli", "__main__"),
-    ("experiment",),
-    ("run",),
-    ("config", "data", "models", "tasks", "observers", "inference", "export"),
+    ("sweeps",),
+    ("runs",),
+    ("config", "data", "models", "tasks", "observers", "export"),
     ("decoding",),
-    ("learning_rate_range",),
-    ("trainer", "evaluate", "checkpoint", "state", "optimizers", "schedules", "weights", "summary", "runtime"),
+    ("core", "runtime"),
     ("task", "dataset", "stream", "events", "architecture", "options"),
     ("batch", "registry", "errors", "goal", "tree", "files", "__init__"),
 )
@@ -54,9 +53,9 @@ def test_imports_point_down(path: Path) -> None:
 
 
 def test_the_trainer_knows_no_family_and_models_know_torch_alone() -> None:
-    families = {"tasks", "models", "data", "config", "observers", "inference"}
-    for name in ("trainer", "evaluate", "state", "checkpoint"):
-        assert not imported(PACKAGE / f"{name}.py") & families
+    families = {"tasks", "models", "data", "config", "observers", "runs"}
+    for path in (PACKAGE / "core").glob("*.py"):
+        assert not imported(path) & families
     for path in (PACKAGE / "models").glob("*.py"):
         assert imported(path) <= {"models", "architecture", "options", "registry", "task", "runtime"}
 

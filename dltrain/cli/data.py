@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from dltrain.cli import language_model
-from dltrain.cli.output import check_output
-from dltrain.cli.training import Overrides
-from dltrain.data.image_sets import IMAGE_SETS
-from dltrain.data.text_sets import TEXT_SETS
+from dltrain.cli.shared.output import check_output
+from dltrain.cli.shared.training import Overrides
+from dltrain.data.images.sets import IMAGE_SETS
+from dltrain.data.text.sets import TEXT_SETS
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -52,24 +52,24 @@ KINDS = (
     Kind(
         tuple(IMAGE_SETS),
         tuple(name for name, known in IMAGE_SETS.items() if known.mirrors),
-        "dltrain.data.download",
-        "dltrain.data.verification",
+        "dltrain.data.images.fetch",
+        "dltrain.data.images.check_idx",
     ),
     Kind(
         (*TEXT_SETS, "text"),
         tuple(TEXT_SETS),
-        "dltrain.data.text_sets",
-        "dltrain.data.text_verification",
+        "dltrain.data.text.sets",
+        "dltrain.data.text.check",
     ),
     Kind(
         ("common_voice", "audio"),
         ("common_voice",),
-        "dltrain.data.speech_archive",
-        "dltrain.data.speech_check",
+        "dltrain.data.speech.archive",
+        "dltrain.data.speech.check",
         ("archive", "locale", "subsampling", "max_seconds", "output"),
-        "dltrain.data.speech_splits",
+        "dltrain.data.speech.check_splits",
     ),
-    Kind(("image_folder",), (), "", "dltrain.data.picture_check"),
+    Kind(("image_folder",), (), "", "dltrain.data.images.check_folder"),
 )
 FETCHED = [name for kind in KINDS for name in kind.fetched]
 CHECKED = [name for kind in KINDS for name in kind.names]
@@ -193,7 +193,7 @@ def _experiment(config: Path, overrides: Sequence[str], given: Mapping[str, Any]
                 f"--{setting.replace('_', '-')}: not with a config, which says it\nnext: --set data.{setting}={value}"
             )
     from dltrain.config.experiment import load
-    from dltrain.run import CONFIG
+    from dltrain.runs.directory import CONFIG
 
     return load(config / CONFIG if config.is_dir() else config, overrides).experiment
 

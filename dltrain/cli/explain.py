@@ -17,8 +17,8 @@ from dltrain.errors import DataError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dltrain.experiment import Trained
-    from dltrain.inference.explanation import Explainer, Explanation
+    from dltrain.data.images.explanation import Explainer, Explanation
+    from dltrain.runs.experiment import Trained
 
 STEPS = 64
 CLOSE = 0.05
@@ -87,9 +87,9 @@ def explain(
       dltrain explain runs/mnist_cnn --filters
     """
     check_options(images, filters, method, label, steps)
-    from dltrain.cli.examples import of_images
-    from dltrain.experiment import checkpoint_of, load
-    from dltrain.inference.images import read_image
+    from dltrain.cli.shared.examples import of_images
+    from dltrain.data.images.reader import read_image
+    from dltrain.runs.experiment import checkpoint_of, load
 
     trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not of_images(trained):
@@ -137,7 +137,7 @@ def check_options(
 
 def explaining(run: Path, trained: Trained, method: Method, steps: int | None) -> Explainer:
     """The chosen method for a trained model. Raises UsageError where it is no classifier's."""
-    from dltrain.inference.explanation import Explainer
+    from dltrain.data.images.explanation import Explainer
     from dltrain.task import Predicts
 
     if not isinstance(trained.task, Predicts):
@@ -155,8 +155,8 @@ def index_of(label: str, labels: Sequence[str]) -> int:
 
 def named_images(words: Sequence[str]) -> list[Path]:
     """Raises DataError where there is none."""
-    from dltrain.inference.files import named_files
-    from dltrain.inference.images import SUFFIXES
+    from dltrain.data.images.reader import SUFFIXES
+    from dltrain.data.input_files import named_files
 
     files = named_files(words, iter(sys.stdin or ()), SUFFIXES, "image")
     if not files:
@@ -233,7 +233,7 @@ def tell(
 
 def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
     """The weights of the first layer as a PNG, and a line that says where."""
-    from dltrain.inference.explanation import first_filters
+    from dltrain.data.images.explanation import first_filters
     from dltrain.observers.pictures import filters_picture
 
     assets = trained.record["assets"]

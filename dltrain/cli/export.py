@@ -17,7 +17,7 @@ from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from dltrain.batch import Movable
-    from dltrain.experiment import Trained
+    from dltrain.runs.experiment import Trained
     from dltrain.stream import Stream
 
 BATCHES = 3
@@ -90,7 +90,7 @@ def export(
       dltrain export runs/mnist_cnn && dltrain predict mnist_cnn.safetensors digit.png
     """
     _check_options(form, quantize, synthetic)
-    from dltrain.experiment import checkpoint_of, load
+    from dltrain.runs.experiment import checkpoint_of, load
 
     chosen = checkpoint_of(run, checkpoint)
     trained = load(chosen, {**PLAIN, "data": {"root": root} if root else {}})
@@ -170,11 +170,11 @@ def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> t
     """The weights, read back into another model, and what was found."""
     import torch
 
-    from dltrain.experiment import load
     from dltrain.export.agreement import difference
     from dltrain.export.computation import check
     from dltrain.export.interface import leaves
     from dltrain.export.weights import Exported, safetensors
+    from dltrain.runs.experiment import load
 
     content = safetensors(trained.model.state_dict())
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
@@ -194,7 +194,7 @@ def _computation(
     run: Path, trained: Trained, inputs: Inputs, form: Format, int8: bool, tolerance: float
 ) -> tuple[bytes, dict[str, Any]]:
     """A computation, checked, and what was found."""
-    from dltrain.checkpoint import WEIGHTS
+    from dltrain.core.checkpoint import WEIGHTS
     from dltrain.export.computation import Subject, made
     from dltrain.export.description import computation
 
@@ -226,7 +226,7 @@ def _differing(difference: float, tolerance: float) -> dict[str, float]:
 def _description(run: Path, trained: Trained, form: Format, file: Path, content: bytes) -> dict[str, Any]:
     """What stands beside every exported file, whatever its format."""
     from dltrain import __version__
-    from dltrain.checkpoint import WEIGHTS
+    from dltrain.core.checkpoint import WEIGHTS
     from dltrain.export.description import VERSION, preparation, use
 
     record, signature = trained.record, trained.runtime.signature()

@@ -13,7 +13,7 @@ from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
-    from dltrain.learning_rate_range import Curve
+    from dltrain.core.learning_rate_range import Curve
 
 RATE = "learning_rate"
 
@@ -52,7 +52,7 @@ def find_lr(
     if not 0 < low < high or high / low == math.inf:
         raise UsageError(f"--low {low:g} --high {high:g}: allowed are two finite rates above 0, the lower one first")
     from dltrain.config.experiment import load
-    from dltrain.run import CONFIG
+    from dltrain.runs.directory import CONFIG
 
     if (config / CONFIG).is_file():
         picture = output or Path(f"{config.resolve().name}-learning-rates.png")
@@ -69,8 +69,8 @@ def find_lr(
 
 def _tested(experiment: Experiment, low: float, high: float, steps: int, picture: Path) -> dict[str, Any]:
     """The outcome of a test, its picture drawn."""
-    from dltrain.experiment import build
-    from dltrain.learning_rate_range import Rates, draw, range_test
+    from dltrain.core.learning_rate_range import Rates, draw, range_test
+    from dltrain.runs.experiment import build
     from dltrain.runtime.memory import memory_explained
 
     with memory_explained():

@@ -3,52 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.training import Fresh, Inexact, MaxTime, Overrides, Quiet
-from dltrain.errors import Diverged, DltrainError, Stopped, UsageError
+from dltrain.cli.shared.training import Fresh, Inexact, MaxTime, Overrides, Quiet, seconds
+from dltrain.errors import Diverged, DltrainError, Stopped
+from dltrain.observers.messages import Voice
 from dltrain.runtime.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
-    from dltrain.experiment import Training
-    from dltrain.run import Run
-
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def seconds(text: str | None) -> float | None:
-    """`90`, `90s`, `30m`, `2h`, `1h30m` in seconds. Raises UsageError for anything else."""
-    if text is None:
-        return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise UsageError(f"--max-time: found '{text}'; allowed is a duration such as 90s, 30m, 2h or 1h30m")
-    return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
-
-
-class Voice:
-    """Speaks on stderr, as loudly as asked. Whether anybody listens makes no difference to training."""
-
-    def __init__(self, quiet: bool, json_lines: bool) -> None:
-        self.quiet = quiet
-        self.json_lines = json_lines
-
-    def tell(self, line: str) -> None:
-        """Say something that a quiet or a machine-read log does without, unless it is a warning."""
-        warning = line.startswith("warning: ")
-        if self.json_lines:
-            line = json.dumps({"event": "warning" if warning else "note", "text": line.removeprefix("warning: ")})
-        elif self.quiet and not warning:
-            return
-        try:
-            typer.echo(line, err=True)
-        except OSError:
-            self.quiet = True
+    from dltrain.runs.directory import Run
+    from dltrain.runs.experiment import Training
 
 
 def fit(
@@ -82,14 +50,14 @@ def fit(
       dltrain fit configs/mnist_cnn.yaml --seeds 0-4
     """
     from dltrain.config.experiment import load
-    from dltrain.run import CONFIG, numbered, open_run
+    from dltrain.runs.directory import CONFIG, numbered, open_run
 
     interrupts: Interrupts = context.obj
     interrupts.limit(seconds(max_time))
     words = [*(overrides or []), *(["data.sample=true"] if sample else [])]
     voice = Voice(quiet, json_logs)
     if seeds is not None:
-        from dltrain.cli.members import Manner, fit_seeds
+        from dltrain.sweeps.members import Manner, fit_seeds
 
         fit_seeds(config, words, seeds, output, fresh, Manner(interrupts, voice, inexact), as_json)
         return
@@ -122,9 +90,9 @@ def fit(
 def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Voice, inexact: bool) -> float:
     """Train to the end; the seconds that this process trained for."""
     from dltrain.events import Observer
-    from dltrain.experiment import train
     from dltrain.observers.console import ProgressBar, console, unheard
     from dltrain.observers.times import TimesLog
+    from dltrain.runs.experiment import train
 
     times = TimesLog(run.directory / "times.jsonl")
     shown: list[Observer] = []

@@ -15,8 +15,8 @@ import typer
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from dltrain.data.vocabulary import Vocabulary
-    from dltrain.inference.generation import Text
+    from dltrain.data.text.generation import Text
+    from dltrain.data.text.vocabulary import Vocabulary
 
 BATCH = 64
 UNKNOWN_NAMED = 10
@@ -76,10 +76,10 @@ def generate(
     if stop and "" in stop:
         raise UsageError("--stop: found an empty text; allowed is a text of at least one character")
     text = prompt_text(source, prompt, prompt_file)
-    from dltrain.data.vocabulary import Vocabulary
+    from dltrain.data.text.generation import Ending, write
+    from dltrain.data.text.vocabulary import Vocabulary
     from dltrain.decoding.sampling import Sampling
-    from dltrain.experiment import checkpoint_of, load
-    from dltrain.inference.generation import Ending, write
+    from dltrain.runs.experiment import checkpoint_of, load
     from dltrain.task import Generates
 
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dltrain.cli.output import check_output
+from dltrain.cli.shared.output import check_output
 from dltrain.errors import DataError, UsageError
 
 
@@ -68,11 +68,11 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
     """What is done to each sentence. Raises UsageError where transcripts have no words."""
     if like is None and not normalize:
         return lambda line: line
-    from dltrain.data.transcripts import normalized, spelled
+    from dltrain.data.speech.transcripts import normalized, spelled
 
     if like is None:
         return normalized
-    from dltrain.experiment import checkpoint_of
+    from dltrain.runs.experiment import checkpoint_of
 
     assets = checkpoint_of(like).record["assets"]
     if "text" not in assets or "alphabet" not in assets:
@@ -86,7 +86,7 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
 def transcripts(run: Path) -> Sequence[str]:
     """What a run's training clips say. Raises UsageError for data without transcripts."""
     from dltrain.dataset import Transcribed
-    from dltrain.experiment import checkpoint_of, load
+    from dltrain.runs.experiment import checkpoint_of, load
 
     dataset = load(checkpoint_of(run)).dataset()
     if not isinstance(dataset, Transcribed):

@@ -25,13 +25,13 @@ SIGINT/SIGTERM.
 
 COMMANDS = {
     "fit": "fit:fit",
-    "eval": "evaluation:evaluate",
+    "eval": "eval:evaluate",
     "predict": "predict:predict",
     "generate": "generate:generate",
     "transcribe": "transcribe:transcribe",
     "explain": "explain:explain",
     "export": "export:export",
-    "cv": "cross_validation:cross_validate",
+    "cv": "cv:cross_validate",
     "sweep": "sweep:sweep",
     "find-lr": "find_lr:find_lr",
     "summary": "summary:summary",

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dltrain.cli.threshold import Threshold, with_threshold
+from dltrain.cli.shared.threshold import Threshold, with_threshold
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dltrain.experiment import Trained
-    from dltrain.inference.reader import Given, Reader
+    from dltrain.data.reader import Given, Reader
+    from dltrain.runs.experiment import Trained
 
 BATCH = 256
 
@@ -43,10 +43,10 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "images": Kind("dltrain.inference.images:ImageReader", "image", "images", "file"),
-    "table": Kind("dltrain.inference.tables:TableReader", "row", "rows"),
-    "documents": Kind("dltrain.inference.texts:TextReader", "text", "texts"),
-    "series": Kind("dltrain.inference.series:SeriesReader", "series", "series"),
+    "images": Kind("dltrain.data.images.reader:ImageReader", "image", "images", "file"),
+    "table": Kind("dltrain.data.tables.reader:TableReader", "row", "rows"),
+    "documents": Kind("dltrain.data.documents.reader:TextReader", "text", "texts"),
+    "series": Kind("dltrain.data.series.reader:SeriesReader", "series", "series"),
 }
 
 
@@ -90,7 +90,7 @@ def predict(
 
       dltrain predict runs/iris_dense flowers.csv -o species.csv
     """
-    from dltrain.experiment import checkpoint_of, load
+    from dltrain.runs.experiment import checkpoint_of, load
 
     if output is not None and as_json:
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dltrain.summary import Row, Summary
+    from dltrain.core.summary import Row, Summary
 
 COUNTED = "matrix products, convolutions, recurrent layers and attention; a multiply-add is two"
 
@@ -37,10 +37,10 @@ def summary(
     from dataclasses import replace
 
     from dltrain.config.experiment import load
-    from dltrain.experiment import build
-    from dltrain.run import CONFIG
+    from dltrain.core.summary import summarised
+    from dltrain.runs.directory import CONFIG
+    from dltrain.runs.experiment import build
     from dltrain.runtime.memory import memory_explained
-    from dltrain.summary import summarised
 
     words = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
     experiment = load(config / CONFIG if (config / CONFIG).is_file() else config, words).experiment

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dltrain.cli.fit import Voice, seconds
-from dltrain.cli.training import Fresh, Inexact, MaxTime, Overrides, Quiet
+from dltrain.cli.shared.training import Fresh, Inexact, MaxTime, Overrides, Quiet, seconds
 from dltrain.errors import Stopped, UsageError
+from dltrain.observers.messages import Voice
 from dltrain.runtime.interrupts import Interrupts
 
 ROWS_SHOWN = 15
@@ -46,9 +46,9 @@ def sweep(
     interrupts.limit(seconds(max_time))
     if find_spec("optuna") is None:
         raise UsageError("a sweep needs Optuna, which is not installed\nnext: pip install 'dltrain[sweep]'")
-    from dltrain.cli.members import named_file, raise_failed
-    from dltrain.cli.search import Sweep, TrialManner, check_search
     from dltrain.config.experiment import load
+    from dltrain.sweeps.members import named_file, raise_failed
+    from dltrain.sweeps.search import Sweep, TrialManner, check_search
 
     file, name = named_file(config)
     loaded = load(file, overrides or ())
@@ -71,8 +71,8 @@ def sweep(
 
 
 def _print(directory: Path, summary: Mapping[str, Any]) -> None:
-    from dltrain.cli.members import SUMMARY, shown, table
-    from dltrain.cli.search import BEST, PICTURE, best_of
+    from dltrain.sweeps.members import SUMMARY, shown, table
+    from dltrain.sweeps.search import BEST, PICTURE, best_of
 
     trials = summary["trials"]
     scored = [result for result in trials if "score" in result]

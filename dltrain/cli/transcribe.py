@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
-from dltrain.cli.output import check_output
+from dltrain.cli.shared.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
+from dltrain.cli.shared.output import check_output
 from dltrain.errors import DataError, OutOfMemory, UsageError
 
 if TYPE_CHECKING:
-    from dltrain.inference.transcription import Recording
+    from dltrain.data.speech.transcription import Recording
 
 
 def transcribe(
@@ -70,14 +70,14 @@ def transcribe(
     forms = {"--json": as_json, "--srt": srt, "--vtt": vtt}
     check_options(forms, timestamps, output)
     chosen = decoding(beam, lm, lm_weight, word_bonus)
+    from dltrain.data.input_files import named_files
     from dltrain.data.progress import Progress
-    from dltrain.data.sound import import_soundfile
+    from dltrain.data.speech.recordings import SUFFIXES
+    from dltrain.data.speech.sound import import_soundfile
+    from dltrain.data.speech.transcription import Transcriber
     from dltrain.decoding.ctc import SPACE
-    from dltrain.experiment import checkpoint_of, load
     from dltrain.files import replace
-    from dltrain.inference.files import named_files
-    from dltrain.inference.recordings import SUFFIXES
-    from dltrain.inference.transcription import Transcriber
+    from dltrain.runs.experiment import checkpoint_of, load
     from dltrain.runtime.memory import memory_explained
     from dltrain.task import Transcribes
 
@@ -154,7 +154,7 @@ def check_speakers(over: str) -> None:
 
 def formed(forms: Mapping[str, bool], separator: str, timestamps: bool) -> Callable[[Recording], str]:
     """The function that gives a recording's words as they are to be written, new lines included."""
-    from dltrain.inference.captions import as_srt, as_vtt, captions
+    from dltrain.data.speech.captions import as_srt, as_vtt, captions
 
     if forms["--srt"]:
         return lambda recording: as_srt(captions(recording.words, separator))

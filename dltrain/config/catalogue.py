@@ -28,7 +28,7 @@ from dltrain.config.faults import Fault, Place, Refused, Source, nearest, report
 KINDS = {"models": "model", "datasets": "dataset", "tasks": "task", "optimizers": "optimizer", "schedules": "schedule"}
 """The registries of `dltrain.registry`, and the kind of thing that each one names."""
 
-HOMES = ("models", "data", "tasks", "optimizers", "schedules")
+HOMES = ("models", "data", "tasks", "core")
 """The packages or modules of dltrain whose registrations are known without a plug-in."""
 
 ALL_SIZES = ("sizes",)
@@ -150,7 +150,7 @@ def reason(error: OSError | UnicodeDecodeError) -> str:
 def package_catalogue() -> Catalogue:
     """What dltrain itself registers."""
     package = Path(__file__).parent.parent
-    files = [file for home in HOMES for file in [package / f"{home}.py", *sorted((package / home).glob("[!_]*.py"))]]
+    files = [file for home in HOMES for file in [package / f"{home}.py", *sorted((package / home).rglob("[!_]*.py"))]]
     texts = {file: file.read_text(encoding="utf-8") for file in files if file.exists()}
     names = {file: ".".join(["dltrain", *file.relative_to(package).with_suffix("").parts]) for file in texts}
     return Shipped({names[file]: text for file, text in texts.items() if ".register(" in text})

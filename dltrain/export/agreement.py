@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain.evaluate import evaluate
+from dltrain.core.evaluate import evaluate
 from dltrain.export.interface import BATCH, Interface, longest, sliced
 from dltrain.export.programs import Program
 from dltrain.runtime.precision import Runtime

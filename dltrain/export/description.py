@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dltrain.data.mnist import affine
+from dltrain.data.images.mnist import affine
 from dltrain.export.interface import BATCH, Interface, Port
 
 VERSION = 1
@@ -16,28 +16,28 @@ PREPARATION: Mapping[str, Sequence[str]] = {
     "images": (
         "pixels 0..255, channels first (grey, or red, green and blue), of the size assets.height x assets.width",
         "inputs = pixels * scale + offset, float32, with the numbers below: one for all channels, or one for each",
-        "in Python: dltrain.inference.images.read_image, then dltrain.data.mnist.prepare",
+        "in Python: dltrain.data.images.reader.read_image, then dltrain.data.images.mnist.prepare",
     ),
     "table": (
         "assets.inputs names the inputs, one after the other; assets.features says what each column becomes",
         "a column of numbers: (number - mean) / std; of texts: 1 for the row's own category and 0 for the others",
-        "in Python: dltrain.data.table_columns.Encoder(assets['features'])",
+        "in Python: dltrain.data.tables.columns.Encoder(assets['features'])",
     ),
     "series": (
         "the last assets.window rows of assets.columns, oldest first: (value - mean) / std of each column",
-        "in Python: dltrain.data.series.standardized",
+        "in Python: dltrain.data.series.dataset.standardized",
     ),
     "documents": (
         "a token's number is its place in assets.words; assets.unit, lowercase and punctuation say what a token is",
         "at most assets.max_tokens; a shorter text ends with <eos>; unknown ones are assets.unknown, or left out",
         "tokens are 0 after each text's end, lengths the number of its own",
-        "in Python: dltrain.data.documents.TextEncoder(assets)",
+        "in Python: dltrain.data.documents.batches.TextEncoder(assets)",
     ),
     "text": (
         "a token's number is its place in assets.words; assets.unit says whether tokens are words or characters",
         "the first token of a text follows assets.end; unknown ones are assets.unknown, or left out",
         "tokens are columns (length, batch); a text begins with the initial state, goes on with what came out",
-        "in Python: dltrain.data.vocabulary.Vocabulary(assets)",
+        "in Python: dltrain.data.text.vocabulary.Vocabulary(assets)",
     ),
     "speech": (
         "mono sound at assets.sample_rate_hz; log-mel features as assets.features say: Hann windows, power spectrum in "
@@ -45,7 +45,7 @@ PREPARATION: Mapping[str, Sequence[str]] = {
         "(feature - mean) / sqrt(variance + 1e-4) of each band: over the recording, or with the numbers in "
         "assets.normalization where these are over the corpus",
         "features are 0 after each recording's end, frames the number of its own",
-        "in Python: dltrain.data.log_mel.model_input(sound, assets)",
+        "in Python: dltrain.data.speech.log_mel.model_input(sound, assets)",
     ),
 }
 """By kind of data, how what a user has becomes inputs."""
@@ -105,7 +105,7 @@ def use(form: str, file: str) -> list[str]:
         return [
             f"any command of dltrain that takes a run, such as: dltrain eval {file}",
             f"in a config, to train on: weights: {{init_from: {file}}}",
-            "from dltrain.experiment import checkpoint_of, load",
+            "from dltrain.runs.experiment import checkpoint_of, load",
             f"model = load(checkpoint_of(pathlib.Path('{file}'))).model",
         ]
     if form == "torch-export":

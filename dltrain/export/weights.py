@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.checkpoint import WEIGHTS, Checkpoint
+from dltrain.core.checkpoint import WEIGHTS, Checkpoint
 from dltrain.errors import NoCheckpoint
 
 if TYPE_CHECKING:

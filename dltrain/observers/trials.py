@@ -20,7 +20,7 @@ MARKS = {"finished": ("o", "C0"), "pruned": ("x", "0.6")}
 def trials_picture(
     trials: Sequence[Mapping[str, Any]], dimensions: Sequence[Dimension], title: str, path: Path
 ) -> None:
-    """The scored ones of `trials`, as `dltrain.cli.trials.plain` gives them, as a PNG."""
+    """The scored ones of `trials`, as `dltrain.sweeps.trials.plain` gives them, as a PNG."""
     from matplotlib.figure import Figure
 
     scored = [trial for trial in trials if "score" in trial]

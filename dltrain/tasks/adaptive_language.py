@@ -1,7 +1,7 @@
 """Language models that adapt to the text they are evaluated on: by a cache of it, or by learning from it.
 
-Each is scored through `dltrain.evaluate.evaluate` like a task, and its counts are the task's own, so the task reports
-them. What a token is predicted with comes from the tokens before it alone, so the probabilities stay honest ones.
+Each is scored through `dltrain.core.evaluate.evaluate` like a task, and its counts are the task's own, so the task
+reports them. What a token is predicted with comes from the tokens before it alone, so the probabilities stay honest.
 """
 
 from __future__ import annotations

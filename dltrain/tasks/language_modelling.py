@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.batch import NO_TARGET, Passages
-from dltrain.data.vocabulary import Vocabulary
+from dltrain.data.text.vocabulary import Vocabulary
 from dltrain.decoding.generation import continued
 from dltrain.goal import Goal
 from dltrain.options import NonNegativeInt, PositiveInt

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Batch
-from dltrain.data.pixels import as_inputs, in_pixels
+from dltrain.data.images.pixels import as_inputs, in_pixels
 from dltrain.goal import Goal
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step

@@ -1,0 +1,110 @@
+"""What `dltrain eval` tells of single examples: the most confused ones, and images above their reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dltrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dltrain.core.mistakes import Mistake
+    from dltrain.runs.experiment import Trained
+    from dltrain.stream import Stream
+
+RECONSTRUCTED = 10
+"""Images in the picture of reconstructions."""
+
+
+def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
+    """Raises UsageError where --worst was given and the task can tell nothing of single examples."""
+    from dltrain.task import Judges, Predicts
+
+    if worst is not None and not isinstance(trained.task, Judges | Predicts):
+        raise UsageError(
+            f"{run}: --worst is for classifiers and speech recognisers; the task '{trained.experiment.task.name}' is "
+            "neither\nnext: leave it out"
+        )
+
+
+def of_images(trained: Trained) -> bool:
+    """Whether the model reads images."""
+    facts = trained.names.entry("task", trained.experiment.task.name).facts
+    return bool(facts["data"] == "images")
+
+
+def confused(trained: Trained, stream: Stream[Any], number: int) -> list[Mistake]:
+    """The `number` examples that the model is most wrong about."""
+    from dltrain.core.mistakes import worst_examples
+    from dltrain.runtime.memory import memory_explained
+
+    task: Any = trained.task
+    with memory_explained():
+        return worst_examples(trained.model, task, stream.epoch(0), trained.runtime, number)
+
+
+def plain(mistakes: Sequence[Mistake], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The most confused examples as plain values."""
+    return [
+        {
+            "example": one.example,
+            "truth": labels[one.truth],
+            "truth_probability": one.truth_probability,
+            "predicted": labels[one.predicted],
+            "predicted_probability": one.predicted_probability,
+        }
+        for one in mistakes
+    ]
+
+
+def told(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The most confused examples, as plain values, as lines to print."""
+    for place, one in enumerate(worst, 1):
+        yield (
+            f"worst {place}: example {one['example']}, {one['truth']} ({one['truth_probability']:.4f}) "
+            f"{_verdict(one['truth'], one['predicted'], one['predicted_probability'])}"
+        )
+
+
+def _verdict(truth: str, predicted: str, probability: float) -> str:
+    """What an example was taken for. Where more are asked for than there are mistakes, some are right."""
+    return "rightly recognised" if predicted == truth else f"taken for {predicted} ({probability:.4f})"
+
+
+def draw_confused(trained: Trained, mistakes: Sequence[Mistake], labels: Sequence[str], title: str, path: Path) -> None:
+    """The most confused images as a PNG, each with what it is and what it was taken for."""
+    import torch
+
+    from dltrain.data.images.pixels import in_pixels
+    from dltrain.observers.pictures import captioned_picture
+
+    images = in_pixels(trained.record["assets"], torch.stack([one.inputs for one in mistakes]))
+    captions = [
+        f"example {one.example}\n{labels[one.truth]} ({one.truth_probability:.4f})\n"
+        f"{_verdict(labels[one.truth], labels[one.predicted], one.predicted_probability)}"
+        for one in mistakes
+    ]
+    captioned_picture(images, captions, title, path)
+
+
+def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path: Path) -> None:
+    """The first images of a split above what the model makes of them, as a PNG."""
+    import torch
+
+    from dltrain.data.images.pixels import in_pixels
+    from dltrain.observers.pictures import reconstruction_picture
+
+    task: Any = trained.task
+    inputs: list[Tensor] = []
+    for batch in stream.epoch(0):
+        inputs.append(batch.inputs)
+        if sum(map(len, inputs)) >= RECONSTRUCTED:
+            break
+    images = torch.cat(inputs)[:RECONSTRUCTED]
+    with torch.inference_mode(), trained.runtime.autocast():
+        outputs = task.reconstructions(trained.model, images.to(trained.runtime.device)).cpu()
+    assets = trained.record["assets"]
+    reconstruction_picture(in_pixels(assets, images), in_pixels(assets, outputs), title, path)

@@ -1,0 +1,35 @@
+"""What `dltrain eval` draws of a series: what was forecast, and what came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dltrain.runs.experiment import Trained
+    from dltrain.stream import Stream
+
+WINDOWS, OUTPUTS = 300, 4
+"""How much is drawn: the first windows of a split, the first outputs."""
+
+
+def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path) -> None:
+    """The first windows of a split as a PNG: what came next, and what the model made of them."""
+    import torch
+
+    from dltrain.observers.forecasts import forecast_picture
+
+    task: Any = trained.task
+    truth: list[Tensor] = []
+    forecast: list[Tensor] = []
+    with torch.inference_mode(), trained.runtime.autocast():
+        for batch in stream.epoch(0):
+            moved = batch.to(trained.runtime.device)
+            forecast.append(task.estimates(trained.model, *moved.arguments))
+            truth.append(task.in_units(batch.targets))
+            if sum(map(len, truth)) >= WINDOWS:
+                break
+    came, told = (torch.cat(parts)[:WINDOWS, :OUTPUTS] for parts in (truth, forecast))
+    forecast_picture(came, told, task.outputs[:OUTPUTS], title, path)

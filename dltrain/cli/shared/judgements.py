@@ -1,0 +1,94 @@
+"""What `dltrain eval` tells of speech besides the rates: the worst clips, and what is taken for what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dltrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from dltrain.cli.shared.decoding import Decoding
+    from dltrain.runs.experiment import Trained
+    from dltrain.task import Counts, Decoder, Judgement, Judges, Score
+
+CONFUSED = 10
+"""How many of the most frequent mistakes are listed."""
+
+
+class Judging:
+    """A task's score with a decoder of the user's choice; keeps all `judgements`."""
+
+    def __init__(self, task: Judges, decoder: Decoder) -> None:
+        self.task, self.decoder = task, decoder
+        self.judgements: list[Judgement] = []
+
+    def score(self, model: Any, batch: Any, carry: Any) -> Score:
+        from dltrain.task import Score
+
+        judged = self.task.judge(model, batch, self.decoder)
+        self.judgements += judged
+        return Score(self.task.tally(judged))
+
+    def scoring(self, trained: Trained) -> Trained:
+        """The same model, scored by this."""
+        task: Any = self
+        return dataclasses.replace(trained, task=task)
+
+    def findings(self, counts: Counts, worst: int | None, dataset: Any, split: str) -> dict[str, Any]:
+        """The most frequent mistakes, and the `worst` clips with their words side by side, as plain values."""
+        mistakes = [
+            {"said": said, "understood": understood, "times": times}
+            for said, understood, times in self.task.confused(counts, CONFUSED)
+        ]
+        if worst is None:
+            return {"confused": mistakes}
+        chosen = self.task.worst(self.judgements, worst)
+        return {"confused": mistakes, "worst": [self._clip(judgement, dataset, split) for judgement in chosen]}
+
+    def _clip(self, judgement: Judgement, dataset: Any, split: str) -> dict[str, Any]:
+        from dltrain.dataset import NamesClips
+
+        name = {"name": dataset.clip_name(split, judgement.clip)} if isinstance(dataset, NamesClips) else {}
+        pairs = [list(pair) for pair in self.task.compared(judgement)]
+        return {**judgement._asdict(), **name, "compared": pairs}
+
+
+def judging(run: Path, trained: Trained, decodes: Decoding, given: Mapping[str, Any]) -> Judging | None:
+    """How a task that can judge is scored; None for another one.
+
+    Raises UsageError for another one with any of the options `given`, where None stands for one that was not.
+    """
+    from dltrain.task import Judges
+
+    if isinstance(trained.task, Judges):
+        return Judging(trained.task, decodes.decoder(trained.task.alphabet))
+    if asked := next((option for option, value in given.items() if value is not None), None):
+        raise UsageError(
+            f"{run}: {asked} is for speech recognisers; the task '{trained.experiment.task.name}' writes nothing down\n"
+            "next: leave it out"
+        )
+    return None
+
+
+def told(findings: Mapping[str, Any]) -> Iterator[str]:
+    """The worst clips as lines to print."""
+    from dltrain.decoding.edits import side_by_side
+
+    for place, clip in enumerate(findings.get("worst", ()), 1):
+        pairs = [tuple(pair) for pair in clip["compared"]]
+        edits = sum(said != understood for said, understood in pairs)
+        yield f"\nworst {place}: {clip.get('name', 'clip ' + str(clip['clip']))}, {edits} edit{'s' * (edits != 1)}"
+        for head, line in zip(("said", "understood", ""), side_by_side(pairs), strict=True):
+            yield f"  {head:<10}  {line}".rstrip()
+
+
+def mistake_rows(findings: Mapping[str, Any]) -> Sequence[Sequence[object]]:
+    """The most frequent mistakes as the rows of a table."""
+    return [[_shown(one["said"]), _shown(one["understood"]), one["times"]] for one in findings["confused"]]
+
+
+def _shown(character: str) -> str:
+    return {"": "nothing", " ": "space"}.get(character, character)

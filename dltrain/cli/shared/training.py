@@ -1,0 +1,35 @@
+"""The options of every command that trains."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from dltrain.errors import UsageError
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew, in the next numbered directory.")]
+MaxTime = Annotated[
+    str | None, typer.Option(help="Stop with a checkpoint after this long (90s, 30m, 2h); exit code 75.")
+]
+Inexact = Annotated[
+    bool, typer.Option("--inexact", help="Continue even where the result cannot be the uninterrupted run's.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")]
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str | None) -> float | None:
+    """`90`, `90s`, `30m`, `2h`, `1h30m` in seconds. Raises UsageError for anything else."""
+    if text is None:
+        return None
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UsageError(f"--max-time: found '{text}'; allowed is a duration such as 90s, 30m, 2h or 1h30m")
+    return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)

@@ -1,0 +1,306 @@
+"""Checkpoints: directories that are complete and unharmed, or do not count.
+
+    checkpoints/step-00008440/          the end of an epoch; `-mid` is appended within one
+        weights.safetensors             what is evaluated: the weights, or their moving average
+        optimizer.safetensors           all other tensors of the state
+        state.json                      all plain values of the state, and the record: config, assets, history ...
+        manifest.json                   format, step, score; SHA-256 and size of each file; its own SHA-256
+
+A checkpoint is written under a temporary name on the same file system, every file is flushed to the disk, the
+manifest last; then it is renamed and the parent directory flushed. There is no pickle: safetensors and JSON only.
+
+Torch is imported only by what reads or writes tensors, so that a finished run is recognised at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dltrain.errors import NoCheckpoint
+from dltrain.files import sha256, sync_directory, write_synced
+from dltrain.goal import Goal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dltrain.core.state import TrainState
+
+FORMAT = 1
+WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+_NAME = re.compile(r"step-(\d{8,})(-mid)?")
+_TEMPORARY = ".writing-"
+_DAMAGED = "damaged-"
+NONE_LEFT = "bring one back from a backup, or begin another run with `dltrain fit --fresh`"
+"""What to do where all checkpoints of a run are damaged."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A directory that bears a checkpoint's final name. Whether it is unharmed, `fault` says."""
+
+    path: Path
+    step: int
+    epoch_ended: bool
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def fault(self) -> str | None:
+        """What is wrong with it, naming the file; None when every byte is as it was written.
+
+        Raises NoCheckpoint for what is no damage: a file that may not be read, or another version's format.
+        """
+        if not (self.path / MANIFEST).is_file():
+            return f"{MANIFEST}: missing"
+        content = self._bytes(MANIFEST)
+        try:
+            manifest = json.loads(content)
+            whole = isinstance(manifest, dict) and content == _sealed(_unsealed(manifest))
+        except (ValueError, KeyError):
+            whole = False
+        if not whole:
+            return f"{MANIFEST}: not as it was written (its own SHA-256 does not fit)"
+        if manifest["format"] != FORMAT:
+            raise NoCheckpoint(
+                f"{self.path}: written in format {manifest['format']}, and this dltrain reads format {FORMAT}\n"
+                "next: use the version that wrote it"
+            )
+        for name, facts in manifest["files"].items():
+            path = self.path / name
+            if not path.is_file():
+                return f"{name}: missing"
+            if path.stat().st_size != facts["size"]:
+                return f"{name}: {path.stat().st_size} bytes, written with {facts['size']}"
+            if self._sha256(path) != facts["sha256"]:
+                return f"{name}: not as it was written (its SHA-256 does not fit)"
+        return None
+
+    def _bytes(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except PermissionError:
+            raise NoCheckpoint(f"{self.path / name}: may not be read\nnext: change its permissions") from None
+
+    def _sha256(self, path: Path) -> str:
+        try:
+            return sha256(path)
+        except PermissionError:
+            raise NoCheckpoint(f"{path}: may not be read\nnext: change its permissions") from None
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] = json.loads(self._bytes(MANIFEST))
+        return manifest
+
+    @cached_property
+    def contents(self) -> dict[str, bytes]:
+        """All files, read once and compared with the manifest's hashes: what is used is what was checked.
+
+        Raises FileNotFoundError where another process has just deleted it, and NoCheckpoint where it is damaged.
+        """
+        contents = {name: self._bytes(name) for name in self.manifest["files"]}
+        for name, content in contents.items():
+            if hashlib.sha256(content).hexdigest() != self.manifest["files"][name]["sha256"]:
+                raise NoCheckpoint(f"{self.path}: damaged: {name}: not as it was written (its SHA-256 does not fit)")
+        return contents
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        plain: dict[str, Any] = json.loads(self.contents[STATE])
+        return plain
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the run wrote beside the state: config, assets, sizes, dataset, signature, history."""
+        record: dict[str, Any] = self._plain["record"]
+        return record
+
+    @property
+    def goal(self) -> Goal:
+        return Goal(self.manifest["metric"], self.manifest["direction"])
+
+    @property
+    def score(self) -> float | None:
+        """The validation score at the end of its epoch; None within one, without validation, or if unreadable."""
+        try:
+            score: float | None = self.manifest["score"]
+        except (OSError, ValueError, KeyError, NoCheckpoint):
+            return None
+        return score
+
+    def weights(self) -> dict[str, Tensor]:
+        from safetensors.torch import load
+
+        return load(self.contents[WEIGHTS])
+
+    def restore(self, state: TrainState) -> None:
+        """Put the saved state into `state`, bit for bit."""
+        from safetensors.torch import load
+
+        from dltrain.tree import join
+
+        state.restore(self.weights(), join(self._plain["state"], load(self.contents[OPTIMIZER])))
+        del self.__dict__["contents"]  # as large as the state itself: not to be kept while training
+
+
+def _unsealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in manifest.items() if key != "sha256"}
+
+
+def _sealed(manifest: dict[str, Any]) -> bytes:
+    """The manifest's exact bytes, its own SHA-256 within: any changed bit shows."""
+    digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
+    return (json.dumps({**manifest, "sha256": digest}, indent=1) + "\n").encode()
+
+
+class Checkpoints:
+    """The checkpoints of one run, oldest first. Order and rank come from their manifests, never from file times."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def __iter__(self) -> Iterator[Checkpoint]:
+        found = []
+        if self.directory.is_dir():
+            for path in self.directory.iterdir():
+                match = _NAME.fullmatch(path.name)
+                if match and path.is_dir():
+                    found.append(Checkpoint(path, int(match[1]), epoch_ended=match[2] is None))
+        return iter(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.epoch_ended)))
+
+    def sound(self) -> list[Checkpoint]:
+        return [checkpoint for checkpoint in self if checkpoint.fault is None]
+
+    def damaged(self) -> list[Checkpoint]:
+        return [checkpoint for checkpoint in self if checkpoint.fault is not None]
+
+    def last(self) -> Checkpoint | None:
+        return next(iter(reversed(self.sound())), None)
+
+    def best(self) -> Checkpoint | None:
+        """The one with the best validation score; the last where none has a score."""
+        return best_of(self.sound()) or self.last()
+
+    def aside(self) -> list[Path]:
+        """The damaged ones that were renamed."""
+        return sorted(self.directory.glob(f"{_DAMAGED}*"))
+
+    def named(self, name: str) -> Checkpoint:
+        """`best`, `last` or a checkpoint's directory name. Raises NoCheckpoint, listing what there is."""
+        chosen = {"best": self.best, "last": self.last}.get(name)
+        checkpoint = chosen() if chosen else next((one for one in self if one.name == name), None)
+        if checkpoint is None:
+            there = [f"\n  {one.name}{': damaged, ' + one.fault if one.fault else ''}" for one in self]
+            there += [f"\n  {path.name}: damaged, set aside" for path in self.aside()]
+            raise NoCheckpoint(
+                f"{self.directory}: no checkpoint '{name}' that can be used\n"
+                f"there is:{''.join(there) or ' none'}\nnext: {self._advice('name one of these with --checkpoint')}"
+            )
+        if checkpoint.fault:
+            advice = self._advice("use --checkpoint best or last, which pass over it")
+            raise NoCheckpoint(f"{checkpoint.path}: damaged: {checkpoint.fault}\nnext: {advice}")
+        return checkpoint
+
+    def _advice(self, otherwise: str) -> str:
+        """What to do where a checkpoint cannot be used: `otherwise`, if there is one that can."""
+        if self.sound():
+            return otherwise
+        if self.damaged() or self.aside():
+            return NONE_LEFT
+        return "run `dltrain fit` again: it has saved none yet"
+
+    def set_aside_damaged(self) -> list[str]:
+        """Rename damaged checkpoints, so that their names are free and they are kept; what was wrong with each."""
+        told = []
+        for checkpoint in self.damaged():
+            number, aside = 1, self.directory / f"{_DAMAGED}{checkpoint.name}"
+            while aside.exists():
+                number += 1
+                aside = self.directory / f"{_DAMAGED}{checkpoint.name}-{number}"
+            told.append(f"{checkpoint.path}: damaged, set aside as {aside.name}: {checkpoint.fault}")
+            checkpoint.path.rename(aside)
+        return told
+
+    def remove_unfinished(self) -> None:
+        """Delete what a killed process left under a temporary name."""
+        for path in self.directory.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def write(self, state: TrainState, record: Mapping[str, Any], goal: Goal, epoch_ended: bool) -> Checkpoint:
+        """Save `state` and `record` under the step's name. An OSError, such as a full disk, leaves nothing behind."""
+        from safetensors.torch import save
+
+        from dltrain.tree import split, storable
+
+        name = f"step-{state.step:08d}" + ("" if epoch_ended else "-mid")
+        temporary = self.directory / f"{_TEMPORARY}{name}-{os.getpid()}"
+        written = Checkpoint(self.directory / name, state.step, epoch_ended)
+        if written.path.exists():  # stopped twice at one border: the state of a step is always the same
+            return written
+        tensors: dict[str, Tensor] = {}
+        plain = {"state": split(state.tree(), tensors), "record": dict(record)}
+        contents = {
+            WEIGHTS: save(storable(dict(state.evaluated_model.state_dict()))),
+            OPTIMIZER: save(storable(tensors)),
+            STATE: json.dumps(plain).encode(),
+        }
+        manifest = {
+            "format": FORMAT,
+            "step": state.step,
+            "epoch": state.epoch,
+            "score": state.history[-1].get(goal.metric) if epoch_ended else None,
+            "metric": goal.metric,
+            "direction": goal.direction,
+            "dataset": record["dataset"],
+            "files": {
+                name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+                for name, content in contents.items()
+            },
+        }
+        if not self.directory.exists():
+            self.directory.mkdir()
+            sync_directory(self.directory.parent)
+        try:
+            temporary.mkdir()
+            for file, content in contents.items():
+                write_synced(temporary / file, content)
+            write_synced(temporary / MANIFEST, _sealed(manifest))
+            sync_directory(temporary)
+            temporary.rename(written.path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_directory(self.directory)
+        return written
+
+    def prune(self, keep_last: int) -> None:
+        """Delete all but the newest `keep_last` and the best."""
+        everything = list(self)  # written by this process, so not hashed again
+        best = best_of(everything)
+        kept = {one.path for one in everything[-keep_last:]} | ({best.path} if best else set())
+        for checkpoint in everything:
+            if checkpoint.path not in kept:
+                # Renamed first: half a checkpoint must not bear a checkpoint's name.
+                doomed = checkpoint.path.with_name(f"{_TEMPORARY}{checkpoint.name}-doomed")
+                checkpoint.path.rename(doomed)
+                shutil.rmtree(doomed, ignore_errors=True)
+
+
+def best_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+    """The one with the best score, the earliest of equals; None where none has a score."""
+    scored = [checkpoint for checkpoint in checkpoints if checkpoint.score is not None]
+    if not scored:
+        return None
+    index = scored[0].goal.best([checkpoint.score for checkpoint in scored])
+    return None if index is None else scored[index]

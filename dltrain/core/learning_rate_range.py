@@ -1,0 +1,245 @@
+"""The learning-rate range test: what the loss does while the rate rises from far too low to far too high.
+
+Smith 2017, "Cyclical Learning Rates for Training Neural Networks", arXiv:1506.01186. The loop is the trainer's own:
+the rates are a schedule, the losses are what it logs, and the end is a reason to stop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any, Literal
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.batch import Movable
+from dltrain.core.schedules import Moment
+from dltrain.core.state import TrainState
+from dltrain.core.trainer import fit
+from dltrain.errors import Diverged, Stopped
+from dltrain.events import Event, Logged
+from dltrain.files import replace
+from dltrain.options import Plan
+from dltrain.runtime.precision import Runtime
+from dltrain.stream import Stream
+from dltrain.task import Task
+
+Ended = Literal["all rates tried", "the loss blew up", "the loss or a gradient was not finite"]
+
+FEWEST = 10
+"""Updates below which a curve says nothing."""
+_RECENT = 5
+_BLOWN = 4.0  # times the lowest loss so far, as in Howard and Gugger 2020 (fastai)
+_SMOOTHING = 1 / 40  # of all updates: the standard deviation of the bell that losses are averaged under
+_LEAST_FALL = 0.02  # of the first loss
+_AT_THE_END = 0.95
+
+
+@dataclass(frozen=True)
+class Rates:
+    """A schedule whose learning rate rises from `low` by equal factors, to `high` at the last of `steps` updates.
+
+    `base` is the optimizer's own learning rate, of which a schedule gives multiples.
+    """
+
+    low: float
+    high: float
+    steps: int
+    base: float
+    spans_run = False
+    reads_scores = False
+
+    def at(self, step: int) -> float:
+        return float(self.low * (self.high / self.low) ** (step / (self.steps - 1)))
+
+    def __call__(self, moment: Moment) -> float:
+        return self.at(moment.step) / self.base
+
+
+class Enough(Stopped):
+    """The test has seen what it wanted to see."""
+
+
+class Recorder:
+    """The session of a test: it keeps the loss of each update and saves nothing."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.losses: list[float] = []
+        self._lowest = math.inf
+
+    def emit(self, event: Event) -> None:
+        if isinstance(event, Logged):
+            self.losses.append(event.loss)
+
+    def save(self, state: TrainState, epoch_ended: bool) -> None:
+        """Nothing outlives a test."""
+
+    def pending(self) -> Stopped | None:
+        if self.blown():
+            return Enough("the loss blew up", 0)
+        return Enough("all rates tried", 0) if len(self.losses) >= self.steps else None
+
+    def blown(self) -> bool:
+        """Whether the last few losses are worse than the first ones, and several times as large as the lowest."""
+        if len(self.losses) < _RECENT:
+            return False
+        recent, begun = median(self.losses[-_RECENT:]), beginning(self.losses)
+        self._lowest = min(self._lowest, recent, begun)
+        return recent > _BLOWN * self._lowest and recent > begun
+
+
+def beginning(losses: Sequence[float]) -> float:
+    """The loss that a test began with: of the first update, which no rate has touched, unless that was a bad batch."""
+    return min(losses[0], median(losses[:_RECENT]))
+
+
+class NoBatches:
+    """The validation set of a test, which scores nothing."""
+
+    def __len__(self) -> int:
+        return 0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Movable]:
+        return iter(())
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The loss of each update and the learning rate that it was made with, and why the test ended.
+
+    `steps` is how many updates there would have been.
+    """
+
+    rates: Sequence[float]
+    losses: Sequence[float]
+    ended: Ended
+    steps: int
+
+    @cached_property
+    def smoothed(self) -> NDArray[numpy.float64]:
+        """The losses averaged under a bell around each, so that no step lags behind.
+
+        Single bad batches are left out first, by the median of each loss and its neighbours, and blown-up losses cut.
+        Averages are geometric, unless a loss is not positive: so little of what is blown up gets into those before.
+        """
+        losses, around = self.losses, _RECENT // 2
+        ceiling = 2 * abs(beginning(losses))
+        calm = numpy.array(
+            [min(ceiling, median(losses[max(0, place - around) : place + around + 1])) for place in range(len(losses))]
+        )
+        places = numpy.arange(len(losses))
+        width = max(1.0, self.steps * _SMOOTHING)
+        bell = numpy.exp(-0.5 * ((places[:, None] - places) / width) ** 2)
+        bell /= bell.sum(1, keepdims=True)
+        averages: NDArray[numpy.float64] = numpy.exp(bell @ numpy.log(calm)) if calm.min() > 0 else bell @ calm
+        return averages
+
+    @property
+    def lowest(self) -> int:
+        """The place of the lowest smoothed loss."""
+        return int(self.smoothed.argmin())
+
+    @property
+    def fault(self) -> str | None:
+        """Why nothing can be read from the curve, and what to do; None where something can."""
+        first, last = f"{self.rates[0]:.2g}", f"{self.rates[-1]:.2g}"
+        blown = self.ended != "all rates tried"
+        if len(self.losses) < FEWEST:
+            return f"{self.ended} after {len(self.losses)} of {self.steps} updates, at {last}: lower --low"
+        until = slice(self.lowest + 1)
+        fall = self.smoothed[0] - self.smoothed[self.lowest]
+        scatter = (numpy.array(self.losses) - self.smoothed)[until].std()
+        if fall > max(scatter, _LEAST_FALL * abs(self.smoothed[0])):
+            return None
+        if blown:
+            return f"the loss only rises from {first} to {last}: lower --low"
+        return f"the loss does not fall from {first} to {last}: try other --low and --high, or look at data and model"
+
+    @property
+    def steepest(self) -> float:
+        """The rate at which the smoothed loss falls fastest, against the logarithm of the rate."""
+        return self.rates[int(numpy.gradient(self.smoothed)[: self.lowest + 1].argmin())]
+
+    @property
+    def tenth_of_lowest(self) -> float:
+        """A tenth of the rate at which the smoothed loss is lowest."""
+        return self.rates[self.lowest] / 10
+
+    @property
+    def still_falling(self) -> bool:
+        """Whether the loss was at its lowest where the test ended, so that higher rates may be better."""
+        return self.ended == "all rates tried" and self.lowest >= _AT_THE_END * (len(self.losses) - 1)
+
+
+def range_test(
+    state: TrainState,
+    task: Task[Any],
+    training: Stream[Movable],
+    plan: Plan,
+    runtime: Runtime,
+    rates: Rates,
+) -> Curve:
+    """Train with rising rates, as often through the training set as need be, until the loss blows up.
+
+    `plan` says how updates are made (accumulate, clip_norm); how long, and what is kept, is the test's own affair.
+    Raises Diverged where the very first update cannot be made.
+    """
+    updates = math.ceil(len(training) / plan.accumulate)
+    tested = dataclasses.replace(
+        plan,
+        epochs=math.ceil(rates.steps / updates),
+        patience=None,
+        ema=None,
+        nt_asgd=None,
+        log_every_steps=1,
+        checkpoint_every_steps=None,
+        checkpoint_every_minutes=None,
+    )
+    recorder = Recorder(rates.steps)
+    ended: Ended = "all rates tried"
+    try:
+        fit(state, task, training, NoBatches(), tested, rates, runtime, recorder)
+    except Enough:
+        ended = "the loss blew up" if recorder.blown() else ended
+    except Diverged as diverged:
+        if not recorder.losses:
+            raise Diverged(
+                f"the first update, at learning rate {rates.low:g}: the loss or a gradient is not finite\n"
+                "next: look for bad values in the data, or for what in the model makes them"
+            ) from diverged
+        ended = "the loss or a gradient was not finite"
+    losses = recorder.losses
+    return Curve([rates.at(step) for step in range(len(losses))], losses, ended, rates.steps)
+
+
+def draw(curve: Curve, title: str, path: Path) -> None:
+    """The losses over the rates as a PNG, with what can be read from them marked."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(curve.rates, curve.losses, color="C0", alpha=0.3, label="each update")
+    axes.plot(curve.rates, curve.smoothed, color="C0", label="smoothed")
+    if curve.fault is None:
+        for name, rate, colour in (
+            ("steepest", curve.steepest, "C3"),
+            ("a tenth of the lowest", curve.tenth_of_lowest, "C2"),
+        ):
+            axes.axvline(rate, color=colour, linestyle="--", label=f"{name}: {rate:.2g}")
+    low, high = float(curve.smoothed.min()), float(curve.smoothed.max())
+    room = 0.1 * (high - low) or 1.0
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title, ylim=(low - room, high + room))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, content.getvalue())

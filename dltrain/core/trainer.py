@@ -1,0 +1,263 @@
+"""The one training loop. It names no task, no model and no dataset."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from dltrain.batch import Movable
+from dltrain.core.evaluate import evaluate
+from dltrain.core.schedules import Moment, Schedule
+from dltrain.core.state import TrainState, averages
+from dltrain.errors import Diverged, Stopped
+from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
+from dltrain.goal import finished
+from dltrain.options import Plan
+from dltrain.runtime.precision import Runtime
+from dltrain.stream import Stream
+from dltrain.task import Shows, Task
+from dltrain.tree import mapped
+
+SMALLEST_SCALE = 2.0**-14
+"""fp16's gradient scaler starts at 2**16 and halves with each update that it skips: 30 in a row lead here."""
+
+
+class Session(Protocol):
+    """The world outside the loop: who is told, where state is kept, and when to stop."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def save(self, state: TrainState, epoch_ended: bool) -> None:
+        """Write a checkpoint; `epoch_ended` when the newest record of the history belongs to it."""
+        ...
+
+    def pending(self) -> Stopped | None:
+        """Why training should stop at this border, or None."""
+        ...
+
+
+def fit(
+    state: TrainState,
+    task: Task[Any],
+    training: Stream[Movable],
+    validation: Stream[Movable],
+    plan: Plan,
+    schedule: Schedule,
+    runtime: Runtime,
+    session: Session,
+) -> None:
+    """Train until the plan's epochs are done or patience is at its end; `state` is where to go on from.
+
+    Raises Stopped, after a checkpoint, when the session asks for it, and Diverged, before the update, when a loss or
+    a gradient is not finite.
+    """
+    state.model.train()
+    direction = 1.0 if task.goal.direction == "max" else -1.0
+    cadence = Cadence(plan)
+    batches = len(training)
+    steps = plan.epochs * math.ceil(batches / plan.accumulate)
+    metric = task.goal.metric
+    while (why := over(state, task, plan)) is None:
+        session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
+        known = [direction * score for score in scores(state, metric) if score is not None]
+        state.averaging = averages(plan, known)
+        stream = training.epoch(state.epoch, state.position)
+        while group := list(islice(stream, plan.accumulate)):
+            factor = schedule(Moment(state.step, steps, state.epoch, known))
+            set_rates(state, factor * sum(batch.rate for batch in group) / len(group))
+            update(state, task, group, plan.clip_norm, runtime)
+            if state.step % plan.log_every_steps == 0:
+                session.emit(logged(state, batches, factor))
+            if state.position < batches and cadence.due(state.step):
+                save(state, session, epoch_ended=False)
+            stop_if_asked(state, session)
+        factor = schedule(Moment(state.step - 1, steps, state.epoch, known))
+        end_epoch(state, task, validation, plan, factor, runtime, session)
+        regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
+        if regular or improved(state, task) or over(state, task, plan):
+            save(state, session, epoch_ended=True)
+    session.emit(Finished(state.step, state.epoch, why))
+
+
+def update(
+    state: TrainState, task: Task[Any], batches: Sequence[Movable], clip_norm: float | None, runtime: Runtime
+) -> None:
+    """One step of the optimizer on the mean loss over all examples of `batches`."""
+    examples = sum(batch.count for batch in batches)
+    losses: list[Tensor] = []
+    for batch in batches:
+        with runtime.autocast():
+            step = task.step(state.model, batch.to(runtime.device), state.carry)
+        loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        state.carry = detached(step.carry)
+        losses.append(loss.detach())
+    mean = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+    state.loss_sum.add_(mean, alpha=examples)
+    state.scaler.unscale_(state.optimizer)
+    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    note_gradients(state, parameters)
+    if runtime.device.type == "cpu":  # elsewhere reading would stall the device: see check_finite
+        check_finite(state, state.step + 1)
+    if clip_norm is not None:
+        clip_grad_norm_(parameters, clip_norm)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad()
+    if state.average is not None and state.averaging:
+        state.average.update_parameters(state.model)
+    state.examples += examples
+    state.position += len(batches)
+    state.step += 1
+
+
+def note_gradients(state: TrainState, parameters: Sequence[Tensor]) -> None:
+    """Set `state.not_finite` where a gradient is NaN or infinite; fp16's scaler skips such itself, and scales less.
+
+    The kernel is the gradient scaler's own, with a scale of one, which changes nothing: one pass, and nothing is read.
+    """
+    if not state.scaler.is_enabled():
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, state.not_finite, state.one)
+
+
+def check_finite(state: TrainState, step: int) -> None:
+    """Raise Diverged where the loss or a gradient has not been finite.
+
+    On a CPU this is asked before each update. On an accelerator, which it would stall, when a line is logged and before
+    anything is evaluated or saved: neither the sum of the losses nor the mark of the gradients ever recovers.
+    """
+    loss = float(state.loss_sum)
+    if state.scaler.is_enabled():  # a scale that keeps falling means that no gradient has been finite for long
+        gradients = state.scaler.get_scale() < SMALLEST_SCALE
+    else:
+        gradients = bool(state.not_finite)
+    if not math.isfinite(loss) or gradients:
+        bad = "the loss" if not math.isfinite(loss) else "a gradient"
+        raise Diverged(
+            f"epoch {state.epoch + 1}, step {step}: {bad} is not finite\n"
+            "next: lower optimizer.learning_rate, or set trainer.clip_norm, or look for bad values in the data"
+        )
+
+
+def detached(carry: Any) -> Any:
+    """What a step hands on, cut from the graph that made it: truncated back-propagation ends here and only here."""
+    return mapped(carry, Tensor.detach)
+
+
+def set_rates(state: TrainState, factor: float) -> None:
+    """Give every parameter group its own learning rate times `factor`."""
+    for group, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
+        group["lr"] = base * factor
+
+
+def logged(state: TrainState, batches: int, factor: float) -> Logged:
+    """The means since the last line; the next line starts from here. `factor` is the schedule's."""
+    check_finite(state, state.step)
+    loss_sum, examples = float(state.loss_sum), state.examples
+    since = examples - state.logged[1]
+    loss = (loss_sum - state.logged[0]) / since
+    state.logged = (loss_sum, examples)
+    rate = state.base_rates[0] * factor
+    return Logged(state.step, state.epoch + 1, state.position, batches, since, loss, rate)
+
+
+def scores(state: TrainState, metric: str) -> list[float | None]:
+    return [record.get(metric) for record in state.history]
+
+
+def over(state: TrainState, task: Task[Any], plan: Plan) -> str | None:
+    """Why training is over, or None while it is not."""
+    return finished(task.goal, scores(state, task.goal.metric), plan.epochs, plan.patience)
+
+
+def improved(state: TrainState, task: Task[Any]) -> bool:
+    """Whether the newest epoch is the best one so far."""
+    return task.goal.best(scores(state, task.goal.metric)) == len(state.history) - 1
+
+
+def end_epoch(
+    state: TrainState,
+    task: Task[Any],
+    validation: Stream[Movable],
+    plan: Plan,
+    factor: float,
+    runtime: Runtime,
+    session: Session,
+) -> None:
+    """Evaluate on the validation set, and turn to the next epoch. `factor` is what the schedule gave last."""
+    check_finite(state, state.step)
+    report: dict[str, float] = {}
+    if len(validation):
+        counts = evaluate(
+            state.evaluated_model, task, validation, runtime, between=lambda: stop_if_asked(state, session)
+        )
+        report = task.report(counts)
+    training_loss = float(state.loss_sum) / state.examples
+    rate = state.base_rates[0] * factor
+    state.epoch += 1
+    state.history.append(
+        {
+            "epoch": state.epoch,
+            "step": state.step,
+            "training_loss": training_loss,
+            "learning_rate": rate,
+            **{name: value if math.isfinite(value) else None for name, value in report.items()},
+        }
+    )
+    # The next log line tells of this epoch's last updates too, so what they summed up to is carried over.
+    state.logged = (state.logged[0] - float(state.loss_sum), state.logged[1] - state.examples)
+    state.loss_sum.zero_()
+    state.examples = state.position = 0
+    state.carry = None
+    lines = shown(state, task, runtime.device)
+    session.emit(
+        Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task), lines)
+    )
+
+
+def shown(state: TrainState, task: Task[Any], device: torch.device) -> Sequence[str]:
+    """What the model does by now, where the task can show it in a few lines."""
+    if not isinstance(task, Shows):
+        return ()
+    model = state.evaluated_model.eval()
+    with torch.inference_mode():
+        lines = task.show(model, device, state.epoch)
+    model.train()
+    return lines
+
+
+def save(state: TrainState, session: Session, epoch_ended: bool) -> None:
+    check_finite(state, state.step)
+    session.save(state, epoch_ended)
+
+
+def stop_if_asked(state: TrainState, session: Session) -> None:
+    """Save and raise Stopped where the session has a reason to stop."""
+    reason = session.pending()
+    if reason is not None:
+        save(state, session, epoch_ended=False)
+        raise reason
+
+
+class Cadence:
+    """When the next checkpoint within an epoch is due, by steps and by minutes."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._steps = plan.checkpoint_every_steps
+        self._seconds = None if plan.checkpoint_every_minutes is None else 60 * plan.checkpoint_every_minutes
+        self._last = time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Whether to save after update number `step`; the clock starts anew when it is."""
+        by_time = self._seconds is not None and time.monotonic() - self._last >= self._seconds
+        if by_time:
+            self._last = time.monotonic()
+        return by_time or (self._steps is not None and step % self._steps == 0)

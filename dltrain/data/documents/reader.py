@@ -1,0 +1,74 @@
+"""Texts as a text classifier's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+from torch import Tensor
+
+from dltrain.data.delimited import Ragged, form_of, read_table
+from dltrain.data.documents.batches import TextEncoder, Texts
+from dltrain.data.reader import Given
+from dltrain.data.text_files import Span, pieces, scanned
+from dltrain.errors import DataError
+
+
+class TextReader:
+    """Reads texts: the lines of text files, `-` for those of standard input, and the text column of tables.
+
+    The names are FILE:LINE. Tables are .csv, .tsv and .jsonl files, plain or .gz, with the column that the training
+    files had.
+    """
+
+    def __init__(self, assets: Mapping[str, Any]) -> None:
+        self._encoder = TextEncoder(assets)
+        self._column: str = assets["text"]
+        self._tokens = self._unknown = self._texts = self._long = 0
+        self._most: int = assets["max_tokens"]
+        self._unit: str = assets["unit"]
+
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+        for name in names:
+            ragged: Ragged = []
+            try:
+                for line, text in self._numbered(name, lines, ragged):
+                    yield Given(f"{name}:{line}", self._encoded(text))
+            except DataError as error:
+                yield Given(name, error, whole_file=True)
+            yield from (Given(f"{name}:{line}", error) for line, error in ragged)
+
+    def _numbered(self, name: str, lines: Iterator[str], ragged: Ragged) -> Iterator[tuple[int, str]]:
+        if name == "-":
+            yield from enumerate((line.rstrip("\r\n") for line in lines), 1)
+            return
+        file = scanned(Path(name))
+        if form_of(file.path) is None:
+            content = "".join(piece.text for piece in pieces(Span(file, 0, file.lines), "character"))
+            yield from enumerate(content.removesuffix("\n").split("\n"), 1)
+            return
+        table = read_table(file, ragged)
+        advice = f"call the column with the texts '{self._column}', as in training"
+        yield from zip(table.lines, table.column(self._column, "data.text in training", advice), strict=True)
+
+    def _encoded(self, text: str) -> list[int]:
+        encoded = self._encoder.encode(text)
+        self._texts += 1
+        self._tokens += encoded.tokens
+        self._unknown += encoded.unknown
+        self._long += encoded.cut
+        return encoded.ids
+
+    def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Tokens (N, T) int64, 0 after each text's end, and lengths (N,) int64."""
+        return Texts.of(values, [0] * len(values)).padded(numpy.arange(len(values)))
+
+    def notes(self) -> Sequence[str]:
+        notes = []
+        if self._unknown:
+            notes.append(f"{self._unknown} of {self._tokens} {self._unit}s were not in the training texts")
+        if self._long:
+            notes.append(f"{self._long} of {self._texts} texts were cut after {self._most} {self._unit}s")
+        return notes

@@ -1,0 +1,99 @@
+"""The report of `dltrain data check image_folder`: every picture of every split is decoded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from dltrain.data.images.class_folders import Listing, listed, split_folders
+from dltrain.data.images.pictures import Form, Unreadable, opened
+from dltrain.data.progress import Progress
+from dltrain.errors import DataError
+from dltrain.runtime.precision import available_cores
+from dltrain.stream import in_order
+
+NAMED = 5
+_WHOLE = Form(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so that each is decoded at its own size
+
+
+@dataclass
+class FolderReport:
+    """One split's folder. `classes` count the pictures of each, `sizes` those of each size, as 640 x 480.
+
+    `bad` lists name and reason of each picture that cannot be read; `fault` is None where there is none.
+    """
+
+    name: str
+    path: str
+    classes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    fault: str | None = None
+
+    def lines(self) -> list[str]:
+        """The report as text."""
+        lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path      {self.path}"]
+        if self.classes:
+            counts = ", ".join(f"{name}: {count}" for name, count in self.classes.items())
+            lines.append(f"  pictures  {sum(self.classes.values())} of {len(self.classes)} classes ({counts})")
+            lines.append(f"  sizes     {len(self.sizes)}: {_first(list(self.sizes))}")
+        if self.ignored:
+            lines.append(f"  ignored   {len(self.ignored)} other files: {_first(self.ignored)}")
+        lines += [f"    {name}: {reason}" for name, reason in self.bad[:NAMED]]
+        if len(self.bad) > NAMED:
+            lines.append(f"    and {len(self.bad) - NAMED} more (--json lists all)")
+        return lines
+
+
+def verify(name: str, root: Path) -> list[FolderReport]:
+    """A report on each split's folder under `root`. Raises DataError where the classes cannot be told."""
+    folders = split_folders(root)
+    training = listed(folders["training"])
+    reports = [_report("training", training)]
+    for split in ("validation", "test"):
+        if split not in folders:
+            continue
+        try:
+            reports.append(_report(split, listed(folders[split], training.classes)))
+        except DataError as error:
+            reports.append(FolderReport(split, str(folders[split]), fault=str(error)))
+    return reports
+
+
+def _report(split: str, listing: Listing) -> FolderReport:
+    counts = Counter(listing.labels.tolist())
+    classes = {name: counts[label] for label, name in enumerate(listing.classes)}
+    report = FolderReport(split, str(listing.folder), classes, ignored=list(listing.ignored))
+    sizes: Counter[str] = Counter()
+    paths = [listing.folder / name for name in listing.names]
+    with Progress(f"reading {split} pictures", len(paths)) as progress:
+        for name, found in zip(listing.names, in_order(_examined, paths, available_cores()), strict=True):
+            if isinstance(found, Unreadable):
+                report.bad.append((name, str(found)))
+            else:
+                sizes[f"{found[0]} x {found[1]}"] += 1
+            progress.advance()
+    report.sizes = dict(sizes.most_common())
+    if not listing.names:
+        report.fault = f"{listing.folder}: no pictures in it"
+    elif report.bad:
+        report.fault = f"{listing.folder}: {len(report.bad)} of {len(paths)} pictures cannot be read"
+    return report
+
+
+def _examined(path: Path) -> tuple[int, int] | Unreadable:
+    """Width and height, or why there are none."""
+    try:
+        image: Image.Image = opened(path, _WHOLE)
+    except Unreadable as fault:
+        return fault
+    return image.size
+
+
+def _first(words: Sequence[str]) -> str:
+    return ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")

@@ -1,0 +1,101 @@
+"""What lies where an image set should, compared with what its authors published."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy
+
+from dltrain.data.images import idx
+from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, Split
+from dltrain.errors import DataError
+
+
+@dataclass
+class FileReport:
+    """One file. Sizes and MD5 are of the unpacked content, or of the packed file where `hashed` says so.
+
+    `class_counts` are given for labels; `fault` is None when nothing is wrong.
+    """
+
+    name: str
+    path: str | None = None
+    hashed: str | None = None
+    bytes_found: int | None = None
+    bytes_expected: int | None = None
+    md5_found: str | None = None
+    md5_expected: str | None = None
+    shape: list[int] = field(default_factory=list)
+    class_counts: list[int] | None = None
+    fault: str | None = None
+
+    def lines(self) -> list[str]:
+        """The report as text: expected values only where something is published."""
+        lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path    {self.path or 'not found'}"]
+        if self.shape:
+            lines.append(f"  holds   {' x '.join(map(str, self.shape))}")
+            size, checksum = self.bytes_expected or "none published", self.md5_expected or "none published"
+            lines.append(f"  bytes   {self.bytes_found} ({self.hashed}), expected {size}")
+            lines.append(f"  MD5     {self.md5_found}, expected {checksum}")
+        if self.class_counts:
+            present = [label for label, count in enumerate(self.class_counts) if count]
+            lines.append(f"  labels  {present[0]}..{present[-1]}, of each {', '.join(map(str, self.class_counts))}")
+        if self.fault:
+            lines.append(f"  fault   {self.fault}")
+        return lines
+
+
+def verify(variant: str, root: Path) -> list[FileReport]:
+    """A report on each of the set's four files; damaged and missing ones are reported, not raised."""
+    known = IMAGE_SETS[variant]
+    published = {file.name: file for file in known.files}
+    reports = []
+    splits: tuple[Split, ...] = ("train", "test")
+    for split in splits:
+        pair = [_verify_file(root, known.folder, name, published.get(name)) for name in FILES[split]]
+        if not any(report.fault for report in pair):
+            try:
+                idx.read_split(root, known.folder, split, None if known.labels is None else len(known.labels))
+            except DataError as error:
+                pair[1].fault = str(error)
+        reports += pair
+    return reports
+
+
+def _verify_file(root: Path, folder: str | None, name: str, published: PublishedFile | None) -> FileReport:
+    report = FileReport(name)
+    path = idx.locate(root, folder, name)
+    if path is None:
+        places = ", ".join(str(place) for place in idx.folders(root, folder))
+        report.fault = f"{name} (plain or .gz): not found in {places}"
+        return report
+    report.path = str(path)
+    try:
+        array = idx.read_idx(path)
+    except DataError as error:
+        report.fault = str(error)
+        return report
+    report.shape = list(array.shape)
+    if array.ndim == 1:
+        report.class_counts = numpy.bincount(array).tolist()
+    _compare(report, path, array, published)
+    return report
+
+
+def _compare(report: FileReport, path: Path, array: idx.Bytes, published: PublishedFile | None) -> None:
+    report.bytes_found, report.md5_found = 4 + 4 * array.ndim + array.size, idx.content_digest(array, "md5")
+    report.hashed = "unpacked"
+    if published is None:
+        return
+    report.bytes_expected, report.md5_expected = published.unpacked_bytes, published.unpacked_md5
+    if published.unpacked_md5 is None and path.suffix == ".gz":
+        report.hashed = "packed"
+        report.bytes_found, report.bytes_expected = path.stat().st_size, published.packed_bytes
+        report.md5_found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        report.md5_expected = published.packed_md5
+    if report.bytes_found != report.bytes_expected:
+        report.fault = f"{path}: {report.bytes_found} bytes {report.hashed}, expected {report.bytes_expected}"
+    elif report.md5_expected not in (None, report.md5_found):
+        report.fault = f"{path}: MD5 {report.md5_found} ({report.hashed}), expected {report.md5_expected}"

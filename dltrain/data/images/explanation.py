@@ -1,0 +1,124 @@
+"""What in an image a model's decision rests on, and the first filters that it looks at images with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.data.images.pixels import as_inputs
+from dltrain.errors import UsageError
+from dltrain.task import Predicts
+
+TOGETHER = 32
+"""Points of a path that go through the model at a time."""
+
+
+class Filters(NamedTuple):
+    """A layer's name in its model, and its weights as images (F, C, H, W)."""
+
+    layer: str
+    weights: Tensor
+
+
+class Explanation(NamedTuple):
+    """Class `label` of an image, its probability and its logit, the predicted class, and what the logit rests on.
+
+    `attributions` (C, H, W) are on the CPU. `baseline_logit` is the empty image's, for integrated gradients alone.
+    """
+
+    label: int
+    probability: float
+    predicted: int
+    logit: float
+    attributions: Tensor
+    baseline_logit: float | None
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A trained classifier of images whose logits are explained: by saliency, or with `steps` by integrated gradients.
+
+    The model is in evaluation mode. The path of integrated gradients begins at an image of the background alone, the
+    mean colour of the training images' borders.
+    """
+
+    model: nn.Module
+    task: Predicts
+    assets: Mapping[str, Any]
+    device: torch.device
+    steps: int | None
+
+    def explanation(self, pixels: Tensor, label: int | None) -> Explanation:
+        """Of the class `label`, or the predicted one, of an image (C, H, W) in 0..255."""
+        image = as_inputs(self.assets, pixels.to(self.device) / 255)
+        with torch.no_grad():
+            probabilities = self.task.probabilities(self.model, image.unsqueeze(0))[0]
+        predicted = int(probabilities.argmax())
+        label = predicted if label is None else label
+        background = torch.as_tensor(self.assets["background"], dtype=image.dtype, device=self.device)
+        baseline = as_inputs(self.assets, background.reshape(-1, 1, 1).expand_as(image))
+        with torch.no_grad():
+            both = logits(self.model, torch.stack((image, baseline)))[:, label].tolist()
+        if self.steps is None:
+            attributions = saliency(self.model, image, label)
+        else:
+            attributions = integrated_gradients(self.model, image, baseline, label, self.steps)
+        at_baseline = None if self.steps is None else both[1]
+        return Explanation(label, float(probabilities[label]), predicted, both[0], attributions.cpu(), at_baseline)
+
+
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """What a classifier gives for images (N, C, H, W) before the softmax, (N, classes) float32."""
+    outputs: Tensor = model(images).float()
+    return outputs
+
+
+def saliency(model: nn.Module, image: Tensor, label: int) -> Tensor:
+    """The gradient of the logit of class `label` with respect to an image (C, H, W).
+
+    Simonyan, Vedaldi and Zisserman 2013, arXiv:1312.6034. The model, in evaluation mode, stays as it is.
+    """
+    return _gradients(model, image.unsqueeze(0), label)[0]
+
+
+def integrated_gradients(model: nn.Module, image: Tensor, baseline: Tensor, label: int, steps: int) -> Tensor:
+    """What each value of an image (C, H, W) adds to the logit of class `label`, seen from a `baseline` (C, H, W).
+
+    The difference to the baseline, times the mean gradient at the middles of `steps` equal parts of the straight line
+    between the two (Sundararajan, Taly and Yan 2017, arXiv:1703.01365). The values sum to the difference of the logits
+    at both ends, but for what the finite number of steps leaves. The model, in evaluation mode, stays as it is.
+    """
+    shares = (torch.arange(steps, device=image.device, dtype=image.dtype) + 0.5) / steps
+    total = torch.zeros_like(image)
+    for start in range(0, steps, TOGETHER):
+        points = baseline + shares[start : start + TOGETHER].view(-1, 1, 1, 1) * (image - baseline)
+        total += _gradients(model, points, label).sum(0)
+    return (image - baseline) * total / steps
+
+
+def _gradients(model: nn.Module, images: Tensor, label: int) -> Tensor:
+    """For each image (N, C, H, W) the gradient of its own logit of class `label`, (N, C, H, W)."""
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        (gradients,) = torch.autograd.grad(logits(model, images)[:, label].sum(), images)
+    return gradients
+
+
+def first_filters(model: nn.Module, image_shape: tuple[int, int, int]) -> Filters:
+    """The weights of the first convolution, or of the first dense layer as images of its inputs.
+
+    Raises UsageError where the first layer that has weights for images (C, H, W) of `image_shape` is neither.
+    """
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            return Filters(name, layer.weight.detach().float().cpu())
+        if isinstance(layer, nn.Linear) and layer.in_features == torch.Size(image_shape).numel():
+            return Filters(name, layer.weight.detach().float().cpu().view(-1, *image_shape))
+    raise UsageError(
+        f"{type(model).__name__}: it has neither a convolution nor a dense layer over whole images, so there are no "
+        "filters to draw\nnext: explain images instead"
+    )

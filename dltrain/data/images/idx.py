@@ -1,0 +1,159 @@
+"""IDX files, plain or gzipped: where they lie, what they hold, and what is wrong with a damaged one.
+
+The format: two zero bytes, a type code (0x08: unsigned byte), the number of dimensions, each dimension as a
+big-endian 32-bit number, then the values, the last dimension innermost (LeCun, Cortes and Burges, "The MNIST database
+of handwritten digits").
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import zlib
+from math import prod
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.data.images.sets import FILES, Split
+from dltrain.errors import DataError
+
+Bytes = NDArray[numpy.uint8]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UNSIGNED_BYTE = 0x08
+_TYPE_CODES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
+_DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+_AGAIN = "Delete it and fetch it again."
+_PIECE_BYTES = 1 << 20
+_DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its size
+
+
+def folders(root: Path, folder: str | None) -> list[Path]:
+    """Where a set's files may lie under `root`, the likeliest place first: torchvision's layout, then `root` itself."""
+    named = [] if folder is None else [root / folder / "raw", root / folder]
+    return [*named, root / "raw", root]
+
+
+def locate(root: Path, folder: str | None, name: str) -> Path | None:
+    """The file called `name` (such as train-images-idx3-ubyte), dotted or not, packed or not; None if there is none."""
+    dotted = name.replace("-idx", ".idx")
+    for place in folders(root, folder):
+        for candidate in (name, dotted, f"{name}.gz", f"{dotted}.gz"):
+            if (place / candidate).is_file():
+                return place / candidate
+    return None
+
+
+def read_idx(path: Path) -> Bytes:
+    """The array that the file holds, uint8, of the shape that its header says.
+
+    Raises DataError, naming the file and both numbers, when it is not exactly one IDX array of unsigned bytes.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == _GZIP_MAGIC
+            raw.seek(0)
+            size = path.stat().st_size
+            if not packed:
+                return _read(path, raw, size, "file holds")
+            with gzip.open(raw) as unpacked:
+                most_bytes = size * _DEFLATE_LIMIT
+                return _read(path, unpacked, most_bytes, "gzip file can unpack to no more than")  # type: ignore[arg-type]
+    except _DAMAGED_GZIP as error:
+        raise DataError(f"{path}: damaged gzip file ({error}). {_AGAIN}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _read(path: Path, file: BinaryIO, most_bytes: int, why_most: str) -> Bytes:
+    shape = _read_shape(path, file)
+    sizes, body_bytes = " x ".join(map(str, shape)), prod(shape)
+    promised_bytes = 4 + 4 * len(shape) + body_bytes
+    if promised_bytes > most_bytes:  # before anything of that size is allocated
+        raise DataError(
+            f"{path}: its header promises {sizes} values, {promised_bytes} bytes with the header, but the {why_most} "
+            f"{most_bytes}. It is cut short or damaged. {_AGAIN}"
+        )
+    body, trailing = bytearray(), 0
+    try:
+        while len(body) < body_bytes and (piece := file.read(min(_PIECE_BYTES, body_bytes - len(body)))):
+            body += piece
+        while piece := file.read(_PIECE_BYTES):
+            trailing += len(piece)
+    except _DAMAGED_GZIP as error:
+        raise DataError(
+            f"{path}: damaged gzip file after {len(body)} of {body_bytes} values ({error}). {_AGAIN}"
+        ) from error
+    if len(body) + trailing != body_bytes:
+        raise DataError(
+            f"{path}: its header promises {sizes} = {body_bytes} values, but {len(body) + trailing} bytes follow it. "
+            f"It is damaged. {_AGAIN}"
+        )
+    return numpy.frombuffer(body, numpy.uint8).reshape(shape)
+
+
+def _read_shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
+    magic = file.read(4)
+    if not magic:
+        raise DataError(f"{path}: the file is empty (0 bytes); an IDX file begins with a header. Fetch it again.")
+    if len(magic) < 4 or magic[:2] != b"\0\0" or not 1 <= magic[3] <= 4:
+        raise DataError(
+            f"{path}: not an IDX file: it begins with 0x{magic.hex()}, expected 0x000008 and the number of dimensions "
+            "(1 to 4)."
+        )
+    if magic[2] != _UNSIGNED_BYTE:
+        found = _TYPE_CODES.get(magic[2], "no type of the format")
+        raise DataError(f"{path}: type code 0x{magic[2]:02x} ({found}), expected 0x08 (unsigned byte).")
+    dimensions = file.read(4 * magic[3])
+    if len(dimensions) != 4 * magic[3]:
+        raise DataError(
+            f"{path}: cut short inside its header: {4 + len(dimensions)} bytes, expected at least {4 + 4 * magic[3]}. "
+            f"{_AGAIN}"
+        )
+    return tuple(int(size) for size in numpy.frombuffer(dimensions, ">u4"))
+
+
+def content_digest(array: Bytes, algorithm: str = "sha256") -> str:
+    """The hash, in hex, of the unpacked IDX file that holds `array`."""
+    digest = hashlib.new(algorithm, bytes((0, 0, _UNSIGNED_BYTE, array.ndim)))
+    digest.update(numpy.array(array.shape, ">u4").tobytes())
+    digest.update(numpy.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def read_split(root: Path, folder: str | None, split: Split, classes: int | None) -> tuple[Bytes, Bytes]:
+    """Images (N, H, W) and labels (N,) of a split whose files exist; `classes` None takes any label.
+
+    Raises DataError when the two do not belong together.
+    """
+    paths = [locate(root, folder, name) for name in FILES[split]]
+    if paths[0] is None or paths[1] is None:
+        raise DataError(missing_message(root, folder, split))
+    images, labels = read_idx(paths[0]), read_idx(paths[1])
+    for path, array, dimensions in ((paths[0], images, 3), (paths[1], labels, 1)):
+        if array.ndim != dimensions:
+            raise DataError(f"{path}: {array.ndim} dimensions, expected {dimensions}.")
+    if len(images) != len(labels):
+        raise DataError(
+            f"{paths[1]}: {len(labels)} labels, but {paths[0].name} holds {len(images)} images. "
+            "One of the two belongs to another set."
+        )
+    if images.size == 0:
+        raise DataError(f"{paths[0]}: {' x '.join(map(str, images.shape))}: no pixels in it.")
+    if classes is not None and labels.max() >= classes:
+        index = int((labels >= classes).argmax())
+        raise DataError(f"{paths[1]}: label {labels[index]} at index {index}; allowed are 0..{classes - 1}.")
+    return images, labels
+
+
+def missing_files(root: Path, folder: str | None, split: Split) -> list[str]:
+    """The names of the split's files that are nowhere under `root`."""
+    return [name for name in FILES[split] if locate(root, folder, name) is None]
+
+
+def missing_message(root: Path, folder: str | None, split: Split) -> str:
+    places = ", ".join(str(place) for place in folders(root, folder))
+    return f"{', '.join(missing_files(root, folder, split))} (plain or .gz): not found in {places}"

@@ -1,0 +1,70 @@
+"""Image files as a model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dltrain.data.images.mnist import prepare
+from dltrain.data.images.pictures import SUFFIXES as SUFFIXES
+from dltrain.data.images.pictures import Form, Unreadable, border, in_channels, opened, resized
+from dltrain.data.input_files import named_files
+from dltrain.data.reader import Given
+from dltrain.errors import DataError
+
+Invert = Literal["auto", "yes", "no"]
+
+
+def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -> tuple[Tensor, bool]:
+    """(C, H, W) uint8 in the size and the colours of the training images, and whether it was inverted.
+
+    The picture is resized as those were: to fit, and padded with its own border's colour, if nothing else is said.
+    `auto` inverts where its border is bright and the training images' is dark, or the other way round: ink on paper
+    against MNIST's white on black; but never for a model of pictures of any kind (`invertible` is false).
+    Raises DataError, naming the file.
+    """
+    form = Form.of(assets)
+    try:
+        image = opened(path, form)
+    except Unreadable as fault:
+        raise DataError(f"{path}: {fault}") from None
+    levels = border(np.asarray(image))
+    opposite = (sum(levels) / len(levels) > 0.5) != (assets["background"] > 0.5)
+    inverted = invert == "yes" or (invert == "auto" and assets.get("invertible", True) and opposite)
+    pixels = in_channels(np.asarray(resized(image, form)), form)
+    return torch.from_numpy(255 - pixels if inverted else pixels), inverted
+
+
+class ImageReader:
+    """Reads PNG and JPEG files, folders of them, and, for `-`, the files that standard input names line by line."""
+
+    def __init__(self, assets: Mapping[str, Any], invert: Invert = "auto") -> None:
+        self._assets, self._invert = assets, invert
+        self._files = self._inverted = 0
+
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+        """Raises DataError for a folder without images."""
+        files = named_files(names, lines, SUFFIXES, "image")
+        self._files += len(files)
+        for path in files:
+            try:
+                pixels, inverted = read_image(path, self._assets, self._invert)
+            except DataError as error:
+                yield Given(str(path), error)
+                continue
+            self._inverted += inverted
+            yield Given(str(path), pixels)
+
+    def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Images (N, C, H, W) float32, normalised as those of training."""
+        return (prepare(self._assets, torch.stack(list(values))),)
+
+    def notes(self) -> Sequence[str]:
+        if self._invert != "auto" or not self._inverted:
+            return ()
+        return (f"{self._inverted} of {self._files} images were inverted (--invert no leaves them)",)

@@ -1,0 +1,55 @@
+"""Series files as a forecasting model's inputs: the last window of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from dltrain.data.delimited import parsed
+from dltrain.data.reader import Given
+from dltrain.data.series.dataset import standardized
+from dltrain.data.series.files import Series, of_table, read_series
+from dltrain.errors import DataError
+
+
+class SeriesReader:
+    """Reads the last window of .csv, .tsv, .jsonl and .npz files, and of a CSV table on standard input for `-`.
+
+    The columns are those of the training file; others are left out.
+    """
+
+    def __init__(self, assets: Mapping[str, Any]) -> None:
+        self._assets = assets
+
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+        for name in names:
+            try:
+                yield Given(name, self._last_window(name, self._series(name, lines)))
+            except DataError as error:
+                yield Given(name, error)
+
+    def _series(self, name: str, lines: Iterator[str]) -> Series:
+        columns, time = self._assets["columns"], self._assets["time"]
+        if name == "-":
+            return of_table(parsed("".join(lines), "standard input", ".csv"), columns, time)
+        return read_series(Path(name), columns, time)
+
+    def _last_window(self, name: str, series: Series) -> numpy.ndarray[Any, Any]:
+        window: int = self._assets["window"]
+        if len(series.values) < window:
+            raise DataError(
+                f"{name}: {len(series.values)} rows, but the model reads {window}\nnext: give a longer series"
+            )
+        return standardized(self._assets, series.values[-window:]).astype(numpy.float32)
+
+    def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Windows (N, window, columns) float32."""
+        return (torch.from_numpy(numpy.stack(values)),)
+
+    def notes(self) -> Sequence[str]:
+        return ()

@@ -1,0 +1,132 @@
+"""Common Voice's archives, cv-corpus-VERSION-LOCALE.tar.gz, unpacked to where training looks for them."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+
+from dltrain.data.speech.check import ADDRESS, FOLDER, TABLES
+from dltrain.data.speech.manifests import CLIPS
+from dltrain.errors import DataError, UsageError
+from dltrain.files import sync_directory
+
+if TYPE_CHECKING:
+    from dltrain.data.mirrors import Progress
+
+
+def fetch(name: str, root: Path, archive: Path | None = None, progress: Progress | None = None) -> list[Path]:
+    """The folders ROOT/common_voice/LOCALE that an archive was unpacked to.
+
+    Nothing is downloaded: Mozilla gives the corpus out on request only, which a UsageError without `archive` explains.
+    Only plain files and folders are taken, and only inside their folder; an archive's locales appear when all of them
+    are complete. Raises DataError for anything else in the archive, for a damaged one, and where one of its locales is
+    there already; then nothing is left behind.
+    """
+    if archive is None:
+        raise UsageError(
+            f"{name}: Mozilla gives Common Voice out on request, after one has agreed to its terms, so it cannot be "
+            f"downloaded by a program. Ask for a language's archive at {ADDRESS}, then: "
+            f"dltrain data fetch {name} --root {root} --archive FILE.tar.gz"
+        )
+    try:
+        target = root / FOLDER
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target, ignore_cleanup_errors=True) as folder:
+            part = Path(folder)
+            _unpack(archive, part, target, progress)
+            return _moved(_locales(archive, part), target)
+    except OSError as error:
+        raise DataError(f"{error.filename or root}: {error.strerror or error}; nothing was unpacked.") from error
+
+
+def _unpack(archive: Path, part: Path, target: Path, progress: Progress | None) -> None:
+    """All files of an archive into `part`; stops where it comes to a locale that is in `target` already."""
+    seen: set[PurePosixPath] = set()
+    try:
+        with archive.open("rb") as packed, tarfile.open(fileobj=packed, mode="r|*") as members:
+            size = archive.stat().st_size
+            for member, content in _contents(archive, members):
+                locale = _locale_of(PurePosixPath(member))
+                if locale is not None and not seen & {locale, *locale.parents}:
+                    seen.add(locale)
+                    _check_absent(target / locale.name)
+                path = part / member
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("xb") as file:
+                    shutil.copyfileobj(content, file)
+                if progress is not None:
+                    progress(archive.name, packed.tell(), size)
+    except FileExistsError as error:
+        name = Path(error.filename).relative_to(part)
+        raise DataError(f"{archive}: {name} is in it twice; nothing was unpacked. Get the archive again.") from None
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{archive}: not a whole .tar or .tar.gz archive ({error}); nothing was unpacked. Get it again."
+        ) from None
+
+
+def _contents(archive: Path, members: tarfile.TarFile) -> Iterator[tuple[str, BinaryIO]]:
+    """Name and content of each plain file; raises DataError for what an archive of clips has no need of."""
+    for member in members:
+        path = PurePosixPath(member.name)
+        wrong = None
+        if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+            wrong = "leads out of its folder"
+        elif not (member.isfile() or member.isdir()):
+            wrong = "is a link or a device"
+        if wrong is not None:
+            raise DataError(
+                f"{archive}: {member.name} {wrong}; allowed are files and folders. Nothing was unpacked: do not trust "
+                "this archive."
+            )
+        content = members.extractfile(member)
+        if content is not None:
+            yield member.name, content  # type: ignore[misc]
+
+
+def _locale_of(member: PurePosixPath) -> PurePosixPath | None:
+    """The folder of a locale that a file shows by its name, a clip's or a table's."""
+    folder = member.parent.parent if member.parent.name == CLIPS else member.parent
+    return folder if folder.name and (member.parent.name == CLIPS or member.name in TABLES) else None
+
+
+def _locales(archive: Path, folder: Path) -> list[Path]:
+    """The folders with tables, named by their language; one inside another is a part of it."""
+    found = {path.parent for name in TABLES for path in folder.rglob(name)}
+    if not found or folder in found:
+        raise DataError(
+            f"{archive}: no folder LOCALE with train.tsv or validated.tsv in it, so it is no archive of Common Voice; "
+            "nothing was unpacked."
+        )
+    outer = sorted(path for path in found if found.isdisjoint(path.parents))
+    names = [path.name for path in outer]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{archive}: {', '.join(twice)} is in it in several folders; nothing was unpacked.")
+    return outer
+
+
+def _check_absent(target: Path) -> None:
+    if target.exists():
+        raise DataError(f"{target}: is there already; nothing was unpacked. Remove it, or give another --root.")
+
+
+def _moved(locales: list[Path], target: Path) -> list[Path]:
+    """Where the locales are now: all of them in `target`, or where one cannot be, none."""
+    for locale in locales:
+        _check_absent(target / locale.name)
+    moved: list[Path] = []
+    try:
+        for locale in locales:
+            moved.append(locale.rename(target / locale.name))
+        sync_directory(target)
+    except BaseException:
+        for locale, path in zip(locales, moved, strict=False):
+            path.rename(locale)
+        raise
+    return moved

@@ -1,0 +1,90 @@
+"""Words with their times as captions: SubRip (.srt) and WebVTT (https://www.w3.org/TR/webvtt1/)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dltrain.data.speech.transcription import SpokenWord
+
+LINE_CHARACTERS = 42
+LINES = 2
+LONGEST_SECONDS = 7.0
+SHORTEST_SECONDS = 1.0
+"""A caption stays for so long, unless the next one comes before that."""
+PAUSE_SECONDS = 1.0
+"""After a pause as long as this another caption begins."""
+
+
+class Caption(NamedTuple):
+    """Lines of text, and when they are shown, in milliseconds."""
+
+    start: int
+    end: int
+    lines: list[str]
+
+
+def captions(words: Sequence[SpokenWord], separator: str = " ") -> list[Caption]:
+    """The words in captions of two lines at most, each as full as its time allows; `separator` goes between words."""
+    groups: list[list[SpokenWord]] = []
+    for word in words:
+        if groups and _fits(groups[-1], word, separator):
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    starts = [_milliseconds(group[0].start) for group in groups]
+    found = []
+    for group, start, following in zip(groups, starts, [*starts[1:], None], strict=False):
+        end = max(_milliseconds(group[-1].end), start + _milliseconds(SHORTEST_SECONDS))
+        if following is not None:
+            end = min(end, following)
+        found.append(Caption(start, max(end, start + 1), filled([word.text for word in group], separator)))
+    return found
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def _fits(group: Sequence[SpokenWord], word: SpokenWord, separator: str) -> bool:
+    return (
+        word.start - group[-1].end < PAUSE_SECONDS
+        and word.end - group[0].start <= LONGEST_SECONDS
+        and len(filled([*(one.text for one in group), word.text], separator)) <= LINES
+    )
+
+
+def filled(words: Sequence[str], separator: str) -> list[str]:
+    """The words in lines; a word longer than a line has one of its own."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(separator) + len(word) <= LINE_CHARACTERS:
+            lines[-1] += separator + word
+        else:
+            lines.append(word)
+    return lines
+
+
+def as_srt(shown: Sequence[Caption]) -> str:
+    """SubRip: a number, `HH:MM:SS,mmm --> HH:MM:SS,mmm`, the lines, and an empty one."""
+    return "".join(
+        f"{number}\n{_clock(one.start, ',')} --> {_clock(one.end, ',')}\n" + "\n".join(one.lines) + "\n\n"
+        for number, one in enumerate(shown, 1)
+    )
+
+
+def as_vtt(shown: Sequence[Caption]) -> str:
+    """WebVTT: its head, and for each caption `HH:MM:SS.mmm --> HH:MM:SS.mmm`, the lines, and an empty one."""
+    cues = (
+        f"{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n"
+        + html.escape("\n".join(one.lines), quote=False)
+        + "\n\n"
+        for one in shown
+    )
+    return "WEBVTT\n\n" + "".join(cues)
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"

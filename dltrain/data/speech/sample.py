@@ -1,0 +1,139 @@
+"""A small spoken corpus that needs no download: strings of digits, spoken by eSpeak NG in a number of voices.
+
+eSpeak NG is a formant synthesiser (https://github.com/espeak-ng/espeak-ng, GPL-3.0-or-later). The package
+espeakng-loader brings its library and its voices; a process of its own, `python -m dltrain.data.speech.sample FOLDER`,
+loads it and writes the corpus: what the library says depends on what it has said before, so it begins anew each time,
+and says everything in one order. The same version makes the same bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import numpy
+
+from dltrain.data.cache import Cache, Entry
+from dltrain.errors import DataError, UsageError
+
+SAMPLE_NAME = "synthetic digits sample (espeak-ng, not Common Voice)"
+
+PACKAGE = "espeakng-loader"
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_FORMAT = 1  # another one where the corpus changes
+_ACCENTS = ("gmw/en", "gmw/en-US", "gmw/en-GB-scotland", "gmw/en-GB-x-rp", "gmw/en-029", "gmw/en-GB-x-gbclan")
+_TIMBRES = ("m1", "f2", "m3", "f4", "m7", "f5")
+_CLIPS_OF_EACH = {"train": 40, "dev": 20, "test": 20}
+"""Clips by each voice of a split."""
+
+_SYNCHRONOUS, _NO_EXIT, _UTF8 = 2, 0x8000, 1
+_RATE, _PITCH = 1, 3
+
+
+class Voice(NamedTuple):
+    """One speaker: an accent of English, and a timbre of eSpeak NG's variants."""
+
+    accent: str
+    timbre: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.accent}+{self.timbre}"
+
+
+def voices() -> dict[str, list[Voice]]:
+    """Twelve voices to train on and three each to validate and to test on; no two of them are the same."""
+    every = [Voice(accent, timbre) for shift in range(3) for accent, timbre in _paired(shift)]
+    return {"train": every[:12], "dev": every[12:15], "test": every[15:18]}
+
+
+def _paired(shift: int) -> list[tuple[str, str]]:
+    return [(accent, _TIMBRES[(place + shift) % len(_TIMBRES)]) for place, accent in enumerate(_ACCENTS)]
+
+
+def spoken_sample(cache: Cache) -> Entry:
+    """The cache entry with train.tsv, dev.tsv and test.tsv (path, text, speaker) and WAV files; made if there is none.
+
+    Raises UsageError without espeakng-loader, DataError where its library does not work.
+    """
+    try:
+        release = version(PACKAGE)
+    except PackageNotFoundError:
+        raise UsageError(
+            f"the {SAMPLE_NAME} is spoken by {PACKAGE}, which is not installed. Install it (pip install "
+            "'dltrain[audio]'), or give the real corpus."
+        ) from None
+    return cache.entry("spoken-digits", {"format": _FORMAT, "version": release}, _made)
+
+
+def _made(folder: Path) -> None:
+    command = [sys.executable, "-m", "dltrain.data.speech.sample", str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        raise DataError(f"the {SAMPLE_NAME} could not be made: {last}. Give the real corpus, or reinstall {PACKAGE}.")
+
+
+class Synthesizer:
+    """eSpeak NG's library; one at a time in a process."""
+
+    def __init__(self) -> None:
+        import espeakng_loader
+
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self.sample_rate_hz = self._library.espeak_Initialize(
+            _SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), _NO_EXIT
+        )
+        if self.sample_rate_hz <= 0:
+            raise RuntimeError("eSpeak NG does not find its voices")
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # of breath; else the time of day
+        self._pieces: list[Any] = []
+        form = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self._heard = form(self._hear)  # kept here, or it is freed while the library still calls it
+        self._library.espeak_SetSynthCallback(self._heard)
+
+    def _hear(self, samples: Any, count: int, events: Any) -> int:
+        if count > 0 and samples:
+            self._pieces.append(numpy.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def say(self, text: str, voice: Voice, words_a_minute: int, pitch: int) -> Any:
+        """Samples (n,) int16; `pitch` is from 0 to 99."""
+        self._pieces = []
+        if self._library.espeak_SetVoiceByName(voice.name.encode()):
+            raise RuntimeError(f"eSpeak NG has no voice {voice.name}")
+        self._library.espeak_SetParameter(_RATE, words_a_minute, 0)
+        self._library.espeak_SetParameter(_PITCH, pitch, 0)
+        content = text.encode() + b"\0"
+        if self._library.espeak_Synth(content, len(content), 0, 0, 0, _UTF8, None, None):
+            raise RuntimeError(f"eSpeak NG does not say {text!r}")
+        return numpy.concatenate(self._pieces)
+
+
+def write_corpus(folder: Path) -> None:
+    """Strings of one to three digits: each voice at its own pitches and speeds, 16 kHz WAV files and three tables."""
+    import soundfile
+    import soxr
+
+    synthesizer = Synthesizer()
+    for split, speakers in voices().items():
+        rows = ["path\ttext\tspeaker"]
+        for number, voice in enumerate(speakers):
+            draw = Random(f"{split} {number}")
+            for clip in range(_CLIPS_OF_EACH[split]):
+                text = " ".join(draw.choices(DIGITS, k=1 + clip % 3))
+                samples = synthesizer.say(text, voice, draw.randint(120, 200), draw.randint(30, 70))
+                changed = soxr.resample(samples, synthesizer.sample_rate_hz, 16000)
+                name = f"{split}_{number:02d}_{clip:02d}.wav"
+                soundfile.write(folder / name, changed, 16000, "PCM_16")
+                rows.append(f"{name}\t{text}\t{voice.name}")
+        (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_corpus(Path(sys.argv[1]))

@@ -1,0 +1,93 @@
+"""Rows of tables as a model's inputs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from dltrain.data.delimited import Ragged
+from dltrain.data.reader import Given
+from dltrain.data.tables.columns import Encoder
+from dltrain.data.tables.files import Table, given_table, parsed_table, read_table
+from dltrain.errors import DataError
+
+
+class TableReader:
+    """Reads the rows of tables, by the columns that training read; others are left out.
+
+    A name is a file as `read_table` takes it, `-` for a table on standard input, the columns' names in its first line,
+    or one row, such as `x=6` or `width=2.5,colour=red`, quoted as CSV where a comma is part of a value. Rows of tables
+    are called FILE:LINE, or FILE:ROW where there are no lines.
+    """
+
+    def __init__(self, assets: Mapping[str, Any]) -> None:
+        self._encoder = Encoder(assets["features"])
+
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+        for name in names:
+            ragged: Ragged = []
+            one_row = "=" in name and not Path(name).exists()
+            try:
+                if one_row:
+                    yield from self._rows(given_row(name), [name])
+                else:
+                    table = _read(name, lines, ragged)
+                    yield from self._rows(table, [f"{name}:{table.number(row)}" for row in range(len(table))])
+            except DataError as error:
+                yield Given(name, error, whole_file=not one_row)
+            yield from (Given(f"{name}:{line}", error) for line, error in ragged)
+
+    def _rows(self, table: Table, names: Sequence[str]) -> Iterator[Given]:
+        """The table's rows by their names; where one is at fault, the others all the same."""
+        try:
+            rows = list(self._encoder.inputs(table))
+        except DataError:
+            lacks = [column for column in self._encoder.columns if column not in table.columns]
+            if lacks:
+                raise
+            rows = [self._row(table, row) for row in range(len(table))]
+        for name, row in zip(names, rows, strict=True):
+            yield Given(name, row)
+
+    def _row(self, table: Table, row: int) -> Any:
+        try:
+            return self._encoder.inputs(table.only(numpy.array([row])))[0]
+        except DataError as error:
+            return error
+
+    def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Rows (N, F) float32."""
+        return (torch.from_numpy(numpy.stack(values)),)
+
+    def notes(self) -> Sequence[str]:
+        return self._encoder.notes()
+
+
+def _read(name: str, lines: Iterator[str], ragged: Ragged) -> Table:
+    if name != "-":
+        return read_table(Path(name), ragged)
+    try:
+        return parsed_table("".join(lines), "standard input", ragged)
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input: not text: {error.reason}\nnext: give it as UTF-8") from None
+
+
+def given_row(text: str) -> Table:
+    """A row as the command line gives it: NAME=VALUE, NAME=VALUE. Raises DataError for what is not."""
+    try:
+        (fields,) = csv.reader([text], strict=True, skipinitialspace=True)
+    except (csv.Error, ValueError):
+        fields = []
+    pairs = [field.partition("=") for field in fields]
+    if not pairs or not all(equals for _, equals, _ in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
+        raise DataError(
+            f"{text}: not a row; allowed is NAME=VALUE for each column, between commas, such as width=2.5,colour=red\n"
+            "next: mend the row, or name a file"
+        )
+    return given_table({name.strip(): [value] for name, _, value in pairs}, text)

@@ -1,0 +1,254 @@
+"""A run directory: who owns it, what it holds, and whether training starts, goes on or is over.
+
+    config.yaml        resolved: runs again as it stands
+    environment.json   one record for each process that trained here: versions, device, git, command line
+    metrics.jsonl      what was measured; the same bytes however often the run was interrupted
+    times.jsonl        when and how fast
+    checkpoints/       see `dltrain.core.checkpoint`
+    best, last         links into checkpoints/, for people; dltrain itself reads the manifests
+    plugins/           copies of the user's own files
+    plots/, report.html
+    lock               held while a process trains here; the kernel releases it when the process dies
+
+Nothing here imports torch: a finished run, a changed config and a busy directory are told at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from dltrain.config.document import write
+from dltrain.config.experiment import Experiment, load
+from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, best_of
+from dltrain.errors import NoCheckpoint, RunBusy, UsageError
+from dltrain.files import replace, sync_directory
+from dltrain.goal import finished
+
+CONFIG = "config.yaml"
+OURS = {"lock", "plugins", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints"}
+"""What a process that ended before it had written the config may have left behind."""
+
+
+class Lock:
+    """The right to train in a directory, held through an open file that the kernel closes with the process."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises RunBusy, naming the holder, where another process has it."""
+        self._file: IO[str] = (directory / "lock").open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "a process that has just started"
+            self._file.close()
+            raise RunBusy(
+                f"{directory}: another process trains here: {holder}\n"
+                "next: wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh"
+            ) from None
+        self._file.truncate(0)
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        self._file.close()
+
+
+@dataclass
+class Run:
+    """A locked run directory and how it was found."""
+
+    directory: Path
+    lock: Lock
+    checkpoints: Checkpoints
+    begins: Literal["new", "resumed", "finished"]
+    checkpoint: Checkpoint | None
+    warnings: list[str]
+    made: bool = False
+    """Whether this process made the directory."""
+
+    def remove_if_empty(self) -> None:
+        """Remove a directory that this process made, and in which nothing but its lock has come to be."""
+        if self.made and [path.name for path in self.directory.iterdir()] == ["lock"]:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def headline(self) -> str:
+        """The first line of every `fit`."""
+        if self.begins == "new" or self.checkpoint is None:
+            again = " (begun before, no checkpoint yet)" if self.begins == "resumed" else ""
+            return f"new run: {self.directory}{again}"
+        record = self.checkpoint.record
+        if self.begins == "finished":
+            return f"finished: {self.directory} ({record['finished']}); nothing to do"
+        return f"resuming {self.directory} at step {self.checkpoint.step}, epoch {len(record['history']) + 1}"
+
+
+def flattened(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a nested mapping with their dotted paths."""
+    if isinstance(tree, Mapping) and tree:
+        for name, value in tree.items():
+            yield from flattened(value, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, tree
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted paths whose values differ, with both; an absent one is None."""
+    old, new = dict(flattened(before)), dict(flattened(after))
+    return {
+        path: (old.get(path), new.get(path))
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
+    }
+
+
+def numbered(directory: Path) -> Path:
+    """`directory`, or the first of directory-2, directory-3, ... that does not exist."""
+    number, path = 1, directory
+    name = directory.resolve().name
+    while path.exists():
+        number += 1
+        path = directory.parent / f"{name}-{number}" if directory.name else Path("..") / f"{name}-{number}"
+    return path
+
+
+def plugin_sources(plugins: tuple[Path, ...]) -> dict[str, str]:
+    """The text of each plug-in by the name that its copy in a run directory gets."""
+    return {f"plugins/{path.name}": path.read_text(encoding="utf-8") for path in plugins}
+
+
+def resolved(experiment: Experiment) -> dict[str, Any]:
+    """The complete config as a run directory keeps it, with the plug-ins' copies in place of their originals."""
+    tree = experiment.resolved()
+    if experiment.plugins:
+        tree["plugins"] = list(plugin_sources(experiment.plugins))
+    return tree
+
+
+def open_run(directory: Path, experiment: Experiment) -> Run:
+    """Lock `directory` and find out what is to be done there for `experiment`.
+
+    Raises RunBusy; UsageError where the directory holds something else, or a run with other settings: more epochs
+    extend a run, anything else is refused with the differences.
+    """
+    made = not directory.exists()
+    if not made and not directory.is_dir():
+        raise UsageError(f"{directory}: is a file, and a run needs a directory\nnext: name another one with -o")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{directory}: cannot be made: {error.strerror}\nnext: name another one with -o") from None
+    if not (directory / CONFIG).exists():
+        there = [path.name for path in directory.iterdir() if path.suffix != ".tmp"]
+        strangers = sorted(name for name in there if name not in OURS)
+        if strangers:
+            raise UsageError(
+                f"{directory}: holds {strangers[0]}{' and more' * (len(strangers) > 1)}, but no run of dltrain "
+                f"(no {CONFIG})\nnext: name an empty or a new directory with -o"
+            )
+    lock = Lock(directory)
+    try:
+        run = _opened(directory, experiment, lock)
+        run.made = made
+        return run
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
+    checkpoints = Checkpoints(directory / "checkpoints")
+    if not (directory / CONFIG).exists():
+        return Run(directory, lock, checkpoints, "new", None, [])
+    config, plugins = resolved(experiment), plugin_sources(experiment.plugins)
+    changed = differences(resolved(load(directory / CONFIG).experiment), config)
+    for name, source in plugins.items():
+        copy = directory / name
+        if not copy.exists() or copy.read_text(encoding="utf-8") != source:
+            changed[name] = ("the copy in the run directory", "another text")
+    epochs = changed.pop("trainer.epochs", None)
+    if epochs is not None and epochs[1] < epochs[0]:
+        changed["trainer.epochs"] = epochs
+    if changed:
+        lines = "".join(f"\n  {path}: {old!r} -> {new!r}" for path, (old, new) in changed.items())
+        raise UsageError(
+            f"{directory}: this run was begun with other settings{lines}\n"
+            "allowed: only trainer.epochs may change, to more\n"
+            "next: undo the change, or begin another run with --fresh or -o DIRECTORY"
+        )
+    damaged = checkpoints.set_aside_damaged()
+    checkpoints.remove_unfinished()
+    checkpoint = checkpoints.last()
+    if checkpoint is None and (aside := checkpoints.aside()):
+        told = "\n  ".join(damaged or [str(path) for path in aside])
+        raise NoCheckpoint(
+            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {told}\nnext: {NONE_LEFT}"
+        )
+    run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged)
+    if checkpoint is not None:
+        link_both(directory, checkpoints)
+        goal = checkpoint.goal
+        scores = [record.get(goal.metric) for record in checkpoint.record["history"]]
+        plan = experiment.trainer
+        if checkpoint.epoch_ended and finished(goal, scores, plan.epochs, plan.patience):
+            run.begins = "finished"
+    return run
+
+
+def with_copied_plugins(directory: Path, experiment: Experiment) -> Experiment:
+    """The experiment with its plug-ins' copies in the run directory in place of their originals.
+
+    Training imports the copies, as every later command does: a plug-in that needs a file beside it fails here and now.
+    """
+    sources = plugin_sources(experiment.plugins)
+    for name, source in sources.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        replace(directory / name, source.encode())
+    return dataclasses.replace(experiment, plugins=tuple((directory / name).resolve() for name in sources))
+
+
+def write_config(directory: Path, experiment: Experiment) -> None:
+    """Put the resolved config into the run directory."""
+    replace(directory / CONFIG, write(resolved(experiment)).encode())
+    sync_directory(directory.parent)
+
+
+def append_environment(directory: Path, record: Mapping[str, Any]) -> None:
+    """Add one process's record to environment.json."""
+    path = directory / "environment.json"
+    try:
+        records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError:
+        path.rename(path.with_suffix(".unreadable"))
+        records = []
+    replace(path, (json.dumps([*records, record], indent=1) + "\n").encode())
+
+
+def link_both(directory: Path, checkpoints: Checkpoints) -> None:
+    """Point `best` and `last` at what the manifests say."""
+    everything = list(checkpoints)
+    if everything:
+        link(directory, "last", everything[-1])
+        link(directory, "best", best_of(everything) or everything[-1])
+
+
+def link(directory: Path, name: str, checkpoint: Checkpoint) -> None:
+    """Point `directory/name` at a checkpoint, in one step. Where the file system has no links, there is none."""
+    temporary = directory / f".{name}.{os.getpid()}.tmp"
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(Path("checkpoints") / checkpoint.name)
+        temporary.replace(directory / name)
+    except OSError:
+        temporary.unlink(missing_ok=True)

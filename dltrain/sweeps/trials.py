@@ -1,0 +1,286 @@
+"""The trials of a sweep, as Optuna keeps them: in a journal that processes and machines may share.
+
+A trial's number, and what was drawn for it, outlive the process that ran it: one whose process is gone is taken up
+again, in its own run directory. Who runs a trial holds its lock, `claims/trial-0007/lock`.
+
+What the journal calls values are costs: the score itself where less is better, else its negative. A score's direction
+is known only once a trial has been scored, and a study's has to be said at its beginning.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from dltrain.config.document import write_value
+from dltrain.config.search import Dimension, Search
+from dltrain.core.checkpoint import Checkpoints
+from dltrain.errors import RunBusy
+from dltrain.goal import Goal
+from dltrain.runs.directory import Lock
+
+JOURNAL, CLAIMS = "trials.journal", "claims"
+OUTCOMES = (2, 4, 5)
+"""Exit codes that the drawn values lead to (settings that do not fit together, divergence, no memory), so that to try
+the trial again would be in vain."""
+PATIENCE_SECONDS = 60.0
+MEDIAN_OF = 5
+STATES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
+
+
+class KeyedSampler(BaseSampler):
+    """Draws each value from (seed, trial, option) and the trials before: not from what this process drew so far.
+
+    So a sweep that was interrupted draws what an uninterrupted one would have.
+    """
+
+    def __init__(self, sampler: str, seed: int) -> None:
+        self._sampler, self._seed = sampler, seed
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        digest = hashlib.sha256(f"{self._seed}/{trial.number}/{param_name}".encode()).digest()
+        seed = int.from_bytes(digest[:4], "big")
+        sampler = TPESampler(seed=seed) if self._sampler == "tpe" else RandomSampler(seed=seed)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, which other sweeps hold for a moment only. Raises RunBusy after a minute."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            lock = Lock(directory)
+            break
+        except RunBusy:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def study(directory: Path, search: Search, seed: int) -> Study:
+    """The study in the directory's journal, a new one where there is none."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    pruner = optuna.pruners.MedianPruner(MEDIAN_OF, search.warmup_epochs)
+    return optuna.create_study(
+        study_name="sweep",
+        storage=JournalStorage(JournalFileBackend(str(directory / JOURNAL))),
+        sampler=KeyedSampler(search.sampler, seed),
+        pruner=pruner if search.pruner == "median" else optuna.pruners.NopPruner(),
+        load_if_exists=True,
+    )
+
+
+def trial_name(number: int) -> str:
+    return f"trial-{number:04d}"
+
+
+def counts(trial: FrozenTrial) -> bool:
+    """Whether a trial is one of those that the sweep is made of, and not to be replaced by another."""
+    return trial.state != TrialState.FAIL or trial.user_attrs.get("exit_code") in OUTCOMES
+
+
+class Claims:
+    """Who runs which trial: this process asks for one after another, as long as the sweep is not complete."""
+
+    def __init__(self, directory: Path, study: Study, trials: int) -> None:
+        self._directory, self._study, self._trials = directory, study, trials
+        self._to_begin = trials - self._counted()  # so that trials which fail again and again come to an end
+
+    def _counted(self) -> int:
+        return sum(counts(trial) for trial in self._study.get_trials(deepcopy=False))
+
+    @contextmanager
+    def next(self) -> Iterator[Trial | None]:
+        """A trial whose process is gone, else a new one, held by this process; None when there is nothing to do."""
+        with alone(self._directory):
+            trial, lock = self._abandoned() or self._new() or (None, None)
+        try:
+            yield trial
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _abandoned(self) -> tuple[Trial, Lock] | None:
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            lock = self._lock(trial.number)
+            if lock is None:
+                continue
+            if self._still_trains(trial.number):
+                lock.release()
+                continue
+            return Trial(self._study, trial._trial_id), lock
+        return None
+
+    def _still_trains(self, number: int) -> bool:
+        """Whether a run has outlived the sweep that began it: one that was killed, whose trial is still being saved."""
+        directory = self._directory / trial_name(number)
+        try:
+            if directory.exists():
+                Lock(directory).release()
+        except RunBusy:
+            return True
+        return False
+
+    def _new(self) -> tuple[Trial, Lock] | None:
+        if self._to_begin <= 0 or self._counted() >= self._trials:
+            return None
+        self._to_begin -= 1
+        trial = self._study.ask()
+        lock = self._lock(trial.number)
+        assert lock is not None, "a trial that did not exist has no owner"
+        return trial, lock
+
+    def _lock(self, number: int) -> Lock | None:
+        directory = self._directory / CLAIMS / trial_name(number)
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            return Lock(directory)
+        except RunBusy:
+            return None
+
+
+def drawn(trial: Trial, dimensions: Sequence[Dimension]) -> dict[str, str]:
+    """The trial's value for each path that applies to it, as YAML; drawn, or drawn by an earlier process."""
+    values: dict[str, str] = {}
+    for dimension in dimensions:
+        if dimension.applies(values):
+            values[dimension.path] = _drawn(trial, dimension)
+    return values
+
+
+def _drawn(trial: Trial, dimension: Dimension) -> str:
+    path, low, log, step = dimension.path, dimension.low, dimension.log, dimension.step
+    if dimension.values:
+        return trial.suggest_categorical(path, dimension.values)
+    high = dimension.high if step is None else _last(low, dimension.high, step)
+    if isinstance(low, int) and isinstance(high, int):
+        return str(trial.suggest_int(path, low, high, step=int(step or 1), log=log))
+    return write_value(trial.suggest_float(path, low, high, step=step, log=log))
+
+
+def _last(low: float, high: float, step: float) -> float:
+    """The largest of low, low + step, low + 2 * step, ... that is not above `high`."""
+    first, width, last = (Decimal(str(each)) for each in (low, step, high))
+    value = first + (last - first) // width * width
+    return int(value) if isinstance(low, int) else float(value)
+
+
+def goal_of(directory: Path) -> Goal | None:
+    """What a run is scored by, as its checkpoints say; None while there is none."""
+    for checkpoint in Checkpoints(directory / "checkpoints"):
+        try:
+            return checkpoint.goal
+        except (OSError, ValueError, KeyError):  # just deleted, to make room for a newer one
+            continue
+    return None
+
+
+def cost(goal: Goal, score: float) -> float:
+    """What Optuna minimises; its own inverse."""
+    return score if goal.direction == "min" else -score
+
+
+class Follower:
+    """Follows a trial's metrics.jsonl: reports the score of each epoch, and says when the trial may be stopped.
+
+    Epochs are judged one after another, however many are read at once, so a slow look cannot change the verdict.
+    """
+
+    def __init__(
+        self, trial: Trial, reported: Mapping[int, float], directory: Path, tell: Callable[[str], None]
+    ) -> None:
+        self.costs = dict(reported)
+        self._goal: Goal | None = None
+        self.pruned = bool(reported and trial.should_prune())
+        self._trial, self._directory, self._tell = trial, directory, tell
+        self._epoch = max(reported, default=0)
+        self._size = 0
+
+    def __call__(self) -> bool:
+        """Whether the trial should be stopped."""
+        path = self._directory / "metrics.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        if self.pruned or size == self._size:
+            return self.pruned
+        self._goal = self._goal or goal_of(self._directory)
+        if self._goal is None:
+            return False
+        self._size = size
+        for epoch, score in scores(path, self._goal.metric):
+            if epoch > self._epoch and not self.pruned:
+                self._judge(epoch, score, self._goal)
+        return self.pruned
+
+    def _judge(self, epoch: int, score: float | None, goal: Goal) -> None:
+        self._epoch = epoch
+        if score is None:  # not a number: worth nothing, and nothing to compare
+            return
+        self.costs[epoch] = cost(goal, score)
+        self._trial.report(self.costs[epoch], epoch)
+        self.pruned = bool(self._trial.should_prune())
+        name = trial_name(self._trial.number)
+        self._tell(f"{name}: epoch {epoch}: validation {goal.metric} {score:.4f}{', stopped' * self.pruned}")
+
+
+def scores(path: Path, metric: str) -> list[tuple[int, float | None]]:
+    """Each epoch in a metrics.jsonl and its validation score, None where that is not a number; no unfinished line."""
+    epochs = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        event = json.loads(line)
+        if event["event"] == "epoch":
+            epochs.append((event["epoch"], event.get(f"validation_{metric}")))
+    return epochs
+
+
+def plain(trial: FrozenTrial, parent: Path) -> dict[str, Any]:
+    """What is known of a trial, as plain values: its state, what was drawn, and the score of its best epoch."""
+    noted, costs, name = trial.user_attrs, trial.intermediate_values, trial_name(trial.number)
+    result: dict[str, Any] = {
+        "number": trial.number,
+        "name": name,
+        "directory": str(parent / name),
+        "state": STATES[trial.state],
+        "values": noted.get("values", {}),
+        "epochs": max(costs, default=0),
+    }
+    if trial.state == TrialState.FAIL:
+        result |= {"exit_code": noted["exit_code"], "message": noted["message"], "outcome": counts(trial)}
+    elif "goal" in noted and costs:
+        goal = Goal(*noted["goal"])
+        best = min(costs, key=lambda epoch: (costs[epoch], epoch))
+        result |= {"metric": goal.metric, "direction": goal.direction, "score": cost(goal, costs[best]), "epoch": best}
+    return result

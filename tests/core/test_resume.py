@@ -1,0 +1,372 @@
+"""A run that was stopped or killed ends with the same bytes as one that never was."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from conftest import lines
+
+from dltrain.config.experiment import load
+from dltrain.errors import Stopped
+from dltrain.events import Event
+from dltrain.runs.directory import open_run
+from dltrain.runs.experiment import Training, train
+from dltrain.runtime.interrupts import Interrupts
+
+Write = Callable[[Mapping[str, Any]], Path]
+
+
+class Killed(BaseException):
+    """Ends a training from inside, without a word, as SIGKILL does."""
+
+
+class StopAt(Interrupts):
+    """Stops, or is killed, when it is asked for the n-th time: after n updates or batches of evaluation."""
+
+    def __init__(self, asked: int, kill: bool = False) -> None:
+        super().__init__()
+        self.left = asked
+        self.kill = kill
+
+    def pending(self) -> Stopped | None:
+        self.left -= 1
+        if self.left == 0:
+            if self.kill:
+                raise Killed
+            return Stopped("stopped by the test", 130)
+        return None
+
+
+def run_once(
+    config: Path,
+    directory: Path,
+    interrupts: Interrupts,
+    events: list[Event] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Training:
+    experiment = load(config).experiment
+    run = open_run(directory, experiment)
+    seen: list[Event] = [] if events is None else events
+    try:
+        return train(experiment, run, interrupts, lambda _: [seen.append], tell)
+    finally:
+        run.lock.release()
+
+
+def run_to_end(config: Path, directory: Path, stops: list[Interrupts]) -> Training:
+    for stop in stops:
+        with pytest.raises((Stopped, Killed)):
+            run_once(config, directory, stop)
+    return run_once(config, directory, Interrupts())
+
+
+def outcome(directory: Path) -> dict[str, bytes]:
+    """Every byte that must not depend on interruptions: the final checkpoint and what was measured."""
+    final = sorted((directory / "checkpoints").glob("step-*[0-9]"))[-1]
+    files = [*sorted(final.iterdir()), directory / "metrics.jsonl", directory / "config.yaml"]
+    return {path.name: path.read_bytes() for path in files}
+
+
+EXTRAS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulation": {"trainer": {"accumulate": 3, "epochs": 4}},
+    "moving average": {"trainer": {"ema": 0.9}},
+    "schedules": {"schedule": {"name": "one_cycle"}, "trainer": {"clip_norm": 0.5}},
+    "plateau": {"schedule": {"name": "plateau", "patience": 0}, "trainer": {"epochs": 4}},
+    "early stopping": {
+        "trainer": {"epochs": 30, "patience": 2},
+        "optimizer": {"name": "sgd", "learning_rate": 1e-5, "momentum": 0.9},
+    },
+    "augmentation": {"data": {"augment": {"rotation_degrees": 20, "shift": 0.1, "erase": 0.5, "scale": [0.9, 1.1]}}},
+    "augmentation by workers": {"data": {"augment": {"rotation_degrees": 20, "flip": "horizontal"}, "workers": 2}},
+    "bf16": {"trainer": {"precision": "bf16"}},
+    "fp16 with its scaler": {"trainer": {"precision": "fp16"}, "model": {"name": "mlp", "hidden": [8]}},
+    "batch normalisation": {"model": {"batch_norm": True}, "trainer": {"ema": 0.9}},
+    "deterministic": {"trainer": {"deterministic": True}},
+    "muon": {"optimizer": {"name": "muon", "learning_rate": 0.02}},
+    "rmsprop": {"optimizer": {"name": "rmsprop", "momentum": 0.9, "centered": True}},
+    "adagrad": {"optimizer": {"name": "adagrad"}},
+    "two threads": {"trainer": {"threads": 2}},
+    "weights drawn anew, groups of them, and a frozen part": {
+        "weights": {"initialization": "orthogonal", "learning_rates": {"classifier.*": 2.0}, "freeze": ["features.*"]},
+        "optimizer": {"name": "adamw"},
+        "model": {"batch_norm": True},
+    },
+    "label smoothing": {"task": {"name": "image_classification", "label_smoothing": 0.1}},
+}
+
+
+def with_extras(settings: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+    tree = copy.deepcopy(dict(settings))
+    for section, values in extras.items():
+        if "name" in values and section in tree and (section != "task"):
+            tree[section] = dict(values)
+        elif isinstance(tree.get(section), dict):
+            tree[section].update(values)
+        else:
+            tree[section] = dict(values)
+    return tree
+
+
+@pytest.mark.parametrize("name", EXTRAS)
+def test_stopped_and_killed_runs_end_with_the_same_bytes(
+    name: str, settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    tree = with_extras(settings, EXTRAS[name])
+    tree["trainer"]["checkpoint_every_steps"] = 4
+    tree["trainer"]["keep_last"] = 9
+    config = write_settings(tree)
+    whole = run_once(config, tmp_path / "whole", Interrupts())
+    # In the middle of an epoch; killed off any checkpoint's step; during the evaluation that ends an epoch; later.
+    broken = run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(3, kill=True), StopAt(6), StopAt(9, kill=True)])
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    assert broken.state.history == whole.state.history
+
+
+TEXTS: dict[str, dict[str, Any]] = {
+    "carried state": {"model": {"name": "rnn", "hidden": 8, "dropout": 0.2}},
+    "sentences": {"model": {"name": "rnn", "cell": "gru", "hidden": 8}, "data": {"form": "sentences"}},
+    "variational masks": {
+        "model": {"name": "rnn", "hidden": 8, "dropout": 0.3, "variational": True, "tied": True},
+        "trainer": {"ema": 0.9},
+    },
+    "random lengths and accumulation": {
+        "model": {"name": "rnn", "cell": "rnn_tanh", "hidden": 8, "adaptive_cutoffs": [9]},
+        "data": {"random_lengths": True},
+        "trainer": {"accumulate": 2},
+    },
+    "averages of NT-ASGD": {
+        "model": {"name": "awd_lstm", "embedding": 6, "hidden": 8, "layers": 2},
+        "data": {"random_lengths": True},
+        "optimizer": {"name": "sgd", "learning_rate": 30.0},
+        "trainer": {"nt_asgd": 1, "epochs": 7, "clip_norm": 0.5},
+    },
+    "memory of a transformer": {
+        "model": {"name": "transformer", "width": 8, "heads": 2, "layers": 2, "context": 12},
+        "trainer": {"precision": "bf16"},
+    },
+}
+
+
+@pytest.fixture
+def text_settings(tmp_path: Path) -> dict[str, Any]:
+    """A config that trains on 60 lines of random words: 18 windows of 10 tokens, or 15 batches of lines."""
+    draw = random.Random(0)
+    words = [f"word{number}" for number in range(20)]
+    text = "".join(" ".join(draw.choices(words, k=draw.randint(4, 18))) + "\n" for _ in range(60))
+    (tmp_path / "text.txt").write_text(text)
+    return {
+        "task": "language_modelling",
+        "data": {
+            "name": "text", "training": ["text.txt"], "root": str(tmp_path), "cache": str(tmp_path / "cache"),
+            "batch_size": 4, "sequence_length": 10, "evaluation_batch_size": 2,
+        },
+        "optimizer": {"name": "adam", "learning_rate": 1e-2},
+        "trainer": {"epochs": 3, "device": "cpu", "threads": 1, "log_every_steps": 3, "checkpoint_every_steps": 4},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_runs_end_with_the_same_bytes(
+    name: str, text_settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    tree = with_extras(text_settings, {"model": {}, **TEXTS[name]})
+    tree["trainer"]["keep_last"] = 9
+    config = write_settings(tree)
+    whole = run_once(config, tmp_path / "whole", Interrupts())
+    if name == "averages of NT-ASGD":  # or this would test nothing: it begins, and not with the first epoch
+        assert whole.state.averaging
+        assert whole.state.average is not None
+        assert 0 < whole.state.average.n_averaged < whole.state.step
+    stops: list[Interrupts] = [StopAt(3), StopAt(3, kill=True), StopAt(11), StopAt(15, kill=True), StopAt(17)]
+    run_to_end(config, tmp_path / "broken", stops)
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+AUGMENT = {
+    "time_masks": 1, "time_mask_seconds": 0.1, "frequency_masks": 1, "frequency_mask_bands": 3,
+    "tempo": [0.8, 1.0, 1.2], "warp": [0.9, 1.1], "quiet_seconds": 0.1, "gain_db": 6.0, "noise": 0.5,
+}  # fmt: skip
+
+SPEECH: dict[str, dict[str, Any]] = {
+    "augmented, by seconds": {
+        "data": {"augment": AUGMENT, "batch_seconds": 3, "max_seconds": 1.5, "workers": 1},
+        "model": {"name": "crnn", "channels": [2], "hidden": 8, "layers": 2, "dropout": 0.2},
+        "schedule": {"name": "one_cycle"},
+    },
+    "a conformer, accumulated and averaged": {
+        "data": {"augment": AUGMENT, "batch_size": 3, "normalize": "speaker"},
+        "model": {"name": "conformer_ctc", "width": 8, "heads": 2, "layers": 1, "dropout": 0.2},
+        "trainer": {"accumulate": 2, "ema": 0.9},
+    },
+}
+
+
+@pytest.fixture
+def speech_settings(tmp_path: Path) -> dict[str, Any]:
+    """A config that trains on 32 clips, of a second or less, of tones that stand for letters."""
+    soundfile = pytest.importorskip("soundfile")
+    draw = numpy.random.default_rng(0)
+    time = numpy.arange(1200) / 8000
+    rows = ["path\ttext\tspeaker"]
+    for number in range(32):
+        letters = draw.integers(0, 4, int(draw.integers(2, 7)))
+        sound = numpy.concatenate([numpy.sin(2 * numpy.pi * 500 * (1 + letter) * time) for letter in letters])
+        soundfile.write(tmp_path / f"{number}.wav", 0.3 * sound + 0.01 * draw.normal(size=len(sound)), 8000)
+        rows.append(f"{number}.wav\t{''.join('abcd'[letter] for letter in letters)}\tspeaker{number % 8}")
+    (tmp_path / "clips.tsv").write_text("\n".join(rows) + "\n")
+    return {
+        "task": "speech_recognition",
+        "data": {
+            "name": "audio", "root": str(tmp_path), "train": "clips.tsv", "validation": 0.25, "sample_rate_hz": 8000,
+            "features": {"bands": 10}, "subsampling": 2,
+        },
+        "optimizer": {"name": "adam", "learning_rate": 1e-2},
+        "trainer": {"epochs": 3, "device": "cpu", "threads": 1, "log_every_steps": 3, "checkpoint_every_steps": 2},
+    }  # fmt: skip
+
+
+def test_the_share_of_padding_is_told(speech_settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    speech_settings["data"] |= {"validation": "clips.tsv", "batch_size": 32}
+    speech_settings["model"] = {"name": "crnn", "channels": [2], "hidden": 8}
+    speech_settings["trainer"]["epochs"] = 1
+    told: list[str] = []
+    run_once(write_settings(speech_settings), tmp_path / "run", Interrupts(), tell=told.append)
+    words = [line.split("\t")[1] for line in (tmp_path / "clips.tsv").read_text().splitlines()[1:]]
+    frames = [1 + 1200 * len(word) // 80 for word in words]  # a window every 10 ms
+    share = 1 - sum(frames) / (32 * max(frames))
+    assert f"batches: 1 an epoch, {share:.1%} of the first epoch's is padding" in told
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_speech_runs_end_with_the_same_bytes(
+    name: str, speech_settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    tree = copy.deepcopy(speech_settings)
+    for section, values in SPEECH[name].items():
+        tree[section] = {**tree.get(section, {}), **values}
+    tree["trainer"]["keep_last"] = 9
+    config = write_settings(tree)
+    whole = run_once(config, tmp_path / "whole", Interrupts())
+    assert whole.state.step >= 9
+    run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(1, kill=True), StopAt(3), StopAt(4, kill=True)])
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+def test_stopped_during_evaluation(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    settings["data"]["evaluation_batch_size"] = 2
+    config = write_settings(settings)
+    run_once(config, tmp_path / "whole", Interrupts())
+    # 20 updates make an epoch: the stop comes with the third batch of the evaluation, and again in the second try.
+    run_to_end(config, tmp_path / "broken", [StopAt(23), StopAt(2), StopAt(4, kill=True)])
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    assert (tmp_path / "broken" / "checkpoints" / "step-00000040").is_dir()
+
+
+def test_workers_change_nothing(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    settings["data"]["augment"] = {"rotation_degrees": 20, "scale": [0.8, 1.2], "erase": 0.3}
+    run_once(write_settings(settings), tmp_path / "none", Interrupts())
+    settings["data"]["workers"] = 2
+    run_once(write_settings(settings), tmp_path / "two", Interrupts())
+    none, two = outcome(tmp_path / "none"), outcome(tmp_path / "two")
+    for name in ("weights.safetensors", "optimizer.safetensors", "metrics.jsonl"):
+        assert none[name] == two[name]
+
+
+def test_more_epochs_extend_a_finished_run(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    config = write_settings(settings)
+    run_once(config, tmp_path / "extended", Interrupts())
+    settings["trainer"]["epochs"] = 4
+    config = write_settings(settings)
+    run_once(config, tmp_path / "extended", Interrupts())
+    run_once(config, tmp_path / "whole", Interrupts())
+    extended, whole = outcome(tmp_path / "extended"), outcome(tmp_path / "whole")
+    assert extended == whole
+
+
+def test_a_second_seed_gives_other_weights(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    run_once(write_settings(settings), tmp_path / "zero", Interrupts())
+    settings["seed"] = 1
+    run_once(write_settings(settings), tmp_path / "one", Interrupts())
+    name = "weights.safetensors"
+    assert outcome(tmp_path / "zero")[name] != outcome(tmp_path / "one")[name]
+
+
+@pytest.mark.parametrize("line", ["epoch 1/3", "epoch 2/3"])
+def test_sigkill_of_a_real_process(
+    line: str, settings: dict[str, Any], write_settings: Write, dltrain: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings["trainer"].update(epochs=3, checkpoint_every_steps=2)
+    config = write_settings(settings)
+    assert dltrain("fit", config, "-o", "whole", "-q").returncode == 0
+    words = [sys.executable, "-m", "dltrain", "fit", str(config), "-o", "broken"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for told in process.stderr:
+            if told.startswith(line):
+                process.send_signal(signal.SIGKILL)
+                break
+        process.stderr.read()
+    assert process.returncode == -signal.SIGKILL
+    again = dltrain("fit", config, "-o", "broken")
+    assert again.returncode == 0
+    assert again.stderr.startswith("resuming broken at step ")
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_stop_at_a_step_border(
+    number: signal.Signals, code: int, settings: dict[str, Any], write_settings: Write, tmp_path: Path,
+    dltrain: Callable[..., Any],
+) -> None:  # fmt: skip
+    settings["trainer"].update(epochs=500)
+    config = write_settings(settings)
+    words = [sys.executable, "-m", "dltrain", "fit", str(config), "-o", "stopped"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        told = ""
+        for told in process.stderr:
+            if told.startswith("epoch 2/"):
+                process.send_signal(number)
+                break
+        told = process.stderr.read()
+    assert process.returncode == code
+    assert f"error: stopped by {number.name}\nstopped: a checkpoint is kept; the same command continues\n" in told
+    assert "Traceback" not in told
+    again = dltrain("fit", config, "-o", "stopped", "--max-time", "0s")
+    assert again.returncode == 75
+    assert again.stderr.startswith("resuming stopped at step ")
+    assert "stopped: the time given by --max-time is spent" in again.stderr
+
+
+def test_a_second_signal_leaves_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    child = os.fork()
+    if child == 0:
+        interrupts = Interrupts()
+        interrupts.training = True
+        with interrupts:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)  # not reached: the second one ended the process
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+
+
+def test_metrics_hold_every_interval_and_epoch_once(
+    settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    run_to_end(write_settings(settings), tmp_path / "run", [StopAt(5), StopAt(17)])
+    found = [(entry["event"], entry.get("step")) for entry in lines(tmp_path / "run" / "metrics.jsonl")]
+    expected = [("run", None)]
+    for step in range(1, 41):
+        expected += [("step", step)] * (step % 3 == 0) + [("epoch", step)] * (step % 20 == 0)
+    assert found == expected

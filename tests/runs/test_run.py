@@ -1,0 +1,176 @@
+"""Run directories: one process at a time, one set of settings, nothing overwritten."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dltrain.config.experiment import Experiment, load_tree
+from dltrain.core.checkpoint import Checkpoint, Checkpoints
+from dltrain.errors import RunBusy, UsageError
+from dltrain.runs.directory import (
+    CONFIG,
+    Lock,
+    append_environment,
+    differences,
+    flattened,
+    link,
+    numbered,
+    open_run,
+    with_copied_plugins,
+    write_config,
+)
+
+SETTINGS: dict[str, Any] = {
+    "task": "image_classification",
+    "seed": 0,
+    "data": "mnist",
+    "model": {"name": "cnn", "channels": [4]},
+    "trainer": {"epochs": 2},
+}
+
+
+def experiment(**changed: Any) -> Experiment:
+    return load_tree({**SETTINGS, **changed}, "a test")
+
+
+def begun(directory: Path, **changed: Any) -> None:
+    run = open_run(directory, experiment(**changed))
+    write_config(directory, with_copied_plugins(directory, experiment(**changed)))
+    run.lock.release()
+
+
+def test_differences_are_told_by_their_dotted_paths() -> None:
+    assert dict(flattened({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "a.c": {}, "d": [1]}
+    changed = differences({"a": {"b": 1, "gone": 2}}, {"a": {"b": 3, "new": None}, "e": 4})
+    assert changed == {"a.b": (1, 3), "a.gone": (2, None), "e": (None, 4)}
+
+
+def test_a_new_run_then_one_that_was_begun(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "deep" / "run", experiment())
+    assert (run.begins, run.headline) == ("new", f"new run: {tmp_path}/deep/run")
+    write_config(run.directory, experiment())
+    run.lock.release()
+    run = open_run(tmp_path / "deep" / "run", experiment())
+    assert run.headline == f"new run: {tmp_path}/deep/run (begun before, no checkpoint yet)"
+    run.lock.release()
+
+
+def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", experiment())
+    with pytest.raises(RunBusy) as caught:
+        open_run(tmp_path / "run", experiment())
+    assert f"run: another process trains here: process {os.getpid()} on " in str(caught.value)
+    assert "next: wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh" in str(caught.value)
+    assert caught.value.exit_code == 8
+    run.lock.release()
+    open_run(tmp_path / "run", experiment()).lock.release()
+
+
+def test_the_kernel_releases_a_dead_process_lock(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        Lock(tmp_path)
+        os._exit(0)
+    os.waitpid(child, 0)
+    Lock(tmp_path).release()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("seed", 1, "  seed: 0 -> 1\n"),
+        ("model.channels", [8], "  model.channels: [4] -> [8]\n"),
+        ("trainer.epochs", 1, "  trainer.epochs: 2 -> 1\n"),
+    ],
+)
+def test_other_settings_are_refused_with_the_differences(path: str, value: object, told: str, tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    changed: dict[str, Any] = copy.deepcopy(SETTINGS)
+    *sections, name = path.split(".")
+    (changed[sections[0]] if sections else changed)[name] = value
+    with pytest.raises(UsageError) as caught:
+        open_run(tmp_path / "run", experiment(**changed))
+    assert "this run was begun with other settings\n" + told in str(caught.value)
+    assert "allowed: only trainer.epochs may change, to more" in str(caught.value)
+    Lock(tmp_path / "run").release()  # a refusal holds no lock
+
+
+def test_more_epochs_are_allowed(tmp_path: Path) -> None:
+    begun(tmp_path / "run")
+    run = open_run(tmp_path / "run", experiment(trainer={"epochs": 9}))
+    assert run.begins == "resumed"
+    run.lock.release()
+
+
+def test_a_changed_plugin_is_refused(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("one = 1")
+    begun(tmp_path / "run", plugins=[str(plugin)])
+    open_run(tmp_path / "run", experiment(plugins=[str(plugin)])).lock.release()
+    plugin.write_text("one = 2")
+    with pytest.raises(UsageError, match=r"plugins/mine.py: 'the copy in the run directory' -> 'another text'"):
+        open_run(tmp_path / "run", experiment(plugins=[str(plugin)]))
+
+
+def test_fresh_takes_the_next_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path / "run")
+    assert numbered(tmp_path / "run") == tmp_path / "run-2"
+    begun(tmp_path / "run-2")
+    assert numbered(tmp_path / "run") == tmp_path / "run-3"
+    assert numbered(tmp_path / "other") == tmp_path / "other"
+    monkeypatch.chdir(tmp_path / "run")
+    assert numbered(Path()) == Path("../run-3")
+
+
+def test_directories_that_hold_something_else_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "to_mother.txt").write_text("dear")
+    with pytest.raises(UsageError, match=r"letters: holds to_mother.txt, but no run of dltrain \(no config.yaml\)"):
+        open_run(tmp_path / "letters", experiment())
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["to_mother.txt"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"file: is a file, and a run needs a directory"):
+        open_run(tmp_path / "file", experiment())
+    with pytest.raises(UsageError, match=r"file/run: cannot be made: Not a directory"):
+        open_run(tmp_path / "file" / "run", experiment())
+
+
+def test_environment_keeps_a_record_of_each_process(tmp_path: Path) -> None:
+    append_environment(tmp_path, {"process": 1})
+    append_environment(tmp_path, {"process": 2})
+    assert (tmp_path / "environment.json").read_text().count("process") == 2
+
+
+def test_what_an_early_end_left_behind_is_no_stranger(tmp_path: Path) -> None:
+    for name in ("metrics.jsonl", "times.jsonl", "environment.json"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "plugins").mkdir()
+    run = open_run(tmp_path, experiment())
+    assert run.begins == "new"
+    with pytest.raises(RunBusy):  # and while one process starts here, another is told so
+        open_run(tmp_path, experiment())
+    run.lock.release()
+
+
+def test_an_unreadable_environment_is_moved_aside(tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text("[{")
+    append_environment(tmp_path, {"process": 1})
+    assert (tmp_path / "environment.unreadable").read_text() == "[{"
+    assert "process" in (tmp_path / "environment.json").read_text()
+
+
+def test_links_are_for_people_and_may_be_missing(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "checkpoints" / "step-00000001", 1, True)
+    link(tmp_path, "best", checkpoint)
+    link(tmp_path, "best", checkpoint)
+    assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000001")
+    (tmp_path / "last").mkdir()
+    link(tmp_path, "last", checkpoint)  # cannot be replaced by a link: left as it is
+    assert (tmp_path / "last").is_dir()
+    assert not (tmp_path / CONFIG).exists()
+    assert Checkpoints(tmp_path / "checkpoints").last() is None

@@ -1,0 +1,327 @@
+"""Several runs under one parent: seeds, what they reached, and what becomes of those that fail or are stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_resume import outcome as bytes_of
+from test_resume import run_once
+from typer.testing import CliRunner
+
+from dltrain.cli.main import application, explained
+from dltrain.config.experiment import load
+from dltrain.errors import RunBusy, Stopped, UsageError
+from dltrain.observers.messages import Voice
+from dltrain.runs.directory import Lock, open_run
+from dltrain.runtime.interrupts import Interrupts
+from dltrain.sweeps import child, members
+from dltrain.sweeps.child import ChildFailed, ChildrenFailed, Ended
+from dltrain.sweeps.members import Manner, fit_seeds, prepare, raise_failed, refuse_set, seed_list, spread, table
+
+Write = Callable[[Mapping[str, Any]], Path]
+
+FRAGILE = '''
+import os
+import torch
+from torch import nn
+from dltrain.registry import models
+
+@models.register("fragile")
+class Fragile(nn.Module):
+    """One linear layer that refuses a seed.
+
+    Options:
+        bias: learn one.
+    """
+
+    def __init__(self, image_channels: int, height: int, width: int, classes: int, *, bias: bool = True) -> None:
+        super().__init__()
+        if os.environ.get("REFUSED_SEED") == str(torch.initial_seed()):
+            raise ValueError("this seed is refused")
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(image_channels * height * width, classes, bias))
+
+    def forward(self, images):
+        return self.layers(images)
+'''
+
+
+def run_here(
+    words: Sequence[str],
+    interrupts: Interrupts,
+    hear: Callable[[str], None],
+    enough: Callable[[], bool] = lambda: False,
+) -> Ended:
+    """What `child.run` does, in this process, to the end: torch is loaded here already."""
+    result = CliRunner().invoke(application(), list(words), obj=interrupts)
+    for line in result.stderr.splitlines():
+        hear(line)
+    if isinstance(result.exception, Exception):
+        message, code = explained(result.exception)
+        return Ended(code, "", message.removeprefix("error: "))
+    return Ended(result.exit_code, result.stdout, "")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Members run in this process, without pictures, which take longer than their training; the commands given."""
+    for picture in ("curves", "confusion_picture"):
+        monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_: None)
+    given: list[list[str]] = []
+
+    def run(words: Sequence[str], *rest: Any) -> Ended:
+        given.append(list(words))
+        return run_here(words, *rest)
+
+    monkeypatch.setattr(child, "run", run)
+    return given
+
+
+def manner(quiet: bool = True, json_lines: bool = False, interrupts: Interrupts | None = None) -> Manner:
+    return Manner(interrupts or Interrupts(), Voice(quiet, json_lines))
+
+
+@pytest.fixture
+def fragile(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> Path:
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    settings |= {"model": {"name": "fragile"}, "plugins": ["fragile.py"]}
+    return write_settings(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("0", [0]), ("0,1,2", [0, 1, 2]), ("0-4", [0, 1, 2, 3, 4]), ("7, 1 - 2", [7, 1, 2])]
+)
+def test_seeds_are_numbers_and_ranges(text: str, numbers: list[int]) -> None:
+    assert seed_list(text) == numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "--seeds: found ''; allowed are numbers and ranges of them, such as 0,1,2 or 0-4"),
+        ("1,,2", "--seeds: found '1,,2'; allowed are numbers"),
+        ("-1", "--seeds: found '-1'; allowed are numbers"),
+        ("1e3", "--seeds: found '1e3'; allowed are numbers"),
+        ("9" * 30, "allowed are numbers"),
+        ("4-0", "--seeds: found '4-0'; allowed are ranges upwards, of at most 1000 seeds"),
+        ("0-9999999", "allowed are ranges upwards, of at most 1000 seeds"),
+        ("0-3,2", "--seeds: seed 2 is given twice in '0-3,2'"),
+    ],
+)
+def test_other_seeds_are_refused(text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        seed_list(text)
+    assert told in str(caught.value)
+
+
+def test_what_members_have_of_their_own_is_not_set() -> None:
+    refuse_set(["model.seed=1", "data.folded=2"], "seed", "--seeds")
+    with pytest.raises(UsageError, match=r"--set seed=1: --seeds gives each run its own seed\nnext: leave out one"):
+        refuse_set(["trainer.epochs=2", "seed=1"], "seed", "--seeds")
+    with pytest.raises(UsageError, match=r"--set data.fold.of=3: cv gives each run its own data.fold"):
+        refuse_set(["data.fold.of=3"], "data.fold", "cv")
+
+
+def test_spread_is_the_sample_standard_deviation_of_what_there_is() -> None:
+    values = [0.9, 0.8, 0.95]
+    found = spread([*values, None])
+    assert found["standard_deviation"] == pytest.approx(statistics.stdev(values), rel=1e-12)
+    assert found["mean"] == pytest.approx(2.65 / 3, rel=1e-12)
+    assert (found["count"], found["minimum"], found["maximum"]) == (3, 0.8, 0.95)
+    assert spread([0.5])["standard_deviation"] is None
+    assert spread([])["mean"] is None
+
+
+def test_a_table_ends_short_rows_with_text() -> None:
+    assert (
+        table([["seed", "a"], ["0", "0.5"], ["1 failed: exit code 4"]]) == "seed    a\n   0  0.5\n1 failed: exit code 4"
+    )
+
+
+def test_a_parent_holds_nothing_else(tmp_path: Path) -> None:
+    parent = prepare(tmp_path / "deep" / "seeds", "dltrain fit --seeds", fresh=False)
+    assert json.loads((parent / "summary.json").read_text()) == {"kind": "dltrain fit --seeds"}
+    assert prepare(parent, "dltrain fit --seeds", fresh=True).name == "seeds-2"
+    with pytest.raises(UsageError, match="seeds: holds the runs of `dltrain fit --seeds`, not of `dltrain cv`"):
+        prepare(parent, "dltrain cv", fresh=False)
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(UsageError, match="is a run itself, and several runs need a parent"):
+        prepare(tmp_path, "dltrain cv", fresh=False)
+    letters = tmp_path / "letters"
+    letters.mkdir()
+    (letters / "to_mother.txt").write_text("dear")
+    with pytest.raises(UsageError, match=r"letters: holds to_mother.txt, but no summary.json of dltrain's"):
+        prepare(letters, "dltrain cv", fresh=False)
+    with pytest.raises(UsageError, match=r"to_mother.txt: cannot be made: File exists"):
+        prepare(letters / "to_mother.txt", "dltrain cv", fresh=False)
+
+
+def test_seeds_do_what_fit_does_and_only_what_is_missing(
+    fragile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In processes of their own."""
+    parent = tmp_path / "seeds"
+    monkeypatch.setenv("REFUSED_SEED", "5")
+    with pytest.raises(ChildrenFailed) as caught:
+        fit_seeds(fragile, [], "3,5", parent, False, manner(quiet=False), as_json=False)
+    assert caught.value.exit_code == 2
+    assert f"{parent}: 1 of 2 runs failed, the others count\n" in str(caught.value)
+    assert "seed-5: exit code 2: model 'fragile': this seed is refused\n  next: change its options" in str(caught.value)
+    out, err = capsys.readouterr()
+    assert "validation split of mnist, the best epoch of each run by accuracy" in out
+    assert "   5  failed: exit code 2" in out
+    assert "seed-3: run 1 of 2\n" in err
+    assert "seed-3: epoch 2/2  loss" in err
+    assert "seed-5: error: model 'fragile'" in err
+    metrics = (parent / "seed-3" / "metrics.jsonl").stat().st_mtime_ns
+
+    monkeypatch.delenv("REFUSED_SEED")
+    fit_seeds(fragile, [], "3,5", parent, False, manner(quiet=False), as_json=True)
+    out, err = capsys.readouterr()
+    assert "seed-3: run 1 of 2 (finished before)\nseed-5: run 2 of 2\n" in err
+    assert (parent / "seed-3" / "metrics.jsonl").stat().st_mtime_ns == metrics
+    summary = json.loads(out)
+    assert summary == json.loads((parent / "summary.json").read_text())
+
+    accuracies = []
+    for seed, member in zip((3, 5), summary["members"], strict=True):
+        by_hand = tmp_path / f"by-hand-{seed}"
+        history = run_once(with_seed(fragile, seed), by_hand, Interrupts()).state.history
+        assert bytes_of(by_hand) == bytes_of(parent / f"seed-{seed}")
+        best = max(history, key=lambda record: record["accuracy"])
+        assert member["metrics"]["accuracy"] == member["score"] == best["accuracy"]
+        assert (member["seed"], member["epoch"], member["state"]) == (seed, best["epoch"], "finished")
+        accuracies.append(best["accuracy"])
+    assert summary["statistics"]["accuracy"]["mean"] == pytest.approx(statistics.mean(accuracies))
+
+
+def with_seed(config: Path, seed: int) -> Path:
+    path = config.with_name(f"seed-{seed}.yaml")
+    path.write_text(f"extends: {config.name}\nseed: {seed}\n")
+    return path
+
+
+def test_other_settings_are_refused_before_anything_is_started(
+    fragile: Path, tmp_path: Path, here: list[list[str]]
+) -> None:
+    fit_seeds(fragile, [], "1", tmp_path / "seeds", False, manner(), as_json=False)
+    assert len(here) == 1
+    with pytest.raises(
+        UsageError, match=r"seed-1: this run was begun with other settings\n  model.bias: True -> False"
+    ):
+        fit_seeds(fragile, ["model.bias=false"], "0-1", tmp_path / "seeds", False, manner(), as_json=False)
+    assert len(here) == 1
+    fit_seeds(fragile, ["trainer.epochs=3"], "1", tmp_path / "seeds", False, manner(), as_json=False)
+    assert json.loads((tmp_path / "seeds" / "summary.json").read_text())["members"][0]["epochs"] == 3
+
+
+def test_a_run_directory_can_be_given_and_its_name_is_kept(
+    fragile: Path, tmp_path: Path, here: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_once(fragile, tmp_path / "first", Interrupts())
+    fit_seeds(tmp_path / "first", ["trainer.epochs=1"], "4", None, False, manner(), as_json=False)
+    assert (tmp_path / "runs" / "first-seeds" / "seed-4" / "best").exists()
+
+
+def test_a_second_process_on_the_parent_is_kept_out(fragile: Path, tmp_path: Path, here: list[list[str]]) -> None:
+    prepare(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
+    lock = Lock(tmp_path / "seeds")
+    with pytest.raises(RunBusy, match="another process trains here"):
+        fit_seeds(fragile, [], "1", tmp_path / "seeds", False, manner(), as_json=False)
+    lock.release()
+    assert not here
+
+
+def test_a_busy_member_fails_alone(fragile: Path, tmp_path: Path, here: list[list[str]]) -> None:
+    experiment = load(fragile, ["seed=0"]).experiment
+    run = open_run(tmp_path / "seeds-elsewhere", experiment)
+    run.lock.release()
+    prepare(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
+    busy = open_run(tmp_path / "seeds" / "seed-0", experiment)
+    with pytest.raises(ChildrenFailed, match=r"seed-0: exit code 8: .*another process trains here") as caught:
+        fit_seeds(fragile, [], "0,1", tmp_path / "seeds", False, manner(), as_json=False)
+    busy.lock.release()
+    assert caught.value.exit_code == 8
+    assert (tmp_path / "seeds" / "seed-1" / "report.html").exists()
+
+
+def test_max_time_covers_the_whole(fragile: Path, tmp_path: Path, here: list[list[str]]) -> None:
+    interrupts = Interrupts()
+    interrupts.limit(0)
+    with pytest.raises(Stopped) as caught:
+        fit_seeds(fragile, [], "0-3", tmp_path / "seeds", False, manner(interrupts=interrupts), as_json=False)
+    assert caught.value.exit_code == 75
+    assert str(caught.value).endswith("seeds: 0 of 4 runs are done; the same command continues")
+    assert not here
+
+
+def test_several_exit_codes_become_one(tmp_path: Path) -> None:
+    failed = {"state": "failed", "name": "seed-0", "exit_code": 4, "message": "not finite"}
+    with pytest.raises(ChildrenFailed) as caught:
+        raise_failed(tmp_path, [failed, {**failed, "exit_code": 3}])
+    assert caught.value.exit_code == 1
+    with pytest.raises(ChildrenFailed) as caught:
+        raise_failed(tmp_path, [failed, {"state": "finished"}])
+    assert caught.value.exit_code == 4
+
+
+def test_a_stopped_member_saves_and_says_no_more(fragile: Path, tmp_path: Path) -> None:
+    """In a process of its own."""
+    metrics, heard = tmp_path / "run" / "metrics.jsonl", []
+    words = ["fit", str(fragile), "--set", "trainer.epochs=100000", "-o", str(tmp_path / "run")]
+    ended = child.run(words, Interrupts(), heard.append, lambda: metrics.exists() and b'"step"' in metrics.read_bytes())
+    assert ended.exit_code == 143
+    assert ended.message.startswith("stopped by SIGTERM\n")
+    assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
+    assert any("new run" in line for line in heard)
+    assert not any("error: stopped" in line for line in heard)
+
+
+def test_why_a_process_failed_is_what_it_said_last() -> None:
+    said = ["epoch 1", "error: no memory left: 3 GB", "next: lower data.batch_size"]
+    assert child._explained(5, said) == "no memory left: 3 GB\nnext: lower data.batch_size"
+    report = ["a.yaml:3:1: error: 'x' is not known", "    x: 1", "1 fault in a.yaml"]
+    assert child._explained(2, ["note", *report]) == "\n".join(report)
+    assert child._explained(1, ["a", "b", "c", "d"]) == "b\nc\nd"
+    assert child._explained(-signal.SIGKILL, said) == "killed by SIGKILL, as a system out of memory does"
+    assert child._explained(-signal.SIGSEGV, said) == "killed by SIGSEGV"
+    assert child._exit_code(-signal.SIGSEGV) == 139
+
+
+def test_a_signal_to_this_process_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The member fails because it was stopped: that is no failure of its own."""
+
+    class Told(Interrupts):
+        asked = 0
+
+        def pending(self) -> Stopped | None:
+            self.asked += 1
+            return Stopped("stopped by SIGINT", 130) if self.asked > 1 else None
+
+    monkeypatch.setattr(child, "run", lambda *_: Ended(143, "", "stopped by SIGTERM"))
+    experiment: Any = None
+    with pytest.raises(Stopped, match="stopped by SIGINT") as caught:
+        members.call(["fit"], members.Member("seed-0", {}, experiment), manner(interrupts=Told()))
+    assert caught.value.exit_code == 130
+    with pytest.raises(ChildFailed, match="stopped by SIGTERM") as failed:
+        members.call(["fit"], members.Member("seed-0", {}, experiment), manner())
+    assert failed.value.exit_code == 143
+
+
+def test_members_are_heard_by_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    manner().hear("seed-0", "epoch 1")
+    manner(json_lines=True).hear("seed-1", '{"event": "Logged"}')
+    assert capsys.readouterr().err == 'seed-0: epoch 1\n{"member": "seed-1", "event": "Logged"}\n'
+    assert manner(json_lines=True).words() == ["--quiet", "--json-logs"]
+
+    def gone(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(members.typer, "echo", gone)
+    manner().hear("seed-0", "epoch 2")
