@@ -46,7 +46,7 @@ class Dataset(Protocol):
 def no_test_split(given_as: str, validated: bool) -> UsageError:
     """What `test()` raises where data.test is 0. `validated` says whether there is a validation split to offer."""
     other = "evaluate with --split validation, or " if validated else ""
-    return UsageError(f"data.test is 0: there is no test split\nnext: {other}train with data.test as {given_as}")
+    return UsageError("data.test is 0: there is no test split", advice=f"{other}train with data.test as {given_as}")
 
 
 @runtime_checkable

@@ -12,17 +12,25 @@
     ├── Stopped        75/130/143   stopped at a step border; the same command continues
     └── ChildFailed               a run of several failed (`dltrain.sweeps.child`); the exit code is its own
 
-A message says where, what was found, what is allowed and what to do next. The command line prints it
-without a traceback (``--debug`` shows that) and leaves with ``exit_code``.
+An error's `message` says where, what was found and what is allowed; its `advice`, if there is any, what to do next.
+The command line prints both without a traceback (``--debug`` shows one) and exits with ``exit_code``.
 """
 
 from __future__ import annotations
 
 
 class DltrainError(Exception):
-    """What went wrong, in words for the person who runs the command."""
+    """A `message` for the person who runs the command, and one line of `advice` on what to do next, or None."""
 
     exit_code = 1
+
+    def __init__(self, message: str, *, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return self.message if self.advice is None else f"{self.message}\nnext: {self.advice}"
 
 
 class UsageError(DltrainError):
@@ -64,6 +72,6 @@ class Stopped(DltrainError):
     number for SIGINT (130) and SIGTERM (143).
     """
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, exit_code: int, *, advice: str | None = None) -> None:
+        super().__init__(message, advice=advice)
         self.exit_code = exit_code

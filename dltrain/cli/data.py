@@ -177,8 +177,9 @@ def _check_config(config: Path, overrides: Sequence[str], given: Mapping[str, An
     kind = next((kind for kind in KINDS if name in kind.names), None)
     if kind is None or not kind.splitting:
         allowed = ", ".join(name for kind in KINDS if kind.splitting for name in kind.names)
-        other = f"\nnext: dltrain data check {name} --root {experiment.data.options.get('root')}" if kind else ""
-        raise UsageError(f"{config}: its data is {name}; a config is checked where that is one of {allowed}{other}")
+        other = f"dltrain data check {name} --root {experiment.data.options.get('root')}" if kind else None
+        message = f"{config}: its data is {name}; a config is checked where that is one of {allowed}"
+        raise UsageError(message, advice=other)
     module = import_module(kind.splitting)
     dataset = module.unlearned(name, experiment.seed, experiment.data.options)
     if dataset.notice:
@@ -190,7 +191,8 @@ def _experiment(config: Path, overrides: Sequence[str], given: Mapping[str, Any]
     for setting, value in given.items():
         if value is not None and setting != "output":
             raise UsageError(
-                f"--{setting.replace('_', '-')}: not with a config, which says it\nnext: --set data.{setting}={value}"
+                f"--{setting.replace('_', '-')}: not with a config, which says it",
+                advice=f"--set data.{setting}={value}",
             )
     from dltrain.config.experiment import load
     from dltrain.runs.directory import CONFIG

@@ -255,8 +255,8 @@ def stream_of(trained: Trained, dataset: Dataset, split: Split) -> Stream[Any]:
         advice = None
     raise UsageError(
         f"{trained.checkpoint.path}: the split to evaluate on is empty "
-        f"(data.{split.value}: {trained.experiment.data.options.get(split.value)})\n"
-        f"next: {advice or f'train with data.{split.value} as a share above 0'}"
+        f"(data.{split.value}: {trained.experiment.data.options.get(split.value)})",
+        advice=f"{advice or f'train with data.{split.value} as a share above 0'}",
     )
 
 

@@ -126,13 +126,13 @@ def check_options(
 ) -> None:
     """Raises UsageError for options that do not go together."""
     if filters and images:
-        raise UsageError("--filters needs no images, but some were named\nnext: leave out one of the two")
+        raise UsageError("--filters needs no images, but some were named", advice="leave out one of the two")
     if filters and label is not None:
-        raise UsageError("--class goes with images, and --filters draws no label's\nnext: leave out one of the two")
+        raise UsageError("--class goes with images, and --filters draws no label's", advice="leave out one of the two")
     if not filters and not images:
-        raise UsageError("there is nothing to explain\nnext: name images, or draw the first layer with --filters")
+        raise UsageError("there is nothing to explain", advice="name images, or draw the first layer with --filters")
     if steps is not None and method is not Method.integrated_gradients:
-        raise UsageError("--steps goes with --method integrated_gradients, which was not given\nnext: add it")
+        raise UsageError("--steps goes with --method integrated_gradients, which was not given", advice="add it")
 
 
 def explaining(run: Path, trained: Trained, method: Method, steps: int | None) -> Explainer:
@@ -170,10 +170,10 @@ def places(run: Path, output: Path | None, names: Sequence[str]) -> list[Path]:
     Raises UsageError where `output` is one file for several pictures, or is wanting and `run` is not a run directory.
     """
     if output is None and not (run / "checkpoints").is_dir():
-        raise UsageError(f"{run}: a checkpoint that stands alone has no place for pictures\nnext: name one with -o")
+        raise UsageError(f"{run}: a checkpoint that stands alone has no place for pictures", advice="name one with -o")
     if output is not None and output.suffix.lower() == ".png":
         if len(names) > 1:
-            raise UsageError(f"-o {output}: one file for {len(names)} pictures\nnext: name a folder with -o")
+            raise UsageError(f"-o {output}: one file for {len(names)} pictures", advice="name a folder with -o")
         return [output]
     folder = run / "plots" if output is None else output
     found: list[Path] = []

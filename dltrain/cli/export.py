@@ -121,8 +121,8 @@ def _check_options(form: Format, quantize: Quantization | None, synthetic: bool)
         )
     if synthetic:
         raise UsageError(
-            "--quantize int8 cannot go with --synthetic: what it does to the accuracy shows on real data alone\n"
-            "next: say with --root where the data lies"
+            "--quantize int8 cannot go with --synthetic: what it does to the accuracy shows on real data alone",
+            advice="say with --root where the data lies",
         )
 
 
@@ -143,7 +143,7 @@ def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
         batch = made_up(kind, trained.task.sizes, trained.experiment.seed)
         if batch is None:
             raise UsageError(
-                f"--synthetic: only its plug-in knows what data of the kind '{kind}' is\nnext: leave it out"
+                f"--synthetic: only its plug-in knows what data of the kind '{kind}' is", advice="leave it out"
             )
         return Inputs([batch], "made-up inputs, not data")
     try:
@@ -157,7 +157,7 @@ def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
             "compare on made-up inputs with --synthetic."
         ) from error
     if not len(stream):
-        raise DataError(f"{trained.checkpoint.path}: its {chosen.value} split is empty\nnext: leave out --split")
+        raise DataError(f"{trained.checkpoint.path}: its {chosen.value} split is empty", advice="leave out --split")
     return Inputs(list(islice(stream.epoch(0), BATCHES)), f"the {chosen.value} split of {dataset.name}", stream)
 
 

@@ -106,13 +106,12 @@ def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Voic
     except Stopped as stopped:
         if run.checkpoints.last() is None:
             raise
-        advice = f"{run.directory}: a checkpoint is kept; the same command continues"
-        raise Stopped(f"{stopped}\n{advice}", stopped.exit_code) from None
+        advice = f"rerun the same command to resume from the checkpoint in {run.directory}"
+        raise Stopped(stopped.message, stopped.exit_code, advice=advice) from None
     except Diverged as diverged:
         last = run.checkpoints.last()
         kept = "no checkpoint was written before" if last is None else f"the last checkpoint is kept ({last.name})"
-        found, _, advice = str(diverged).partition("\n")
-        raise Diverged(f"{found}; {kept}\n{advice}") from None
+        raise Diverged(f"{diverged.message}; {kept}", advice=diverged.advice) from None
     finally:
         for observer in shown:
             if isinstance(observer, ProgressBar):

@@ -132,14 +132,14 @@ def prompt_text(source: str | None, prompt: str | None, prompt_file: Path | None
         try:
             content = prompt_file.read_bytes()
         except OSError as error:
-            raise DataError(f"{place}: cannot be read: {error.strerror}\nnext: name a text file") from None
+            raise DataError(f"{place}: cannot be read: {error.strerror}", advice="name a text file") from None
     else:
         place, content = "standard input", sys.stdin.buffer.read() if sys.stdin else b""
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{place}: byte {error.start} is not UTF-8 text\nnext: convert it, such as with iconv -t UTF-8"
+            f"{place}: byte {error.start} is not UTF-8 text", advice="convert it, such as with iconv -t UTF-8"
         ) from None
 
 

@@ -55,7 +55,7 @@ def lm(
     elif like is not None:
         sentences = iter(transcripts(like))
     else:
-        raise UsageError("no text was named\nnext: name text files, or a run with --like for what it was trained on")
+        raise UsageError("no text was named", advice="name text files, or a run with --like for what it was trained on")
     model = estimate(sentences, order)
     write(model, output)
     counts = [0] * order
@@ -76,7 +76,7 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
 
     assets = checkpoint_of(like).record["assets"]
     if "text" not in assets or "alphabet" not in assets:
-        raise UsageError(f"--like {like}: its data has no transcripts\nnext: name a run of a speech recogniser")
+        raise UsageError(f"--like {like}: its data has no transcripts", advice="name a run of a speech recogniser")
     if " " not in assets["alphabet"]:
         raise UsageError(f"--like {like}: its transcripts have no spaces, so there are no words to count")
     places = {character: place for place, character in enumerate(assets["alphabet"])}
@@ -90,7 +90,7 @@ def transcripts(run: Path) -> Sequence[str]:
 
     dataset = load(checkpoint_of(run)).dataset()
     if not isinstance(dataset, Transcribed):
-        raise UsageError(f"--like {run}: cannot say what it was trained on\nnext: name text files")
+        raise UsageError(f"--like {run}: cannot say what it was trained on", advice="name text files")
     return dataset.transcripts()
 
 
@@ -114,5 +114,5 @@ def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise DataError(
-                f"standard input, line {number}: not UTF-8 text\nnext: convert it, such as with iconv -t UTF-8"
+                f"standard input, line {number}: not UTF-8 text", advice="convert it, such as with iconv -t UTF-8"
             ) from None

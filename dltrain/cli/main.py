@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from dltrain import __version__
-from dltrain.errors import ConfigError, DltrainError
+from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """
@@ -115,20 +116,27 @@ def run() -> None:
         except Exception as error:
             if debug:
                 raise
-            message, code = explained(error)
-            print(message, file=sys.stderr)  # noqa: T201
-            sys.exit(code)
+            fault = explained(error)
+            print(rendered(fault, as_json=bool({"--json", "--json-logs"} & set(sys.argv))), file=sys.stderr)  # noqa: T201
+            sys.exit(fault.exit_code)
 
 
-def explained(error: Exception) -> tuple[str, int]:
-    """What to print for an error, and the exit code. What nobody foresaw says where it comes from, and exits with 1."""
-    if isinstance(error, ConfigError):  # a report that says "error" with each of its faults
-        return str(error), error.exit_code
+def explained(error: Exception) -> DltrainError:
+    """`error` as an error for a person; one that nobody foresaw says where it comes from, and exits with 1."""
     if isinstance(error, DltrainError):
-        return f"error: {error}", error.exit_code
+        return error
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
-        return f"error: {place}{error.strerror}\nnext: make room, or change its permissions or its place", 3
+        advice = "free some disk space, or change the permissions or the location"
+        return DataError(f"{place}{error.strerror}", advice=advice)
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{frame.filename}:{frame.lineno}"
-    return f"error: {type(error).__name__} in {where}: {error}\nnext: run it again with --debug for the whole story", 1
+    message = f"{type(error).__name__} in {frame.filename}:{frame.lineno}: {error}"
+    return DltrainError(message, advice="rerun with --debug for the full traceback")
+
+
+def rendered(error: DltrainError, as_json: bool) -> str:
+    """An error as text or as one JSON object, as it is printed on stderr."""
+    if as_json:
+        facts = {"event": "error", "message": error.message, "advice": error.advice, "exit_code": error.exit_code}
+        return json.dumps(facts)
+    return str(error) if isinstance(error, ConfigError) else f"error: {error}"  # a report says "error" with each fault

@@ -144,7 +144,7 @@ def _reading(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Read
     if kind is KINDS["images"]:
         options = {"invert": invert.value}
     elif invert is not Inversion.auto:
-        raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.many}\nnext: leave it out")
+        raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.many}", advice="leave it out")
     module, _, name = kind.reader.partition(":")
     reader = getattr(importlib.import_module(module), name)(trained.record["assets"], **options)
     return kind, reader, isinstance(trained.task, Predicts)
@@ -228,4 +228,4 @@ def _keep(path: Path, text: str) -> None:
     try:
         replace(path, text.encode())
     except OSError as error:
-        raise UsageError(f"--output {path}: cannot be written: {error.strerror}\nnext: name another file") from error
+        raise UsageError(f"--output {path}: cannot be written: {error.strerror}", advice="name another file") from error

@@ -45,7 +45,7 @@ def sweep(
     interrupts: Interrupts = context.obj
     interrupts.limit(seconds(max_time))
     if find_spec("optuna") is None:
-        raise UsageError("a sweep needs Optuna, which is not installed\nnext: pip install 'dltrain[sweep]'")
+        raise UsageError("a sweep needs Optuna, which is not installed", advice="pip install 'dltrain[sweep]'")
     from dltrain.config.experiment import load
     from dltrain.sweeps.members import named_file, raise_failed
     from dltrain.sweeps.search import Sweep, TrialManner, check_search

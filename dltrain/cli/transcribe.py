@@ -123,7 +123,7 @@ def transcribe(
                 else:
                     written.append(text)
     except OutOfMemory as error:
-        raise OutOfMemory(f"{str(error).splitlines()[0]}\nnext: lower --batch-size {batch_size}") from error
+        raise OutOfMemory(f"{str(error).splitlines()[0]}", advice=f"lower --batch-size {batch_size}") from error
     finally:
         watch.close()
     if output is not None and unreadable < len(paths):
@@ -136,9 +136,9 @@ def check_options(forms: Mapping[str, bool], timestamps: bool, output: Path | No
     """Raises UsageError for options that do not go together, and for a place that cannot be written to."""
     asked = [option for option, given in forms.items() if given]
     if len(asked) > 1:
-        raise UsageError(f"{' and '.join(asked)} do not go together\nnext: leave one of them out")
+        raise UsageError(f"{' and '.join(asked)} do not go together", advice="leave one of them out")
     if timestamps and asked and asked != ["--json"]:
-        raise UsageError(f"--timestamps does not go with {asked[0]}, which has times anyway\nnext: leave it out")
+        raise UsageError(f"--timestamps does not go with {asked[0]}, which has times anyway", advice="leave it out")
     if output is not None:
         check_output(output)
 
@@ -148,7 +148,8 @@ def check_speakers(over: str) -> None:
     if over != "speaker":
         raise UsageError(
             f"--same-speaker: the features of this model are normalised over the {over}, whoever speaks; it goes with "
-            "models trained with data.normalize: speaker\nnext: leave it out"
+            "models trained with data.normalize: speaker",
+            advice="leave it out",
         )
 
 

@@ -73,8 +73,8 @@ class Checkpoint:
             return f"{MANIFEST}: not as it was written (its own SHA-256 does not fit)"
         if manifest["format"] != FORMAT:
             raise NoCheckpoint(
-                f"{self.path}: written in format {manifest['format']}, and this dltrain reads format {FORMAT}\n"
-                "next: use the version that wrote it"
+                f"{self.path}: written in format {manifest['format']}, and this dltrain reads format {FORMAT}",
+                advice="use the version that wrote it",
             )
         for name, facts in manifest["files"].items():
             path = self.path / name
@@ -90,13 +90,13 @@ class Checkpoint:
         try:
             return (self.path / name).read_bytes()
         except PermissionError:
-            raise NoCheckpoint(f"{self.path / name}: may not be read\nnext: change its permissions") from None
+            raise NoCheckpoint(f"{self.path / name}: may not be read", advice="change its permissions") from None
 
     def _sha256(self, path: Path) -> str:
         try:
             return sha256(path)
         except PermissionError:
-            raise NoCheckpoint(f"{path}: may not be read\nnext: change its permissions") from None
+            raise NoCheckpoint(f"{path}: may not be read", advice="change its permissions") from None
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -204,12 +204,12 @@ class Checkpoints:
             there = [f"\n  {one.name}{': damaged, ' + one.fault if one.fault else ''}" for one in self]
             there += [f"\n  {path.name}: damaged, set aside" for path in self.aside()]
             raise NoCheckpoint(
-                f"{self.directory}: no checkpoint '{name}' that can be used\n"
-                f"there is:{''.join(there) or ' none'}\nnext: {self._advice('name one of these with --checkpoint')}"
+                f"{self.directory}: no checkpoint '{name}' that can be used\nthere is:{''.join(there) or ' none'}",
+                advice=self._advice("name one of these with --checkpoint"),
             )
         if checkpoint.fault:
             advice = self._advice("use --checkpoint best or last, which pass over it")
-            raise NoCheckpoint(f"{checkpoint.path}: damaged: {checkpoint.fault}\nnext: {advice}")
+            raise NoCheckpoint(f"{checkpoint.path}: damaged: {checkpoint.fault}", advice=advice)
         return checkpoint
 
     def _advice(self, otherwise: str) -> str:

@@ -212,8 +212,8 @@ def range_test(
     except Diverged as diverged:
         if not recorder.losses:
             raise Diverged(
-                f"the first update, at learning rate {rates.low:g}: the loss or a gradient is not finite\n"
-                "next: look for bad values in the data, or for what in the model makes them"
+                f"the first update, at learning rate {rates.low:g}: the loss or a gradient is not finite",
+                advice="look for bad values in the data, or for what in the model makes them",
             ) from diverged
         ended = "the loss or a gradient was not finite"
     losses = recorder.losses

@@ -96,7 +96,7 @@ def summarised(
         if "Expected more than 1 value per channel" not in str(error):
             raise
         raise UsageError(
-            "model: batch normalisation cannot learn from a batch of one example\nnext: give a larger --batch-size"
+            "model: batch normalisation cannot learn from a batch of one example", advice="give a larger --batch-size"
         ) from error
     forward = ledger.flops
     with ledger:

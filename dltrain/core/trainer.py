@@ -142,8 +142,8 @@ def check_finite(state: TrainState, step: int) -> None:
     if not math.isfinite(loss) or gradients:
         bad = "the loss" if not math.isfinite(loss) else "a gradient"
         raise Diverged(
-            f"epoch {state.epoch + 1}, step {step}: {bad} is not finite\n"
-            "next: lower optimizer.learning_rate, or set trainer.clip_norm, or look for bad values in the data"
+            f"epoch {state.epoch + 1}, step {step}: {bad} is not finite",
+            advice="lower optimizer.learning_rate, or set trainer.clip_norm, or look for bad values in the data",
         )
 
 

@@ -64,8 +64,8 @@ class Cache:
             self._prune()
         except OSError as error:
             raise DataError(
-                f"{self.directory}: the cache cannot be written to: {error.strerror or error}\n"
-                "next: make room or change its permissions, or name another folder with data.cache or $DLTRAIN_CACHE"
+                f"{self.directory}: the cache cannot be written to: {error.strerror or error}",
+                advice="make room or change its permissions, or name another folder with data.cache or $DLTRAIN_CACHE",
             ) from error
         return found
 

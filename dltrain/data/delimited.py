@@ -48,26 +48,27 @@ class Table:
         The message has the nearest name, and for a column that is missing `advice`, or that to set the option.
         """
         if self.columns.count(name) != 1:
-            raise DataError(self._absent(name, option, advice or f"set {option} to a column"))
+            raise self._absent(name, option, advice or f"set {option} to a column")
         place = self.columns.index(name)
         fields = []
         for line, row in zip(self.lines, self.rows, strict=True):
             field = row[place]
             if field is None:
                 raise DataError(
-                    f"{self.name}, line {line}: no value for '{name}'; expected is a text, a number, true or false\n"
-                    "next: mend the line, or leave it out"
+                    f"{self.name}, line {line}: no value for '{name}'; expected is a text, a number, true or false",
+                    advice="mend the line, or leave it out",
                 )
             fields.append(field)
         return fields
 
-    def _absent(self, name: str, option: str, advice: str) -> str:
+    def _absent(self, name: str, option: str, advice: str) -> DataError:
         if name in self.columns:
-            return f"{self.name}: {self.columns.count(name)} columns are called '{name}'\nnext: rename all but one"
+            message = f"{self.name}: {self.columns.count(name)} columns are called '{name}'"
+            return DataError(message, advice="rename all but one")
         near = get_close_matches(name, self.columns, 1)
         guess = f"\ndid you mean '{near[0]}'?" if near else ""
         found = ", ".join(repr(column) for column in self.columns)
-        return f"{self.name}: no column '{name}' ({option}); found {found}{guess}\nnext: {advice}"
+        return DataError(f"{self.name}: no column '{name}' ({option}); found {found}{guess}", advice=advice)
 
 
 def form_of(path: Path) -> str | None:
@@ -84,8 +85,8 @@ def read_table(file: TextFile, ragged: Ragged | None = None) -> Table:
     form = form_of(file.path)
     if form is None:
         raise DataError(
-            f"{file.path}: ends in '{file.path.suffix}'; allowed are {', '.join(SUFFIXES)}, plain or .gz\n"
-            "next: rename the file, or give another one"
+            f"{file.path}: ends in '{file.path.suffix}'; allowed are {', '.join(SUFFIXES)}, plain or .gz",
+            advice="rename the file, or give another one",
         )
     text = "".join(piece.text for piece in pieces(Span(file, 0, file.lines), "character"))
     return parsed(text, str(file.path), form, ragged)
@@ -109,8 +110,8 @@ def parsed(text: str, name: str, form: str, ragged: Ragged | None = None) -> Tab
         if len(row) != len(columns):
             cause = "a separator within a field that is not quoted?" if len(row) > len(columns) else "cut short?"
             fault = DataError(
-                f"{name}, line {line}: {len(row)} fields, but the first line has {len(columns)} ({cause})\n"
-                "next: mend the line, or quote the field"
+                f"{name}, line {line}: {len(row)} fields, but the first line has {len(columns)} ({cause})",
+                advice="mend the line, or quote the field",
             )
             if ragged is None:
                 raise fault
@@ -135,7 +136,8 @@ def _quoted(text: str, name: str) -> Rows:
             line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"{name}, line {line}: not CSV: {error}\nnext: mend the row that begins there; is a quotation mark missing?"
+            f"{name}, line {line}: not CSV: {error}",
+            advice="mend the row that begins there; is a quotation mark missing?",
         ) from None
 
 
@@ -154,10 +156,10 @@ def _from_objects(text: str, name: str) -> Table:
         try:
             found: Any = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}, line {line}: not JSON: {error}\nnext: mend the line") from None
+            raise DataError(f"{name}, line {line}: not JSON: {error}", advice="mend the line") from None
         if not isinstance(found, dict):
             raise DataError(
-                f"{name}, line {line}: expected a JSON object, found {content.strip()[:80]}\nnext: mend the line"
+                f"{name}, line {line}: expected a JSON object, found {content.strip()[:80]}", advice="mend the line"
             )
         columns = columns or tuple(found)
         lines.append(line)

@@ -23,7 +23,7 @@ def named_files(words: Sequence[str], listed: Iterator[str], suffixes: Collectio
         elif (folder := Path(word)).is_dir():
             inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
             if not inside:
-                raise DataError(f"{folder}: no file in it ends in {', '.join(suffixes)}\nnext: name {kind} files")
+                raise DataError(f"{folder}: no file in it ends in {', '.join(suffixes)}", advice=f"name {kind} files")
             files.extend(inside)
         else:
             files.append(Path(word))
@@ -47,6 +47,6 @@ def listed_names(lines: Iterator[str], kind: str) -> Iterator[str]:
 def _not_names(begun: str, kind: str) -> UsageError:
     found = next((what for start, what in BEGINNINGS.items() if begun.startswith(start)), "bytes that are not text")
     return UsageError(
-        f"-: standard input holds {found}; allowed are the names of {kind} files, one a line\n"
-        f"next: name {kind} files on the command line; what comes through a pipe, write it to a file first"
+        f"-: standard input holds {found}; allowed are the names of {kind} files, one a line",
+        advice=f"name {kind} files on the command line; what comes through a pipe, write it to a file first",
     )

@@ -29,7 +29,7 @@ def in_fold(
         few = count if labels is None else int(numpy.unique(labels, return_counts=True)[1].min())
         what = "examples" if labels is None else "examples of the rarest class"
     if few < fold.of:
-        raise DataError(f"{fold.of} folds need as many {what}, found {few}\nnext: make fewer folds")
+        raise DataError(f"{fold.of} folds need as many {what}, found {few}", advice="make fewer folds")
     parts = splitter(fold.of, shuffle=True, random_state=seed % 2**32).split(
         numpy.zeros(count), numpy.zeros(count) if labels is None else labels, groups
     )

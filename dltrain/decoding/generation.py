@@ -107,8 +107,8 @@ def _told(log_probabilities: Tensor, ids: Tensor) -> Tokens:
     chosen: list[int] = ids.tolist()
     if max(chosen) == log_probabilities.shape[1]:
         raise Diverged(
-            "the model leaves no token to choose: its probabilities are not finite, or all are on banned tokens\n"
-            "next: use another checkpoint, or ban less"
+            "the model leaves no token to choose: its probabilities are not finite, or all are on banned tokens",
+            advice="use another checkpoint, or ban less",
         )
     return Tokens(chosen, log_probabilities.gather(1, ids[:, None])[:, 0].tolist())
 

@@ -113,7 +113,9 @@ class _Reader:
     def _fail(self, expected: str, found: str | None) -> NoReturn:
         where = f"{self._path}:{self._number}"
         what = "the end of the file" if found is None else f"'{found[:60]}'"
-        raise DataError(f"{where}: expected {expected}, found {what}\nnext: make the ARPA file anew, or copy it again")
+        raise DataError(
+            f"{where}: expected {expected}, found {what}", advice="make the ARPA file anew, or copy it again"
+        )
 
     def model(self) -> NGramModel:
         if "\\data\\" not in self._lines:  # anything may stand before it

@@ -178,7 +178,7 @@ def _in_int8(subject: Subject, form: Form, content: bytes) -> tuple[bytes, Seque
             smaller = torch_export(meant, examples_of(meant, tensors_of(subject.batches[0])))
     if len(smaller) >= len(content):
         raise UsageError(
-            f"{subject.name}: int8 makes its {form} file no smaller ({len(content)} bytes, then {len(smaller)})\n"
-            "next: leave out --quantize"
+            f"{subject.name}: int8 makes its {form} file no smaller ({len(content)} bytes, then {len(smaller)})",
+            advice="leave out --quantize",
         )
     return smaller, names

@@ -31,8 +31,8 @@ def import_onnx(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UsageError(
-            f"ONNX needs {name.split('.')[0]}, which cannot be imported: {error}\n"
-            "next: pip install 'dltrain[export]', or use --format torch-export or safetensors"
+            f"ONNX needs {name.split('.')[0]}, which cannot be imported: {error}",
+            advice="pip install 'dltrain[export]', or use --format torch-export or safetensors",
         ) from error
 
 

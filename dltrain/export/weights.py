@@ -37,18 +37,19 @@ class Exported(Checkpoint):
         beside = description_of(self.path)
         if not beside.is_file():
             raise NoCheckpoint(
-                f"{self.path}: its description, {beside.name}, is not beside it\nnext: copy it there, or export again"
+                f"{self.path}: its description, {beside.name}, is not beside it",
+                advice="copy it there, or export again",
             )
         try:
             described = json.loads(beside.read_text(encoding="utf-8"))
             record: dict[str, Any] = described["record"]
             digest = described["sha256"]
         except (ValueError, KeyError, TypeError):
-            raise NoCheckpoint(f"{beside}: is no description of an export\nnext: export again") from None
+            raise NoCheckpoint(f"{beside}: is no description of an export", advice="export again") from None
         if sha256(self._content).hexdigest() != digest:
             raise NoCheckpoint(
-                f"{self.path}: does not belong to {beside.name}, or is damaged (its SHA-256 does not fit)\n"
-                "next: export again"
+                f"{self.path}: does not belong to {beside.name}, or is damaged (its SHA-256 does not fit)",
+                advice="export again",
             )
         return record
 

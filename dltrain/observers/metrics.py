@@ -45,7 +45,8 @@ class MetricsLog:
                 self._file.close()
                 raise UsageError(
                     f"{path}: its first {mark['size']} bytes are not those that stood there when the checkpoint was "
-                    "written\nnext: put the file back, or start anew with --fresh"
+                    "written",
+                    advice="put the file back, or start anew with --fresh",
                 )
         self._file.seek(self._size)
         self._file.truncate()

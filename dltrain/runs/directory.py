@@ -52,8 +52,8 @@ class Lock:
             holder = self._file.read().strip() or "a process that has just started"
             self._file.close()
             raise RunBusy(
-                f"{directory}: another process trains here: {holder}\n"
-                "next: wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh"
+                f"{directory}: another process trains here: {holder}",
+                advice="wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh",
             ) from None
         self._file.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -144,18 +144,19 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
     """
     made = not directory.exists()
     if not made and not directory.is_dir():
-        raise UsageError(f"{directory}: is a file, and a run needs a directory\nnext: name another one with -o")
+        raise UsageError(f"{directory}: is a file, and a run needs a directory", advice="name another one with -o")
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{directory}: cannot be made: {error.strerror}\nnext: name another one with -o") from None
+        raise UsageError(f"{directory}: cannot be made: {error.strerror}", advice="name another one with -o") from None
     if not (directory / CONFIG).exists():
         there = [path.name for path in directory.iterdir() if path.suffix != ".tmp"]
         strangers = sorted(name for name in there if name not in OURS)
         if strangers:
             raise UsageError(
                 f"{directory}: holds {strangers[0]}{' and more' * (len(strangers) > 1)}, but no run of dltrain "
-                f"(no {CONFIG})\nnext: name an empty or a new directory with -o"
+                f"(no {CONFIG})",
+                advice="name an empty or a new directory with -o",
             )
     lock = Lock(directory)
     try:
@@ -184,8 +185,8 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
         lines = "".join(f"\n  {path}: {old!r} -> {new!r}" for path, (old, new) in changed.items())
         raise UsageError(
             f"{directory}: this run was begun with other settings{lines}\n"
-            "allowed: only trainer.epochs may change, to more\n"
-            "next: undo the change, or begin another run with --fresh or -o DIRECTORY"
+            "allowed: only trainer.epochs may change, to more",
+            advice="undo the change, or begin another run with --fresh or -o DIRECTORY",
         )
     damaged = checkpoints.set_aside_damaged()
     checkpoints.remove_unfinished()
@@ -193,7 +194,7 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     if checkpoint is None and (aside := checkpoints.aside()):
         told = "\n  ".join(damaged or [str(path) for path in aside])
         raise NoCheckpoint(
-            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {told}\nnext: {NONE_LEFT}"
+            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {told}", advice=f"{NONE_LEFT}"
         )
     run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged)
     if checkpoint is not None:

@@ -104,7 +104,7 @@ def chosen(names: Names, kind: str, choice: Choice, *provided: Any, **sizes: Any
     try:
         return names(kind, choice.name)(*provided, **sizes, **choice.options)
     except ValueError as error:
-        raise UsageError(f"{kind} '{choice.name}': {error}\nnext: change its options in the config") from error
+        raise UsageError(f"{kind} '{choice.name}': {error}", advice="change its options in the config") from error
 
 
 @dataclass
@@ -149,8 +149,8 @@ def tensors_of(source: str) -> Tensors:
         reason = str(error)
     raise UsageError(
         f"weights.init_from: {source}: {reason}\n"
-        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file, the address of one\n"
-        "next: correct weights.init_from"
+        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file, the address of one",
+        advice="correct weights.init_from",
     )
 
 
@@ -186,7 +186,7 @@ def build(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> 
         decays = bool(experiment.optimizer.options.get("weight_decay"))
         groups = parameter_groups(model, weights, decays)
     except ValueError as error:
-        raise UsageError(f"weights.{error}\nnext: change the weights section of the config") from error
+        raise UsageError(f"weights.{error}", advice="change the weights section of the config") from error
     if plan.channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = settle(chosen(names, "optimizer", experiment.optimizer, groups))
@@ -234,8 +234,8 @@ class RunSession:
             checkpoint = self.run.checkpoints.write(state, record, goal, epoch_ended)
         except OSError as error:
             raise DataError(
-                f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}\n"
-                "next: make room or mend the disk, then run the same command; it continues from the last checkpoint"
+                f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}",
+                advice="make room or mend the disk, then run the same command; it continues from the last checkpoint",
             ) from error
         self.run.checkpoints.prune(self.plan.keep_last)
         link_both(self.run.directory, self.run.checkpoints)
@@ -268,8 +268,8 @@ def check_scored(experiment: Experiment, schedule: Schedule, batches: int) -> No
     ):
         if waits:
             raise UsageError(
-                f"{setting} goes by validation scores, and the validation split is empty\n"
-                "next: give data.validation a share above 0, or leave this setting out"
+                f"{setting} goes by validation scores, and the validation split is empty",
+                advice="give data.validation a share above 0, or leave this setting out",
             )
 
 
@@ -309,8 +309,8 @@ def train(
         if reasons and not inexact:
             raise UsageError(
                 f"{run.directory}: continuing would not give the same result as an uninterrupted run:\n  "
-                + "\n  ".join(reasons)
-                + "\nnext: restore what has changed, or accept another result with --inexact, or begin with --fresh"
+                + "\n  ".join(reasons),
+                advice="restore what has changed, or accept another result with --inexact, or begin with --fresh",
             )
         for reason in reasons:
             tell(f"warning: not exact: {reason}")
@@ -347,7 +347,7 @@ def train(
         if "Expected more than 1 value per channel" not in str(error):
             raise
         raise UsageError(
-            "model: batch normalisation cannot learn from a batch of one example\nnext: raise data.batch_size"
+            "model: batch normalisation cannot learn from a batch of one example", advice="raise data.batch_size"
         ) from error
     finally:
         interrupts.training = False
@@ -395,7 +395,7 @@ def checkpoint_of(path: Path, name: str | None = None) -> Checkpoint:
             raise UsageError(f"{path}: is one checkpoint itself; leave out --checkpoint {name}")
         alone = Checkpoint(path.resolve(), 0, epoch_ended=True)
         if alone.fault:
-            raise NoCheckpoint(f"{path}: damaged: {alone.fault}\nnext: use another checkpoint of its run")
+            raise NoCheckpoint(f"{path}: damaged: {alone.fault}", advice="use another checkpoint of its run")
         return alone
     if path.suffix == SUFFIX and path.is_file():
         if name is not None:
@@ -405,8 +405,8 @@ def checkpoint_of(path: Path, name: str | None = None) -> Checkpoint:
         near = sorted(str(one.parent) for one in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
         there = "".join(f"\n  {one}" for one in near)
         raise NoCheckpoint(
-            f"{path}: no run directory with checkpoints\nruns beside it:{there or ' none'}\n"
-            "next: name a run directory, or train one with `dltrain fit CONFIG`"
+            f"{path}: no run directory with checkpoints\nruns beside it:{there or ' none'}",
+            advice="name a run directory, or train one with `dltrain fit CONFIG`",
         )
     for _ in range(READING_TRIES):
         try:
@@ -415,7 +415,7 @@ def checkpoint_of(path: Path, name: str | None = None) -> Checkpoint:
         except FileNotFoundError:  # training goes on here and has just deleted what was chosen: look again
             continue
         return checkpoint
-    raise NoCheckpoint(f"{path}: its checkpoints change faster than they can be read\nnext: try again later")
+    raise NoCheckpoint(f"{path}: its checkpoints change faster than they can be read", advice="try again later")
 
 
 def load(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Trained:

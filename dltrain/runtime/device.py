@@ -62,6 +62,6 @@ def choose(name: str, source: str = "trainer.device", option: str = "trainer.dev
             return Chosen(torch.device(name), "as configured")
     there = "\n".join(f"  {device.name}: {device.description}" for device in devices)
     raise UsageError(
-        f"{source}: this machine has no device '{name}'\n"
-        f"there is:\n{there}\nnext: set {option} to one of these, or to auto"
+        f"{source}: this machine has no device '{name}'\nthere is:\n{there}",
+        advice=f"set {option} to one of these, or to auto",
     )

@@ -42,7 +42,7 @@ def memory_explained() -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in text:
             raise
         raise OutOfMemory(
-            f"no memory left: {text.splitlines()[0] if text else 'the machine has none to give'}\n"
-            "next: lower data.batch_size (trainer.accumulate makes up for it) or the model's sizes, or set "
-            "trainer.precision: bf16"
+            f"no memory left: {text.splitlines()[0] if text else 'the machine has none to give'}",
+            advice="lower data.batch_size (trainer.accumulate makes up for it) or the model's sizes, or set "
+            "trainer.precision: bf16",
         ) from error

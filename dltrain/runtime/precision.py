@@ -47,7 +47,8 @@ class Runtime:
         except RuntimeError as error:
             raise UsageError(
                 f"trainer.precision: fp16: torch computes no LSTM in fp16 on this CPU, and the model has one ({name})\n"
-                "allowed: fp32, bf16, and on a GPU fp16\nnext: set trainer.precision: bf16, or choose another device"
+                "allowed: fp32, bf16, and on a GPU fp16",
+                advice="set trainer.precision: bf16, or choose another device",
             ) from error
 
     def scaler(self) -> torch.amp.GradScaler:

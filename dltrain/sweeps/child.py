@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import re
 import signal
 import subprocess
@@ -28,16 +29,16 @@ _LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 class ChildFailed(DltrainError):
     """A process ended with another exit code than 0, which is `exit_code`; the message is what it said."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, exit_code: int, *, advice: str | None = None) -> None:
+        super().__init__(message, advice=advice)
         self.exit_code = exit_code
 
 
 class ChildrenFailed(ChildFailed):
     """Some of several processes failed. The exit code is theirs where they have one and the same, else 1."""
 
-    def __init__(self, message: str, exit_codes: Sequence[int]) -> None:
-        super().__init__(message, exit_codes[0] if len(set(exit_codes)) == 1 else 1)
+    def __init__(self, message: str, exit_codes: Sequence[int], *, advice: str | None = None) -> None:
+        super().__init__(message, exit_codes[0] if len(set(exit_codes)) == 1 else 1, advice=advice)
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,9 @@ def _explained(returncode: int, lines: Sequence[str]) -> str:
         return f"killed by {name}" + ", as a system out of memory does" * (-returncode == signal.SIGKILL)
     if returncode == 0:
         return ""
+    if lines and lines[-1].startswith('{"event": "error"'):
+        facts = json.loads(lines[-1])
+        return str(DltrainError(facts["message"], advice=facts["advice"]))
     starts = [number for number, line in enumerate(lines) if line.startswith("error: ")][-1:]
     starts += [number for number, line in enumerate(lines) if re.match(r"\S.*: error: ", line)]
     told = list(lines)[starts[0] if starts else -3 :]

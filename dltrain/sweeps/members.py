@@ -82,23 +82,25 @@ def prepare(directory: Path, kind: str, fresh: bool) -> Path:
         directory = numbered(directory)
     if (directory / CONFIG).exists():
         raise UsageError(
-            f"{directory}: is a run itself, and several runs need a parent\nnext: name another one with -o"
+            f"{directory}: is a run itself, and several runs need a parent", advice="name another one with -o"
         )
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{directory}: cannot be made: {error.strerror}\nnext: name another one with -o") from None
+        raise UsageError(f"{directory}: cannot be made: {error.strerror}", advice="name another one with -o") from None
     # Listed before the summary is read: another process that prepares it writes the summary first.
     names = [path.name for path in directory.iterdir() if path.suffix != ".tmp"]
     strangers = sorted(name for name in names if name not in (LOCK, CONFIGS))
     there = kind_of(directory)
     if there is None and strangers:
         raise UsageError(
-            f"{directory}: holds {strangers[0]}{' and more' * (len(strangers) > 1)}, but no {SUMMARY} of dltrain's\n"
-            "next: name an empty or a new directory with -o"
+            f"{directory}: holds {strangers[0]}{' and more' * (len(strangers) > 1)}, but no {SUMMARY} of dltrain's",
+            advice="name an empty or a new directory with -o",
         )
     if there not in (None, kind):
-        raise UsageError(f"{directory}: holds the runs of `{there}`, not of `{kind}`\nnext: name another one with -o")
+        raise UsageError(
+            f"{directory}: holds the runs of `{there}`, not of `{kind}`", advice="name another one with -o"
+        )
     if there is None:
         write_summary(directory, {"kind": kind})
     return directory
@@ -271,9 +273,9 @@ def raise_failed(parent: Path, results: Sequence[Mapping[str, Any]]) -> None:
             for result in failed
         )
         raise ChildrenFailed(
-            f"{parent}: {len(failed)} of {len(results)} runs failed, the others count\n{told}\n"
-            "next: mend what they say, and give the same command again; it does only what is missing",
+            f"{parent}: {len(failed)} of {len(results)} runs failed, the others count\n{told}",
             [result["exit_code"] for result in failed],
+            advice="correct what they report, and run the same command again; it does only what is missing",
         )
 
 
@@ -300,7 +302,7 @@ def refuse_set(overrides: Sequence[str], path: str, command: str) -> None:
         key = override.partition("=")[0]
         if key == path or key.startswith(f"{path}."):
             raise UsageError(
-                f"--set {override}: {command} gives each run its own {path}\nnext: leave out one of the two"
+                f"--set {override}: {command} gives each run its own {path}", advice="leave out one of the two"
             )
 
 

@@ -46,8 +46,9 @@ class TrialManner(Manner):
 def check_search(config: Path, loaded: Loaded) -> Search:
     if loaded.search is None:
         raise UsageError(
-            f"{config}: has no section 'search', which says what a sweep varies\nnext: add one, such as\n"
-            "  search: {trials: 20, space: {optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}}}"
+            f"{config}: has no section 'search', which says what a sweep varies",
+            advice="add one, such as\n"
+            "  search: {trials: 20, space: {optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}}}",
         )
     return loaded.search
 
@@ -73,8 +74,8 @@ class Sweep:
             trials = sorted(self.directory.glob("trial-*"))
             if trials and not (self.directory / JOURNAL).exists():
                 raise UsageError(
-                    f"{self.directory}: holds {trials[0].name}, but no {JOURNAL} that says what was drawn for it\n"
-                    "next: put the journal back, or begin another sweep with --fresh or -o DIRECTORY"
+                    f"{self.directory}: holds {trials[0].name}, but no {JOURNAL} that says what was drawn for it",
+                    advice="put the journal back, or begin another sweep with --fresh or -o DIRECTORY",
                 )
             self.study = study(self.directory, self.search, loaded.experiment.seed)
         self.failures = 0
@@ -91,8 +92,8 @@ class Sweep:
             lines = "".join(f"\n  {name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())
             raise UsageError(
                 f"{self.directory}: this sweep was begun with other settings{lines}\n"
-                "allowed: only search.trials may change\n"
-                "next: undo the change, or begin another sweep with --fresh or -o DIRECTORY"
+                "allowed: only search.trials may change",
+                advice="undo the change, or begin another sweep with --fresh or -o DIRECTORY",
             )
 
     def run(self) -> None:
@@ -143,7 +144,8 @@ class Sweep:
         except UsageError as error:
             raise UsageError(
                 f"{error}\nthe sweep's journal says other values for {name} than its run directory: they do not belong "
-                "together\nnext: put back the one that was changed, or begin another sweep with --fresh"
+                "together",
+                advice="put back the one that was changed, or begin another sweep with --fresh",
             ) from None
 
     def _fail(self, trial: Trial, exit_code: int, message: str) -> None:

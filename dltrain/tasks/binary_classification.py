@@ -59,8 +59,8 @@ class BinaryClassification(Classification):
         found = ", ".join(self.labels[:10]) + ", ..." * (len(self.labels) > 10)
         if len(self.labels) != 2:
             raise UsageError(
-                f"task 'binary_classification' takes two labels, but the target has {len(self.labels)}: {found}\n"
-                "next: use task tabular_classification"
+                f"task 'binary_classification' takes two labels, but the target has {len(self.labels)}: {found}",
+                advice="use task tabular_classification",
             )
         if positive is None:
             return 1

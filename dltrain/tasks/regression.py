@@ -44,8 +44,8 @@ class Regression:
         if "labels" in assets:
             raise UsageError(
                 f"task 'regression' wants numbers, but the target '{assets['target']['columns'][0]}' holds labels: "
-                f"{', '.join(assets['labels'][:10])}{', ...' * (len(assets['labels']) > 10)}\n"
-                "next: set data.target_holds: numbers if these are numbers, or use a classification task"
+                f"{', '.join(assets['labels'][:10])}{', ...' * (len(assets['labels']) > 10)}",
+                advice="set data.target_holds: numbers if these are numbers, or use a classification task",
             )
         target = assets["target"]
         self.inputs = len(assets["inputs"])

@@ -41,7 +41,7 @@ def target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
     if labels is None:
         columns = assets["target"]["columns"]
         raise UsageError(
-            f"task '{task}' wants labels, but the target {', '.join(map(repr, columns))} holds numbers\n"
-            "next: set data.target_holds: labels if each of its numbers is a class, or use task regression"
+            f"task '{task}' wants labels, but the target {', '.join(map(repr, columns))} holds numbers",
+            advice="set data.target_holds: labels if each of its numbers is a class, or use task regression",
         )
     return labels

@@ -541,14 +541,23 @@ def test_errors_that_nobody_foresaw_say_where_and_what_next() -> None:
     try:
         raise KeyError("units")
     except KeyError as error:
-        message, code = explained(error)
-    assert code == 1
-    assert message.startswith(f"error: KeyError in {__file__}:")
-    assert message.endswith("next: run it again with --debug for the whole story")
-    assert explained(PermissionError(13, "Permission denied", "runs/x")) == (
-        "error: runs/x: Permission denied\nnext: make room, or change its permissions or its place",
-        3,
-    )
+        fault = explained(error)
+    assert fault.exit_code == 1
+    assert fault.message.startswith(f"KeyError in {__file__}:")
+    assert fault.advice == "rerun with --debug for the full traceback"
+    denied = explained(PermissionError(13, "Permission denied", "runs/x"))
+    assert (denied.message, denied.exit_code) == ("runs/x: Permission denied", 3)
+    assert denied.advice == "free some disk space, or change the permissions or the location"
+
+
+def test_machines_get_an_error_as_one_json_object(dltrain: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    result = dltrain("eval", "nowhere", "--json")
+    assert result.returncode == 7
+    assert result.stdout == ""
+    event = json.loads(result.stderr)
+    assert (event["event"], event["exit_code"]) == ("error", 7)
+    assert event["message"].startswith("nowhere: ")
+    assert event["advice"]
 
 
 def test_predict_without_any_image(run: Path) -> None:

@@ -62,8 +62,8 @@ def run_here(
     for line in result.stderr.splitlines():
         hear(line)
     if isinstance(result.exception, Exception):
-        message, code = explained(result.exception)
-        return Ended(code, "", message.removeprefix("error: "))
+        fault = explained(result.exception)
+        return Ended(fault.exit_code, "", str(fault))
     return Ended(result.exit_code, result.stdout, "")
 
 
@@ -286,6 +286,8 @@ def test_a_stopped_member_saves_and_says_no_more(fragile: Path, tmp_path: Path) 
 def test_why_a_process_failed_is_what_it_said_last() -> None:
     said = ["epoch 1", "error: no memory left: 3 GB", "next: lower data.batch_size"]
     assert child._explained(5, said) == "no memory left: 3 GB\nnext: lower data.batch_size"
+    event = '{"event": "error", "message": "no memory left: 3 GB", "advice": "lower data.batch_size", "exit_code": 5}'
+    assert child._explained(5, ["epoch 1", event]) == "no memory left: 3 GB\nnext: lower data.batch_size"
     report = ["a.yaml:3:1: error: 'x' is not known", "    x: 1", "1 fault in a.yaml"]
     assert child._explained(2, ["note", *report]) == "\n".join(report)
     assert child._explained(1, ["a", "b", "c", "d"]) == "b\nc\nd"

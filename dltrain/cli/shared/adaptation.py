@@ -68,9 +68,13 @@ def adaptation(given: Mapping[str, Any]) -> Adaptation | None:
             }
             asked.append(Adaptation(method, chosen))
         elif stray := next((option for option in others if given[option] is not None), None):
-            raise UsageError(f"{stray} goes with {main}, which was not given\nnext: add {main}, or leave {stray} out")
+            raise UsageError(
+                f"{stray} goes with {main}, which was not given", advice=f"add {main}, or leave {stray} out"
+            )
     if len(asked) > 1:
-        raise UsageError(f"{' and '.join(one.option for one in asked)} do not go together\nnext: leave one of them out")
+        raise UsageError(
+            f"{' and '.join(one.option for one in asked)} do not go together", advice="leave one of them out"
+        )
     return asked[0] if asked else None
 
 
@@ -82,13 +86,15 @@ def with_its_data(run: Path, trained: Trained, adapts: Adaptation) -> Trained:
     if not isinstance(trained.task, Adapts):
         raise UsageError(
             f"{run}: {adapts.option} is for language models; the task '{trained.experiment.task.name}' has none that "
-            "adapts to its data\nnext: leave it out"
+            "adapts to its data",
+            advice="leave it out",
         )
     lacking = [name for name in adapts.data if name not in data.options]
     if lacking:
         raise UsageError(
             f"{run}: {adapts.option} sets data.{lacking[0]}, and the dataset '{data.name}' has no such option\n"
-            f"allowed: {', '.join(data.options)}\nnext: leave it out"
+            f"allowed: {', '.join(data.options)}",
+            advice="leave it out",
         )
     data = dataclasses.replace(data, options={**data.options, **adapts.data})
     return dataclasses.replace(trained, experiment=dataclasses.replace(trained.experiment, data=data))
@@ -98,7 +104,7 @@ def check_finite(run: Path, adapts: Adaptation, report: Mapping[str, float]) -> 
     """Raises Diverged for a report that no evaluation should leave behind."""
     if not all(map(math.isfinite, report.values())):
         lower = "--dynamic" if adapts.method == "dynamic_evaluation" else "--cache-weight"
-        raise Diverged(f"{run}: with {adapts} the loss is not finite\nnext: lower {lower}")
+        raise Diverged(f"{run}: with {adapts} the loss is not finite", advice=f"lower {lower}")
 
 
 def adapting(trained: Trained, adapts: Adaptation, dataset: Dataset) -> Trained:

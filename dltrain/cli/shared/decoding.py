@@ -51,7 +51,7 @@ class Decoding(NamedTuple):
         try:
             return BeamSearch(alphabet, self.width, model, self.weight, self.bonus)
         except ValueError as error:
-            raise UsageError(f"--lm {self.language_model}: {error}\nnext: leave it out") from error
+            raise UsageError(f"--lm {self.language_model}: {error}", advice="leave it out") from error
 
     def record(self) -> dict[str, Any]:
         """What an evaluation notes of it."""
@@ -74,9 +74,9 @@ def decoding(beam: int | None, lm: Path | None, lm_weight: float | None, word_bo
     for option, value in (("--lm-weight", lm_weight), ("--word-bonus", word_bonus)):
         if value is not None and lm is None:
             raise UsageError(
-                f"{option} goes with --lm, which was not given\nnext: add --lm FILE, or leave {option} out"
+                f"{option} goes with --lm, which was not given", advice=f"add --lm FILE, or leave {option} out"
             )
     if lm is not None and not lm.exists():
-        raise DataError(f"--lm {lm}: there is no such file\nnext: check its name, or make one with dltrain data lm")
+        raise DataError(f"--lm {lm}: there is no such file", advice="check its name, or make one with dltrain data lm")
     width = WIDTH if beam is None and lm is not None else beam
     return Decoding(width, lm, WEIGHT if lm_weight is None else lm_weight, BONUS if word_bonus is None else word_bonus)

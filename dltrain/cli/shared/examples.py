@@ -26,7 +26,8 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
     if worst is not None and not isinstance(trained.task, Judges | Predicts):
         raise UsageError(
             f"{run}: --worst is for classifiers and speech recognisers; the task '{trained.experiment.task.name}' is "
-            "neither\nnext: leave it out"
+            "neither",
+            advice="leave it out",
         )
 
 

@@ -67,8 +67,8 @@ def judging(run: Path, trained: Trained, decodes: Decoding, given: Mapping[str, 
         return Judging(trained.task, decodes.decoder(trained.task.alphabet))
     if asked := next((option for option, value in given.items() if value is not None), None):
         raise UsageError(
-            f"{run}: {asked} is for speech recognisers; the task '{trained.experiment.task.name}' writes nothing down\n"
-            "next: leave it out"
+            f"{run}: {asked} is for speech recognisers; the task '{trained.experiment.task.name}' writes nothing down",
+            advice="leave it out",
         )
     return None
 

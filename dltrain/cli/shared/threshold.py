@@ -28,6 +28,6 @@ def with_threshold(run: Path, record: Mapping[str, Any], threshold: float | None
     task = record["config"]["task"]
     if "threshold" not in task:
         raise UsageError(
-            f"{run}: --threshold is for binary classifiers; the task '{task['name']}' has none\nnext: leave it out"
+            f"{run}: --threshold is for binary classifiers; the task '{task['name']}' has none", advice="leave it out"
         )
     return {"task": {"threshold": threshold}}

@@ -171,17 +171,17 @@ class LabelledTexts:
         classes = {label: number for number, label in enumerate(self._assets["labels"])}
         for row in rows:
             if row.label not in classes:
-                raise DataError(self._stranger(row))
+                raise (self._stranger(row))
         return Texts.of([encoder.encode(row.text).ids for row in rows], [classes[row.label] for row in rows])
 
-    def _stranger(self, row: Row) -> str:
+    def _stranger(self, row: Row) -> DataError:
         known: list[str] = self._assets["labels"]
         near = get_close_matches(row.label, known, 1)
         guess = f"\ndid you mean '{near[0]}'?" if near else ""
         shown = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
-        return (
-            f"{row.place}: the label '{row.label}' does not occur in the training files; allowed are {shown}{guess}\n"
-            "next: mend the label, or add texts with it to the training files"
+        return DataError(
+            f"{row.place}: the label '{row.label}' does not occur in the training files; allowed are {shown}{guess}",
+            advice="correct the label, or add texts with it to the training files",
         )
 
     def _look_for_training_files(self, when_missing: str) -> None:
@@ -203,8 +203,8 @@ class LabelledTexts:
         path = located(self._root / Path(name).expanduser())
         if path is None:
             raise DataError(
-                f"{name} (plain or .gz): not found in {self._root.absolute()}\n"
-                "next: mend the name in the data section, or set data.root to the folder that has the file"
+                f"{name} (plain or .gz): not found in {self._root.absolute()}",
+                advice="mend the name in the data section, or set data.root to the folder that has the file",
             )
         return path
 
@@ -223,8 +223,8 @@ class LabelledTexts:
                 place = f"{file.path}, line {line}"
                 if not label:
                     raise DataError(
-                        f"{place}: the label ({self._columns['label']}) is empty\n"
-                        "next: fill it in, or leave the row out"
+                        f"{place}: the label ({self._columns['label']}) is empty",
+                        advice="fill it in, or leave the row out",
                     )
                 if not text.strip():
                     self._empty[place] = None
@@ -270,8 +270,8 @@ class LabelledTexts:
             of = f"{len(names)} groups of rows" if grouped else f"{len(rows)} rows"
             raise DataError(
                 f"{', '.join(self._training)}: data.{split}={share} of {of} "
-                f"{'leaves none to train on' if kept.any() else 'is none'}\n"
-                f"next: give another share, or 0 for no {split} split, or files"
+                f"{'leaves none to train on' if kept.any() else 'is none'}",
+                advice=f"give another share, or 0 for no {split} split, or files",
             )
         pairs = list(zip(rows, kept.tolist(), strict=True))
         return [row for row, held in pairs if not held], [row for row, held in pairs if held]
@@ -284,8 +284,8 @@ class LabelledTexts:
         if len(labels) < 2:
             raise DataError(
                 f"{', '.join(self._training)}: all texts have the label '{next(iter(labels))}'; "
-                f"a classification needs two labels or more\nnext: look at the column '{self._columns['label']}', or "
-                "set data.label to another one"
+                f"a classification needs two labels or more",
+                advice=f"look at the column '{self._columns['label']}', or set data.label to another one",
             )
         texts = (row.text for row in splits.training)
         words, unknown = learned_words(texts, cut, max_tokens, min_count, max_vocabulary)

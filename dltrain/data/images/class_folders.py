@@ -46,7 +46,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
     Raises DataError without a root, or for folders of other splits beside no ROOT/train.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}\n{ways_out(root)}")
+        raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", advice=ways_out(root))
     found = {
         split: root / next(name for name in names if (root / name).is_dir())
         for split, names in NAMES.items()
@@ -54,14 +54,14 @@ def split_folders(root: Path) -> dict[Split, Path]:
     }
     if found and "training" not in found:
         others = " and ".join(path.name for path in found.values())
-        raise DataError(f"{root}: has the folder {others}, but not train\n{ways_out(root)}")
+        raise DataError(f"{root}: has the folder {others}, but not train", advice=ways_out(root))
     return found or {"training": root}
 
 
 def ways_out(root: Path) -> str:
     """What a user without the folders can do."""
     return (
-        f"next: put one folder of pictures for each class into {root / 'train'} and {root / 'test'}, or into {root} "
+        f"put one folder of pictures for each class into {root / 'train'} and {root / 'test'}, or into {root} "
         "itself, or set data.root to the folder that has them, or train on a sample instead "
         "(data.when_missing=sample, or --sample)"
     )
@@ -82,8 +82,8 @@ def listed(folder: Path, known: Sequence[str] | None = None) -> Listing:
     strangers = [name for name in found if name not in classes]
     if strangers:
         raise DataError(
-            f"{folder}: the training pictures have no class {_some(strangers)}; they have {_some(classes)}\n"
-            "next: take that folder away, or put pictures of the class into the training folder and train anew"
+            f"{folder}: the training pictures have no class {_some(strangers)}; they have {_some(classes)}",
+            advice="take that folder away, or put pictures of the class into the training folder and train anew",
         )
     names: list[str] = []
     labels: list[int] = []
@@ -93,8 +93,8 @@ def listed(folder: Path, known: Sequence[str] | None = None) -> Listing:
         if known is None and not pictures:
             others = f", only {len(files)} other files such as {files[0]}" if files else ""
             raise DataError(
-                f"{folder / name}: no picture of this class{others}; allowed are {', '.join(SUFFIXES)}\n"
-                "next: add some, or remove the folder"
+                f"{folder / name}: no picture of this class{others}; allowed are {', '.join(SUFFIXES)}",
+                advice="add some, or remove the folder",
             )
         names += [f"{name}/{file}" for file in pictures]
         labels += [label] * len(pictures)

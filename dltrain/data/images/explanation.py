@@ -120,5 +120,6 @@ def first_filters(model: nn.Module, image_shape: tuple[int, int, int]) -> Filter
             return Filters(name, layer.weight.detach().float().cpu().view(-1, *image_shape))
     raise UsageError(
         f"{type(model).__name__}: it has neither a convolution nor a dense layer over whole images, so there are no "
-        "filters to draw\nnext: explain images instead"
+        "filters to draw",
+        advice="explain images instead",
     )

@@ -156,8 +156,8 @@ class ImageFolder:
         if not len(images.labels):
             other = ", or evaluate with --split validation" if self._validation or "validation" in self._folders else ""
             raise UsageError(
-                f"{self._root}: no folder test, and data.test={self._test} of the training pictures are none\n"
-                f"next: put test pictures into {self._root / 'test'}{other}"
+                f"{self._root}: no folder test, and data.test={self._test} of the training pictures are none",
+                advice=f"put test pictures into {self._root / 'test'}{other}",
             )
         return self._evaluation(images)
 
@@ -192,8 +192,8 @@ class ImageFolder:
         if split == "training" and found.digest() != self._assets["names"]:
             raise DataError(
                 f"{found.folder}: its pictures have other names than when the model was trained, so that other ones "
-                "would be drawn for validation and test, some of which it has learned from\n"
-                f"next: restore the folder, or put test pictures into {self._root / 'test'}"
+                "would be drawn for validation and test, some of which it has learned from",
+                advice=f"restore the folder, or put test pictures into {self._root / 'test'}",
             )
         return found
 
@@ -201,7 +201,7 @@ class ImageFolder:
         """All pictures of a split's folder; tells what is left out of it."""
         listing = self._listing(split)
         if not listing.names:
-            raise DataError(f"{listing.folder}: no pictures in it\n{ways_out(self._root)}")
+            raise DataError(f"{listing.folder}: no pictures in it", advice=ways_out(self._root))
         paths = [listing.folder / name for name in listing.names]
         hashes = digests(paths, f"{split} pictures", self._cache)
         lines = (f"{name} {digest}\n" for name, digest in zip(listing.names, hashes, strict=True))
@@ -246,8 +246,8 @@ class ImageFolder:
             if not (training.labels == label).any():
                 raise DataError(
                     f"{pool.listing.folder / name}: {int((labels == label).sum())} pictures, none of which is left to "
-                    "train on after what cannot be read and the shares for validation and test are taken away\n"
-                    "next: add some, or lower data.validation and data.test"
+                    "train on after what cannot be read and the shares for validation and test are taken away",
+                    advice="add some, or lower data.validation and data.test",
                 )
         return Splits(training, pool.images(kept), pool.images(tested))
 
@@ -277,9 +277,9 @@ def _check_share(listing: Listing, faults: Mapping[int, str], most: float) -> No
         named = "".join(f"\n  {line}" for line in _named(listing, faults, _NAMED))
         raise DataError(
             f"{listing.folder}: {len(faults)} of {count} pictures cannot be used ({len(faults) / count:.1%}; "
-            f"data.max_bad_fraction allows {most:.1%}){named}\n"
-            "next: run `dltrain data check image_folder` for all of them; mend or remove them, or raise "
-            "data.max_bad_fraction"
+            f"data.max_bad_fraction allows {most:.1%}){named}",
+            advice="run `dltrain data check image_folder` for all of them; mend or remove them, or raise "
+            "data.max_bad_fraction",
         )
 
 

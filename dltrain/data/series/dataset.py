@@ -142,8 +142,8 @@ class SeriesWindows:
         """The windows that ask for rows first..end-1."""
         if end - first < self._horizon:
             raise DataError(
-                f"{self._series_name}: {split} has {end - first} rows, but each window asks for {self._horizon}\n"
-                f"next: raise data.{split}, or lower data.horizon"
+                f"{self._series_name}: {split} has {end - first} rows, but each window asks for {self._horizon}",
+                advice=f"raise data.{split}, or lower data.horizon",
             )
         starts = range(first - self._window, end - self._horizon - self._window + 1, self._stride)
         return Loader(self._windows(starts, self._evaluation_batch_size, shuffled=False))
@@ -166,8 +166,8 @@ class SeriesWindows:
         path = located(self._root / Path(self._file).expanduser())
         if path is None:
             raise DataError(
-                f"{self._file} (plain or .gz): not found in {self._root.absolute()}\n"
-                "next: mend the name in the data section, or set data.root to the folder that has the file"
+                f"{self._file} (plain or .gz): not found in {self._root.absolute()}",
+                advice="mend the name in the data section, or set data.root to the folder that has the file",
             )
         return path
 
@@ -193,7 +193,8 @@ class SeriesWindows:
             if block < self._horizon:
                 raise DataError(
                     f"{self._series_name}: {self._fold.of} folds of {rows} rows are blocks of {block}, but each window "
-                    f"asks for {self._horizon}\nnext: make fewer folds, or lower data.horizon"
+                    f"asks for {self._horizon}",
+                    advice="make fewer folds, or lower data.horizon",
                 )
             test = rows - (self._fold.of - self._fold.index) * block
             end = test + block
@@ -202,8 +203,8 @@ class SeriesWindows:
         if test - kept < least:
             raise DataError(
                 f"{self._series_name}: {test - kept} of {rows} rows are left to train on, but one window and what it "
-                f"asks for take {self._window} + {self._horizon}\n"
-                "next: lower data.window, data.horizon, data.validation or data.test, or give a longer series"
+                f"asks for take {self._window} + {self._horizon}",
+                advice="lower data.window, data.horizon, data.validation or data.test, or give a longer series",
             )
         return Borders(test - kept, test, end)
 
@@ -212,7 +213,7 @@ class SeriesWindows:
         targets = list(series.columns) if self._target is None else self._target
         for name in targets:
             if name not in series.columns:
-                raise DataError(self._no_target(name, series.columns))
+                raise self._no_target(name, series.columns)
         training = series.values[: self._borders.validation]
         return {
             "dataset": self.name,
@@ -225,12 +226,13 @@ class SeriesWindows:
             "std": numpy.where(numpy.ptp(training, 0) > 0, training.std(0), 1.0).tolist(),
         }
 
-    def _no_target(self, name: str, columns: Sequence[str]) -> str:
+    def _no_target(self, name: str, columns: Sequence[str]) -> DataError:
         near = get_close_matches(name, columns, 1)
         guess = f"\ndid you mean '{near[0]}'?" if near else ""
-        return (
+        return DataError(
             f"{self._series_name}: the target '{name}' (data.target) is not one of the columns read: "
-            f"{', '.join(columns)}{guess}\nnext: mend data.target, or add it to data.columns"
+            f"{', '.join(columns)}{guess}",
+            advice="correct data.target, or add it to data.columns",
         )
 
 

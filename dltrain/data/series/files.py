@@ -46,8 +46,8 @@ def read_series(path: Path, columns: Sequence[str] | None, time: str | None) -> 
         return _from_arrays(path, columns, time)
     if form_of(path) is None:
         raise DataError(
-            f"{path}: ends in '{path.suffix}'; allowed are {', '.join(SUFFIXES)} (plain or .gz) and .npz\n"
-            "next: rename the file, or give another one"
+            f"{path}: ends in '{path.suffix}'; allowed are {', '.join(SUFFIXES)} (plain or .gz) and .npz",
+            advice="rename the file, or give another one",
         )
     file = scanned(path)
     return of_table(read_table(file), columns, time)._replace(sha256=file.sha256)
@@ -57,8 +57,8 @@ def of_table(table: Table, columns: Sequence[str] | None, time: str | None) -> S
     """The named columns of a table as `read_series` gives them, without a hash."""
     if all(_finite(name) for name in table.columns):
         raise DataError(
-            f"{table.name}: its first line holds numbers ({', '.join(table.columns[:5])}), not the columns' names\n"
-            "next: add a first line with names"
+            f"{table.name}: its first line holds numbers ({', '.join(table.columns[:5])}), not the columns' names",
+            advice="add a first line with names",
         )
     if time is not None:
         _check_rising(table.name, table.lines, table.column(time, "data.time"))
@@ -82,8 +82,8 @@ def _numbers(table: Table, name: str, fields: Sequence[str]) -> Values:
     shown = f"'{field}'" if field.strip() else "nothing"
     bounds = _BOUNDS if _finite(field) else ""
     raise DataError(
-        f"{table.name}, line {line}, column '{name}': expected is a number{bounds}, found {shown}\n"
-        "next: mend the field, or name the columns to read in data.columns, or the one that says when in data.time"
+        f"{table.name}, line {line}, column '{name}': expected is a number{bounds}, found {shown}",
+        advice="mend the field, or name the columns to read in data.columns, or the one that says when in data.time",
     )
 
 
@@ -106,11 +106,13 @@ def _check_rising(name: str, lines: Sequence[int], fields: Sequence[str]) -> Non
         now = _moment(field, dates)
         if now is None:
             allowed = "a date as ISO 8601 writes it, such as 2024-03-31T12:00" if dates else "a number"
-            raise DataError(f"{name}, line {line}: the time is '{field}'; expected is {allowed}\nnext: mend the line")
+            raise DataError(
+                f"{name}, line {line}: the time is '{field}'; expected is {allowed}", advice="mend the line"
+            )
         if before is not None and not now > before:  # type: ignore[operator]
             raise DataError(
-                f"{name}, line {line}: the time '{field}' is not later than in the row before\n"
-                "next: sort the rows by time, and leave out repeated ones"
+                f"{name}, line {line}: the time '{field}' is not later than in the row before",
+                advice="sort the rows by time, and leave out repeated ones",
             )
         before = now
 
@@ -141,7 +143,7 @@ def _from_arrays(path: Path, columns: Sequence[str] | None, time: str | None) ->
                 elif array.ndim == 1:
                     found[name] = array
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not an .npz file that can be read ({error})\nnext: write it anew") from None
+        raise DataError(f"{path}: not an .npz file that can be read ({error})", advice="write it anew") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     if time is not None:
@@ -149,17 +151,17 @@ def _from_arrays(path: Path, columns: Sequence[str] | None, time: str | None) ->
         late = numpy.flatnonzero(~(moments[1:] > moments[:-1]))
         if len(late):
             raise DataError(
-                f"{path}, '{time}', item {late[0] + 1}: {moments[late[0] + 1]} is not later than the item before\n"
-                "next: sort the items by time, and leave out repeated ones"
+                f"{path}, '{time}', item {late[0] + 1}: {moments[late[0] + 1]} is not later than the item before",
+                advice="sort the items by time, and leave out repeated ones",
             )
     names = _chosen(tuple(found), columns, time)
     values = [_array(path, found, name, "data.columns") for name in names]
     lengths = {name: len(array) for name, array in zip(names, values, strict=True)}
     if not names or not min(lengths.values()):
-        raise DataError(f"{path}: no array (T,) or (T, C) with a number in it\nnext: give another file")
+        raise DataError(f"{path}: no array (T,) or (T, C) with a number in it", advice="give another file")
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        raise DataError(f"{path}: columns of different lengths ({told})\nnext: name those to read in data.columns")
+        raise DataError(f"{path}: columns of different lengths ({told})", advice="name those to read in data.columns")
     return Series(numpy.stack(values, 1), names, hashlib.sha256(content).hexdigest())
 
 
@@ -168,8 +170,8 @@ def _array(path: Path, found: dict[str, NDArray[Any]], name: str, option: str) -
         near = get_close_matches(name, found, 1)
         guess = f"\ndid you mean '{near[0]}'?" if near else ""
         raise DataError(
-            f"{path}: no column '{name}' ({option}); found {', '.join(map(repr, found)) or 'none'}{guess}\n"
-            f"next: set {option} to a column"
+            f"{path}: no column '{name}' ({option}); found {', '.join(map(repr, found)) or 'none'}{guess}",
+            advice=f"set {option} to a column",
         )
     array = found[name]
     usable = numpy.abs(array) <= LARGEST if array.dtype.kind in "fiub" else numpy.zeros(1, bool)
@@ -177,8 +179,8 @@ def _array(path: Path, found: dict[str, NDArray[Any]], name: str, option: str) -
         wrong = int(numpy.flatnonzero(~usable)[0])
         bounds = _BOUNDS if _finite(str(array[wrong])) else ""
         raise DataError(
-            f"{path}, '{name}', item {wrong}: expected is a number{bounds}, found {array[wrong]!s:.40}\n"
-            "next: mend the item, or name the columns to read in data.columns"
+            f"{path}, '{name}', item {wrong}: expected is a number{bounds}, found {array[wrong]!s:.40}",
+            advice="mend the item, or name the columns to read in data.columns",
         )
     return array.astype(numpy.float64)
 
@@ -192,8 +194,8 @@ def read_eeg() -> Series:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(
-            f"the EEG sample comes with matplotlib, but {path} cannot be read ({error.strerror})\n"
-            "next: install matplotlib 3.9 or later from PyPI, or give the real file"
+            f"the EEG sample comes with matplotlib, but {path} cannot be read ({error.strerror})",
+            advice="install matplotlib 3.9 or later from PyPI, or give the real file",
         ) from error
     values = numpy.frombuffer(content, "<f8").reshape(_EEG_STEPS, _EEG_CHANNELS)
     columns = tuple(f"channel {number}" for number in range(_EEG_CHANNELS))

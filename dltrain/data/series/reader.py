@@ -43,7 +43,7 @@ class SeriesReader:
         window: int = self._assets["window"]
         if len(series.values) < window:
             raise DataError(
-                f"{name}: {len(series.values)} rows, but the model reads {window}\nnext: give a longer series"
+                f"{name}: {len(series.values)} rows, but the model reads {window}", advice="give a longer series"
             )
         return standardized(self._assets, series.values[-window:]).astype(numpy.float32)
 

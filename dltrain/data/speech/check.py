@@ -99,13 +99,13 @@ def check_share(clips: Sequence[Clip], faults: Sequence[Fault | None], most: flo
     if bad > most * len(clips):
         raise DataError(
             f"{manifest}: {bad} of {len(clips)} clips are bad ({bad / len(clips):.1%}; data.max_bad_fraction allows "
-            f"{most:.1%}): {said({k: n for k, n in counts.items() if k != TOO_LONG})}{shown}\n"
-            f"next: run {again} for all of them; mend or remove them, or raise data.max_bad_fraction"
+            f"{most:.1%}): {said({k: n for k, n in counts.items() if k != TOO_LONG})}{shown}",
+            advice=f"run {again} for all of them; mend or remove them, or raise data.max_bad_fraction",
         )
     if sum(counts.values()) == len(clips):
         raise DataError(
-            f"{manifest}: none of its {len(clips)} clips can be used: {said(counts)}{shown}\n"
-            f"next: run {again} for all of them; mend them, or change what leaves them out, such as data.max_seconds"
+            f"{manifest}: none of its {len(clips)} clips can be used: {said(counts)}{shown}",
+            advice=f"run {again} for all of them; mend them, or change what leaves them out, such as data.max_seconds",
         )
 
 
@@ -204,7 +204,7 @@ def _manifests(name: str, root: Path, locale: str) -> list[Path]:
         tables = (folder / f"{table}.tsv" for table in ("train", "dev", "test", "validated"))
         return [path for path in tables if path.exists()]
     if not root.exists():
-        raise DataError(f"{root}: no such file or folder\nnext: name a manifest, or a folder with some, with --root")
+        raise DataError(f"{root}: no such file or folder", advice="name a manifest, or a folder with some, with --root")
     paths = [root] if root.is_file() else sorted(path for path in root.glob("*") if path.suffix in SUFFIXES)
     if not paths:
         raise DataError(f"{root}: no manifest in it ({', '.join(SUFFIXES)}); name the folder or one file with --root.")
@@ -263,7 +263,7 @@ def write_all(reports: Sequence[ManifestReport], path: Path) -> None:
         path.write_text("".join(f"{row}\n" for row in ("manifest\tclip\tkind\treason", *rows)), encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be written ({error.strerror or error})\nnext: make room, or name another place"
+            f"{path}: cannot be written ({error.strerror or error})", advice="make room, or name another place"
         ) from error
 
 

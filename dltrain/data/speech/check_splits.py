@@ -46,4 +46,4 @@ def unlearned(name: str, seed: int, options: Mapping[str, Any]) -> UnlearnedClip
     try:
         return UnlearnedClips(name, seed, None, **options)
     except ValueError as error:
-        raise UsageError(f"dataset '{name}': {error}\nnext: change its options in the config") from error
+        raise UsageError(f"dataset '{name}': {error}", advice="change its options in the config") from error

@@ -238,7 +238,8 @@ class SpokenClips:
         elif self._splits == "release" and self._validation is not None and not self._assets:
             raise UsageError(
                 f"data.validation: {self._validation:g} is not used with data.splits: release, which validates on "
-                "dev.tsv\nnext: leave it out, or set data.splits: validated"
+                "dev.tsv",
+                advice="leave it out, or set data.splits: validated",
             )
         if batch_seconds is not None and batch_seconds < max_seconds + 1:
             raise UsageError(
@@ -247,8 +248,8 @@ class SpokenClips:
             )
         if augment is not None and augment.speed is not None and augment.tempo is not None:
             raise UsageError(
-                "data.augment: speed and tempo were both given; allowed is one of them\n"
-                "next: keep speed, which changes the pitch too, or tempo, which does not"
+                "data.augment: speed and tempo were both given; allowed is one of them",
+                advice="keep speed, which changes the pitch too, or tempo, which does not",
             )
         if augment is not None and augment.noise_snr_db[0] > augment.noise_snr_db[1]:
             raise UsageError(
@@ -300,7 +301,8 @@ class SpokenClips:
         if self._variant == "audio":
             option = "train" if path == self.manifest("training") else split
             raise DataError(
-                f"data.{option}: {path}: no such file\nnext: correct data.{option}, or data.root, where it starts from"
+                f"data.{option}: {path}: no such file",
+                advice=f"correct data.{option}, or data.root, where it starts from",
             )
         other = ""
         if split != "test" and self._splits == "validated":
@@ -308,7 +310,7 @@ class SpokenClips:
         elif split != "test" and path.with_name("validated.tsv").exists():
             other = ", or set data.splits: validated, which trains and validates on validated.tsv"
         raise DataError(
-            f"{path}: no such file; with data.splits: {self._splits} it has the {split} split\nnext: add it{other}"
+            f"{path}: no such file; with data.splits: {self._splits} it has the {split} split", advice=f"add it{other}"
         )
 
     def _learn(self) -> None:

@@ -83,8 +83,8 @@ def read_manifest(path: Path) -> list[Clip]:
 def _some(clips: list[Clip], path: Path) -> list[Clip]:
     if not clips:
         raise DataError(
-            f"{path}: names no clip; expected is one a line, after the line with the columns' names\n"
-            "next: add clips to it, or take another one"
+            f"{path}: names no clip; expected is one a line, after the line with the columns' names",
+            advice="add clips to it, or take another one",
         )
     return clips
 
@@ -100,7 +100,7 @@ def _durations(path: Path) -> dict[str, float]:
         except ValueError:
             found = line.fault or f"the duration is {line.fields[column]!r}, expected milliseconds"
             raise DataError(
-                f"{path}, line {line.number}: {found}\nnext: mend it, or remove the file, which may be absent"
+                f"{path}, line {line.number}: {found}", advice="mend it, or remove the file, which may be absent"
             ) from None
     return seconds
 
@@ -111,8 +111,8 @@ def _lines(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iter
         return _objects(path, required, optional)
     if path.suffix not in (".tsv", ".csv"):
         raise DataError(
-            f"{path}: ends in '{path.suffix}'; a manifest is a .tsv, .csv or .jsonl file\n"
-            "next: rename it, or name another one"
+            f"{path}: ends in '{path.suffix}'; a manifest is a .tsv, .csv or .jsonl file",
+            advice="rename it, or name another one",
         )
     return _table(path, required, optional)
 
@@ -129,7 +129,7 @@ def _text_lines(path: Path) -> Iterator[str]:
         raise DataError(f"{path}, line {number}: not UTF-8: byte 0x{byte:02x}. Save the file as UTF-8.") from None
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read ({error.strerror or error})\nnext: correct its name, or its permissions"
+            f"{path}: cannot be read ({error.strerror or error})", advice="correct its name, or its permissions"
         ) from None
 
 
@@ -147,7 +147,8 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, row
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {reader.line_num}: not CSV: {error}\nnext: close the quotes, and double those within a field"
+            f"{path}, line {reader.line_num}: not CSV: {error}",
+            advice="close the quotes, and double those within a field",
         ) from None
 
 
@@ -164,7 +165,8 @@ def _table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iter
         between = "tabs" if path.suffix == ".tsv" else "commas"
         raise DataError(
             f"{path}: no column {' and no column '.join(repr(name) for name in missing)} in its first line; "
-            f"found {there}\nnext: name the columns so in its first line, with {between} between them"
+            f"found {there}",
+            advice=f"name the columns so in its first line, with {between} between them",
         )
     places = {name: header.index(name) for name in (*required, *optional) if name in header}
     blank = dict.fromkeys((*required, *optional), "")
@@ -185,12 +187,15 @@ def _objects(path: Path, required: Sequence[str], optional: Sequence[str]) -> It
         try:
             found: Any = json.loads(line)
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error}\nnext: write one JSON object a line") from None
+            raise DataError(
+                f"{path}, line {number}: not JSON: {error}", advice="write one JSON object a line"
+            ) from None
         names = (*required, *optional)
         if not isinstance(found, dict) or any(not isinstance(found.get(name, ""), str) for name in names):
             raise DataError(
                 f"{path}, line {number}: expected an object with texts for {', '.join(names)}, "
-                f"found {line.strip()[:80]}\nnext: correct the line, or remove it"
+                f"found {line.strip()[:80]}",
+                advice="correct the line, or remove it",
             )
         missing = [name for name in required if name not in found]
         fault = f"line {number} of {path.name} has no {' and no '.join(missing)}" if missing else None

@@ -69,18 +69,19 @@ def read_pieces(path: Path) -> Iterator[Piece]:
             yield from pieces(file, promised)
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read: {error.strerror or error}\nnext: check its name and its permissions"
+            f"{path}: cannot be read: {error.strerror or error}", advice="check its name and its permissions"
         ) from None
     except soundfile.SoundFileError as error:
         said = str(error).rpartition(": ")[2].strip(". ")
         raise DataError(
-            f"{path}: not sound that can be read ({said})\nnext: make it a WAV, FLAC, OGG or MP3 file, or leave it out"
+            f"{path}: not sound that can be read ({said})",
+            advice="make it a WAV, FLAC, OGG or MP3 file, or leave it out",
         ) from None
     except _Unfit as fault:
-        raise DataError(f"{path}: {fault}") from None
+        raise DataError(f"{path}: {fault.message}", advice=fault.advice) from None
 
 
-class _Unfit(Exception):
+class _Unfit(DataError):
     """What is wrong with a file, and what to do next."""
 
 
@@ -89,9 +90,9 @@ def _check_kind(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         found = kinds.get(stat.S_IFMT(status.st_mode), "a device")
-        raise _Unfit(f"{found}; allowed is a file\nnext: write the sound to a file, and name that")
+        raise _Unfit(f"{found}; allowed is a file", advice="write the sound to a file, and name that")
     if not status.st_size:
-        raise _Unfit("the file is empty (0 bytes)\nnext: copy it again, or leave it out")
+        raise _Unfit("the file is empty (0 bytes)", advice="copy it again, or leave it out")
 
 
 def _opened(content: BinaryIO, soundfile: ModuleType) -> Any:
@@ -153,17 +154,17 @@ def _mixed(block: Samples) -> Samples:
     """Samples (n, channels) as one channel (n,). Raises _Unfit for samples that are no numbers."""
     mixed: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(1)
     if not numpy.isfinite(mixed).all():
-        raise _Unfit("some of its samples are NaN or infinite\nnext: record or convert it again, or leave it out")
+        raise _Unfit("some of its samples are NaN or infinite", advice="record or convert it again, or leave it out")
     return mixed
 
 
 def _check_length(samples: int, promised: int, rate: int) -> None:
     if not samples:
-        raise _Unfit("no sample in it\nnext: copy it again, or leave it out")
+        raise _Unfit("no sample in it", advice="copy it again, or leave it out")
     if promised - samples > _SHORTFALL_SECONDS * rate + _SHORTFALL_SHARE * promised:
         raise _Unfit(
-            f"damaged or cut short: it decodes to {samples / rate:.2f} s, its header promises {promised / rate:.2f} s\n"
-            "next: copy it again, or leave it out"
+            f"damaged or cut short: it decodes to {samples / rate:.2f} s, its header promises {promised / rate:.2f} s",
+            advice="copy it again, or leave it out",
         )
 
 

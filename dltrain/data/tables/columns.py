@@ -43,7 +43,7 @@ class Roles:
     def __post_init__(self) -> None:
         self._check_target_apart()
         if self.features is not None and self.ignore:
-            raise UsageError("data.features and data.ignore are both given\nnext: give one of the two")
+            raise UsageError("data.features and data.ignore are both given", advice="give one of the two")
         if self.group is not None and self.group in (*self.target, *(self.features or ())):
             raise UsageError(f"data.group: '{self.group}' is the target or a feature too; it can be only one of these")
         for option in ("target", "features", "categorical"):
@@ -55,13 +55,13 @@ class Roles:
         for name in self.target:
             if name in (self.features or ()):
                 raise UsageError(
-                    f"data.features: '{name}' is the target; a model that is given the answer learns nothing\n"
-                    "next: leave it out of data.features"
+                    f"data.features: '{name}' is the target; a model that is given the answer learns nothing",
+                    advice="leave it out of data.features",
                 )
             if name in (self.categorical or ()):
                 raise UsageError(
-                    f"data.categorical: '{name}' is the target, not an input\n"
-                    "next: leave it out of data.categorical; data.target_holds: labels makes it classes"
+                    f"data.categorical: '{name}' is the target, not an input",
+                    advice="leave it out of data.categorical; data.target_holds: labels makes it classes",
                 )
 
     def inputs(self, table: Table) -> list[str]:
@@ -70,7 +70,7 @@ class Roles:
             named = getattr(self, option) or ()
             for name in (named,) if isinstance(named, str) else named:
                 if name not in table.columns:
-                    raise UsageError(f"{table.absent(name)}\nnext: mend data.{option}")
+                    raise UsageError(f"{table.absent(name)}", advice=f"mend data.{option}")
         apart = (*self.target, *self.ignore, self.group)
         chosen = [name for name in self.features or table.columns if name not in apart]
         if not chosen:
@@ -88,15 +88,16 @@ def as_numbers(table: Table, name: str, hint: str) -> Numbers:
     numbers = column if column.dtype != object else _converted(column)
     if numbers is None:
         row, text = next((row, text) for row, text in enumerate(column) if _number(text) is None)
-        raise DataError(f"{table.place(row, name)}: '{text.strip()[:60]}' is not a number\nnext: {hint}")
+        raise DataError(f"{table.place(row, name)}: '{text.strip()[:60]}' is not a number", advice=hint)
     if len(rows := numpy.flatnonzero(numpy.isinf(numbers))):
         raise DataError(
-            f"{table.place(int(rows[0]), name)}: the number is infinite; expected is a finite one\nnext: {hint}"
+            f"{table.place(int(rows[0]), name)}: the number is infinite; expected is a finite one", advice=hint
         )
     if len(rows := numpy.flatnonzero(numpy.abs(numbers) > LARGEST)):
         raise DataError(
             f"{table.place(int(rows[0]), name)}: {numbers[rows[0]]:g} is too large; expected is a number between "
-            f"{-LARGEST:.2g} and {LARGEST:.2g}\nnext: {hint}"
+            f"{-LARGEST:.2g} and {LARGEST:.2g}",
+            advice=hint,
         )
     return numbers
 
@@ -116,7 +117,8 @@ def standardized(table: Table, name: str, numbers: Numbers, mean: float, std: fl
     if len(rows := numpy.flatnonzero(~numpy.isfinite(scaled))):
         raise DataError(
             f"{table.place(int(rows[0]), name)}: {numbers[rows[0]]:g} is too far from the training rows' numbers (mean "
-            f"{mean:g}, standard deviation {std:g})\nnext: mend the value, or remove the row"
+            f"{mean:g}, standard deviation {std:g})",
+            advice="mend the value, or remove the row",
         )
     return scaled
 
@@ -176,7 +178,7 @@ def _quantity(table: Table, training: NDArray[Any], name: str, roles: Roles) -> 
         _check_known(table, name, numpy.isnan(numbers), _FILL_IN)
     known = numbers[training][~numpy.isnan(numbers[training])]
     if not len(known):
-        raise DataError(_EMPTY.format(table=table.name, name=name))
+        raise DataError(_EMPTY.format(table=table.name, name=name), advice="leave it out with data.ignore")
     constant = bool(known.min() == known.max())
     mean = float(known[0]) if constant else float(known.mean())
     return {
@@ -198,11 +200,12 @@ def _category(table: Table, training: NDArray[Any], name: str, named: bool, miss
     if not named and different > max(MANY_CATEGORIES, len(texts) // 2):
         raise DataError(
             f"{table.name}: column '{name}' holds {different} different texts in {len(texts)} rows; each would become "
-            "an input\nnext: leave it out with data.ignore, or name it in data.categorical to have it so"
+            "an input",
+            advice="leave it out with data.ignore, or name it in data.categorical to have it so",
         )
     known = sorted(set(texts[training]) - {""})
     if not known:
-        raise DataError(_EMPTY.format(table=table.name, name=name))
+        raise DataError(_EMPTY.format(table=table.name, name=name), advice="leave it out with data.ignore")
     return {
         "name": name,
         "kind": "category",
@@ -212,7 +215,7 @@ def _category(table: Table, training: NDArray[Any], name: str, named: bool, miss
     }
 
 
-_EMPTY = "{table}: column '{name}' holds no value in the training rows\nnext: leave it out with data.ignore"
+_EMPTY = "{table}: column '{name}' holds no value in the training rows"
 _MEND_FEATURE = (
     "mend the value, or name '{name}' in data.categorical if it holds categories, or leave it out with data.ignore"
 )
@@ -223,7 +226,7 @@ _FILL_IN_LATER = "fill it in, or train with data.missing: mean"
 def _check_known(table: Table, name: str, missing: NDArray[Any], hint: str) -> None:
     if len(rows := numpy.flatnonzero(missing)):
         others = f" (and in {len(rows) - 1} other rows)" if len(rows) > 1 else ""
-        raise DataError(f"{table.place(int(rows[0]), name)}: no value{others}\nnext: {hint}")
+        raise DataError(f"{table.place(int(rows[0]), name)}: no value{others}", advice=hint)
 
 
 def input_names(features: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -252,7 +255,7 @@ class Encoder:
         for feature in self._features:
             if feature["name"] not in table.columns:
                 columns = ", ".join(self.columns)
-                raise DataError(f"{table.absent(feature['name'])}\nnext: give the columns of training: {columns}")
+                raise DataError(f"{table.absent(feature['name'])}", advice=f"give the columns of training: {columns}")
             parts.append(self._one_hot(table, feature) if "categories" in feature else _scaled(table, feature))
         return numpy.concatenate(parts, 1)
 
@@ -305,8 +308,8 @@ def target_classes(table: Table, roles: Roles) -> list[str] | None:
         labelled = [name for name, text in texts.items() if text or roles.target_holds == "labels"]
         if labelled:
             raise UsageError(
-                f"data.target: '{labelled[0]}' holds labels; several targets can only be numbers\n"
-                "next: name one column, or set data.target_holds: numbers"
+                f"data.target: '{labelled[0]}' holds labels; several targets can only be numbers",
+                advice="name one column, or set data.target_holds: numbers",
             )
         return None
     (name,) = roles.target
@@ -323,14 +326,14 @@ def _labels(table: Table, name: str) -> Column:
     numbers = table.columns[name] if table.columns[name].dtype != object else _converted(table.columns[name])
     labels = as_texts(table.columns[name] if numbers is None else numbers)
     if len(rows := numpy.flatnonzero(labels == "")):
-        raise DataError(f"{table.place(int(rows[0]), name)}: no label\nnext: fill it in, or remove the row")
+        raise DataError(f"{table.place(int(rows[0]), name)}: no label", advice="fill it in, or remove the row")
     return labels
 
 
 def _known_numbers(table: Table, name: str) -> Numbers:
     numbers = as_numbers(table, name, "mend the value, or set data.target_holds: labels if the target holds labels")
     if len(rows := numpy.flatnonzero(numpy.isnan(numbers))):
-        raise DataError(f"{table.place(int(rows[0]), name)}: no number\nnext: fill it in, or remove the row")
+        raise DataError(f"{table.place(int(rows[0]), name)}: no number", advice="fill it in, or remove the row")
     return numbers
 
 
@@ -352,8 +355,8 @@ def target_codes(table: Table, name: str, labels: Sequence[str]) -> NDArray[nump
         guess = f"\ndid you mean '{near[0]}'?" if near else ""
         raise DataError(
             f"{table.place(int(rows[0]), name)}: the label '{label}' is not among those trained on: "
-            f"{', '.join(labels[:20])}{', ...' * (len(labels) > 20)}{guess}\n"
-            "next: mend the label, or remove the row, or train with rows that have it"
+            f"{', '.join(labels[:20])}{', ...' * (len(labels) > 20)}{guess}",
+            advice="mend the label, or remove the row, or train with rows that have it",
         )
     return codes
 
@@ -361,4 +364,4 @@ def target_codes(table: Table, name: str, labels: Sequence[str]) -> NDArray[nump
 def _check_target(table: Table, names: Sequence[str]) -> None:
     for name in names:
         if name not in table.columns:
-            raise DataError(f"{table.absent(name)}\nnext: give the target that was trained on")
+            raise DataError(f"{table.absent(name)}", advice="give the target that was trained on")

@@ -181,8 +181,8 @@ class TableDataset:
             what = "is no row" if not kept.any() else "leaves none to train on"
             of = f"{len(rows)} rows" if groups is None else f"{len(names)} groups of rows"
             raise DataError(
-                f"{self._table.name}: data.{split}={share} of {of} {what}\n"
-                f"next: give another share, or 0 for no {split} split, or a file"
+                f"{self._table.name}: data.{split}={share} of {of} {what}",
+                advice=f"give another share, or 0 for no {split} split, or a file",
             )
         return kept
 
@@ -200,7 +200,8 @@ class TableDataset:
         if len(set(codes.tolist())) < 2:
             raise DataError(
                 f"{table.name}: all {len(codes)} training rows have the label '{self._labels[codes[0]]}' in column "
-                f"'{roles.target[0]}'; telling labels apart takes two\nnext: give more rows, or another target"
+                f"'{roles.target[0]}'; telling labels apart takes two",
+                advice="give more rows, or another target",
             )
         return {**learned, "target": target, "labels": list(self._labels)}
 
@@ -209,7 +210,8 @@ class TableDataset:
             if column.min() == column.max():
                 raise DataError(
                     f"{self._table.name}: the target '{name}' is {column[0]:g} in all {len(column)} training rows; "
-                    "there is nothing to learn\nnext: give more rows, or another target"
+                    "there is nothing to learn",
+                    advice="give more rows, or another target",
                 )
 
 
@@ -273,7 +275,8 @@ class TableFiles(TableDataset):
         if (training is None) == (values is None):
             raise UsageError(
                 "data: a table is either files (training) or its columns (values); "
-                f"{'both are' if training else 'neither is'} given\nnext: give one of the two"
+                f"{'both are' if training else 'neither is'} given",
+                advice="give one of the two",
             )
         self._files, self._values = _listed(training or ()), values
         self._root = Path(root).expanduser()

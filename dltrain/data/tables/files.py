@@ -78,11 +78,14 @@ def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
     if delimited.form_of(path) is None:
         raise DataError(
             f"{path}: ends in '{path.suffix}'; a table is a .csv, .tsv or .jsonl file, plain or .gz, or a .parquet or "
-            ".npz file\nnext: rename the file, or give another one"
+            ".npz file",
+            advice="rename the file, or give another one",
         )
     found = located(path)
     if found is None:
-        raise DataError(f"{path} (plain or .gz): no such file\nnext: mend the name, or the folder that it starts from")
+        raise DataError(
+            f"{path} (plain or .gz): no such file", advice="mend the name, or the folder that it starts from"
+        )
     file = scanned(found)
     return _from_text(delimited.read_table(file, ragged), file.sha256)
 
@@ -111,7 +114,7 @@ def joined(tables: Sequence[Table]) -> Table:
     for table in tables:
         for column in first.columns:
             if column not in table.columns:
-                raise DataError(f"{table.absent(column)}\nnext: give files with the columns of {first.name}")
+                raise DataError(f"{table.absent(column)}", advice=f"give files with the columns of {first.name}")
     columns = {column: _united([table.columns[column] for table in tables]) for column in first.columns}
     numbers = [[table.number(row) for row in range(len(table))] for table in tables]
     files = numpy.concatenate([numpy.full(len(table), table.name, object) for table in tables])
@@ -151,7 +154,9 @@ def _checked(table: Table) -> Table:
         raise DataError(f"{table.name}: the table is empty; expected are columns with names, and at least one row")
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        raise DataError(f"{table.name}: columns of different lengths ({told})\nnext: give each column as many values")
+        raise DataError(
+            f"{table.name}: columns of different lengths ({told})", advice="give each column as many values"
+        )
     return table
 
 
@@ -160,20 +165,21 @@ def _from_text(table: delimited.Table, sha256: str) -> Table:
     for name, times in Counter(names).items():
         if not name:
             raise DataError(
-                f"{table.name}: column {names.index(name) + 1} has no name in the first line\n"
-                "next: name it, or leave it out (an index that pandas wrote: to_csv(index=False))"
+                f"{table.name}: column {names.index(name) + 1} has no name in the first line",
+                advice="name it, or leave it out (an index that pandas wrote: to_csv(index=False))",
             )
         if times > 1:
-            raise DataError(f"{table.name}: {times} columns are called '{name}'\nnext: rename all but one")
+            raise DataError(f"{table.name}: {times} columns are called '{name}'", advice="rename all but one")
     if len(names) == 1 and ";" in names[0]:
         raise DataError(
             f"{table.name}: its first line is one column, '{names[0][:60]}'; fields are taken to stand between commas "
-            "(.csv) or tabs (.tsv), not semicolons\nnext: write it with commas"
+            "(.csv) or tabs (.tsv), not semicolons",
+            advice="write it with commas",
         )
     if all(_is_number(name) for name in names):
         raise DataError(
-            f"{table.name}: its first line holds numbers ({', '.join(names[:5])}), not the columns' names\n"
-            "next: add a first line with names"
+            f"{table.name}: its first line holds numbers ({', '.join(names[:5])}), not the columns' names",
+            advice="add a first line with names",
         )
     fields = zip(*table.rows, strict=True)
     columns = {
@@ -195,7 +201,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file\nnext: mend the name, or the folder that it starts from") from None
+        raise DataError(f"{path}: no such file", advice="mend the name, or the folder that it starts from") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -207,7 +213,8 @@ def _from_arrays(path: Path) -> Table:
             found = {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
         raise DataError(
-            f"{path}: not an .npz file of columns ({error})\nnext: write it anew, with numpy.savez(file, x=..., y=...)"
+            f"{path}: not an .npz file of columns ({error})",
+            advice="write it anew, with numpy.savez(file, x=..., y=...)",
         ) from None
     columns = {name: _from_array(path, name, array) for name, array in found.items()}
     return _checked(Table(str(path), columns, hashlib.sha256(content).hexdigest()))
@@ -216,8 +223,8 @@ def _from_arrays(path: Path) -> Table:
 def _from_array(path: Path, name: str, array: NDArray[Any]) -> Column:
     if array.ndim != 1 or array.dtype.kind not in "biufU":
         raise DataError(
-            f"{path}: '{name}' has shape {array.shape} and type {array.dtype}; a column is (rows,) numbers or texts\n"
-            "next: save each column under a name of its own"
+            f"{path}: '{name}' has shape {array.shape} and type {array.dtype}; a column is (rows,) numbers or texts",
+            advice="save each column under a name of its own",
         )
     if array.dtype.kind == "b":
         return numpy.where(array, "true", "false").astype(object)
@@ -230,16 +237,16 @@ def _from_parquet(path: Path) -> Table:
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise UsageError(
-            f"{path}: reading Parquet needs pyarrow, which is not installed\n"
-            "next: pip install pyarrow, or give a .csv file"
+            f"{path}: reading Parquet needs pyarrow, which is not installed",
+            advice="pip install pyarrow, or give a .csv file",
         ) from None
     try:
         found = parquet.read_table(io.BytesIO(content))
     except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read ({error})\nnext: write it anew") from None
+        raise DataError(f"{path}: not a Parquet file that can be read ({error})", advice="write it anew") from None
     for name, times in Counter(found.column_names).items():
         if times > 1:
-            raise DataError(f"{path}: {times} columns are called '{name}'\nnext: rename all but one")
+            raise DataError(f"{path}: {times} columns are called '{name}'", advice="rename all but one")
     columns = {name: _from_values(found[name].to_pylist()) for name in found.column_names}
     return _checked(Table(str(path), columns, hashlib.sha256(content).hexdigest()))
 

@@ -75,7 +75,7 @@ def _read(name: str, lines: Iterator[str], ragged: Ragged) -> Table:
     try:
         return parsed_table("".join(lines), "standard input", ragged)
     except UnicodeDecodeError as error:
-        raise DataError(f"standard input: not text: {error.reason}\nnext: give it as UTF-8") from None
+        raise DataError(f"standard input: not text: {error.reason}", advice="give it as UTF-8") from None
 
 
 def given_row(text: str) -> Table:
@@ -87,7 +87,7 @@ def given_row(text: str) -> Table:
     pairs = [field.partition("=") for field in fields]
     if not pairs or not all(equals for _, equals, _ in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
         raise DataError(
-            f"{text}: not a row; allowed is NAME=VALUE for each column, between commas, such as width=2.5,colour=red\n"
-            "next: mend the row, or name a file"
+            f"{text}: not a row; allowed is NAME=VALUE for each column, between commas, such as width=2.5,colour=red",
+            advice="mend the row, or name a file",
         )
     return given_table({name.strip(): [value] for name, _, value in pairs}, text)

@@ -47,8 +47,8 @@ class Layout:
     def __post_init__(self) -> None:
         if self.form == "sentences" and self.random_lengths:
             raise UsageError(
-                "data.random_lengths: true goes with data.form: stream; the lengths of sentences are their own.\n"
-                "next: leave one of the two out"
+                "data.random_lengths: true goes with data.form: stream; the lengths of sentences are their own.",
+                advice="leave one of the two out",
             )
 
 
@@ -111,7 +111,8 @@ class TextDataset:
             file, line, count = tokens.longest
             raise DataError(
                 f"{file}, line {line}: {count} tokens in one line; a sentence has at most {LONGEST_SENTENCE}. "
-                "This is probably not one sentence a line.\nnext: use data.form: stream, or give another file"
+                "This is probably not one sentence a line.",
+                advice="use data.form: stream, or give another file",
             )
         end = Vocabulary(self._assets).end
         return Sentences(tokens.ids, end, batch_size, self._layout.max_words, self._seed, shuffled)
@@ -129,8 +130,8 @@ class TextDataset:
         if tokens < columns * length:
             raise DataError(
                 f"{', '.join(str(span.file.path) for span in spans)}: {tokens} tokens to train on, but one window of "
-                f"{length} tokens in each of {columns} columns takes {columns * length}.\n"
-                "next: lower data.batch_size or data.sequence_length, or give more text"
+                f"{length} tokens in each of {columns} columns takes {columns * length}.",
+                advice="lower data.batch_size or data.sequence_length, or give more text",
             )
 
     def _scan(self, name: str, path: Path) -> TextFile:
@@ -377,8 +378,8 @@ class TextFiles(TextDataset):
         missing = [name for name, path in paths.items() if path is None]
         if missing:
             raise DataError(
-                f"{', '.join(missing)} (plain or .gz): not found in {self._root.absolute()}.\n"
-                "next: mend the names in the data section, or set data.root to the folder that has the files"
+                f"{', '.join(missing)} (plain or .gz): not found in {self._root.absolute()}.",
+                advice="mend the names in the data section, or set data.root to the folder that has the files",
             )
         return [self._scan(name, path) for name, path in paths.items() if path is not None]
 

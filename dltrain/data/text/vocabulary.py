@@ -163,9 +163,9 @@ class Encoder:
         line = piece.line + next(number for number, tokens in enumerate(lines) if token in tokens)
         return DataError(
             f"{file}, line {line}: the {self.unit} {token!r} is not in the vocabulary of {len(self._ids)} "
-            f"{self.unit}s, and there is no {UNKNOWN} to stand for it.\n"
-            f"next: mend the file, or use the data set 'text' with min_count: 2 or more, which makes rare {self.unit}s "
-            f"{UNKNOWN}"
+            f"{self.unit}s, and there is no {UNKNOWN} to stand for it.",
+            advice="correct the file, or use the data set 'text' with min_count: 2 or more, which makes rare "
+            f"{self.unit}s {UNKNOWN}",
         )
 
 
