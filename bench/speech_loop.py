@@ -24,10 +24,10 @@ import torch
 from torch import nn
 from torch.nn.functional import ctc_loss
 
-from dltrain.batch import NO_TARGET, Utterances
+from dltrain.batch import NO_TARGET
 from dltrain.config.experiment import load_tree
 from dltrain.core.evaluate import evaluate
-from dltrain.data.speech.batches import padded
+from dltrain.data.speech.batches import Utterances, padded
 from dltrain.runs.experiment import Training, build
 
 DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()

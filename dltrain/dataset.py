@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch
 from dltrain.errors import UsageError
 from dltrain.stream import Stream
 
@@ -36,30 +36,14 @@ class Dataset(Protocol):
         """What the user must know about this data before any number is read, or None."""
         ...
 
-    def training(self) -> Stream[Movable]: ...
+    def training(self) -> Stream[Batch]: ...
 
-    def validation(self) -> Stream[Movable]: ...
+    def validation(self) -> Stream[Batch]: ...
 
-    def test(self) -> Stream[Movable]: ...
+    def test(self) -> Stream[Batch]: ...
 
 
 def no_test_split(given_as: str, validated: bool) -> UsageError:
     """What `test()` raises where data.test is 0. `validated` says whether there is a validation split to offer."""
     other = "evaluate with --split validation, or " if validated else ""
     return UsageError("data.test is 0: there is no test split", advice=f"{other}train with data.test as {given_as}")
-
-
-@runtime_checkable
-class NamesClips(Protocol):
-    """A dataset of sound that can say which file a clip of its splits is."""
-
-    def clip_name(self, split: str, clip: int) -> str: ...
-
-
-@runtime_checkable
-class Transcribed(Protocol):
-    """A dataset of sound with its transcripts."""
-
-    def transcripts(self) -> Sequence[str]:
-        """What is said in each clip of the training split, as the model is to spell it."""
-        ...

@@ -156,10 +156,10 @@ def evaluate(
         }
     )
     decodes = decoding(beam, lm, lm_weight, word_bonus)
+    from dltrain.capabilities import Classifies, Forecasts, Predicts, Reconstructs
     from dltrain.core.checkpoint import WEIGHTS
     from dltrain.observers.report import confusion_picture
     from dltrain.runs.experiment import checkpoint_of, load
-    from dltrain.task import Classifies, Forecasts, Predicts, Reconstructs
 
     chosen = checkpoint_of(run, checkpoint)
     if known := _metrics(chosen.record):

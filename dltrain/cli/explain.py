@@ -137,8 +137,8 @@ def check_options(
 
 def explaining(run: Path, trained: Trained, method: Method, steps: int | None) -> Explainer:
     """The chosen method for a trained model. Raises UsageError where it is no classifier's."""
+    from dltrain.capabilities import Predicts
     from dltrain.data.images.explanation import Explainer
-    from dltrain.task import Predicts
 
     if not isinstance(trained.task, Predicts):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not label inputs")

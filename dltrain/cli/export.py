@@ -16,7 +16,7 @@ import typer
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from dltrain.batch import Movable
+    from dltrain.batch import Batch
     from dltrain.runs.experiment import Trained
     from dltrain.stream import Stream
 
@@ -129,7 +129,7 @@ def _check_options(form: Format, quantize: Quantization | None, synthetic: bool)
 class Inputs(NamedTuple):
     """What outputs are compared on: the first batches of a split, and the split itself; made-up ones have none."""
 
-    batches: Sequence[Movable]
+    batches: Sequence[Batch]
     told: str
     stream: Stream[Any] | None = None
 

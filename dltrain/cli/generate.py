@@ -76,11 +76,11 @@ def generate(
     if stop and "" in stop:
         raise UsageError("--stop: found an empty text; allowed is a text of at least one character")
     text = prompt_text(source, prompt, prompt_file)
+    from dltrain.capabilities import Generates
     from dltrain.data.text.generation import Ending, write
     from dltrain.data.text.vocabulary import Vocabulary
     from dltrain.decoding.sampling import Sampling
     from dltrain.runs.experiment import checkpoint_of, load
-    from dltrain.task import Generates
 
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})

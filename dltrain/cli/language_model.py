@@ -85,7 +85,7 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
 
 def transcripts(run: Path) -> Sequence[str]:
     """What a run's training clips say. Raises UsageError for data without transcripts."""
-    from dltrain.dataset import Transcribed
+    from dltrain.data.speech.recognition import Transcribed
     from dltrain.runs.experiment import checkpoint_of, load
 
     dataset = load(checkpoint_of(run)).dataset()

@@ -134,7 +134,7 @@ def _unread(kind: Kind, answered: int, refused: int, files: int) -> str:
 
 def _reading(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Reader, bool]:
     """How the user's inputs are read, and whether the task gives labels. Raises UsageError where it gives nothing."""
-    from dltrain.task import Estimates, Predicts
+    from dltrain.capabilities import Estimates, Predicts
 
     task = trained.experiment.task.name
     kind = KINDS.get(trained.names.entry("task", task).facts["data"])
@@ -161,7 +161,7 @@ def _told_fault(given: Given) -> bool:
 def _answers(trained: Trained, reader: Reader, given: Sequence[Given], top: int) -> list[Answer]:
     import torch
 
-    from dltrain.task import Predicts
+    from dltrain.capabilities import Predicts
 
     if not given:
         return []
@@ -180,7 +180,7 @@ def _answers(trained: Trained, reader: Reader, given: Sequence[Given], top: int)
 
 def _rankings(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tuple[str, float]]]:
     """For each input the `top` most probable labels with their probabilities; first the one that the task gives."""
-    from dltrain.task import Decides
+    from dltrain.capabilities import Decides
 
     order = probabilities.clone()
     if isinstance(task, Decides):

@@ -72,6 +72,7 @@ def transcribe(
     chosen = decoding(beam, lm, lm_weight, word_bonus)
     from dltrain.data.input_files import named_files
     from dltrain.data.progress import Progress
+    from dltrain.data.speech.recognition import Transcribes
     from dltrain.data.speech.recordings import SUFFIXES
     from dltrain.data.speech.sound import import_soundfile
     from dltrain.data.speech.transcription import Transcriber
@@ -79,7 +80,6 @@ def transcribe(
     from dltrain.files import replace
     from dltrain.runs.experiment import checkpoint_of, load
     from dltrain.runtime.memory import memory_explained
-    from dltrain.task import Transcribes
 
     import_soundfile()
     trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch, to_device
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Counts, Task
@@ -21,7 +21,7 @@ def nothing() -> None:
 def evaluate(
     model: nn.Module,
     task: Task[Any],
-    stream: Stream[Movable],
+    stream: Stream[Batch],
     runtime: Runtime,
     between: Callable[[], None] = nothing,
 ) -> Counts:
@@ -36,7 +36,7 @@ def evaluate(
     try:
         with torch.inference_mode(), runtime.autocast():
             for batch in stream.epoch(0):
-                score = task.score(model, batch.to(runtime.device), carry)
+                score = task.score(model, to_device(batch, runtime.device), carry)
                 carry = score.carry
                 for name, count in score.counts.items():
                     total[name] = total[name] + count if name in total else count

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch
 from dltrain.core.schedules import Moment
 from dltrain.core.state import TrainState
 from dltrain.core.trainer import fit
@@ -107,7 +107,7 @@ class NoBatches:
     def __len__(self) -> int:
         return 0
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Movable]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         return iter(())
 
 
@@ -182,7 +182,7 @@ class Curve:
 def range_test(
     state: TrainState,
     task: Task[Any],
-    training: Stream[Movable],
+    training: Stream[Batch],
     plan: Plan,
     runtime: Runtime,
     rates: Rates,

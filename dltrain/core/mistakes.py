@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dltrain.batch import to_device
+from dltrain.capabilities import Decides, Predicts
 from dltrain.runtime.precision import Runtime
-from dltrain.task import Decides, Predicts
 
 
 class Mistake(NamedTuple):
@@ -37,7 +38,7 @@ def worst_examples(
     before = 0
     with torch.inference_mode(), runtime.autocast():
         for batch in batches:
-            moved = batch.to(runtime.device)
+            moved = to_device(batch, runtime.device)
             probabilities = task.probabilities(model, *moved.arguments).float().cpu()
             truths = batch.targets.view(-1, 1)
             chances = probabilities.gather(1, truths).squeeze(1)

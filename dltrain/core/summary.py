@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch
 from dltrain.errors import UsageError
 from dltrain.task import Task
 
@@ -78,7 +78,7 @@ class Summary:
 def summarised(
     model: nn.Module,
     task: Task[Any],
-    batch: Movable,
+    batch: Batch,
     optimizer: Optimizer,
     autocast: Callable[[], AbstractContextManager[Any]],
     average: nn.Module | None,

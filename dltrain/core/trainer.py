@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch, to_device
+from dltrain.capabilities import Shows
 from dltrain.core.evaluate import evaluate
 from dltrain.core.schedules import Moment, Schedule
 from dltrain.core.state import TrainState, averages
@@ -22,7 +23,7 @@ from dltrain.goal import finished
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
-from dltrain.task import Shows, Task
+from dltrain.task import Task
 from dltrain.tree import mapped
 
 SMALLEST_SCALE = 2.0**-14
@@ -46,8 +47,8 @@ class Session(Protocol):
 def fit(
     state: TrainState,
     task: Task[Any],
-    training: Stream[Movable],
-    validation: Stream[Movable],
+    training: Stream[Batch],
+    validation: Stream[Batch],
     plan: Plan,
     schedule: Schedule,
     runtime: Runtime,
@@ -87,14 +88,14 @@ def fit(
 
 
 def update(
-    state: TrainState, task: Task[Any], batches: Sequence[Movable], clip_norm: float | None, runtime: Runtime
+    state: TrainState, task: Task[Any], batches: Sequence[Batch], clip_norm: float | None, runtime: Runtime
 ) -> None:
     """One step of the optimizer on the mean loss over all examples of `batches`."""
     examples = sum(batch.count for batch in batches)
     losses: list[Tensor] = []
     for batch in batches:
         with runtime.autocast():
-            step = task.step(state.model, batch.to(runtime.device), state.carry)
+            step = task.step(state.model, to_device(batch, runtime.device), state.carry)
         loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         state.carry = detached(step.carry)
@@ -186,7 +187,7 @@ def improved(state: TrainState, task: Task[Any]) -> bool:
 def end_epoch(
     state: TrainState,
     task: Task[Any],
-    validation: Stream[Movable],
+    validation: Stream[Batch],
     plan: Plan,
     factor: float,
     runtime: Runtime,

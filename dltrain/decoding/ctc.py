@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dltrain.data.speech.recognition import Word
 from dltrain.decoding.ngram import END, UNKNOWN, NGramModel, Words
-from dltrain.task import Word
 
 BLANK = 0
 SPACE = " "

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from dltrain.data.text.language_model import LanguageModel
 from dltrain.decoding.sampling import Sampling, choose
 from dltrain.errors import Diverged
 from dltrain.runtime.seeds import keyed_uniform
-from dltrain.task import LanguageModel
 
 READ_AT_ONCE = 256
 """Tokens of a prompt that are read in one call: enough to be fast, and memory stays flat however long it is."""

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.core.evaluate import evaluate
+from dltrain.data.text.language_model import Reading
 from dltrain.export.interface import BATCH, Interface, longest, sliced
 from dltrain.export.programs import Program
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
-from dltrain.task import Reading, Task
+from dltrain.task import Task
 
 SIZES = (1, 2, 7)
 """Numbers of examples that are tried, besides a whole batch."""

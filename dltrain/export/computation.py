@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch
 from dltrain.errors import DltrainError, RequirementNotMet, UsageError
 from dltrain.export.agreement import Agreement, agreement, milliseconds, scored
 from dltrain.export.int8 import in_int8, onnx_in_int8
@@ -66,7 +66,7 @@ class Subject(NamedTuple):
     model: nn.Module
     weights_bytes: int
     task: Task[Any]
-    batches: Sequence[Movable]
+    batches: Sequence[Batch]
     stream: Stream[Any] | None
     runtime: Runtime
 

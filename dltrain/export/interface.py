@@ -11,16 +11,22 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from dltrain.batch import Batch, Documents, Movable, Passages, Utterances
+from dltrain.batch import Batch, Examples
+from dltrain.capabilities import Estimates, Generates, Predicts, Reconstructs
+from dltrain.data.documents.batches import Documents
+from dltrain.data.speech.batches import Utterances
+from dltrain.data.speech.recognition import Transcribes
+from dltrain.data.text.language_model import LanguageModel, Reading
+from dltrain.data.text.passages import Passages
 from dltrain.export.capture import Axes
-from dltrain.task import Estimates, Generates, LanguageModel, Predicts, Reading, Reconstructs, Task, Transcribes
+from dltrain.task import Task
 from dltrain.tree import mapped
 
 BATCH, LENGTH, MEMORY = "batch", "length", "memory"
 """Axes whose size may vary: examples, steps of a sequence, and what a language model remembers."""
 
 VARYING: dict[type, tuple[tuple[str, ...], ...]] = {
-    Batch: ((BATCH,),),
+    Examples: ((BATCH,),),
     Documents: ((BATCH, LENGTH), (BATCH,)),
     Passages: ((LENGTH, BATCH),),
     Utterances: ((BATCH, LENGTH), (BATCH,)),
@@ -36,7 +42,7 @@ class Port(NamedTuple):
     axes: Axes
 
 
-def tensors_of(batch: Movable) -> tuple[Tensor, ...]:
+def tensors_of(batch: Batch) -> tuple[Tensor, ...]:
     """A batch's arguments, but for the state that none begins with."""
     return tuple(argument for argument in batch.arguments if isinstance(argument, Tensor))
 
@@ -158,7 +164,7 @@ class Interface:
         )
 
 
-def interface(model: nn.Module, task: Task[Any], batch: Movable) -> Interface:
+def interface(model: nn.Module, task: Task[Any], batch: Batch) -> Interface:
     """How `model`, which is in evaluation mode and on the CPU, is used elsewhere; `batch` is one of its data's.
 
     Raises ValueError, with the reason, for what no graph of tensors can stand for.

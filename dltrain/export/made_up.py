@@ -7,13 +7,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from dltrain.batch import Batch, Documents, Movable, Passages, Utterances
+from dltrain.batch import Batch, Examples
+from dltrain.data.documents.batches import Documents
+from dltrain.data.speech.batches import Utterances
+from dltrain.data.text.passages import Passages
 from dltrain.runtime.seeds import generator
 
 EXAMPLES, STEPS = 8, 24
 
 
-def made_up(kind: str, sizes: Mapping[str, int], seed: int) -> Movable | None:
+def made_up(kind: str, sizes: Mapping[str, int], seed: int) -> Batch | None:
     """A batch for a kind of data and a task's sizes; None for a kind that only a plug-in knows.
 
     Normalised numbers are drawn from the standard normal distribution, tokens evenly, lengths evenly too.
@@ -31,11 +34,11 @@ def made_up(kind: str, sizes: Mapping[str, int], seed: int) -> Movable | None:
     lengths[0] = STEPS
     inside = torch.arange(STEPS) < lengths[:, None]
     if kind == "images":
-        return Batch(normal(sizes["image_channels"], sizes["height"], sizes["width"]), unknown)
+        return Examples(normal(sizes["image_channels"], sizes["height"], sizes["width"]), unknown)
     if kind == "table":
-        return Batch(normal(sizes["inputs"]), unknown)
+        return Examples(normal(sizes["inputs"]), unknown)
     if kind == "series":
-        return Batch(normal(sizes["window"], sizes["channels"]), unknown)
+        return Examples(normal(sizes["window"], sizes["channels"]), unknown)
     if kind == "documents":
         return Documents(tokens(EXAMPLES, STEPS) * inside, lengths, unknown)
     if kind == "text":

@@ -8,11 +8,11 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dltrain.data.text.language_model import Reading
 from dltrain.models.language_rnn import LayerState, locked_dropout, read
 from dltrain.models.output import NextToken, at_least_float32, tied_softmax
 from dltrain.options import Fraction, NonNegativeFloat, PositiveInt
 from dltrain.registry import models
-from dltrain.task import Reading
 
 
 @models.register("awd_lstm")

@@ -12,10 +12,10 @@ from annotated_types import MinLen
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dltrain.data.text.language_model import Reading
 from dltrain.models.output import NextToken, Softmax, adaptive_softmax, tied_softmax
 from dltrain.options import Fraction, PositiveFloat, PositiveInt
 from dltrain.registry import models
-from dltrain.task import Reading
 
 LayerState: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 """What a recurrent layer goes on from: its output h (1, N, H); of an LSTM (h, c)."""

@@ -10,10 +10,10 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dltrain.data.text.language_model import Reading
 from dltrain.models.output import NextToken, Softmax, tied_softmax
 from dltrain.options import Fraction, PositiveInt
 from dltrain.registry import models
-from dltrain.task import Reading
 
 
 class Window(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch
 from dltrain.config.catalogue import ALL_SIZES, Entry, with_plugins
 from dltrain.config.experiment import Choice, Experiment, check_model, load_tree
 from dltrain.core.checkpoint import MANIFEST, WEIGHTS, Checkpoint, Checkpoints
@@ -378,7 +378,7 @@ class Trained:
         )
         return dataset
 
-    def counts(self, stream: Stream[Movable]) -> Counts:
+    def counts(self, stream: Stream[Batch]) -> Counts:
         self.runtime.check(self.model)
         with memory_explained():
             return evaluate(self.model, self.task, stream, self.runtime)

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from dltrain.batch import NO_TARGET, Passages
-from dltrain.task import Counts, LanguageModel, Score
+from dltrain.batch import NO_TARGET
+from dltrain.data.text.language_model import LanguageModel
+from dltrain.data.text.passages import Passages
+from dltrain.task import Counts, Score
 from dltrain.tree import mapped
 
 EPSILON = 2e-5

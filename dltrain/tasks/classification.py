@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import Movable
+from dltrain.batch import Batch
 from dltrain.goal import Goal
 from dltrain.task import Counts, Score, Step
 
 
-class Labelled(Movable, Protocol):
+class Labelled(Batch, Protocol):
     """A batch of N examples, each of one class."""
 
     @property

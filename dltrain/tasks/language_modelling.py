@@ -9,13 +9,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dltrain.batch import NO_TARGET, Passages
+from dltrain.batch import NO_TARGET
+from dltrain.data.text.language_model import LanguageModel
+from dltrain.data.text.passages import Passages
 from dltrain.data.text.vocabulary import Vocabulary
 from dltrain.decoding.generation import continued
 from dltrain.goal import Goal
 from dltrain.options import NonNegativeInt, PositiveInt
 from dltrain.registry import tasks
-from dltrain.task import Counts, LanguageModel, Score, Step
+from dltrain.task import Counts, Score, Step
 
 SCORED_AT_ONCE = 2**23
 """Log-probabilities that an evaluation holds at a time: 32 MiB, however large the vocabulary and the batch."""

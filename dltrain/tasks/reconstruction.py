@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.data.images.pixels import as_inputs, in_pixels
 from dltrain.goal import Goal
 from dltrain.registry import tasks
@@ -41,10 +41,10 @@ class Reconstruction:
         channels, height, width = self.image_shape
         return {"image_channels": channels, "height": height, "width": width, "output_channels": channels}
 
-    def step(self, model: nn.Module, batch: Batch, carry: None) -> Step:
+    def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(self._losses(model(batch.inputs), batch.inputs).mean())
 
-    def score(self, model: nn.Module, batch: Batch, carry: None) -> Score:
+    def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         outputs = model(batch.inputs).float()
         errors = in_pixels(self.assets, self._images(outputs)) - in_pixels(self.assets, batch.inputs)
         wide = torch.float32 if outputs.device.type == "mps" else torch.float64

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
 from dltrain.options import PositiveFloat
@@ -59,10 +59,10 @@ class Regression:
     def sizes(self) -> Mapping[str, int]:
         return {"inputs": self.inputs, "outputs": len(self.outputs)}
 
-    def step(self, model: nn.Module, batch: Batch, carry: None) -> Step:
+    def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(self._losses(model(*batch.arguments).float(), batch.targets).mean())
 
-    def score(self, model: nn.Module, batch: Batch, carry: None) -> Score:
+    def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         outputs = model(*batch.arguments).float()  # (N, outputs)
         losses = self._losses(outputs, batch.targets).cpu().double()
         truth = self._in_units(batch.targets)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.goal import Goal
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
@@ -44,10 +44,10 @@ class SequenceRegression:
     def sizes(self) -> Mapping[str, int]:
         return {"channels": self.channels, "window": self.window, "outputs": len(self.outputs)}
 
-    def step(self, model: nn.Module, batch: Batch, carry: None) -> Step:
+    def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(functional.mse_loss(model(batch.inputs), batch.targets))
 
-    def score(self, model: nn.Module, batch: Batch, carry: None) -> Score:
+    def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         wide = torch.float32 if batch.targets.device.type == "mps" else torch.float64
         targets = batch.targets.to(wide)  # (N, outputs)
         errors = model(batch.inputs).to(wide) - targets

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import Utterances
+from dltrain.data.speech.batches import Utterances
+from dltrain.data.speech.recognition import AcousticModel, Decoder, Judgement, Transcript
 from dltrain.decoding.ctc import BLANK, SPACE, greedy, needed_frames, spans, words
 from dltrain.decoding.edits import alignment, edits
 from dltrain.goal import Goal
 from dltrain.registry import tasks
-from dltrain.task import AcousticModel, Counts, Decoder, Judgement, Score, Step, Transcript
+from dltrain.task import Counts, Score, Step
 
 Pairs = Sequence[tuple[str | None, str | None]]
 EDITS = ("substitutions", "insertions", "deletions")

@@ -16,7 +16,7 @@ from PIL import Image
 from test_commands import call, good
 from torch import Tensor, nn
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.core.mistakes import worst_examples
 from dltrain.data.images.explanation import first_filters, integrated_gradients, saliency
 from dltrain.data.images.mnist import prepare
@@ -367,7 +367,7 @@ class Told:
 def test_the_worst_examples_of_all_batches_and_of_equals_the_first() -> None:
     chances = [torch.tensor([0.75, 0.5, 0.25]), torch.tensor([0.125, 0.75, 0.5])]
     truths = [torch.tensor([0, 1, 1]), torch.tensor([1, 0, 0])]
-    batches = [Batch(inputs, targets) for inputs, targets in zip(chances, truths, strict=True)]
+    batches = [Examples(inputs, targets) for inputs, targets in zip(chances, truths, strict=True)]
     runtime = precision.start(Plan(device="cpu", threads=1))
     found = worst_examples(nn.Identity(), Told(0.75), batches, runtime, 5)
     assert [(one.example, one.truth, one.predicted) for one in found] == [

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from typer.testing import CliRunner, Result
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.cli.main import application
 from dltrain.core.learning_rate_range import Curve, Rates, Recorder, draw, range_test
 from dltrain.core.state import TrainState
@@ -39,19 +39,19 @@ class Numbers:
     def __len__(self) -> int:
         return self.batches
 
-    def batch(self, epoch: int, index: int) -> Batch:
+    def batch(self, epoch: int, index: int) -> Examples:
         targets = self.deviation * torch.randn(16, 1, generator=generator("numbers", epoch, index))
-        return Batch(torch.ones(16, 1), targets)
+        return Examples(torch.ones(16, 1), targets)
 
 
 class Squares:
     goal = Goal("loss", "min")
     sizes: Mapping[str, int] = {}
 
-    def step(self, model: nn.Module, batch: Batch, carry: None) -> Step:
+    def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(functional.mse_loss(model(batch.inputs), batch.targets))
 
-    def score(self, model: nn.Module, batch: Batch, carry: None) -> Score:
+    def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         raise AssertionError("a range test scores nothing")
 
     def report(self, counts: Counts) -> dict[str, float]:

@@ -19,12 +19,12 @@ from typer.testing import CliRunner, Result
 
 from dltrain.cli.main import application
 from dltrain.data.text.generation import Ending, Text, write
+from dltrain.data.text.language_model import Reading
 from dltrain.data.text.vocabulary import Vocabulary
 from dltrain.decoding.generation import READ_AT_ONCE, continuations, continued
 from dltrain.decoding.sampling import Sampling
 from dltrain.errors import DataError, Diverged, UsageError
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.task import Reading
 
 CPU = torch.device("cpu")
 GREEDY = Sampling(temperature=0)

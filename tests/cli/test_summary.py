@@ -13,9 +13,11 @@ import torch
 from test_commands import call, good
 from torch import nn
 
-from dltrain.batch import Batch, Passages, Utterances
+from dltrain.batch import Examples
 from dltrain.cli.summary import in_bytes, rounded
 from dltrain.core.summary import Summary, summarised
+from dltrain.data.speech.batches import Utterances
+from dltrain.data.text.passages import Passages
 from dltrain.models.cnn import CNN
 from dltrain.models.crnn import CRNN
 from dltrain.models.language_rnn import RecurrentLanguageModel
@@ -33,8 +35,8 @@ TEXT = LanguageModelling({"dataset": "toy", "unit": "word", "words": ["<eos>", *
 N, T = 8, 5
 
 
-def images(count: int = N) -> Batch:
-    return Batch(torch.randn(count, 1, 28, 28), torch.arange(count) % 10)
+def images(count: int = N) -> Examples:
+    return Examples(torch.randn(count, 1, 28, 28), torch.arange(count) % 10)
 
 
 def passages() -> Passages:

@@ -23,6 +23,7 @@ from dltrain.cli.main import application
 from dltrain.data.input_files import named_files
 from dltrain.data.speech.captions import as_srt, as_vtt, captions
 from dltrain.data.speech.log_mel import normalized
+from dltrain.data.speech.recognition import Judges, Transcribes
 from dltrain.data.speech.recordings import (
     CONTEXT_SECONDS,
     LONGEST_SECONDS,
@@ -40,7 +41,6 @@ from dltrain.decoding.ngram import estimate, read, write
 from dltrain.errors import DataError, UsageError
 from dltrain.runs.experiment import checkpoint_of, load
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.task import Judges, Transcribes
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -665,7 +665,12 @@ def test_a_closed_pipe_is_quiet(run: Path, clip: Any, tmp_path: Path) -> None:
     paths = " ".join(str(clip(f"{number}.wav", "a")) for number in range(3))
     command = f"({sys.executable} -m dltrain transcribe {run} {paths}; echo $? >&2) | true"
     done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parent, timeout=60, check=False
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=60,
+        check=False,
     )
     assert (done.stdout, done.stderr) == ("", "0\n")
 

@@ -13,12 +13,12 @@ from test_commands import call, good
 
 from dltrain.data.speech.common_voice import SpokenClips
 from dltrain.data.speech.log_mel import extractor_of, model_input
+from dltrain.data.speech.recognition import Decoder, Transcribes
 from dltrain.data.speech.recordings import Piece, read_pieces
 from dltrain.data.speech.sound import Sound, read_sound, resampled
 from dltrain.data.speech.transcription import Transcriber
 from dltrain.errors import DataError, UsageError
 from dltrain.runs.experiment import checkpoint_of, load
-from dltrain.task import Decoder, Transcribes
 
 soundfile = pytest.importorskip("soundfile")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.core.evaluate import evaluate
 from dltrain.core.schedules import Constant, Staircase
 from dltrain.core.state import TrainState, averaged, averages
@@ -37,10 +37,10 @@ class Rows:
     def __len__(self) -> int:
         return math.ceil(len(self.targets) / self.size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Examples]:
         for index in range(start, len(self)):
             rows = slice(index * self.size, (index + 1) * self.size)
-            yield Batch(self.inputs[rows], self.targets[rows])
+            yield Examples(self.inputs[rows], self.targets[rows])
 
 
 class Squares:
@@ -49,11 +49,11 @@ class Squares:
     goal = Goal("error", "min")
     sizes: dict[str, int] = {}  # noqa: RUF012
 
-    def step(self, model: nn.Module, batch: Batch, carry: Tensor | None) -> Step:
+    def step(self, model: nn.Module, batch: Examples, carry: Tensor | None) -> Step:
         seen = batch.targets.sum() if carry is None else carry + batch.targets.sum()
         return Step(functional.mse_loss(model(batch.inputs)[:, 0], batch.targets), seen)
 
-    def score(self, model: nn.Module, batch: Batch, carry: None) -> Score:
+    def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         errors = (model(batch.inputs)[:, 0] - batch.targets).square().sum()
         return Score({"squares": errors, "count": torch.tensor(batch.count)})
 
@@ -230,7 +230,7 @@ def by_hand_until(steps: int) -> list[Tensor]:
 
 def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     class RootOfZero(Squares):
-        def step(self, model: nn.Module, batch: Batch, carry: Tensor | None) -> Step:
+        def step(self, model: nn.Module, batch: Examples, carry: Tensor | None) -> Step:
             return Step((model(batch.inputs) * 0).abs().sqrt().sum())  # finite itself, its gradient is not
 
     state = linear()
@@ -242,7 +242,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
 
 def test_fp16_gives_up_when_no_gradient_is_finite_for_long() -> None:
     class RootOfZero(Squares):
-        def step(self, model: nn.Module, batch: Batch, carry: Tensor | None) -> Step:
+        def step(self, model: nn.Module, batch: Examples, carry: Tensor | None) -> Step:
             return Step(functional.mse_loss(model(batch.inputs)[:, 0].detach(), batch.targets) + _nan_gradient(model))
 
     def _nan_gradient(model: nn.Module) -> Tensor:
@@ -286,7 +286,7 @@ def test_carry_is_passed_on_detached_and_not_between_epochs() -> None:
     seen: list[float | None] = []
 
     class Watching(Squares):
-        def step(self, model: nn.Module, batch: Batch, carry: Tensor | None) -> Step:
+        def step(self, model: nn.Module, batch: Examples, carry: Tensor | None) -> Step:
             seen.append(None if carry is None else float(carry))
             assert carry is None or not carry.requires_grad
             step = super().step(model, batch, carry)
@@ -358,11 +358,11 @@ def test_a_batch_may_scale_the_learning_rate() -> None:
     """Half the rate for a batch is half a step of plain descent; the log tells of the schedule's rate."""
 
     @dataclass(frozen=True)
-    class Short(Batch):
+    class Short(Examples):
         rate = 0.5
 
     class ShortRows(Rows):
-        def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        def epoch(self, epoch: int, start: int = 0) -> Iterator[Examples]:
             return (Short(batch.inputs, batch.targets) for batch in super().epoch(epoch, start))
 
     rows = Rows(*table(), 25)

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
-from dltrain.batch import Batch, Documents, Passages, Utterances
+from dltrain.batch import Examples
 from dltrain.cli.main import application
+from dltrain.data.documents.batches import Documents
+from dltrain.data.speech.batches import Utterances
+from dltrain.data.text.passages import Passages
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, RequirementNotMet, Stopped, UsageError
 from dltrain.export import programs
 from dltrain.export.agreement import Agreement, agreement, difference, scored
@@ -124,7 +127,7 @@ class Wide(nn.Module):
 def test_both_directions_and_all_layers_come_along() -> None:
     pytest.importorskip("onnx")
     torch.manual_seed(0)
-    model, batch = Wide().eval(), Batch(torch.randn(5, 6, 3), torch.zeros(5))
+    model, batch = Wide().eval(), Examples(torch.randn(5, 6, 3), torch.zeros(5))
     meant = interface(model, IMAGES, batch)
     assert [port.name for port in meant.inputs] == ["features"]
     for form, write in WRITERS.items():
@@ -191,7 +194,7 @@ class Capricious(nn.Module):
         return images.flatten(1) if images.sum() > 0 else images.flatten(1) + 1
 
 
-class Strange(Batch):
+class Strange(Examples):
     """A batch of a kind that only a plug-in knows."""
 
 
@@ -520,6 +523,6 @@ def test_made_up_inputs_have_the_form_of_each_kind() -> None:
     assert spoken.features.shape == (8, 24, 8)
     for kind, sizes, shape in (("table", {"inputs": 5}, (8, 5)), ("series", {"window": 4, "channels": 2}, (8, 4, 2))):
         batch = made_up(kind, sizes, 0)
-        assert isinstance(batch, Batch)
+        assert isinstance(batch, Examples)
         assert batch.inputs.shape == shape
     assert made_up("graphs", {}, 0) is None

@@ -349,7 +349,7 @@ def test_a_copy_shares_nothing_and_weights_are_called_after_their_layers() -> No
         ({"image_channels": 3, "height": 8, "width": 8, "classes": 2}, ["global_avg_pool", {"dense": "classes"}],
          (torch.randn(3, 3, 8, 8),), (3, 2)),
     ],
-    ids=called,
+    ids=["table", "series", "documents", "reconstruction", "images"],
 )  # fmt: skip
 def test_tasks_of_all_kinds_are_served(
     sizes: dict[str, int], layers: list[Any], inputs: tuple[Tensor, ...], outputs: tuple[int, ...]

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import NO_TARGET, Passages
+from dltrain.batch import NO_TARGET
 from dltrain.core.evaluate import evaluate
+from dltrain.data.text.language_model import Reading
+from dltrain.data.text.passages import Passages
 from dltrain.runtime.precision import Runtime
-from dltrain.task import Reading, Score
+from dltrain.task import Score
 from dltrain.tasks.adaptive_language import (
     EPSILON,
     Adapts,

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.batch import NO_TARGET, Passages
-from dltrain.task import Generates, Reading, Score, Shows
+from dltrain.batch import NO_TARGET
+from dltrain.capabilities import Generates, Shows
+from dltrain.data.text.language_model import Reading
+from dltrain.data.text.passages import Passages
+from dltrain.task import Score
 from dltrain.tasks import language_modelling
 from dltrain.tasks.language_modelling import LanguageModelling
 

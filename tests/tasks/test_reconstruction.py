@@ -18,7 +18,7 @@ from test_commands import call, good
 from test_resume import StopAt, outcome, run_once, run_to_end
 from torch import Tensor, nn
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.cli.shared import examples
 from dltrain.data.images.mnist import prepare
 from dltrain.data.images.pixels import as_inputs, in_pixels
@@ -51,11 +51,11 @@ def images(assets: Mapping[str, Any], count: int = 6) -> Tensor:
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def batch(assets: Mapping[str, Any], pixels: Tensor) -> Batch:
-    return Batch(prepare(assets, pixels), torch.zeros(len(pixels), dtype=torch.int64))
+def batch(assets: Mapping[str, Any], pixels: Tensor) -> Examples:
+    return Examples(prepare(assets, pixels), torch.zeros(len(pixels), dtype=torch.int64))
 
 
-def measured(task: Reconstruction, model: nn.Module, whole: Batch) -> dict[str, float]:
+def measured(task: Reconstruction, model: nn.Module, whole: Examples) -> dict[str, float]:
     with torch.inference_mode():
         return task.report(task.score(model, whole, None).counts)
 
@@ -117,7 +117,7 @@ def test_a_linear_autoencoder_finds_the_principal_components() -> None:
     values = np.linalg.svd(inputs.view(40, 16).numpy() - inputs.view(40, 16).mean(0).numpy(), compute_uv=False)
     least = (values[code:] ** 2).sum() / inputs.numel()
     task, model = Reconstruction(assets), DenseAutoencoder(1, 4, 4, 1, hidden=[], code=code).double()
-    whole = Batch(inputs, torch.zeros(40, dtype=torch.int64))
+    whole = Examples(inputs, torch.zeros(40, dtype=torch.int64))
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=400, line_search_fn="strong_wolfe", tolerance_change=0)
 
     def closure() -> Tensor:

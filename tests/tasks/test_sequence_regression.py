@@ -13,13 +13,13 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from test_resume import Interrupts, StopAt, outcome, run_once, run_to_end
 from torch import nn
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
+from dltrain.capabilities import Estimates, Forecasts
 from dltrain.cli.shared.forecasts import draw_forecasts
 from dltrain.data.series.reader import SeriesReader
 from dltrain.errors import UsageError
 from dltrain.models.series import Autoregression, SeriesRNN
 from dltrain.runs.experiment import checkpoint_of, load
-from dltrain.task import Estimates, Forecasts
 from dltrain.tasks.sequence_regression import SequenceRegression
 
 Write = Callable[[Mapping[str, Any]], Path]
@@ -37,9 +37,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def random_batch(count: int) -> Batch:
+def random_batch(count: int) -> Examples:
     draw = torch.Generator().manual_seed(0)
-    return Batch(torch.randn(count, 5, 3, generator=draw), torch.randn(count, 4, generator=draw))
+    return Examples(torch.randn(count, 5, 3, generator=draw), torch.randn(count, 4, generator=draw))
 
 
 # --- models
@@ -106,7 +106,7 @@ def test_errors_are_scikit_learns_in_the_datas_units() -> None:
     torch.manual_seed(0)
     task, batch = SequenceRegression(ASSETS), random_batch(30)
     model = Autoregression(3, 5, 4).requires_grad_(False)
-    parts = [task.score(model, Batch(batch.inputs[s], batch.targets[s]), None).counts
+    parts = [task.score(model, Examples(batch.inputs[s], batch.targets[s]), None).counts
              for s in (slice(0, 7), slice(7, 30))]  # fmt: skip
     report = task.report({name: parts[0][name] + parts[1][name] for name in parts[0]})
     std, mean = numpy.array([0.5, 10, 0.5, 10]), numpy.array([-5, 100, -5, 100])

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dltrain.batch import NO_TARGET, Utterances
+from dltrain.batch import NO_TARGET
 from dltrain.core.evaluate import evaluate
+from dltrain.data.speech.batches import Utterances
+from dltrain.data.speech.recognition import AcousticModel
 from dltrain.decoding.ctc import BeamSearch, Word, greedy
 from dltrain.goal import Goal
 from dltrain.models.crnn import CRNN
 from dltrain.runtime.precision import Runtime
-from dltrain.task import AcousticModel
 from dltrain.tasks.speech_recognition import Judgement, SpeechRecognition, Transcript
 
 ALPHABET = ["<blank>", " ", "a", "b", "c"]

@@ -14,7 +14,7 @@ from sklearn import linear_model, metrics
 from test_resume import StopAt, outcome, run_once, run_to_end
 from torch import nn
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.core.evaluate import evaluate
 from dltrain.core.optimizers import adam
 from dltrain.data.tables.dataset import bundled_table
@@ -42,8 +42,8 @@ class Batches:
     def __len__(self) -> int:
         return len(self.parts)
 
-    def batch(self, epoch: int, index: int) -> Batch:
-        return Batch(*self.parts[index])
+    def batch(self, epoch: int, index: int) -> Examples:
+        return Examples(*self.parts[index])
 
 
 def report(task: Any, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
@@ -88,7 +88,7 @@ def test_other_losses(loss: Any, expected: nn.Module) -> None:
     task = Regression(numbers(1), loss=loss, huber_delta=0.2)
     wanted = float(expected(found, truth))
     assert report(task, found, truth)["loss"] == pytest.approx(wanted, rel=1e-6)
-    assert float(task.step(nn.Identity(), Batch(found, truth), None).loss) == pytest.approx(wanted, rel=1e-6)
+    assert float(task.step(nn.Identity(), Examples(found, truth), None).loss) == pytest.approx(wanted, rel=1e-6)
 
 
 def test_r2_where_the_target_never_changes() -> None:
@@ -149,7 +149,7 @@ def test_the_weight_of_positive_examples_is_training_only() -> None:
     weighty = BinaryClassification(labels("no", "yes"), positive_weight=4.0)
     plain = BinaryClassification(labels("no", "yes"))
     each = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], targets.float(), reduction="none")
-    step = weighty.step(nn.Identity(), Batch(logits, targets), None)
+    step = weighty.step(nn.Identity(), Examples(logits, targets), None)
     assert float(step.loss) == pytest.approx(float((each * torch.tensor([4.0, 1, 4])).mean()), rel=1e-6)
     assert report(weighty, logits, targets) == report(plain, logits, targets)
 
@@ -296,7 +296,7 @@ def test_one_batch_is_learned_by_heart_with_all_weights(task: Any, targets: torc
         optimizer = adam(model.parameters(), learning_rate=0.02)
         losses = []
         for _ in range(150):
-            loss = task.step(model, Batch(inputs, targets), None).loss
+            loss = task.step(model, Examples(inputs, targets), None).loss
             optimizer.zero_grad()
             loss.backward()
             losses.append(float(loss.detach()))
@@ -304,7 +304,7 @@ def test_one_batch_is_learned_by_heart_with_all_weights(task: Any, targets: torc
         assert losses[-1] < losses[0] / 10
         assert all(parameter.grad is not None for parameter in model.parameters())
     linear = Linear(5, outputs)
-    task.step(linear, Batch(inputs, targets), None).loss.backward()
+    task.step(linear, Examples(inputs, targets), None).loss.backward()
     assert all(bool(parameter.grad.any()) for parameter in linear.parameters())
 
 

@@ -15,11 +15,11 @@ from test_labelled_text import write_table
 from test_resume import Interrupts, StopAt, outcome, run_once, run_to_end
 from torch import Tensor, nn
 
-from dltrain.batch import Documents
+from dltrain.capabilities import Classifies, Predicts
+from dltrain.data.documents.batches import Documents
 from dltrain.data.documents.reader import TextReader
 from dltrain.models.text_classifiers import EmbeddingBag, TextCNN, TextRNN
 from dltrain.runs.experiment import checkpoint_of, load
-from dltrain.task import Classifies, Predicts
 from dltrain.tasks.text_classification import TextClassification
 
 Write = Callable[[Mapping[str, Any]], Path]

@@ -11,7 +11,7 @@ import typer
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from dltrain.task import Decoder
+    from dltrain.data.speech.recognition import Decoder
 
 WIDTH = 16
 WEIGHT = 0.5

@@ -21,7 +21,8 @@ RECONSTRUCTED = 10
 
 def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
     """Raises UsageError where --worst was given and the task can tell nothing of single examples."""
-    from dltrain.task import Judges, Predicts
+    from dltrain.capabilities import Predicts
+    from dltrain.data.speech.recognition import Judges
 
     if worst is not None and not isinstance(trained.task, Judges | Predicts):
         raise UsageError(

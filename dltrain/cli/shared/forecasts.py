@@ -19,6 +19,7 @@ def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path
     """The first windows of a split as a PNG: what came next, and what the model made of them."""
     import torch
 
+    from dltrain.batch import to_device
     from dltrain.observers.forecasts import forecast_picture
 
     task: Any = trained.task
@@ -26,7 +27,7 @@ def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path
     forecast: list[Tensor] = []
     with torch.inference_mode(), trained.runtime.autocast():
         for batch in stream.epoch(0):
-            moved = batch.to(trained.runtime.device)
+            moved = to_device(batch, trained.runtime.device)
             forecast.append(task.estimates(trained.model, *moved.arguments))
             truth.append(task.in_units(batch.targets))
             if sum(map(len, truth)) >= WINDOWS:

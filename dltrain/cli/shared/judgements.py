@@ -11,8 +11,9 @@ from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
     from dltrain.cli.shared.decoding import Decoding
+    from dltrain.data.speech.recognition import Decoder, Judgement, Judges
     from dltrain.runs.experiment import Trained
-    from dltrain.task import Counts, Decoder, Judgement, Judges, Score
+    from dltrain.task import Counts, Score
 
 CONFUSED = 10
 """How many of the most frequent mistakes are listed."""
@@ -49,7 +50,7 @@ class Judging:
         return {"confused": mistakes, "worst": [self._clip(judgement, dataset, split) for judgement in chosen]}
 
     def _clip(self, judgement: Judgement, dataset: Any, split: str) -> dict[str, Any]:
-        from dltrain.dataset import NamesClips
+        from dltrain.data.speech.recognition import NamesClips
 
         name = {"name": dataset.clip_name(split, judgement.clip)} if isinstance(dataset, NamesClips) else {}
         pairs = [list(pair) for pair in self.task.compared(judgement)]
@@ -61,7 +62,7 @@ def judging(run: Path, trained: Trained, decodes: Decoding, given: Mapping[str, 
 
     Raises UsageError for another one with any of the options `given`, where None stands for one that was not.
     """
-    from dltrain.task import Judges
+    from dltrain.data.speech.recognition import Judges
 
     if isinstance(trained.task, Judges):
         return Judging(trained.task, decodes.decoder(trained.task.alphabet))

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dltrain.batch import Documents
 from dltrain.data.text.vocabulary import END, Vocabulary, chosen_words
 from dltrain.runtime.seeds import generator, permutation
 
@@ -29,6 +28,27 @@ _MARKS = (
     r"\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20"
 )
 _WORD = re.compile(rf"[^\s{_MARKS}]+(?:['\u2019-][^\s{_MARKS}]+|(?<=\d)[.,]\d+)*|[{_MARKS}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Texts with a label each: tokens (N, T) int64, 0 after each text's number of tokens `lengths` (N,) int64.
+
+    `targets` (N,) int64 are classes.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+    targets: Tensor
+    rate: ClassVar[float] = 1.0
+
+    @property
+    def count(self) -> int:
+        return self.targets.shape[0]
+
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor]:
+        return (self.tokens, self.lengths)
 
 
 class Cut(NamedTuple):

@@ -13,10 +13,17 @@ import numpy
 import torch
 from annotated_types import Ge, MinLen
 
-from dltrain.batch import Documents
 from dltrain.data.delimited import read_table
 from dltrain.data.documents import topics as labelled_topics
-from dltrain.data.documents.batches import Cut, EvaluationBatches, TextEncoder, Texts, TrainingBatches, learned_words
+from dltrain.data.documents.batches import (
+    Cut,
+    Documents,
+    EvaluationBatches,
+    TextEncoder,
+    Texts,
+    TrainingBatches,
+    learned_words,
+)
 from dltrain.data.images.mnist import held_out
 from dltrain.data.splits import in_fold
 from dltrain.data.text.vocabulary import END

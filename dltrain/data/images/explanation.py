@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dltrain.capabilities import Predicts
 from dltrain.data.images.pixels import as_inputs
 from dltrain.errors import UsageError
-from dltrain.task import Predicts
 
 TOGETHER = 32
 """Points of a path that go through the model at a time."""

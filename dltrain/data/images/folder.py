@@ -12,7 +12,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.data.cache import Cache, Entry, cache_directory
 from dltrain.data.images.class_folders import Listing, Split, listed, split_folders, ways_out
 from dltrain.data.images.decoded import Decoded, decoded, digests
@@ -139,17 +139,17 @@ class ImageFolder:
     def notice(self) -> str | None:
         return "\n".join(self._notices.values()) or None
 
-    def training(self) -> Loader[Batch]:
+    def training(self) -> Loader[Examples]:
         images = self._splits.training
         batches = TrainingBatches(images, self._assets, self._batch_size, self._seed, self._augmentation)
         return Loader(batches, self._workers)
 
-    def validation(self) -> Loader[Batch]:
+    def validation(self) -> Loader[Examples]:
         if "validation" in self._folders:
             return self._evaluation(self._pool("validation").images())
         return self._evaluation(self._splits.validation)
 
-    def test(self) -> Loader[Batch]:
+    def test(self) -> Loader[Examples]:
         if self._fold is None and "test" in self._folders:
             return self._evaluation(self._pool("test").images())
         images = self._splits.fold
@@ -161,7 +161,7 @@ class ImageFolder:
             )
         return self._evaluation(images)
 
-    def _evaluation(self, images: Images) -> Loader[Batch]:
+    def _evaluation(self, images: Images) -> Loader[Examples]:
         return Loader(EvaluationBatches(images, self._assets, self._evaluation_batch_size))
 
     def _sample_instead(self, when_missing: str, sample: bool) -> Entry | None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.data.images import idx
 from dltrain.data.images.augmentation import CHANCES, augment
 from dltrain.data.images.digits import SAMPLE_NAME, read_sample
@@ -136,14 +136,14 @@ class IDXImages:
     def notice(self) -> str | None:
         return self._notice
 
-    def training(self) -> Loader[Batch]:
+    def training(self) -> Loader[Examples]:
         batches = TrainingBatches(self._splits.training, self._assets, self._batch_size, self._seed, self._augmentation)
         return Loader(batches, self._workers)
 
-    def validation(self) -> Loader[Batch]:
+    def validation(self) -> Loader[Examples]:
         return Loader(EvaluationBatches(self._splits.validation, self._assets, self._evaluation_batch_size))
 
-    def test(self) -> Loader[Batch]:
+    def test(self) -> Loader[Examples]:
         images = self._read("test") if self._fold is None else self._splits.fold
         return Loader(EvaluationBatches(images, self._assets, self._evaluation_batch_size))
 
@@ -312,7 +312,7 @@ class TrainingBatches:
         # Batch normalisation cannot learn from one example: a single one left over joins the batch before it.
         return max(1, whole + (left > 1))
 
-    def batch(self, epoch: int, index: int) -> Batch:
+    def batch(self, epoch: int, index: int) -> Examples:
         end = (index + 1) * self.batch_size if index < len(self) - 1 else None
         chosen = self._order_of(epoch)[index * self.batch_size : end]
         examples = self.images.examples.index_select(0, chosen)
@@ -320,7 +320,7 @@ class TrainingBatches:
         if self._augments:
             chances = keyed_uniform(self.seed, epoch, examples, CHANCES)
             pixels = augment(pixels.float(), chances, self.augmentation, 255 * self.assets["background"])
-        return Batch(prepare(self.assets, pixels), self.images.labels.index_select(0, chosen))
+        return Examples(prepare(self.assets, pixels), self.images.labels.index_select(0, chosen))
 
     def _order_of(self, epoch: int) -> Tensor:
         known, order = self._order  # read once: another thread may replace it
@@ -341,7 +341,7 @@ class EvaluationBatches:
     def __len__(self) -> int:
         return -(-len(self.images.labels) // self.batch_size)
 
-    def batch(self, epoch: int, index: int) -> Batch:
+    def batch(self, epoch: int, index: int) -> Examples:
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         pixels = self.images.pixels.index_select(0, self.images.examples[chosen])
-        return Batch(prepare(self.assets, pixels), self.images.labels[chosen])
+        return Examples(prepare(self.assets, pixels), self.images.labels[chosen])

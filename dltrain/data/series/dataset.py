@@ -14,7 +14,7 @@ import torch
 from annotated_types import MinLen
 from numpy.typing import NDArray
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.data.series.files import EEG_NAME, Series, Values, read_eeg, read_series
 from dltrain.data.text_files import located
 from dltrain.dataset import no_test_split
@@ -124,21 +124,21 @@ class SeriesWindows:
     def notice(self) -> str | None:
         return self._notice
 
-    def training(self) -> Loader[Batch]:
+    def training(self) -> Loader[Examples]:
         starts = range(0, self._borders.validation - self._horizon - self._window + 1, self._stride)
         return Loader(self._windows(starts, self._batch_size, shuffled=True))
 
-    def validation(self) -> Loader[Batch]:
+    def validation(self) -> Loader[Examples]:
         if self._validation == 0:
             return Loader(self._windows(range(0), self._evaluation_batch_size, shuffled=False))
         return self._evaluation("validation", self._borders.validation, self._borders.test)
 
-    def test(self) -> Loader[Batch]:
+    def test(self) -> Loader[Examples]:
         if self._test == 0 and self._fold is None:
             raise no_test_split("a share of the rows", self._validation != 0)
         return self._evaluation("test", self._borders.test, self._borders.end)
 
-    def _evaluation(self, split: str, first: int, end: int) -> Loader[Batch]:
+    def _evaluation(self, split: str, first: int, end: int) -> Loader[Examples]:
         """The windows that ask for rows first..end-1."""
         if end - first < self._horizon:
             raise DataError(
@@ -267,11 +267,11 @@ class Windows:
     def __len__(self) -> int:
         return -(-len(self._starts) // self._batch_size)
 
-    def batch(self, epoch: int, index: int) -> Batch:
+    def batch(self, epoch: int, index: int) -> Examples:
         order = self._order_of(epoch) if self._shuffled else self._starts
         chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
         rows = self._values[chosen[:, None] + self._steps]  # (N, window + horizon, C)
-        return Batch(rows[:, : self._window].contiguous(), rows[:, self._window :, self._targets].flatten(1))
+        return Examples(rows[:, : self._window].contiguous(), rows[:, self._window :, self._targets].flatten(1))
 
     def _order_of(self, epoch: int) -> torch.Tensor:
         known, order = self._order  # read once: another thread may replace it

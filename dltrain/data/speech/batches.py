@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dltrain.batch import NO_TARGET, Utterances
+from dltrain.batch import NO_TARGET
 from dltrain.data.speech.augmentation import (
     at_tempo,
     chances_needed,
@@ -34,6 +35,27 @@ Indices = NDArray[numpy.int64]
 BUCKETS, BATCHES_IN_BUCKET = 8, (2, 8)
 """Clips of like length are shuffled among themselves, 2 to 8 batches' worth of them: more mixes better and pads more.
 Small sets are cut into about 8 such buckets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterances:
+    """Spoken clips: `features` (N, T, F) float32, zero after each clip's number of `frames` (N,) int64.
+
+    `targets` (N, S) int64 are indices into the alphabet, NO_TARGET after each clip's `target_lengths` (N,) int64;
+    `clips` (N,) int64 are the clips' places in their split. `count` is the number of target characters.
+    """
+
+    features: Tensor
+    frames: Tensor
+    targets: Tensor
+    target_lengths: Tensor
+    clips: Tensor
+    count: int
+    rate: ClassVar[float] = 1.0
+
+    @property
+    def arguments(self) -> tuple[Tensor, Tensor]:
+        return (self.features, self.frames)
 
 
 @dataclass

@@ -15,9 +15,8 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from dltrain.batch import Utterances
 from dltrain.data.cache import Cache, Entry, cache_directory
-from dltrain.data.speech.batches import EvaluationBatches, Limit, Spoken, TrainingBatches
+from dltrain.data.speech.batches import EvaluationBatches, Limit, Spoken, TrainingBatches, Utterances
 from dltrain.data.speech.check import Judgement, check_share, judged, locale_folder, notice
 from dltrain.data.speech.clips import Preparation, Survey, content_digests, features_on_the_fly, remembered
 from dltrain.data.speech.log_mel import Extractor, Features, Windows, bands_of, extractor

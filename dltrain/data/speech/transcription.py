@@ -16,12 +16,12 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dltrain.data.speech.log_mel import STORED, Extractor, Windows, extractor_of, model_input, moments
+from dltrain.data.speech.recognition import Decoder, Transcribes
 from dltrain.data.speech.recordings import Piece, read_pieces
 from dltrain.data.speech.sound import SILENCE, resampled
 from dltrain.errors import DataError
 from dltrain.options import LogMel
 from dltrain.runtime.precision import Runtime
-from dltrain.task import Decoder, Transcribes
 
 BATCHES_AHEAD = 4
 """Batches' worth of pieces that are read before any is transcribed: those of like length go together."""

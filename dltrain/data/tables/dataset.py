@@ -15,7 +15,7 @@ from annotated_types import MinLen
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dltrain.batch import Batch
+from dltrain.batch import Examples
 from dltrain.data.images.mnist import held_out
 from dltrain.data.splits import in_fold
 from dltrain.data.tables.columns import (
@@ -113,16 +113,16 @@ class TableDataset:
         """The rows of some files, which belong to the fingerprint from then on."""
         raise NotImplementedError
 
-    def training(self) -> Loader[Batch]:
+    def training(self) -> Loader[Examples]:
         rows = self._encoded(self._table.only(self._splits.training))
         return Loader(TrainingRows(*rows, self._batch_size, self._seed))
 
-    def validation(self) -> Loader[Batch]:
+    def validation(self) -> Loader[Examples]:
         files = self._division.validation
         table = self._table.only(self._splits.validation) if isinstance(files, float) else self._read(files)
         return self._evaluation(table)
 
-    def test(self) -> Loader[Batch]:
+    def test(self) -> Loader[Examples]:
         files, fold = self._division.test, self._division.fold
         if fold is None and not isinstance(files, float):
             return self._evaluation(self._read(files))
@@ -130,7 +130,7 @@ class TableDataset:
             raise no_test_split("a share of the rows, or as a file", self._division.validation != 0)
         return self._evaluation(self._table.only(self._splits.test))
 
-    def _evaluation(self, table: Table) -> Loader[Batch]:
+    def _evaluation(self, table: Table) -> Loader[Examples]:
         return Loader(EvaluationRows(*self._encoded(table), self._evaluation_batch_size))
 
     def _encoded(self, table: Table) -> tuple[Tensor, Tensor]:
@@ -416,12 +416,12 @@ class TrainingRows:
         # Batch normalisation cannot learn from one example: a single one left over joins the batch before it.
         return max(1, whole + (left > 1))
 
-    def batch(self, epoch: int, index: int) -> Batch:
+    def batch(self, epoch: int, index: int) -> Examples:
         if self.batch_size is None:
-            return Batch(self.inputs, self.targets)
+            return Examples(self.inputs, self.targets)
         end = (index + 1) * self.batch_size if index < len(self) - 1 else None
         chosen = self._order_of(epoch)[index * self.batch_size : end]
-        return Batch(self.inputs.index_select(0, chosen), self.targets.index_select(0, chosen))
+        return Examples(self.inputs.index_select(0, chosen), self.targets.index_select(0, chosen))
 
     def _order_of(self, epoch: int) -> Tensor:
         known, order = self._order
@@ -442,6 +442,6 @@ class EvaluationRows:
     def __len__(self) -> int:
         return -(-len(self.targets) // self.batch_size)
 
-    def batch(self, epoch: int, index: int) -> Batch:
+    def batch(self, epoch: int, index: int) -> Examples:
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        return Batch(self.inputs[chosen], self.targets[chosen])
+        return Examples(self.inputs[chosen], self.targets[chosen])

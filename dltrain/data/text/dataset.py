@@ -10,11 +10,10 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, MinLen
 
-from dltrain.batch import Passages
 from dltrain.data.cache import Cache, Entry, cache_directory
 from dltrain.data.text import topics
 from dltrain.data.text.encoding import Tokens, encoded, learned_words, no_tokens
-from dltrain.data.text.passages import Evaluation, Sentences, Windows
+from dltrain.data.text.passages import Evaluation, Passages, Sentences, Windows
 from dltrain.data.text.sets import Split, fetch, locate, missing_message, ways_out
 from dltrain.data.text.vocabulary import END, Vocabulary
 from dltrain.data.text_files import Span, TextFile, located, scanned

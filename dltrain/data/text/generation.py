@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
+from dltrain.data.text.language_model import LanguageModel
 from dltrain.decoding.generation import Words, continuations
 from dltrain.decoding.sampling import Sampling
-from dltrain.task import LanguageModel
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ An encoded text is `ids` (1 + n,): the number of `<eos>`, which stands before ev
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
 from statistics import NormalDist
 from typing import Any
@@ -13,8 +14,9 @@ import numpy
 import torch
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+from torch import Tensor
 
-from dltrain.batch import NO_TARGET, Passages
+from dltrain.batch import NO_TARGET
 from dltrain.runtime.seeds import generator, permutation
 
 Ids = NDArray[Any]
@@ -26,6 +28,25 @@ WARM_UP = 256
 _POOL_BATCHES = 100
 _PIECE_TOKENS = 1 << 22
 _SHORTEST, _DEVIATION, _HALVED = 5, 5.0, 0.05  # Merity et al. 2018
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Stretches of text side by side: tokens `inputs` (T, N) int64, and `targets` (T, N) int64, the tokens after them.
+
+    `count` is the number of targets that are not NO_TARGET. `continues` says that each passage goes on where the same
+    column of the batch before it ended, so that a state may be carried over.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    count: int
+    continues: bool
+    rate: float = 1.0
+
+    @property
+    def arguments(self) -> tuple[Tensor, None]:
+        return (self.inputs, None)
 
 
 class Windows:

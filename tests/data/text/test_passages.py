@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dltrain.batch import NO_TARGET, Passages
+from dltrain.batch import NO_TARGET
 from dltrain.data.text import passages
-from dltrain.data.text.passages import WARM_UP, Evaluation, Sentences, Windows, drawn_lengths, line_pieces
+from dltrain.data.text.passages import WARM_UP, Evaluation, Passages, Sentences, Windows, drawn_lengths, line_pieces
 from dltrain.stream import Loader
 
 END = 3

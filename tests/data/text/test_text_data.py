@@ -16,11 +16,12 @@ import numpy
 import pytest
 import torch
 
-from dltrain.batch import NO_TARGET, Passages
+from dltrain.batch import NO_TARGET
 from dltrain.data import text_files
 from dltrain.data.text import dataset as text_module
 from dltrain.data.text import topics
 from dltrain.data.text.dataset import PennTreebank, TextFiles
+from dltrain.data.text.passages import Passages
 from dltrain.data.text.vocabulary import Vocabulary
 from dltrain.errors import DataError, UsageError
 from dltrain.stream import Loader

@@ -1,0 +1,91 @@
+"""What a task can do besides training: capabilities that commands ask for by type, never by a task's name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from dltrain.task import Counts
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """Can show in a few lines of text what a model does by now."""
+
+    def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
+        """Lines to read; another `number`, such as the epoch's, draws another sample."""
+        ...
+
+
+@runtime_checkable
+class Decides(Protocol):
+    """Can give a label that is not the most probable one, such as where one mistake costs more than another."""
+
+    def decisions(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (N, classes) to the classes that are given, (N,) int64."""
+        ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Its model continues text; `vocabulary` are a `dltrain.data.text.vocabulary.Vocabulary`'s assets."""
+
+    vocabulary: Mapping[str, Any]
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Can say, class by class, what was taken for what."""
+
+    labels: Sequence[str]
+
+    def confusion(self, counts: Counts) -> Tensor:
+        """(classes, classes) int64: rows are the truth, columns the prediction."""
+        ...
+
+    def by_class(self, counts: Counts) -> Mapping[str, Tensor]:
+        """Precision, recall, F1 and the number of examples of each class, (classes,) float64 each."""
+        ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Can label inputs of the user's."""
+
+    labels: Sequence[str]
+
+    def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to (N, classes) float32."""
+        ...
+
+
+@runtime_checkable
+class Estimates(Protocol):
+    """Can give numbers for inputs of the user's, in the units of the user's data."""
+
+    outputs: Sequence[str]
+
+    def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to (N, outputs) float32."""
+        ...
+
+
+@runtime_checkable
+class Forecasts(Estimates, Protocol):
+    """Estimates what comes next, in batches that follow each other in time."""
+
+    def in_units(self, values: Tensor) -> Tensor:
+        """A batch's targets (N, outputs) in the units of the data, float32 on the CPU."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """Can give back what it was given, as far as it passed through the model."""
+
+    def reconstructions(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to (N, ...) float32, as the inputs are."""
+        ...
