@@ -290,10 +290,10 @@ def test_samples_end_each_at_its_own_place() -> None:
 PLUGIN = '''
 import torch
 from torch import nn
-from dltrain.batch import Passages
+from dltrain.data.text.passages import Passages
 from dltrain.registry import datasets, models
 from dltrain.stream import Loader
-from dltrain.task import Reading
+from dltrain.data.text.language_model import Reading
 
 WORDS = ["<eos>", "<unk>", "the", "cat", "sat", "down", "a"]
 

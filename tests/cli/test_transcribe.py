@@ -51,7 +51,8 @@ import torch
 from test_transcribe import FREQUENCIES, RATE, said, tone
 from torch import nn
 
-from dltrain.batch import NO_TARGET, Utterances
+from dltrain.batch import NO_TARGET
+from dltrain.data.speech.batches import Utterances
 from dltrain.data.speech.log_mel import extractor, model_input
 from dltrain.data.speech.sound import Sound
 from dltrain.options import LogMel
