@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
-import struct
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
-CLASSES = 10
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
-
-
-def patterns(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy images (count, 28, 28) with a bright bar whose row tells the class, and the classes."""
-    draw = np.random.default_rng(seed)
-    labels = np.arange(count) % CLASSES
-    images = draw.integers(0, 60, (count, 28, 28))
-    for image, label in zip(images, labels, strict=True):
-        image[2 * label + 4 : 2 * label + 6, 4:24] = draw.integers(150, 255)
-    return images.astype(np.uint8), labels.astype(np.uint8)
-
-
-def write_images(root: Path, training: int = 200, test: int = 60) -> Path:
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for split, count, seed in (("train", training, 1), ("t10k", test, 2)):
-        images, labels = patterns(count, seed)
-        write_idx(raw / f"{split}-images-idx3-ubyte", images)
-        write_idx(raw / f"{split}-labels-idx1-ubyte", labels)
-    return root
+from dltrain.sweeps import child
+from dltrain.sweeps.child import Ended
+from support.images import write_images
+from support.members import run_here
 
 
 @pytest.fixture(scope="session")
@@ -101,6 +76,16 @@ def dltrain(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    """A file of JSON lines."""
-    return [json.loads(text) for text in path.read_text().splitlines()]
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Members run in this process, without pictures, which take longer than their training; the commands given."""
+    for picture in ("curves", "confusion_picture"):
+        monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_: None)
+    given: list[list[str]] = []
+
+    def run(words: Sequence[str], *rest: Any) -> Ended:
+        given.append(list(words))
+        return run_here(words, *rest)
+
+    monkeypatch.setattr(child, "run", run)
+    return given

@@ -10,12 +10,12 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from test_resume import StopAt, outcome, run_once, run_to_end
 
 from dltrain.data.speech.log_mel import extractor
 from dltrain.options import LogMel
 from dltrain.runtime.device import choose
 from dltrain.runtime.interrupts import Interrupts
+from support.runs import StopAt, outcome, run_once, run_to_end
 
 pytestmark = [
     pytest.mark.cuda,

@@ -12,30 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import lines, patterns
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
-from typer.testing import CliRunner, Result
 
 from dltrain.cli.eval import requirement
-from dltrain.cli.main import application
 from dltrain.cli.shared.training import seconds
 from dltrain.errors import DataError, Diverged, NoCheckpoint, RequirementNotMet, RunBusy, UsageError
 from dltrain.runs.directory import Lock
-from dltrain.runtime.interrupts import Interrupts
+from support.commands import call, good
+from support.files import lines
+from support.images import patterns
 
 Write = Callable[[Mapping[str, Any]], Path]
 Process = subprocess.CompletedProcess
-
-
-def call(*words: object, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(application(), list(map(str, words)), input=stdin, obj=Interrupts())
-
-
-def good(*words: object, stdin: str | None = None) -> Result:
-    result = call(*words, stdin=stdin)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result
 
 
 def width(picture: Path) -> int:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CLASSES, lines, patterns, write_images
-from test_members import here, run_here
 from typer.testing import CliRunner, Result
 
 from dltrain.cli.main import application
@@ -20,8 +18,10 @@ from dltrain.errors import UsageError
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import folds
 from dltrain.sweeps.child import ChildFailed
+from support.files import lines
+from support.images import CLASSES, patterns, write_images
+from support.members import run_here
 
-FIXTURES = (here,)
 Write = Callable[[Mapping[str, Any]], Path]
 IMAGES = 80
 

@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lines
-from test_adaptive_language import ToyTask, measured, passages, random_text
-from test_commands import call, good
 
 from dltrain.errors import DataError, Diverged, RequirementNotMet, UsageError
 from dltrain.runs.experiment import checkpoint_of, load
 from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, NeuralCache, root_mean_squares
+from support.commands import call, good
+from support.files import lines
+from support.language import ToyTask, measured, passages, random_text
 
 Write = Callable[[Mapping[str, Any]], Path]
 
 PLUGIN = '''
 import math
 
-from test_adaptive_language import ToyLSTM, ToyTask, passages, random_text
+from support.language import ToyLSTM, ToyTask, passages, random_text
 
 from dltrain.goal import Goal
 from dltrain.options import PositiveInt

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import lines
-from test_commands import call, good
-from test_transcribe import train
 
 from dltrain.decoding.ngram import estimate, write
 from dltrain.errors import DataError, RequirementNotMet, UsageError
 from dltrain.files import sha256
+from support.commands import call, good
+from support.files import lines
+from support.tones import train
 
 pytest.importorskip("soundfile")
 

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import patterns
 from PIL import Image
-from test_commands import call, good
 from torch import Tensor, nn
 
 from dltrain.batch import Examples
@@ -28,6 +26,8 @@ from dltrain.observers.pictures import attribution_picture, captioned_picture, f
 from dltrain.options import Plan
 from dltrain.runs.experiment import Trained, checkpoint_of, load
 from dltrain.runtime import precision
+from support.commands import call, good
+from support.images import patterns
 
 Write = Callable[[Mapping[str, Any]], Path]
 

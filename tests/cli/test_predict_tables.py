@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn import metrics
-from test_commands import call, good
 
 from dltrain.cli.predict import KINDS
 from dltrain.data.tables.dataset import bundled_table
 from dltrain.data.tables.reader import TableReader, given_row
 from dltrain.errors import DataError, UsageError
+from support.commands import call, good
 
 PROJECT = Path(__file__).parents[2]
 

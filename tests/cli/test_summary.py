@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_commands import call, good
 from torch import nn
 
 from dltrain.batch import Examples
@@ -26,6 +25,7 @@ from dltrain.models.transformer import TransformerLanguageModel
 from dltrain.tasks.image_classification import ImageClassification
 from dltrain.tasks.language_modelling import LanguageModelling
 from dltrain.tasks.speech_recognition import SpeechRecognition
+from support.commands import call, good
 
 Write = Callable[[Mapping[str, Any]], Path]
 IMAGES = ImageClassification({"labels": list("abcdefghij"), "channels": 1, "height": 28, "width": 28})

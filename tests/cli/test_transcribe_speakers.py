@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_commands import call, good
 
 from dltrain.data.speech.common_voice import SpokenClips
 from dltrain.data.speech.log_mel import extractor_of, model_input
@@ -19,6 +18,7 @@ from dltrain.data.speech.sound import Sound, read_sound, resampled
 from dltrain.data.speech.transcription import Transcriber
 from dltrain.errors import DataError, UsageError
 from dltrain.runs.experiment import checkpoint_of, load
+from support.commands import call, good
 
 soundfile = pytest.importorskip("soundfile")
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_resume import StopAt, outcome, run_once, run_to_end
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -20,6 +19,7 @@ from dltrain.architecture.plan import Misfit, chained, laid_out, read
 from dltrain.architecture.shapes import Length, Shape
 from dltrain.models.sequential import Sequential, Stack, built
 from dltrain.runtime.interrupts import Interrupts
+from support.runs import StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 SIZES = {"vocabulary": 20, "classes": 5}

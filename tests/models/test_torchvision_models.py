@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save
-from test_resume import StopAt, outcome, run_once, run_to_end
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +20,7 @@ from dltrain.models.torchvision_models import Architecture, torchvision_model
 from dltrain.runtime.cuda_wheels import import_torchvision
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.weights_files import tensors_in
+from support.runs import StopAt, outcome, run_once, run_to_end
 
 torchvision = import_torchvision()
 Write = Callable[[Mapping[str, Any]], Path]

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_resume import outcome as bytes_of
-from test_resume import run_once
-from typer.testing import CliRunner
 
-from dltrain.cli.main import application, explained
 from dltrain.config.experiment import load
 from dltrain.errors import RunBusy, Stopped, UsageError
 from dltrain.observers.messages import Voice
@@ -23,6 +19,8 @@ from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members
 from dltrain.sweeps.child import ChildFailed, ChildrenFailed, Ended
 from dltrain.sweeps.members import Manner, fit_seeds, prepare, raise_failed, refuse_set, seed_list, spread, table
+from support.runs import outcome as bytes_of
+from support.runs import run_once
 
 Write = Callable[[Mapping[str, Any]], Path]
 
@@ -49,37 +47,6 @@ class Fragile(nn.Module):
     def forward(self, images):
         return self.layers(images)
 '''
-
-
-def run_here(
-    words: Sequence[str],
-    interrupts: Interrupts,
-    hear: Callable[[str], None],
-    enough: Callable[[], bool] = lambda: False,
-) -> Ended:
-    """What `child.run` does, in this process, to the end: torch is loaded here already."""
-    result = CliRunner().invoke(application(), list(words), obj=interrupts)
-    for line in result.stderr.splitlines():
-        hear(line)
-    if isinstance(result.exception, Exception):
-        fault = explained(result.exception)
-        return Ended(fault.exit_code, "", str(fault))
-    return Ended(result.exit_code, result.stdout, "")
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Members run in this process, without pictures, which take longer than their training; the commands given."""
-    for picture in ("curves", "confusion_picture"):
-        monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_: None)
-    given: list[list[str]] = []
-
-    def run(words: Sequence[str], *rest: Any) -> Ended:
-        given.append(list(words))
-        return run_here(words, *rest)
-
-    monkeypatch.setattr(child, "run", run)
-    return given
 
 
 def manner(quiet: bool = True, json_lines: bool = False, interrupts: Interrupts | None = None) -> Manner:

@@ -13,8 +13,6 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
-from test_members import here, run_here
-from test_resume import run_once
 from typer.testing import CliRunner, Result
 
 from dltrain.cli import sweep
@@ -29,8 +27,9 @@ from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, trials
 from dltrain.sweeps.child import Ended
 from dltrain.sweeps.trials import Claims, Follower, KeyedSampler, alone, drawn, goal_of, scores, study
+from support.members import run_here
+from support.runs import run_once
 
-FIXTURES = (here,)
 Write = Callable[[Mapping[str, Any]], Path]
 RATE = Dimension("optimizer.learning_rate", (), 1e-4, 0.1, log=True)
 WIDTH = Dimension("model.hidden", ("[4]", "[8]"))

@@ -12,10 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import patterns
 from PIL import Image
-from test_commands import call, good
-from test_resume import StopAt, outcome, run_once, run_to_end
 from torch import Tensor, nn
 
 from dltrain.batch import Examples
@@ -27,6 +24,9 @@ from dltrain.models.autoencoder import ConvAutoencoder, DenseAutoencoder, Noise
 from dltrain.observers import pictures
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.reconstruction import Reconstruction
+from support.commands import call, good
+from support.images import patterns
+from support.runs import StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 

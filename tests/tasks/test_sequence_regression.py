@@ -10,7 +10,6 @@ import numpy
 import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
-from test_resume import Interrupts, StopAt, outcome, run_once, run_to_end
 from torch import nn
 
 from dltrain.batch import Examples
@@ -20,7 +19,9 @@ from dltrain.data.series.reader import SeriesReader
 from dltrain.errors import UsageError
 from dltrain.models.series import Autoregression, SeriesRNN
 from dltrain.runs.experiment import checkpoint_of, load
+from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.sequence_regression import SequenceRegression
+from support.runs import StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn import linear_model, metrics
-from test_resume import StopAt, outcome, run_once, run_to_end
 from torch import nn
 
 from dltrain.batch import Examples
@@ -27,6 +26,7 @@ from dltrain.task import Each
 from dltrain.tasks.binary_classification import BinaryClassification, roc_auc
 from dltrain.tasks.regression import Regression, r2
 from dltrain.tasks.tabular_classification import TabularClassification
+from support.runs import StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 

@@ -9,10 +9,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from conftest import lines
 from sklearn.metrics import precision_recall_fscore_support
-from test_labelled_text import write_table
-from test_resume import Interrupts, StopAt, outcome, run_once, run_to_end
 from torch import Tensor, nn
 
 from dltrain.capabilities import Classifies, Predicts
@@ -20,7 +17,11 @@ from dltrain.data.documents.batches import Documents
 from dltrain.data.documents.reader import TextReader
 from dltrain.models.text_classifiers import EmbeddingBag, TextCNN, TextRNN
 from dltrain.runs.experiment import checkpoint_of, load
+from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.text_classification import TextClassification
+from support.documents import write_table
+from support.files import lines
+from support.runs import StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 

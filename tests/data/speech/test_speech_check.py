@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_speech_data import built, names, rewrite, run, speechlike, write_locale
 
 from dltrain.data.speech import check as speech_check
 from dltrain.data.speech import clips as spoken_clips
@@ -19,6 +18,7 @@ from dltrain.data.speech import common_voice
 from dltrain.data.speech.check import verify
 from dltrain.errors import ConfigError, DataError, UsageError
 from dltrain.options import LogMel
+from support.speech import built, names, rewrite, run, speechlike, write_locale
 
 soundfile = pytest.importorskip("soundfile")
 

@@ -8,16 +8,13 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from dltrain.cli.data import app
 from dltrain.data.cache import Cache
 from dltrain.data.progress import Progress
 from dltrain.data.speech import archive as speech_archive
@@ -25,40 +22,17 @@ from dltrain.data.speech import clips as spoken_clips
 from dltrain.data.speech.archive import fetch
 from dltrain.data.speech.check import judged, verify
 from dltrain.data.speech.clips import Fault
-from dltrain.data.speech.common_voice import SpokenClips, held_out, pooled
+from dltrain.data.speech.common_voice import held_out, pooled
 from dltrain.data.speech.log_mel import model_input
 from dltrain.data.speech.sample import SAMPLE_NAME, spoken_sample, voices
 from dltrain.data.speech.sound import read_sound
 from dltrain.errors import DataError, UsageError
 from dltrain.options import LogMel, SpeechAugmentation
+from support.speech import built, names, rewrite, run, speechlike, write_locale
 
 soundfile = pytest.importorskip("soundfile")
 
 REAL = os.environ.get("DLTRAIN_DATA")
-HEADER = "client_id\tpath\tsentence\tlocale\n"
-
-
-def speechlike(seconds: float, rate: int = 16000, seed: int = 0) -> numpy.ndarray:
-    draw = numpy.random.default_rng(seed)
-    return (0.2 * draw.standard_normal(round(seconds * rate))).clip(-0.9, 0.9).astype(numpy.float32)
-
-
-def write_locale(root: Path, splits: dict[str, int] | None = None, speakers: int = 5) -> Path:
-    """A small release of WAV files: `splits` say how many clips each table has; speakers are of one table only."""
-    folder = root / "en"
-    (folder / "clips").mkdir(parents=True)
-    everything = []
-    for split, count in (splits or {"train": 20, "dev": 4, "test": 4}).items():
-        rows = []
-        for number in range(count):
-            name = f"{split}_{number}.wav"
-            seconds = 0.7 + 0.05 * number
-            soundfile.write(folder / "clips" / name, speechlike(seconds, seed=number), 16000)
-            rows.append(f"{split}-{number % speakers}\t{name}\tHello, {'two ' * (number % 2)}world{'!' * number}\ten\n")
-        (folder / f"{split}.tsv").write_text(HEADER + "".join(rows), encoding="utf-8")
-        everything += rows
-    (folder / "validated.tsv").write_text(HEADER + "".join(everything), encoding="utf-8")
-    return root
 
 
 @pytest.fixture(autouse=True)
@@ -77,18 +51,6 @@ def root(release: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     shutil.copytree(release, tmp_path / "root")
     return tmp_path / "root"
-
-
-def built(root: Path, name: str = "common_voice", assets: Any = None, seed: int = 0, **options: Any) -> SpokenClips:
-    return SpokenClips(name, seed, assets, root=str(root), **options)
-
-
-def names(loader: Any) -> list[str]:
-    return [clip.name for clip in loader.source.spoken.clips]
-
-
-def rewrite(path: Path, change: Callable[[str], str]) -> None:
-    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def test_a_release_becomes_batches(root: Path) -> None:
@@ -491,10 +453,6 @@ def test_a_synthesizer_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 # Commands ------------------------------------------------------------------------------------------------------------
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, list(map(str, words)))
 
 
 def test_the_check_command(root: Path, tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Runs trained in this process, stopped or killed on purpose, and the bytes they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dltrain.config.experiment import load
+from dltrain.errors import Stopped
+from dltrain.events import Event
+from dltrain.runs.directory import open_run
+from dltrain.runs.experiment import Training, train
+from dltrain.runtime.interrupts import Interrupts
+
+
+class Killed(BaseException):
+    """Ends a training from inside, without a word, as SIGKILL does."""
+
+
+class StopAt(Interrupts):
+    """Stops, or is killed, when it is asked for the n-th time: after n updates or batches of evaluation."""
+
+    def __init__(self, asked: int, kill: bool = False) -> None:
+        super().__init__()
+        self.left = asked
+        self.kill = kill
+
+    def pending(self) -> Stopped | None:
+        self.left -= 1
+        if self.left == 0:
+            if self.kill:
+                raise Killed
+            return Stopped("stopped by the test", 130)
+        return None
+
+
+def run_once(
+    config: Path,
+    directory: Path,
+    interrupts: Interrupts,
+    events: list[Event] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Training:
+    experiment = load(config).experiment
+    run = open_run(directory, experiment)
+    seen: list[Event] = [] if events is None else events
+    try:
+        return train(experiment, run, interrupts, lambda _: [seen.append], tell)
+    finally:
+        run.lock.release()
+
+
+def run_to_end(config: Path, directory: Path, stops: list[Interrupts]) -> Training:
+    for stop in stops:
+        with pytest.raises((Stopped, Killed)):
+            run_once(config, directory, stop)
+    return run_once(config, directory, Interrupts())
+
+
+def outcome(directory: Path) -> dict[str, bytes]:
+    """Every byte that must not depend on interruptions: the final checkpoint and what was measured."""
+    final = sorted((directory / "checkpoints").glob("step-*[0-9]"))[-1]
+    files = [*sorted(final.iterdir()), directory / "metrics.jsonl", directory / "config.yaml"]
+    return {path.name: path.read_bytes() for path in files}
