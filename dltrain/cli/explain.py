@@ -156,9 +156,9 @@ def index_of(label: str, labels: Sequence[str]) -> int:
 def named_images(words: Sequence[str]) -> list[Path]:
     """Raises DataError where there is none."""
     from dltrain.data.images.reader import SUFFIXES
-    from dltrain.data.input_files import named_files
+    from dltrain.data.input_files import list_input_files
 
-    files = named_files(words, iter(sys.stdin or ()), SUFFIXES, "image")
+    files = list_input_files(words, iter(sys.stdin or ()), SUFFIXES, "image")
     if not files:
         raise DataError("no image was named, neither on the command line nor on standard input")
     return files

@@ -96,14 +96,14 @@ def transcripts(run: Path) -> Sequence[str]:
 
 def text_lines(text: str) -> Iterator[str]:
     """The lines of a file, or of standard input. Raises DataError for what is no UTF-8 text."""
-    from dltrain.data.text_files import Span, pieces, scanned
+    from dltrain.data.text_files import LineSpan, read_pieces, scan_file
 
     if text == "-":
         yield from _decoded(sys.stdin.buffer if sys.stdin else ())
         return
-    file = scanned(Path(text))
+    file = scan_file(Path(text))
     rest = ""
-    for piece in pieces(Span(file, 0, file.lines), "word"):
+    for piece in read_pieces(LineSpan(file, 0, file.lines), "word"):
         *lines, rest = (rest + piece.text).split("\n")
         yield from lines
 

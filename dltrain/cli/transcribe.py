@@ -70,7 +70,7 @@ def transcribe(
     forms = {"--json": as_json, "--srt": srt, "--vtt": vtt}
     check_options(forms, timestamps, output)
     chosen = decoding(beam, lm, lm_weight, word_bonus)
-    from dltrain.data.input_files import named_files
+    from dltrain.data.input_files import list_input_files
     from dltrain.data.progress import Progress
     from dltrain.data.speech.recognition import Transcribes
     from dltrain.data.speech.recordings import SUFFIXES
@@ -90,7 +90,7 @@ def transcribe(
     task, assets = trained.task, trained.record["assets"]
     if same_speaker:
         check_speakers(assets["normalization"]["over"])
-    paths = named_files(files, iter(sys.stdin or ()), SUFFIXES, "sound")
+    paths = list_input_files(files, iter(sys.stdin or ()), SUFFIXES, "sound")
     if not paths:
         raise DataError("no sound file was named, neither on the command line nor on standard input")
     if (srt or vtt) and len(paths) > 1:

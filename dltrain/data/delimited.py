@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from dltrain.data.text_files import Span, TextFile, pieces
+from dltrain.data.text_files import LineSpan, TextFile, read_pieces
 from dltrain.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -31,7 +31,7 @@ Ragged = list[tuple[int, DataError]]
 
 
 @dataclass(frozen=True)
-class Table:
+class DelimitedTable:
     """Rows of fields, each with the line from 1 that it begins in; `name` is what messages call the table.
 
     A field is None where a JSON object has no text, number, true or false.
@@ -71,28 +71,28 @@ class Table:
         return DataError(f"{self.name}: no column '{name}' ({option}); found {found}{guess}", advice=advice)
 
 
-def form_of(path: Path) -> str | None:
+def get_table_suffix(path: Path) -> str | None:
     """The suffix of `path` that says what kind of table it is, .gz left aside; None where it is none."""
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     return suffix if suffix in SUFFIXES else None
 
 
-def read_table(file: TextFile, ragged: Ragged | None = None) -> Table:
+def read_delimited(file: TextFile, ragged: Ragged | None = None) -> DelimitedTable:
     """A whole file. Raises DataError for one that is no table, has no row, or is damaged, with its line.
 
     Rows with too many or too few fields are added to `ragged`, if it is given, and left out.
     """
-    form = form_of(file.path)
+    form = get_table_suffix(file.path)
     if form is None:
         raise DataError(
             f"{file.path}: ends in '{file.path.suffix}'; allowed are {', '.join(SUFFIXES)}, plain or .gz",
             advice="rename the file, or give another one",
         )
-    text = "".join(piece.text for piece in pieces(Span(file, 0, file.lines), "character"))
-    return parsed(text, str(file.path), form, ragged)
+    text = "".join(piece.text for piece in read_pieces(LineSpan(file, 0, file.lines), "character"))
+    return parse_delimited(text, str(file.path), form, ragged)
 
 
-def parsed(text: str, name: str, form: str, ragged: Ragged | None = None) -> Table:
+def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = None) -> DelimitedTable:
     """A text in one of the forms of SUFFIXES as a table, as `read_table` gives it."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if form == ".jsonl":
@@ -123,7 +123,7 @@ def parsed(text: str, name: str, form: str, ragged: Ragged | None = None) -> Tab
         del fields[-1], lines[-1]
     if not fields:
         raise DataError(f"{name}: no row in it; expected are the columns' names in the first line, and rows after it")
-    return Table(name, columns, lines, fields)
+    return DelimitedTable(name, columns, lines, fields)
 
 
 def _quoted(text: str, name: str) -> Rows:
@@ -146,7 +146,7 @@ def _tabbed(text: str) -> Rows:
         yield line, list(row.split("\t")) if row else []
 
 
-def _from_objects(text: str, name: str) -> Table:
+def _from_objects(text: str, name: str) -> DelimitedTable:
     columns: tuple[str, ...] = ()
     lines: list[int] = []
     rows: list[list[Field]] = []
@@ -166,7 +166,7 @@ def _from_objects(text: str, name: str) -> Table:
         rows.append([_told(found.get(column)) for column in columns])
     if not rows:
         raise DataError(f"{name}: no row in it; expected is one JSON object a line")
-    return Table(name, columns, lines, rows)
+    return DelimitedTable(name, columns, lines, rows)
 
 
 def _told(value: Any) -> Field:

@@ -11,7 +11,7 @@ BEGINNINGS = {"RIFF": "a WAV file", "ID3": "an MP3 file", "OggS": "an OGG file",
 """What files of these kinds begin with. A name may begin so too, but has no NUL in it."""
 
 
-def named_files(words: Sequence[str], listed: Iterator[str], suffixes: Collection[str], kind: str) -> list[Path]:
+def list_input_files(words: Sequence[str], listed: Iterator[str], suffixes: Collection[str], kind: str) -> list[Path]:
     """Files, the files of folders that end in one of `suffixes` (deeply, by name), and for `-` those of `listed` lines.
 
     Raises DataError for a folder without such files, UsageError for lines that are no names; `kind` says what they are.
@@ -19,7 +19,7 @@ def named_files(words: Sequence[str], listed: Iterator[str], suffixes: Collectio
     files: list[Path] = []
     for word in words:
         if word == "-":
-            files.extend(Path(name) for name in listed_names(listed, kind))
+            files.extend(Path(name) for name in read_file_names(listed, kind))
         elif (folder := Path(word)).is_dir():
             inside = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
             if not inside:
@@ -30,7 +30,7 @@ def named_files(words: Sequence[str], listed: Iterator[str], suffixes: Collectio
     return files
 
 
-def listed_names(lines: Iterator[str], kind: str) -> Iterator[str]:
+def read_file_names(lines: Iterator[str], kind: str) -> Iterator[str]:
     """The lines that are not empty. Raises UsageError where they are a file itself, or anything else than text."""
     begun = ""
     try:

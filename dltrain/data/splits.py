@@ -11,7 +11,7 @@ from dltrain.errors import DataError
 from dltrain.options import Fold
 
 
-def in_fold(
+def select_fold(
     count: int, fold: Fold, seed: int, labels: NDArray[Any] | None = None, groups: NDArray[Any] | None = None
 ) -> NDArray[numpy.bool_]:
     """Which of `count` examples the fold holds out, (count,) bool; every example is in one of the folds.

@@ -34,7 +34,7 @@ class TextFile(NamedTuple):
     lines: int
 
 
-class Span(NamedTuple):
+class LineSpan(NamedTuple):
     """Lines first..last-1 of a file, counted from 0."""
 
     file: TextFile
@@ -42,14 +42,14 @@ class Span(NamedTuple):
     last: int
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """Some text of a file; `line` is the number of the line, from 1, that it begins in."""
 
     text: str
     line: int
 
 
-def located(path: Path) -> Path | None:
+def find_file(path: Path) -> Path | None:
     """The file at `path`, or its gzipped form; None if there is neither."""
     for candidate in (path, path.with_name(f"{path.name}.gz")):
         if candidate.is_file():
@@ -57,7 +57,7 @@ def located(path: Path) -> Path | None:
     return None
 
 
-def scanned(path: Path) -> TextFile:
+def scan_file(path: Path) -> TextFile:
     """What a file is, read once. Raises DataError for one that is empty, damaged or unreadable."""
     digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
     for block in _blocks(path):
@@ -70,7 +70,7 @@ def scanned(path: Path) -> TextFile:
     return TextFile(path, digest.hexdigest(), size, lines + (last != b"\n"))
 
 
-def pieces(span: Span, unit: Unit) -> Iterator[Piece]:
+def read_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
     """The text of a span, cut at a line's end or, in long lines, between words (anywhere for characters).
 
     Every line ends with a newline, the last one too. Raises DataError for what is not UTF-8, for a word of more than
@@ -86,7 +86,7 @@ def pieces(span: Span, unit: Unit) -> Iterator[Piece]:
         if cut:
             text = _decoded(held[:cut], span.file.path, offset, line)
             held, offset, ended = held[cut:], offset + cut, text.endswith("\n")
-            yield Piece(text, line)
+            yield TextPiece(text, line)
             line += text.count("\n")
         elif len(held) > LONGEST_WORD_BYTES:
             raise DataError(
@@ -95,7 +95,7 @@ def pieces(span: Span, unit: Unit) -> Iterator[Piece]:
             )
     if held or not ended:
         text = _decoded(held, span.file.path, offset, line)
-        yield Piece(text if text.endswith("\n") else f"{text}\n", line)
+        yield TextPiece(text if text.endswith("\n") else f"{text}\n", line)
 
 
 def _cut(held: bytes, unit: Unit) -> int:
@@ -126,7 +126,7 @@ def _decoded(content: bytes, path: Path, offset: int, line: int) -> str:
         ) from error
 
 
-def _within(span: Span) -> Iterator[tuple[int, bytes]]:
+def _within(span: LineSpan) -> Iterator[tuple[int, bytes]]:
     """The bytes of a span's lines in blocks, each with its offset; the file is read to its end to know it again."""
     digest, offset, line = hashlib.sha256(), 0, 0
     for block in _blocks(span.file.path):

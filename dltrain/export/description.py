@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dltrain.data.images.mnist import affine
+from dltrain.data.images.mnist import get_normalization
 from dltrain.export.interface import BATCH, Interface, Port
 
 VERSION = 1
@@ -16,22 +16,22 @@ PREPARATION: Mapping[str, Sequence[str]] = {
     "images": (
         "pixels 0..255, channels first (grey, or red, green and blue), of the size assets.height x assets.width",
         "inputs = pixels * scale + offset, float32, with the numbers below: one for all channels, or one for each",
-        "in Python: dltrain.data.images.reader.read_image, then dltrain.data.images.mnist.prepare",
+        "in Python: dltrain.data.images.reader.read_image, then dltrain.data.images.mnist.normalize_pixels",
     ),
     "table": (
         "assets.inputs names the inputs, one after the other; assets.features says what each column becomes",
         "a column of numbers: (number - mean) / std; of texts: 1 for the row's own category and 0 for the others",
-        "in Python: dltrain.data.tables.columns.Encoder(assets['features'])",
+        "in Python: dltrain.data.tables.columns.FeatureEncoder(assets['features'])",
     ),
     "series": (
         "the last assets.window rows of assets.columns, oldest first: (value - mean) / std of each column",
-        "in Python: dltrain.data.series.dataset.standardized",
+        "in Python: dltrain.data.series.dataset.standardize_series",
     ),
     "documents": (
         "a token's number is its place in assets.words; assets.unit, lowercase and punctuation say what a token is",
         "at most assets.max_tokens; a shorter text ends with <eos>; unknown ones are assets.unknown, or left out",
         "tokens are 0 after each text's end, lengths the number of its own",
-        "in Python: dltrain.data.documents.batches.TextEncoder(assets)",
+        "in Python: dltrain.data.documents.batches.DocumentEncoder(assets)",
     ),
     "text": (
         "a token's number is its place in assets.words; assets.unit says whether tokens are words or characters",
@@ -83,7 +83,9 @@ def preparation(kind: str, assets: Mapping[str, Any]) -> dict[str, Any]:
         "assets": "those under record",
     }
     if kind == "images" and "normalize" in assets:  # a plug-in's dataset may have assets of its own
-        scale, offset = (torch.as_tensor(value, dtype=torch.float64).flatten().tolist() for value in affine(assets))
+        scale, offset = (
+            torch.as_tensor(value, dtype=torch.float64).flatten().tolist() for value in get_normalization(assets)
+        )
         steps |= {"scale": scale, "offset": offset}
     return steps
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Examples
-from dltrain.data.images.pixels import as_inputs, in_pixels
+from dltrain.data.images.pixels import restore_pixels, scale_pixels
 from dltrain.goal import Goal
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
@@ -46,7 +46,7 @@ class Reconstruction:
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         outputs = model(batch.inputs).float()
-        errors = in_pixels(self.assets, self._images(outputs)) - in_pixels(self.assets, batch.inputs)
+        errors = restore_pixels(self.assets, self._images(outputs)) - restore_pixels(self.assets, batch.inputs)
         wide = torch.float32 if outputs.device.type == "mps" else torch.float64
         return Score(
             {
@@ -68,9 +68,9 @@ class Reconstruction:
         """The loss of each pixel, (N, C, H, W)."""
         if self.loss == "mse":
             return functional.mse_loss(outputs, inputs, reduction="none")
-        pixels = in_pixels(self.assets, inputs)
+        pixels = restore_pixels(self.assets, inputs)
         return functional.binary_cross_entropy_with_logits(outputs, pixels, reduction="none")
 
     def _images(self, outputs: Tensor) -> Tensor:
         """A model's outputs (N, C, H, W) float32 as images, normalised as the inputs are."""
-        return outputs if self.loss == "mse" else as_inputs(self.assets, outputs.sigmoid())
+        return outputs if self.loss == "mse" else scale_pixels(self.assets, outputs.sigmoid())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dltrain.batch import Examples
 from dltrain.core.mistakes import worst_examples
 from dltrain.data.images.explanation import first_filters, integrated_gradients, saliency
-from dltrain.data.images.mnist import prepare
+from dltrain.data.images.mnist import normalize_pixels
 from dltrain.errors import DataError, UsageError
 from dltrain.models.cnn import CNN
 from dltrain.models.mlp import MLP
@@ -183,7 +183,7 @@ def test_pictures_of_every_kind_of_image(tmp_path: Path) -> None:
 def inputs(trained: Trained, path: Path) -> Tensor:
     with Image.open(path) as file:
         pixels = torch.from_numpy(np.array(file)).view(1, 1, 28, 28)
-    return prepare(trained.record["assets"], pixels)
+    return normalize_pixels(trained.record["assets"], pixels)
 
 
 def expected_saliency(trained: Trained, path: Path, label: int) -> Tensor:

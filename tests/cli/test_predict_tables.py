@@ -14,7 +14,7 @@ import pytest
 from sklearn import metrics
 
 from dltrain.cli.predict import KINDS
-from dltrain.data.tables.dataset import bundled_table
+from dltrain.data.tables.dataset import load_bundled_table
 from dltrain.data.tables.reader import TableReader, given_row
 from dltrain.errors import DataError, UsageError
 from support.commands import call, good
@@ -34,7 +34,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tumours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on .csv files of real tumours, and a made-up column of categories; the test file has another of these."""
     folder = tmp_path_factory.mktemp("tumours")
-    columns = bundled_table("breast_cancer").columns
+    columns = load_bundled_table("breast_cancer").columns
     chosen = ["mean radius", "mean texture"]
     for name, rows in (("train", range(300)), ("test", range(300, 569))):
         with (folder / f"{name}.csv").open("w", newline="") as file:

@@ -19,7 +19,7 @@ import torch
 from typer.testing import CliRunner
 
 from dltrain.cli.main import application
-from dltrain.data.input_files import named_files
+from dltrain.data.input_files import list_input_files
 from dltrain.data.speech.captions import as_srt, as_vtt, captions
 from dltrain.data.speech.log_mel import normalized
 from dltrain.data.speech.recognition import Judges, Transcribes
@@ -91,7 +91,7 @@ def test_folders_and_names_on_standard_input(run: Path, clip: Any, tmp_path: Pat
     assert str(nothing.exception) == "no sound file was named, neither on the command line nor on standard input"
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: no file in it ends in \.aif, .*\.wav\nnext: name sound files"):
-        named_files([str(tmp_path / "empty")], iter(()), SUFFIXES, "sound")
+        list_input_files([str(tmp_path / "empty")], iter(()), SUFFIXES, "sound")
 
 
 def test_words_with_their_times(run: Path, clip: Any) -> None:
@@ -368,8 +368,8 @@ def test_sound_on_standard_input(run: Path, clip: Any, name: str, found: str) ->
 )
 def test_lines_that_are_no_names(lines: list[str], found: str) -> None:
     with pytest.raises(UsageError, match=f"^-: standard input holds {found}; allowed are the names of image files"):
-        named_files(["-"], iter(lines), SUFFIXES, "image")
-    assert named_files(["-"], iter(["RIFF.wav\n", "ID3 é.mp3"]), SUFFIXES, "sound") == [
+        list_input_files(["-"], iter(lines), SUFFIXES, "image")
+    assert list_input_files(["-"], iter(["RIFF.wav\n", "ID3 é.mp3"]), SUFFIXES, "sound") == [
         Path("RIFF.wav"), Path("ID3 é.mp3")
     ]  # fmt: skip
 

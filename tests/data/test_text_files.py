@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from dltrain.data import text_files
-from dltrain.data.text_files import Span, Unit, located, pieces, scanned
+from dltrain.data.text_files import LineSpan, Unit, find_file, read_pieces, scan_file
 from dltrain.errors import DataError
 
 CONTENT = "one two\r\nzwölf \t drei\n\nüber 𝄞𝄞 x\nlast"
 
 
 def read(path: Path, unit: Unit = "word", first: int = 0, last: int | None = None) -> str:
-    file = scanned(path)
-    found = list(pieces(Span(file, first, file.lines if last is None else last), unit))
+    file = scan_file(path)
+    found = list(read_pieces(LineSpan(file, first, file.lines if last is None else last), unit))
     line = first + 1
     for piece in found:
         assert piece.line == line
@@ -37,7 +37,7 @@ def test_pieces_make_up_the_text(
     monkeypatch.setattr(text_files, "PIECE_BYTES", size)
     expected = CONTENT.replace("\r\n", "\n") + "\n"
     assert read(path, unit) == expected
-    assert scanned(path) == (path, hashlib.sha256(content).hexdigest(), len(content), 5)
+    assert scan_file(path) == (path, hashlib.sha256(content).hexdigest(), len(content), 5)
     lines = expected.splitlines(keepends=True)
     for first in range(5):
         for last in range(first + 1, 6):
@@ -49,7 +49,7 @@ def test_a_text_without_a_newline_at_its_end_is_read_as_if_it_had_one(tmp_path: 
     for number, content in enumerate((b"a b\nc", b"a b\nc\n")):
         (tmp_path / str(number)).write_bytes(content)
     assert read(tmp_path / "0", unit) == read(tmp_path / "1", unit) == "a b\nc\n"
-    assert scanned(tmp_path / "0").lines == scanned(tmp_path / "1").lines == 2
+    assert scan_file(tmp_path / "0").lines == scan_file(tmp_path / "1").lines == 2
     (tmp_path / "space").write_bytes(b"a ")
     assert read(tmp_path / "space", unit) == "a \n"
 
@@ -62,8 +62,8 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
 def test_one_line_of_any_length_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "line").write_bytes(b"ab cd " * 5000)
     monkeypatch.setattr(text_files, "PIECE_BYTES", 1000)
-    file = scanned(tmp_path / "line")
-    found = list(pieces(Span(file, 0, 1), "word"))
+    file = scan_file(tmp_path / "line")
+    found = list(read_pieces(LineSpan(file, 0, 1), "word"))
     assert max(len(piece.text) for piece in found) <= 1006
     assert "".join(piece.text for piece in found).split() == ["ab", "cd"] * 5000
 
@@ -94,27 +94,27 @@ def test_empty_damaged_and_unreadable_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
     with pytest.raises(DataError, match=r"file: the file is empty \(0 bytes\); expected is text"):
-        scanned(path)
+        scan_file(path)
     content = "".join(f"{number} " for number in range(300_000)).encode()
     path.write_bytes(gzip.compress(content)[:-100_000])
     with pytest.raises(DataError, match=r"file: damaged gzip file after 1048576 unpacked bytes \(.*\). Delete it"):
-        scanned(path)
+        scan_file(path)
     with pytest.raises(DataError, match=r"tmp.*: cannot be read \(Is a directory\)"):
-        scanned(tmp_path)
+        scan_file(tmp_path)
 
 
 def test_a_file_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "growing"
     path.write_text("a\n")
-    file = scanned(path)
+    file = scan_file(path)
     path.write_text("a\nb\n")
     with pytest.raises(DataError, match="growing: the file changed while it was read"):
-        list(pieces(Span(file, 0, 1), "word"))
+        list(read_pieces(LineSpan(file, 0, 1), "word"))
 
 
 def test_the_gzipped_form_is_found(tmp_path: Path) -> None:
-    assert located(tmp_path / "a.txt") is None
+    assert find_file(tmp_path / "a.txt") is None
     (tmp_path / "a.txt.gz").touch()
-    assert located(tmp_path / "a.txt") == tmp_path / "a.txt.gz"
+    assert find_file(tmp_path / "a.txt") == tmp_path / "a.txt.gz"
     (tmp_path / "a.txt").touch()
-    assert located(tmp_path / "a.txt") == tmp_path / "a.txt"
+    assert find_file(tmp_path / "a.txt") == tmp_path / "a.txt"

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from dltrain.batch import Examples
 from dltrain.cli.shared import examples
-from dltrain.data.images.mnist import prepare
-from dltrain.data.images.pixels import as_inputs, in_pixels
+from dltrain.data.images.mnist import normalize_pixels
+from dltrain.data.images.pixels import restore_pixels, scale_pixels
 from dltrain.errors import UsageError
 from dltrain.models.autoencoder import ConvAutoencoder, DenseAutoencoder, Noise
 from dltrain.observers import pictures
@@ -52,7 +52,7 @@ def images(assets: Mapping[str, Any], count: int = 6) -> Tensor:
 
 
 def batch(assets: Mapping[str, Any], pixels: Tensor) -> Examples:
-    return Examples(prepare(assets, pixels), torch.zeros(len(pixels), dtype=torch.int64))
+    return Examples(normalize_pixels(assets, pixels), torch.zeros(len(pixels), dtype=torch.int64))
 
 
 def measured(task: Reconstruction, model: nn.Module, whole: Examples) -> dict[str, float]:
@@ -63,8 +63,10 @@ def measured(task: Reconstruction, model: nn.Module, whole: Examples) -> dict[st
 @pytest.mark.parametrize("assets", NORMALISED)
 def test_pixels_and_inputs_are_each_others_inverse(assets: dict[str, Any]) -> None:
     pixels = images(assets)
-    torch.testing.assert_close(in_pixels(assets, prepare(assets, pixels)), pixels / 255)
-    torch.testing.assert_close(as_inputs(assets, pixels / 255), prepare(assets, pixels), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(restore_pixels(assets, normalize_pixels(assets, pixels)), pixels / 255)
+    torch.testing.assert_close(
+        scale_pixels(assets, pixels / 255), normalize_pixels(assets, pixels), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("assets", NORMALISED)
@@ -95,7 +97,7 @@ def test_cross_entropy_is_of_pixels_and_outputs_are_logits(assets: dict[str, Any
     assert report["loss"] == pytest.approx(expected, rel=1e-5)
     assert report["mse"] == pytest.approx(((pixels - chance) ** 2).mean(), rel=1e-5)
     assert task.step(model, whole, None).loss.item() == pytest.approx(expected, rel=1e-5)
-    given = in_pixels(assets, task.reconstructions(model, *whole.arguments))
+    given = restore_pixels(assets, task.reconstructions(model, *whole.arguments))
     torch.testing.assert_close(given, torch.full_like(given, chance))
 
 
@@ -272,7 +274,7 @@ def test_the_pictured_outputs_are_the_models(
     pixels = torch.from_numpy(patterns(60, 2)[0]).unsqueeze(1)
     assets = trained.record["assets"]
     with torch.inference_mode():
-        outputs = trained.model(prepare(assets, pixels)) * assets["std"] + assets["mean"]
+        outputs = trained.model(normalize_pixels(assets, pixels)) * assets["std"] + assets["mean"]
     torch.testing.assert_close(drawn[0][1], outputs[:10])
     result = json.loads(good("eval", tmp_path / "run", "--json").stdout)
     assert result["metrics"]["mse"] == pytest.approx(float((outputs - pixels / 255).square().mean()), rel=1e-5)

@@ -16,7 +16,7 @@ from torch import nn
 from dltrain.batch import Examples
 from dltrain.core.evaluate import evaluate
 from dltrain.core.optimizers import adam
-from dltrain.data.tables.dataset import bundled_table
+from dltrain.data.tables.dataset import load_bundled_table
 from dltrain.errors import UsageError
 from dltrain.models.table import Dense, Linear
 from dltrain.runtime.interrupts import Interrupts
@@ -215,7 +215,7 @@ def test_linear_regression_is_least_squares(normalize_target: str, write_setting
 
 
 def test_logistic_regression_is_scikit_learns(write_settings: Write, tmp_path: Path) -> None:
-    columns = bundled_table("breast_cancer").columns
+    columns = load_bundled_table("breast_cancer").columns
     chosen = ["mean radius", "mean texture"]
     settings: dict[str, Any] = {
         "task": {"name": "binary_classification", "positive": "malignant"},

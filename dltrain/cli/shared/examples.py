@@ -80,10 +80,10 @@ def draw_confused(trained: Trained, mistakes: Sequence[Mistake], labels: Sequenc
     """The most confused images as a PNG, each with what it is and what it was taken for."""
     import torch
 
-    from dltrain.data.images.pixels import in_pixels
+    from dltrain.data.images.pixels import restore_pixels
     from dltrain.observers.pictures import captioned_picture
 
-    images = in_pixels(trained.record["assets"], torch.stack([one.inputs for one in mistakes]))
+    images = restore_pixels(trained.record["assets"], torch.stack([one.inputs for one in mistakes]))
     captions = [
         f"example {one.example}\n{labels[one.truth]} ({one.truth_probability:.4f})\n"
         f"{_verdict(labels[one.truth], labels[one.predicted], one.predicted_probability)}"
@@ -96,7 +96,7 @@ def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path
     """The first images of a split above what the model makes of them, as a PNG."""
     import torch
 
-    from dltrain.data.images.pixels import in_pixels
+    from dltrain.data.images.pixels import restore_pixels
     from dltrain.observers.pictures import reconstruction_picture
 
     task: Any = trained.task
@@ -109,4 +109,4 @@ def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path
     with torch.inference_mode(), trained.runtime.autocast():
         outputs = task.reconstructions(trained.model, images.to(trained.runtime.device)).cpu()
     assets = trained.record["assets"]
-    reconstruction_picture(in_pixels(assets, images), in_pixels(assets, outputs), title, path)
+    reconstruction_picture(restore_pixels(assets, images), restore_pixels(assets, outputs), title, path)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dltrain.data.text.vocabulary import END, Vocabulary, chosen_words
+from dltrain.data.text.vocabulary import END, Vocabulary, choose_words
 from dltrain.runtime.seeds import generator, permutation
 
 Unit = Literal["word", "character"]
@@ -51,7 +51,7 @@ class Documents:
         return (self.tokens, self.lengths)
 
 
-class Cut(NamedTuple):
+class Tokenizer(NamedTuple):
     """How text becomes tokens.
 
     With `punctuation` each mark is a word of its own, but for those within words and numbers (don't, 3.14).
@@ -69,18 +69,18 @@ class Cut(NamedTuple):
         return _WORD.findall(text) if self.punctuation else text.split()
 
 
-def learned_words(
-    texts: Iterable[str], cut: Cut, max_tokens: int, min_count: int, max_vocabulary: int | None
+def learn_document_vocabulary(
+    texts: Iterable[str], cut: Tokenizer, max_tokens: int, min_count: int, max_vocabulary: int | None
 ) -> tuple[list[str], str | None]:
     """The vocabulary of texts, `<eos>` at each one's end included, and its `<unk>` or None; see `chosen_words`."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(islice(chain(cut.tokens(text), [END]), max_tokens))
     counts.setdefault(END, 0)
-    return chosen_words(counts, min_count, max_vocabulary)
+    return choose_words(counts, min_count, max_vocabulary)
 
 
-class Encoded(NamedTuple):
+class EncodedDocument(NamedTuple):
     """The numbers of a text's tokens; how many it had, how many of them were unknown, and whether more were cut off."""
 
     ids: list[int]
@@ -89,7 +89,7 @@ class Encoded(NamedTuple):
     cut: bool
 
 
-class TextEncoder:
+class DocumentEncoder:
     """Turns texts into the numbers of a dataset's assets, a checkpoint's too.
 
     Every text ends with `<eos>`, so that an empty one has a token as well, and is cut after `max_tokens`. A token that
@@ -98,10 +98,10 @@ class TextEncoder:
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._vocabulary = Vocabulary(assets)
-        self._cut = Cut(assets["unit"], assets["lowercase"], assets["punctuation"])
+        self._cut = Tokenizer(assets["unit"], assets["lowercase"], assets["punctuation"])
         self._most: int = assets["max_tokens"]
 
-    def encode(self, text: str) -> Encoded:
+    def encode(self, text: str) -> EncodedDocument:
         known, unknown = self._vocabulary.ids, self._vocabulary.unknown
         tokens = list(islice(self._cut.tokens(text), self._most + 1))
         cut = len(tokens) > self._most
@@ -109,10 +109,10 @@ class TextEncoder:
         ids = [number for token in tokens if (number := known.get(token, unknown)) is not None]
         if len(ids) < self._most:
             ids.append(self._vocabulary.end)
-        return Encoded(ids, len(tokens), sum(token not in known for token in tokens), cut)
+        return EncodedDocument(ids, len(tokens), sum(token not in known for token in tokens), cut)
 
 
-class Texts(NamedTuple):
+class DocumentSet(NamedTuple):
     """Encoded texts, one after the other in `ids` (tokens,): where each begins, its length and its class, (N,) each."""
 
     ids: Int64s
@@ -121,7 +121,7 @@ class Texts(NamedTuple):
     targets: Int64s
 
     @classmethod
-    def of(cls, encoded: Sequence[Sequence[int]], targets: Sequence[int]) -> Texts:
+    def of(cls, encoded: Sequence[Sequence[int]], targets: Sequence[int]) -> DocumentSet:
         lengths = numpy.array([len(ids) for ids in encoded], numpy.int64)
         ids = numpy.fromiter(chain.from_iterable(encoded), numpy.int64, int(lengths.sum()))
         return cls(ids, numpy.cumsum(lengths) - lengths, lengths, numpy.array(targets, numpy.int64))
@@ -143,7 +143,7 @@ class Texts(NamedTuple):
 class TrainingBatches:
     """Shuffled batches of texts of like lengths: a function of (seed, epoch, index)."""
 
-    texts: Texts
+    texts: DocumentSet
     batch_size: int
     seed: int
 
@@ -183,7 +183,7 @@ def by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> Int64s
 class EvaluationBatches:
     """Batches in the order of the files, the same in every epoch."""
 
-    texts: Texts
+    texts: DocumentSet
     batch_size: int
 
     def __len__(self) -> int:

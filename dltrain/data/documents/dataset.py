@@ -13,21 +13,21 @@ import numpy
 import torch
 from annotated_types import Ge, MinLen
 
-from dltrain.data.delimited import read_table
+from dltrain.data.delimited import read_delimited
 from dltrain.data.documents import topics as labelled_topics
 from dltrain.data.documents.batches import (
-    Cut,
+    DocumentEncoder,
     Documents,
+    DocumentSet,
     EvaluationBatches,
-    TextEncoder,
-    Texts,
+    Tokenizer,
     TrainingBatches,
-    learned_words,
+    learn_document_vocabulary,
 )
 from dltrain.data.images.mnist import held_out
-from dltrain.data.splits import in_fold
+from dltrain.data.splits import select_fold
 from dltrain.data.text.vocabulary import END
-from dltrain.data.text_files import located, scanned
+from dltrain.data.text_files import find_file, scan_file
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold, Fraction, PositiveInt
@@ -40,7 +40,7 @@ Files = Annotated[list[str], MinLen(1)]
 _NAMED_PLACES = 3
 
 
-class Row(NamedTuple):
+class LabelledRow(NamedTuple):
     """A text and its label; `group` is what must not be divided between splits, `place` the file and line."""
 
     text: str
@@ -52,9 +52,9 @@ class Row(NamedTuple):
 class Splits(NamedTuple):
     """The rows of each split; `test` is None where the training files have no part in it."""
 
-    training: Sequence[Row]
-    validation: Sequence[Row]
-    test: Sequence[Row] | None
+    training: Sequence[LabelledRow]
+    validation: Sequence[LabelledRow]
+    test: Sequence[LabelledRow] | None
 
 
 @datasets.register("labelled_text", data="documents")
@@ -132,7 +132,7 @@ class LabelledTexts:
         elif assets is None:
             self._look_for_training_files(when_missing)
         if assets is None:
-            cut = Cut(unit, lowercase, punctuation)
+            cut = Tokenizer(unit, lowercase, punctuation)
             self._assets = self._learn(cut, max_tokens, min_count or (2 if unit == "word" else 1), max_vocabulary)
 
     @property
@@ -170,18 +170,18 @@ class LabelledTexts:
             raise no_test_split("a share of the rows, or as files", self._held["validation"] != 0)
         return self._evaluation(self._splits.test)
 
-    def _evaluation(self, rows: Sequence[Row]) -> Loader[Documents]:
+    def _evaluation(self, rows: Sequence[LabelledRow]) -> Loader[Documents]:
         return Loader(EvaluationBatches(self._encoded(rows), self._evaluation_batch_size))
 
-    def _encoded(self, rows: Sequence[Row]) -> Texts:
-        encoder = TextEncoder(self._assets)
+    def _encoded(self, rows: Sequence[LabelledRow]) -> DocumentSet:
+        encoder = DocumentEncoder(self._assets)
         classes = {label: number for number, label in enumerate(self._assets["labels"])}
         for row in rows:
             if row.label not in classes:
                 raise (self._stranger(row))
-        return Texts.of([encoder.encode(row.text).ids for row in rows], [classes[row.label] for row in rows])
+        return DocumentSet.of([encoder.encode(row.text).ids for row in rows], [classes[row.label] for row in rows])
 
-    def _stranger(self, row: Row) -> DataError:
+    def _stranger(self, row: LabelledRow) -> DataError:
         known: list[str] = self._assets["labels"]
         near = get_close_matches(row.label, known, 1)
         guess = f"\ndid you mean '{near[0]}'?" if near else ""
@@ -207,7 +207,7 @@ class LabelledTexts:
         )
 
     def _path(self, name: str) -> Path:
-        path = located(self._root / Path(name).expanduser())
+        path = find_file(self._root / Path(name).expanduser())
         if path is None:
             raise DataError(
                 f"{name} (plain or .gz): not found in {self._root.absolute()}",
@@ -215,13 +215,13 @@ class LabelledTexts:
             )
         return path
 
-    def _read(self, names: Sequence[str]) -> list[Row]:
+    def _read(self, names: Sequence[str]) -> list[LabelledRow]:
         """The rows of some files, one after the other."""
-        rows: list[Row] = []
+        rows: list[LabelledRow] = []
         for name in names:
-            file = scanned(self._path(name))
+            file = scan_file(self._path(name))
             self._fingerprint[name] = file.sha256
-            table = read_table(file)
+            table = read_delimited(file)
             texts, labels, groups = (
                 [""] * len(table.rows) if column is None else table.column(column, f"data.{option}")
                 for option, column in self._columns.items()
@@ -235,17 +235,17 @@ class LabelledTexts:
                     )
                 if not text.strip():
                     self._empty[place] = None
-                rows.append(Row(text, label, group, place))
+                rows.append(LabelledRow(text, label, group, place))
         return rows
 
     @cached_property
     def _splits(self) -> Splits:
         rows = self._sample_rows() if self._sample_notice else self._read(self._training)
         test_share, share = self._share("test"), self._share("validation")
-        test: list[Row] | None = None
+        test: list[LabelledRow] | None = None
         if self._fold is not None or test_share:
             rows, test = self._divided(rows, "test", test_share)
-        kept: list[Row] = []
+        kept: list[LabelledRow] = []
         if share:
             rows, kept = self._divided(rows, "validation", share)
         elif isinstance(own := self._held["validation"], list):
@@ -256,19 +256,21 @@ class LabelledTexts:
         held = self._held[split]
         return held if isinstance(held, float) else 0.1 if self._sample_notice else 0.0
 
-    def _sample_rows(self) -> list[Row]:
+    def _sample_rows(self) -> list[LabelledRow]:
         sentences = labelled_topics.sample_sentences()
         content = "\n".join("\t".join(sentence) for sentence in sentences)
         self._fingerprint["sentences"] = hashlib.sha256(content.encode()).hexdigest()
-        return [Row(text, label, group, f"sentence {n}") for n, (text, label, group) in enumerate(sentences)]
+        return [LabelledRow(text, label, group, f"sentence {n}") for n, (text, label, group) in enumerate(sentences)]
 
-    def _divided(self, rows: Sequence[Row], split: str, share: float) -> tuple[list[Row], list[Row]]:
+    def _divided(
+        self, rows: Sequence[LabelledRow], split: str, share: float
+    ) -> tuple[list[LabelledRow], list[LabelledRow]]:
         """The rows that stay, and those of a split. Raises DataError where a share makes no row, or all of them."""
         labels = numpy.unique([row.label for row in rows], return_inverse=True)[1]
         grouped = self._columns["group"] is not None or bool(self._sample_notice)
         names, groups = numpy.unique([row.group for row in rows], return_inverse=True)
         if split == "test" and self._fold is not None:
-            kept = in_fold(len(rows), self._fold, self._seed, labels, groups if grouped else None)
+            kept = select_fold(len(rows), self._fold, self._seed, labels, groups if grouped else None)
         elif grouped:
             kept = held_out(torch.zeros(len(names)), share, False, self._seed, split).numpy()[groups]
         else:
@@ -283,7 +285,7 @@ class LabelledTexts:
         pairs = list(zip(rows, kept.tolist(), strict=True))
         return [row for row, held in pairs if not held], [row for row, held in pairs if held]
 
-    def _learn(self, cut: Cut, max_tokens: int, min_count: int, max_vocabulary: int | None) -> Assets:
+    def _learn(self, cut: Tokenizer, max_tokens: int, min_count: int, max_vocabulary: int | None) -> Assets:
         splits = self._splits
         labels = {row.label for part in (splits.training, splits.test or ()) for row in part}
         if not isinstance(self._held["validation"], list):
@@ -295,7 +297,7 @@ class LabelledTexts:
                 advice=f"look at the column '{self._columns['label']}', or set data.label to another one",
             )
         texts = (row.text for row in splits.training)
-        words, unknown = learned_words(texts, cut, max_tokens, min_count, max_vocabulary)
+        words, unknown = learn_document_vocabulary(texts, cut, max_tokens, min_count, max_vocabulary)
         return {
             "dataset": self.name,
             "text": self._columns["text"],

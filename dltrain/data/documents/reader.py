@@ -9,10 +9,10 @@ from typing import Any
 import numpy
 from torch import Tensor
 
-from dltrain.data.delimited import Ragged, form_of, read_table
-from dltrain.data.documents.batches import TextEncoder, Texts
+from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
+from dltrain.data.documents.batches import DocumentEncoder, DocumentSet
 from dltrain.data.reader import Given
-from dltrain.data.text_files import Span, pieces, scanned
+from dltrain.data.text_files import LineSpan, read_pieces, scan_file
 from dltrain.errors import DataError
 
 
@@ -24,7 +24,7 @@ class TextReader:
     """
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
-        self._encoder = TextEncoder(assets)
+        self._encoder = DocumentEncoder(assets)
         self._column: str = assets["text"]
         self._tokens = self._unknown = self._texts = self._long = 0
         self._most: int = assets["max_tokens"]
@@ -44,12 +44,12 @@ class TextReader:
         if name == "-":
             yield from enumerate((line.rstrip("\r\n") for line in lines), 1)
             return
-        file = scanned(Path(name))
-        if form_of(file.path) is None:
-            content = "".join(piece.text for piece in pieces(Span(file, 0, file.lines), "character"))
+        file = scan_file(Path(name))
+        if get_table_suffix(file.path) is None:
+            content = "".join(piece.text for piece in read_pieces(LineSpan(file, 0, file.lines), "character"))
             yield from enumerate(content.removesuffix("\n").split("\n"), 1)
             return
-        table = read_table(file, ragged)
+        table = read_delimited(file, ragged)
         advice = f"call the column with the texts '{self._column}', as in training"
         yield from zip(table.lines, table.column(self._column, "data.text in training", advice), strict=True)
 
@@ -63,7 +63,7 @@ class TextReader:
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Tokens (N, T) int64, 0 after each text's end, and lengths (N,) int64."""
-        return Texts.of(values, [0] * len(values)).padded(numpy.arange(len(values)))
+        return DocumentSet.of(values, [0] * len(values)).padded(numpy.arange(len(values)))
 
     def notes(self) -> Sequence[str]:
         notes = []

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from dltrain.data.images.class_folders import Listing, listed, split_folders
-from dltrain.data.images.pictures import Form, Unreadable, opened
+from dltrain.data.images.class_folders import Listing, list_pictures, split_folders
+from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture
 from dltrain.data.progress import Progress
 from dltrain.errors import DataError
 from dltrain.runtime.precision import available_cores
 from dltrain.stream import in_order
 
 NAMED = 5
-_WHOLE = Form(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so that each is decoded at its own size
+_WHOLE = PictureFormat(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so that each is decoded at its own size
 
 
 @dataclass
@@ -53,13 +53,13 @@ class FolderReport:
 def verify(name: str, root: Path) -> list[FolderReport]:
     """A report on each split's folder under `root`. Raises DataError where the classes cannot be told."""
     folders = split_folders(root)
-    training = listed(folders["training"])
+    training = list_pictures(folders["training"])
     reports = [_report("training", training)]
     for split in ("validation", "test"):
         if split not in folders:
             continue
         try:
-            reports.append(_report(split, listed(folders[split], training.classes)))
+            reports.append(_report(split, list_pictures(folders[split], training.classes)))
         except DataError as error:
             reports.append(FolderReport(split, str(folders[split]), fault=str(error)))
     return reports
@@ -73,7 +73,7 @@ def _report(split: str, listing: Listing) -> FolderReport:
     paths = [listing.folder / name for name in listing.names]
     with Progress(f"reading {split} pictures", len(paths)) as progress:
         for name, found in zip(listing.names, in_order(_examined, paths, available_cores()), strict=True):
-            if isinstance(found, Unreadable):
+            if isinstance(found, UnreadablePicture):
                 report.bad.append((name, str(found)))
             else:
                 sizes[f"{found[0]} x {found[1]}"] += 1
@@ -86,11 +86,11 @@ def _report(split: str, listing: Listing) -> FolderReport:
     return report
 
 
-def _examined(path: Path) -> tuple[int, int] | Unreadable:
+def _examined(path: Path) -> tuple[int, int] | UnreadablePicture:
     """Width and height, or why there are none."""
     try:
-        image: Image.Image = opened(path, _WHOLE)
-    except Unreadable as fault:
+        image: Image.Image = open_picture(path, _WHOLE)
+    except UnreadablePicture as fault:
         return fault
     return image.size
 

@@ -66,9 +66,9 @@ def verify(variant: str, root: Path) -> list[FileReport]:
 
 def _verify_file(root: Path, folder: str | None, name: str, published: PublishedFile | None) -> FileReport:
     report = FileReport(name)
-    path = idx.locate(root, folder, name)
+    path = idx.find_idx_file(root, folder, name)
     if path is None:
-        places = ", ".join(str(place) for place in idx.folders(root, folder))
+        places = ", ".join(str(place) for place in idx.list_idx_folders(root, folder))
         report.fault = f"{name} (plain or .gz): not found in {places}"
         return report
     report.path = str(path)

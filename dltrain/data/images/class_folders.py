@@ -67,7 +67,7 @@ def ways_out(root: Path) -> str:
     )
 
 
-def listed(folder: Path, known: Sequence[str] | None = None) -> Listing:
+def list_pictures(folder: Path, known: Sequence[str] | None = None) -> Listing:
     """The pictures of each class under `folder`, deeply, in the order of their names.
 
     Names that begin with a dot are passed over. The classes are `known`, or those that the folder has. Raises DataError

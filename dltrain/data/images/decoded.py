@@ -23,7 +23,7 @@ from PIL import __version__ as pillow_version
 from torch import Tensor
 
 from dltrain.data.cache import Cache, Entry
-from dltrain.data.images.pictures import Form, Unreadable, pixels_of
+from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, read_picture
 from dltrain.data.progress import Progress
 from dltrain.runtime.precision import available_cores
 from dltrain.stream import in_order
@@ -34,7 +34,7 @@ _FORMAT = 1  # of the cache's entries; another one where what they hold, or how 
 _PIXELS, _SUMS, _FAULTS = "pixels.u8", "sums.npy", "faults.json"
 
 
-class Statistics(NamedTuple):
+class PixelStatistics(NamedTuple):
     """Of pixels in 0..1: mean and standard deviation of each channel, and the mean of the outermost pixels."""
 
     mean: list[float]
@@ -43,7 +43,7 @@ class Statistics(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedPictures:
     """`pixels` (N, C, H, W) uint8, mapped from the cache's `entry`; `faults` say why a picture is left out."""
 
     pixels: Tensor
@@ -51,7 +51,7 @@ class Decoded:
     sums: NDArray[numpy.int64]
     entry: Entry
 
-    def statistics(self, places: NDArray[numpy.int64]) -> Statistics:
+    def statistics(self, places: NDArray[numpy.int64]) -> PixelStatistics:
         """Of some of the pictures, exact; the deviation of constant pixels is taken as 1."""
         channels, height, width = self.pixels.shape[1:]
         count = len(places) * height * width
@@ -62,10 +62,10 @@ class Decoded:
             for total, squares in zip(sums[:channels], sums[channels : 2 * channels], strict=True)
         ]
         outermost = len(places) * channels * len(_outermost(height, width))
-        return Statistics(means, stds, sums[-1] / (255 * outermost))
+        return PixelStatistics(means, stds, sums[-1] / (255 * outermost))
 
 
-def digests(paths: Sequence[Path], what: str, cache: Cache) -> list[str]:
+def hash_pictures(paths: Sequence[Path], what: str, cache: Cache) -> list[str]:
     """The SHA-256 of each file, "-" where it cannot be read.
 
     Files are read again only where path, size or time of modification are other than they were.
@@ -81,7 +81,9 @@ def digests(paths: Sequence[Path], what: str, cache: Cache) -> list[str]:
     return (entry.path / "digests").read_text(encoding="ascii").split("\n")
 
 
-def decoded(paths: Sequence[Path], hashes: Sequence[str], form: Form, what: str, cache: Cache) -> Decoded:
+def load_pictures(
+    paths: Sequence[Path], hashes: Sequence[str], form: PictureFormat, what: str, cache: Cache
+) -> DecodedPictures:
     """The pictures in one form, from the cache where files of the same `hashes` were decoded before."""
     content = hashlib.sha256("\n".join(hashes).encode())
     key = {"format": _FORMAT, "pictures": content.hexdigest(), "form": form._asdict(), "pillow": pillow_version}
@@ -92,10 +94,10 @@ def decoded(paths: Sequence[Path], hashes: Sequence[str], form: Form, what: str,
     # Private, since torch warns of memory that it may not write to; nothing is written.
     size = int(numpy.prod(shape))
     pixels = torch.from_file(str(entry.path / _PIXELS), shared=False, size=size, dtype=torch.uint8).view(shape)
-    return Decoded(pixels, {int(place): reason for place, reason in faults.items()}, sums, entry)
+    return DecodedPictures(pixels, {int(place): reason for place, reason in faults.items()}, sums, entry)
 
 
-def _decode(paths: Sequence[Path], form: Form, what: str, folder: Path) -> None:
+def _decode(paths: Sequence[Path], form: PictureFormat, what: str, folder: Path) -> None:
     sums = numpy.zeros((len(paths), 2 * form.channels + 1), numpy.int64)
     faults = {}
     with (folder / _PIXELS).open("wb") as file:
@@ -110,11 +112,11 @@ def _decode(paths: Sequence[Path], form: Form, what: str, folder: Path) -> None:
     (folder / _FAULTS).write_text(json.dumps(faults), encoding="utf-8")
 
 
-def _summed(form: Form, path: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64]] | str:
+def _summed(form: PictureFormat, path: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64]] | str:
     """The picture's pixels and their sums, or why there are none."""
     try:
-        pixels = pixels_of(path, form)
-    except Unreadable as fault:
+        pixels = read_picture(path, form)
+    except UnreadablePicture as fault:
         return str(fault)
     flat = pixels.reshape(form.channels, -1)
     squares = numpy.square(flat, dtype=numpy.uint16).sum(1, numpy.int64)

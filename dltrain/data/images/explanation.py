@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.capabilities import Predicts
-from dltrain.data.images.pixels import as_inputs
+from dltrain.data.images.pixels import scale_pixels
 from dltrain.errors import UsageError
 
 TOGETHER = 32
@@ -54,13 +54,13 @@ class Explainer:
 
     def explanation(self, pixels: Tensor, label: int | None) -> Explanation:
         """Of the class `label`, or the predicted one, of an image (C, H, W) in 0..255."""
-        image = as_inputs(self.assets, pixels.to(self.device) / 255)
+        image = scale_pixels(self.assets, pixels.to(self.device) / 255)
         with torch.no_grad():
             probabilities = self.task.probabilities(self.model, image.unsqueeze(0))[0]
         predicted = int(probabilities.argmax())
         label = predicted if label is None else label
         background = torch.as_tensor(self.assets["background"], dtype=image.dtype, device=self.device)
-        baseline = as_inputs(self.assets, background.reshape(-1, 1, 1).expand_as(image))
+        baseline = scale_pixels(self.assets, background.reshape(-1, 1, 1).expand_as(image))
         with torch.no_grad():
             both = logits(self.model, torch.stack((image, baseline)))[:, label].tolist()
         if self.steps is None:

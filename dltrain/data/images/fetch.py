@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dltrain.data.images.idx import locate
+from dltrain.data.images.idx import find_idx_file
 from dltrain.data.images.sets import IMAGE_SETS, PublishedFile
 from dltrain.data.mirrors import Progress, Remote, fetch_file
 
@@ -27,7 +27,7 @@ def fetch(
     paths = []
     for file in known.files if files is None else files:
         remote = Remote(f"{file.name}.gz", file.packed_bytes, "md5", file.packed_md5)
-        path = locate(root, known.folder, file.name)
+        path = find_idx_file(root, known.folder, file.name)
         paths.append(path or fetch_file(remote, target, mirrors, ways_out(variant, target), progress))
     return paths
 

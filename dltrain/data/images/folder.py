@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from dltrain.batch import Examples
 from dltrain.data.cache import Cache, Entry, cache_directory
-from dltrain.data.images.class_folders import Listing, Split, listed, split_folders, ways_out
-from dltrain.data.images.decoded import Decoded, decoded, digests
+from dltrain.data.images.class_folders import Listing, Split, list_pictures, split_folders, ways_out
+from dltrain.data.images.decoded import DecodedPictures, hash_pictures, load_pictures
 from dltrain.data.images.mnist import EvaluationBatches, Images, Splits, TrainingBatches, check_augmentation, held_out
 from dltrain.data.images.patches import SAMPLE_NAME, picture_sample, sample_listing
-from dltrain.data.images.pictures import Form
-from dltrain.data.splits import in_fold
+from dltrain.data.images.pictures import PictureFormat
+from dltrain.data.splits import select_fold
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Augmentation, Fold, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
@@ -35,7 +35,7 @@ class Pool(NamedTuple):
     """The pictures under one folder; those that are not `usable` (N,) bool are in no split."""
 
     listing: Listing
-    decoded: Decoded
+    decoded: DecodedPictures
     usable: NDArray[numpy.bool_]
 
     def images(self, chosen: NDArray[numpy.bool_] | None = None) -> Images:
@@ -114,7 +114,11 @@ class ImageFolder:
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._augmentation, self._workers = augment or Augmentation(), workers
         self._cache = Cache(cache_directory(cache), cache_gigabytes * 1e9)
-        self._form = Form(3 if mode == "rgb" else 1, height, width, resize) if assets is None else Form.of(assets)
+        self._form = (
+            PictureFormat(3 if mode == "rgb" else 1, height, width, resize)
+            if assets is None
+            else PictureFormat.of(assets)
+        )
         self._fingerprint: dict[str, str] = {}
         self._notices: dict[str, str] = {}
         self._assets: Mapping[str, Any] = assets or {}
@@ -186,9 +190,9 @@ class ImageFolder:
         if self._sample is not None:
             return sample_listing(self._sample, split)
         if split == "training" and not self._assets:
-            return listed(self._folders[split])
+            return list_pictures(self._folders[split])
         labels = self._assets.get("labels") or self._training.listing.classes
-        found = listed(self._folders[split], labels)
+        found = list_pictures(self._folders[split], labels)
         if split == "training" and found.digest() != self._assets["names"]:
             raise DataError(
                 f"{found.folder}: its pictures have other names than when the model was trained, so that other ones "
@@ -203,11 +207,11 @@ class ImageFolder:
         if not listing.names:
             raise DataError(f"{listing.folder}: no pictures in it", advice=ways_out(self._root))
         paths = [listing.folder / name for name in listing.names]
-        hashes = digests(paths, f"{split} pictures", self._cache)
+        hashes = hash_pictures(paths, f"{split} pictures", self._cache)
         lines = (f"{name} {digest}\n" for name, digest in zip(listing.names, hashes, strict=True))
         content = "".join(lines).encode("utf-8", "surrogateescape")
         self._fingerprint[f"{split} pictures"] = hashlib.sha256(content).hexdigest()
-        found = decoded(paths, hashes, self._form, f"{split} pictures", self._cache)
+        found = load_pictures(paths, hashes, self._form, f"{split} pictures", self._cache)
         _check_share(listing, found.faults, self._max_bad_fraction)
         self._tell(split, listing, found.faults)
         usable = numpy.ones(len(paths), bool)
@@ -235,7 +239,7 @@ class ImageFolder:
         labels = torch.from_numpy(pool.listing.labels)
         tested = numpy.zeros(len(labels), bool)
         if self._fold is not None:
-            tested = in_fold(len(labels), self._fold, self._seed, pool.listing.labels)
+            tested = select_fold(len(labels), self._fold, self._seed, pool.listing.labels)
         elif "test" not in self._folders:
             tested = held_out(labels, self._test, True, self._seed, "test").numpy()
         kept = numpy.zeros(len(labels), bool)

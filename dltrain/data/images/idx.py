@@ -31,16 +31,16 @@ _PIECE_BYTES = 1 << 20
 _DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its size
 
 
-def folders(root: Path, folder: str | None) -> list[Path]:
+def list_idx_folders(root: Path, folder: str | None) -> list[Path]:
     """Where a set's files may lie under `root`, the likeliest place first: torchvision's layout, then `root` itself."""
     named = [] if folder is None else [root / folder / "raw", root / folder]
     return [*named, root / "raw", root]
 
 
-def locate(root: Path, folder: str | None, name: str) -> Path | None:
+def find_idx_file(root: Path, folder: str | None, name: str) -> Path | None:
     """The file called `name` (such as train-images-idx3-ubyte), dotted or not, packed or not; None if there is none."""
     dotted = name.replace("-idx", ".idx")
-    for place in folders(root, folder):
+    for place in list_idx_folders(root, folder):
         for candidate in (name, dotted, f"{name}.gz", f"{dotted}.gz"):
             if (place / candidate).is_file():
                 return place / candidate
@@ -129,7 +129,7 @@ def read_split(root: Path, folder: str | None, split: Split, classes: int | None
 
     Raises DataError when the two do not belong together.
     """
-    paths = [locate(root, folder, name) for name in FILES[split]]
+    paths = [find_idx_file(root, folder, name) for name in FILES[split]]
     if paths[0] is None or paths[1] is None:
         raise DataError(missing_message(root, folder, split))
     images, labels = read_idx(paths[0]), read_idx(paths[1])
@@ -151,9 +151,9 @@ def read_split(root: Path, folder: str | None, split: Split, classes: int | None
 
 def missing_files(root: Path, folder: str | None, split: Split) -> list[str]:
     """The names of the split's files that are nowhere under `root`."""
-    return [name for name in FILES[split] if locate(root, folder, name) is None]
+    return [name for name in FILES[split] if find_idx_file(root, folder, name) is None]
 
 
 def missing_message(root: Path, folder: str | None, split: Split) -> str:
-    places = ", ".join(str(place) for place in folders(root, folder))
+    places = ", ".join(str(place) for place in list_idx_folders(root, folder))
     return f"{', '.join(missing_files(root, folder, split))} (plain or .gz): not found in {places}"

@@ -22,7 +22,7 @@ from dltrain.data.images.augmentation import CHANCES, augment
 from dltrain.data.images.digits import SAMPLE_NAME, read_sample
 from dltrain.data.images.fetch import fetch, ways_out
 from dltrain.data.images.sets import FILES, IMAGE_SETS, Split
-from dltrain.data.splits import in_fold
+from dltrain.data.splits import select_fold
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Augmentation, Fold, Fraction, NonNegativeInt, PositiveInt
 from dltrain.registry import datasets
@@ -163,7 +163,7 @@ class IDXImages:
             fetch(self._variant, self._root)
             return
         missing = idx.missing_message(self._root, known.folder, split)
-        target = idx.folders(self._root, known.folder)[0]
+        target = idx.list_idx_folders(self._root, known.folder)[0]
         fetching = f"\nRun `dltrain data fetch {self._variant}`, or:" if known.mirrors else ""
         raise DataError(f"{missing}.{fetching}\n{ways_out(self._variant, target)}")
 
@@ -194,7 +194,7 @@ class IDXImages:
         images = self._read("train")
         tested = numpy.zeros(len(images.labels), bool)
         if self._fold is not None:
-            tested = in_fold(len(images.labels), self._fold, self._seed, images.labels.numpy())
+            tested = select_fold(len(images.labels), self._fold, self._seed, images.labels.numpy())
         rest = images.only(~tested)
         kept = held_out(rest.labels, self._validation, self._stratified, self._seed).numpy()
         if kept.all():
@@ -209,7 +209,7 @@ class IDXImages:
         pixels = training.pixels.index_select(0, training.examples)
         names = IMAGE_SETS[self._variant].labels
         classes = 1 + max(int(part.labels.max()) for part in self._splits if len(part.labels))
-        mean, std = pixel_statistics(pixels)
+        mean, std = measure_pixels(pixels)
         return {
             "dataset": self.name,
             "labels": [str(label) for label in range(classes)] if names is None else list(names),
@@ -219,7 +219,7 @@ class IDXImages:
             "normalize": normalize,
             "mean": mean,
             "std": std,
-            "background": border_mean(pixels),
+            "background": average_border(pixels),
         }
 
 
@@ -257,7 +257,7 @@ def held_out(labels: Tensor, fraction: float, stratified: bool, seed: int, split
     return torch.from_numpy(kept)
 
 
-def pixel_statistics(pixels: Tensor) -> tuple[float, float]:
+def measure_pixels(pixels: Tensor) -> tuple[float, float]:
     """Mean and standard deviation of uint8 pixels, in 0..1; the deviation of constant pixels is taken as 1."""
     counts = torch.bincount(pixels.flatten(), minlength=256).double()
     values = torch.arange(256, dtype=torch.float64) / 255
@@ -266,7 +266,7 @@ def pixel_statistics(pixels: Tensor) -> tuple[float, float]:
     return float(mean), float(variance.sqrt()) or 1.0
 
 
-def border_mean(pixels: Tensor) -> float:
+def average_border(pixels: Tensor) -> float:
     """Mean of the outermost pixels of uint8 images (N, C, H, W), in 0..1: what surrounds an image when it moves."""
     border = torch.ones(pixels.shape[2:], dtype=torch.bool)
     border[1:-1, 1:-1] = False
@@ -274,7 +274,7 @@ def border_mean(pixels: Tensor) -> float:
     return int(values.sum()) / (255 * values.numel())
 
 
-def affine(assets: Assets) -> tuple[float, float] | tuple[Tensor, Tensor]:
+def get_normalization(assets: Assets) -> tuple[float, float] | tuple[Tensor, Tensor]:
     """Scale and offset that normalise pixels in 0..255 as the assets say; by channel they are (C, 1, 1) float32."""
     if assets["normalize"] in ("symmetric", "unit"):
         return (2 / 255, -1.0) if assets["normalize"] == "symmetric" else (1 / 255, 0.0)
@@ -285,9 +285,9 @@ def affine(assets: Assets) -> tuple[float, float] | tuple[Tensor, Tensor]:
     return 1 / (255 * std), -mean / std
 
 
-def prepare(assets: Assets, pixels: Tensor) -> Tensor:
+def normalize_pixels(assets: Assets, pixels: Tensor) -> Tensor:
     """Pixels (N, C, H, W) in 0..255, uint8 or float32, as the model's inputs, float32."""
-    scale, offset = affine(assets)
+    scale, offset = get_normalization(assets)
     if isinstance(scale, Tensor):
         return (pixels * scale).add_(offset)
     return torch.add(torch.tensor(offset), pixels, alpha=scale)  # one pass, conversion to float32 included
@@ -320,7 +320,7 @@ class TrainingBatches:
         if self._augments:
             chances = keyed_uniform(self.seed, epoch, examples, CHANCES)
             pixels = augment(pixels.float(), chances, self.augmentation, 255 * self.assets["background"])
-        return Examples(prepare(self.assets, pixels), self.images.labels.index_select(0, chosen))
+        return Examples(normalize_pixels(self.assets, pixels), self.images.labels.index_select(0, chosen))
 
     def _order_of(self, epoch: int) -> Tensor:
         known, order = self._order  # read once: another thread may replace it
@@ -344,4 +344,4 @@ class EvaluationBatches:
     def batch(self, epoch: int, index: int) -> Examples:
         chosen = slice(index * self.batch_size, (index + 1) * self.batch_size)
         pixels = self.images.pixels.index_select(0, self.images.examples[chosen])
-        return Examples(prepare(self.assets, pixels), self.images.labels[chosen])
+        return Examples(normalize_pixels(self.assets, pixels), self.images.labels[chosen])

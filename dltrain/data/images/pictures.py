@@ -16,11 +16,11 @@ Resize = Literal["fit", "crop", "stretch"]
 _DRAFT = 2  # a JPEG is decoded at no less than so many times the size that is wanted, in each direction
 
 
-class Unreadable(Exception):
+class UnreadablePicture(Exception):
     """Why a file is not a picture that can be used."""
 
 
-class Form(NamedTuple):
+class PictureFormat(NamedTuple):
     """What every picture becomes; `channels` are 1 (grey) or 3 (red, green, blue)."""
 
     channels: int
@@ -29,22 +29,22 @@ class Form(NamedTuple):
     resize: Resize
 
     @classmethod
-    def of(cls, assets: Mapping[str, Any]) -> Form:
+    def of(cls, assets: Mapping[str, Any]) -> PictureFormat:
         """What a model was trained on."""
         return cls(assets["channels"], assets["height"], assets["width"], assets.get("resize", "fit"))
 
 
-def pixels_of(path: Path, form: Form) -> NDArray[numpy.uint8]:
+def read_picture(path: Path, form: PictureFormat) -> NDArray[numpy.uint8]:
     """A picture as (C, H, W). Raises Unreadable."""
-    return in_channels(numpy.asarray(resized(opened(path, form), form)), form)
+    return transpose_channels(numpy.asarray(resize_picture(open_picture(path, form), form)), form)
 
 
-def in_channels(pixels: NDArray[numpy.uint8], form: Form) -> NDArray[numpy.uint8]:
+def transpose_channels(pixels: NDArray[numpy.uint8], form: PictureFormat) -> NDArray[numpy.uint8]:
     """Pixels (H, W) or (H, W, C) as (C, H, W)."""
     return numpy.array(pixels.reshape(form.height, form.width, form.channels).transpose(2, 0, 1), order="C")
 
 
-def opened(path: Path, form: Form) -> Image.Image:
+def open_picture(path: Path, form: PictureFormat) -> Image.Image:
     """The picture in grey or colours, turned as its camera noted, without transparency or 16-bit depth.
 
     Its size is its own, but for a JPEG far larger than it will be, which is decoded at a half, a quarter or an eighth.
@@ -58,9 +58,9 @@ def opened(path: Path, form: Form) -> Image.Image:
             return _plain(image).convert("L" if form.channels == 1 else "RGB")
     except UnidentifiedImageError:
         allowed = "PNG and JPEG files, also BMP, GIF, WebP, TIFF, PNM"
-        raise Unreadable(f"not an image that can be read; allowed are {allowed}") from None
+        raise UnreadablePicture(f"not an image that can be read; allowed are {allowed}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise UnreadablePicture(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -74,7 +74,7 @@ def _plain(image: Image.Image) -> Image.Image:
     return image
 
 
-def resized(image: Image.Image, form: Form) -> Image.Image:
+def resize_picture(image: Image.Image, form: PictureFormat) -> Image.Image:
     """The picture in the form's size: whole and padded with its border's colour, or cropped, or stretched."""
     size = (form.width, form.height)
     if form.resize == "stretch":
@@ -83,14 +83,14 @@ def resized(image: Image.Image, form: Form) -> Image.Image:
         return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     scale = min(form.width / image.width, form.height / image.height)
     width, height = (max(1, round(scale * side)) for side in image.size)
-    colour = tuple(round(255 * level) for level in border(numpy.asarray(image)))
+    colour = tuple(round(255 * level) for level in measure_border(numpy.asarray(image)))
     whole = Image.new(image.mode, size, colour[0] if len(colour) == 1 else colour)
     place = (round((form.width - width) / 2), round((form.height - height) / 2))
     whole.paste(image.resize((width, height), Image.Resampling.LANCZOS), place)
     return whole
 
 
-def border(pixels: NDArray[numpy.uint8]) -> list[float]:
+def measure_border(pixels: NDArray[numpy.uint8]) -> list[float]:
     """The median of the outermost pixels (H, W) or (H, W, C), in 0..1, of each channel."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     edges = numpy.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dltrain.data.images.mnist import affine
+from dltrain.data.images.mnist import get_normalization
 
 
-def in_pixels(assets: Mapping[str, Any], inputs: Tensor) -> Tensor:
-    """Inputs (..., C, H, W) as pixels, 0 for black and 1 for full: `dltrain.data.images.mnist.prepare` backwards.
+def restore_pixels(assets: Mapping[str, Any], inputs: Tensor) -> Tensor:
+    """Inputs (..., C, H, W) as pixels, 0 for black and 1 for full: the inverse of `normalize_pixels`.
 
     Nothing is cut off: what a model makes may lie outside of 0..1.
     """
@@ -20,7 +20,7 @@ def in_pixels(assets: Mapping[str, Any], inputs: Tensor) -> Tensor:
     return (inputs - offset) / scale
 
 
-def as_inputs(assets: Mapping[str, Any], pixels: Tensor) -> Tensor:
+def scale_pixels(assets: Mapping[str, Any], pixels: Tensor) -> Tensor:
     """Pixels (..., C, H, W) in 0..1 as a model's inputs."""
     scale, offset = _by_channel(assets, pixels)
     return pixels * scale + offset
@@ -28,5 +28,7 @@ def as_inputs(assets: Mapping[str, Any], pixels: Tensor) -> Tensor:
 
 def _by_channel(assets: Mapping[str, Any], beside: Tensor) -> tuple[Tensor, Tensor]:
     """What pixels in 0..1 are multiplied by and what is added to them, (C, 1, 1) or (1, 1, 1) each."""
-    scale, offset = (torch.as_tensor(value, dtype=beside.dtype).reshape(-1, 1, 1) for value in affine(assets))
+    scale, offset = (
+        torch.as_tensor(value, dtype=beside.dtype).reshape(-1, 1, 1) for value in get_normalization(assets)
+    )
     return (255 * scale).to(beside.device, non_blocking=True), offset.to(beside.device, non_blocking=True)

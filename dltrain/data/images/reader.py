@@ -10,10 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data.images.mnist import prepare
+from dltrain.data.images.mnist import normalize_pixels
 from dltrain.data.images.pictures import SUFFIXES as SUFFIXES
-from dltrain.data.images.pictures import Form, Unreadable, border, in_channels, opened, resized
-from dltrain.data.input_files import named_files
+from dltrain.data.images.pictures import (
+    PictureFormat,
+    UnreadablePicture,
+    measure_border,
+    open_picture,
+    resize_picture,
+    transpose_channels,
+)
+from dltrain.data.input_files import list_input_files
 from dltrain.data.reader import Given
 from dltrain.errors import DataError
 
@@ -28,15 +35,15 @@ def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -
     against MNIST's white on black; but never for a model of pictures of any kind (`invertible` is false).
     Raises DataError, naming the file.
     """
-    form = Form.of(assets)
+    form = PictureFormat.of(assets)
     try:
-        image = opened(path, form)
-    except Unreadable as fault:
+        image = open_picture(path, form)
+    except UnreadablePicture as fault:
         raise DataError(f"{path}: {fault}") from None
-    levels = border(np.asarray(image))
+    levels = measure_border(np.asarray(image))
     opposite = (sum(levels) / len(levels) > 0.5) != (assets["background"] > 0.5)
     inverted = invert == "yes" or (invert == "auto" and assets.get("invertible", True) and opposite)
-    pixels = in_channels(np.asarray(resized(image, form)), form)
+    pixels = transpose_channels(np.asarray(resize_picture(image, form)), form)
     return torch.from_numpy(255 - pixels if inverted else pixels), inverted
 
 
@@ -49,7 +56,7 @@ class ImageReader:
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
         """Raises DataError for a folder without images."""
-        files = named_files(names, lines, SUFFIXES, "image")
+        files = list_input_files(names, lines, SUFFIXES, "image")
         self._files += len(files)
         for path in files:
             try:
@@ -62,7 +69,7 @@ class ImageReader:
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Images (N, C, H, W) float32, normalised as those of training."""
-        return (prepare(self._assets, torch.stack(list(values))),)
+        return (normalize_pixels(self._assets, torch.stack(list(values))),)
 
     def notes(self) -> Sequence[str]:
         if self._invert != "auto" or not self._inverted:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dltrain.batch import Examples
 from dltrain.data.series.files import EEG_NAME, Series, Values, read_eeg, read_series
-from dltrain.data.text_files import located
+from dltrain.data.text_files import find_file
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold, Fraction, PositiveInt
@@ -149,7 +149,7 @@ class SeriesWindows:
         return Loader(self._windows(starts, self._evaluation_batch_size, shuffled=False))
 
     def _windows(self, starts: range, batch_size: int, shuffled: bool) -> Windows:
-        values = torch.from_numpy(standardized(self._assets, self._series.values).astype(numpy.float32))
+        values = torch.from_numpy(standardize_series(self._assets, self._series.values).astype(numpy.float32))
         columns: list[str] = self._assets["columns"]
         targets = [columns.index(name) for name in self._assets["targets"]]
         places = torch.tensor(starts, dtype=torch.int64)
@@ -163,7 +163,7 @@ class SeriesWindows:
         self._wanted = self._target = self._time = None
 
     def _located(self) -> Path:
-        path = located(self._root / Path(self._file).expanduser())
+        path = find_file(self._root / Path(self._file).expanduser())
         if path is None:
             raise DataError(
                 f"{self._file} (plain or .gz): not found in {self._root.absolute()}",
@@ -236,7 +236,7 @@ class SeriesWindows:
         )
 
 
-def standardized(assets: Assets, values: Values) -> Values:
+def standardize_series(assets: Assets, values: Values) -> Values:
     """Values (T, C) of the assets' columns as a model's inputs are: of zero mean and unit variance in training."""
     scaled: Values = (values - numpy.array(assets["mean"])) / numpy.array(assets["std"])
     return scaled

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.delimited import SUFFIXES, Table, form_of, read_table
+from dltrain.data.delimited import SUFFIXES, DelimitedTable, get_table_suffix, read_delimited
 from dltrain.data.tables.columns import LARGEST
-from dltrain.data.text_files import scanned
+from dltrain.data.text_files import scan_file
 from dltrain.errors import DataError, UsageError
 
 Values = NDArray[numpy.float64]
@@ -44,16 +44,16 @@ def read_series(path: Path, columns: Sequence[str] | None, time: str | None) -> 
     """
     if path.suffix.lower() == ".npz":
         return _from_arrays(path, columns, time)
-    if form_of(path) is None:
+    if get_table_suffix(path) is None:
         raise DataError(
             f"{path}: ends in '{path.suffix}'; allowed are {', '.join(SUFFIXES)} (plain or .gz) and .npz",
             advice="rename the file, or give another one",
         )
-    file = scanned(path)
-    return of_table(read_table(file), columns, time)._replace(sha256=file.sha256)
+    file = scan_file(path)
+    return select_series(read_delimited(file), columns, time)._replace(sha256=file.sha256)
 
 
-def of_table(table: Table, columns: Sequence[str] | None, time: str | None) -> Series:
+def select_series(table: DelimitedTable, columns: Sequence[str] | None, time: str | None) -> Series:
     """The named columns of a table as `read_series` gives them, without a hash."""
     if all(_finite(name) for name in table.columns):
         raise DataError(
@@ -71,7 +71,7 @@ def _chosen(found: Sequence[str], columns: Sequence[str] | None, time: str | Non
     return tuple(name for name in found if name != time) if columns is None else tuple(columns)
 
 
-def _numbers(table: Table, name: str, fields: Sequence[str]) -> Values:
+def _numbers(table: DelimitedTable, name: str, fields: Sequence[str]) -> Values:
     try:
         numbers = numpy.array([float(field) for field in fields])
         if (numpy.abs(numbers) <= LARGEST).all():

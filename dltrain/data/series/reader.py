@@ -10,10 +10,10 @@ import numpy
 import torch
 from torch import Tensor
 
-from dltrain.data.delimited import parsed
+from dltrain.data.delimited import parse_delimited
 from dltrain.data.reader import Given
-from dltrain.data.series.dataset import standardized
-from dltrain.data.series.files import Series, of_table, read_series
+from dltrain.data.series.dataset import standardize_series
+from dltrain.data.series.files import Series, read_series, select_series
 from dltrain.errors import DataError
 
 
@@ -36,7 +36,7 @@ class SeriesReader:
     def _series(self, name: str, lines: Iterator[str]) -> Series:
         columns, time = self._assets["columns"], self._assets["time"]
         if name == "-":
-            return of_table(parsed("".join(lines), "standard input", ".csv"), columns, time)
+            return select_series(parse_delimited("".join(lines), "standard input", ".csv"), columns, time)
         return read_series(Path(name), columns, time)
 
     def _last_window(self, name: str, series: Series) -> numpy.ndarray[Any, Any]:
@@ -45,7 +45,7 @@ class SeriesReader:
             raise DataError(
                 f"{name}: {len(series.values)} rows, but the model reads {window}", advice="give a longer series"
             )
-        return standardized(self._assets, series.values[-window:]).astype(numpy.float32)
+        return standardize_series(self._assets, series.values[-window:]).astype(numpy.float32)
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Windows (N, window, columns) float32."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.tables.files import Column, Table, as_texts, written
+from dltrain.data.tables.files import Column, Table, format_cell, format_texts
 from dltrain.errors import DataError, UsageError
 
 Assets = Mapping[str, Any]
@@ -80,7 +80,7 @@ class Roles:
         return chosen
 
 
-def as_numbers(table: Table, name: str, hint: str) -> Numbers:
+def parse_numbers(table: Table, name: str, hint: str) -> Numbers:
     """A column (N,) float64, NaN where a number is missing. Raises DataError, naming the place, for other texts and
     what is infinite or larger than LARGEST; `hint` says what the user may do.
     """
@@ -102,12 +102,12 @@ def as_numbers(table: Table, name: str, hint: str) -> Numbers:
     return numbers
 
 
-def deviation(numbers: Numbers) -> float:
+def measure_deviation(numbers: Numbers) -> float:
     """The standard deviation of numbers (N,); 1 where they are so near to each other that it cannot be told from 0."""
     return float(numbers.std()) or 1.0
 
 
-def standardized(table: Table, name: str, numbers: Numbers, mean: float, std: float) -> NDArray[numpy.float32]:
+def standardize_column(table: Table, name: str, numbers: Numbers, mean: float, std: float) -> NDArray[numpy.float32]:
     """A column's `numbers` (N,) by the mean and standard deviation of its training rows, (N,) float32.
 
     Raises DataError, naming the place, for a number so far from these that float32 cannot hold the distance.
@@ -157,7 +157,7 @@ def holds_numbers(table: Table, name: str) -> bool:
     return texts < sum(number is not None and number == number for number in numbers)
 
 
-def learned_features(table: Table, training: NDArray[Any], roles: Roles) -> list[dict[str, Any]]:
+def learn_features(table: Table, training: NDArray[Any], roles: Roles) -> list[dict[str, Any]]:
     """How each column becomes inputs, by the `training` rows of the table, as plain JSON; see `encoded`.
 
     Raises DataError for a column that holds no value, or texts which are all different, and UsageError as `Roles`.
@@ -173,7 +173,7 @@ def learned_features(table: Table, training: NDArray[Any], roles: Roles) -> list
 
 
 def _quantity(table: Table, training: NDArray[Any], name: str, roles: Roles) -> dict[str, Any]:
-    numbers = as_numbers(table, name, _MEND_FEATURE.format(name=name))
+    numbers = parse_numbers(table, name, _MEND_FEATURE.format(name=name))
     if roles.missing == "error":
         _check_known(table, name, numpy.isnan(numbers), _FILL_IN)
     known = numbers[training][~numpy.isnan(numbers[training])]
@@ -188,12 +188,12 @@ def _quantity(table: Table, training: NDArray[Any], name: str, roles: Roles) -> 
         "missing": roles.missing,
         "fill": mean,
         "mean": mean if roles.normalize == "standard" else 0.0,
-        "std": deviation(known) if roles.normalize == "standard" and not constant else 1.0,
+        "std": measure_deviation(known) if roles.normalize == "standard" and not constant else 1.0,
     }
 
 
 def _category(table: Table, training: NDArray[Any], name: str, named: bool, missing: str) -> dict[str, Any]:
-    texts = as_texts(table.columns[name])
+    texts = format_texts(table.columns[name])
     if missing == "error":
         _check_known(table, name, texts == "", _FILL_IN)
     different = len(set(texts))
@@ -229,7 +229,7 @@ def _check_known(table: Table, name: str, missing: NDArray[Any], hint: str) -> N
         raise DataError(f"{table.place(int(rows[0]), name)}: no value{others}", advice=hint)
 
 
-def input_names(features: Sequence[Mapping[str, Any]]) -> list[str]:
+def name_inputs(features: Sequence[Mapping[str, Any]]) -> list[str]:
     """What each input is: a column, or a column and one of its categories."""
     names = []
     for feature in features:
@@ -238,7 +238,7 @@ def input_names(features: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
-class Encoder:
+class FeatureEncoder:
     """Turns tables into inputs as the `features` of a checkpoint's assets say.
 
     `unknown` gathers, by column, the categories that training did not know; these are zero in all of their inputs.
@@ -260,7 +260,7 @@ class Encoder:
         return numpy.concatenate(parts, 1)
 
     def _one_hot(self, table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
-        texts = as_texts(table.columns[feature["name"]])
+        texts = format_texts(table.columns[feature["name"]])
         if feature["missing"] == "error":
             _check_known(table, feature["name"], texts == "", _FILL_IN_LATER)
         places = {category: place for place, category in enumerate(feature["categories"])}
@@ -286,15 +286,15 @@ def _some(texts: Sequence[str]) -> str:
 
 
 def _scaled(table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
-    numbers = as_numbers(table, feature["name"], "mend the value")
+    numbers = parse_numbers(table, feature["name"], "mend the value")
     missing = numpy.isnan(numbers)
     if feature["missing"] == "error":
         _check_known(table, feature["name"], missing, _FILL_IN_LATER)
     numbers = numpy.where(missing, feature["fill"], numbers)
-    return standardized(table, feature["name"], numbers, feature["mean"], feature["std"])[:, None]
+    return standardize_column(table, feature["name"], numbers, feature["mean"], feature["std"])[:, None]
 
 
-def target_classes(table: Table, roles: Roles) -> list[str] | None:
+def find_classes(table: Table, roles: Roles) -> list[str] | None:
     """The labels of a table's target, numbers in their order and texts in that of the alphabet; None for numbers.
 
     Without being told, texts, and columns of nothing but 0 and 1, are labels. Raises UsageError for several columns of
@@ -317,33 +317,33 @@ def target_classes(table: Table, roles: Roles) -> list[str] | None:
         return sorted(set(_labels(table, name)))
     numbers = numpy.unique(_known_numbers(table, name))
     if roles.target_holds == "labels" or set(numbers) <= {0.0, 1.0}:
-        return [written(number) for number in numbers.tolist()]
+        return [format_cell(number) for number in numbers.tolist()]
     return None
 
 
 def _labels(table: Table, name: str) -> Column:
     """A target's texts (N,); numbers as people write them, so that 1.0 is the label 1."""
     numbers = table.columns[name] if table.columns[name].dtype != object else _converted(table.columns[name])
-    labels = as_texts(table.columns[name] if numbers is None else numbers)
+    labels = format_texts(table.columns[name] if numbers is None else numbers)
     if len(rows := numpy.flatnonzero(labels == "")):
         raise DataError(f"{table.place(int(rows[0]), name)}: no label", advice="fill it in, or remove the row")
     return labels
 
 
 def _known_numbers(table: Table, name: str) -> Numbers:
-    numbers = as_numbers(table, name, "mend the value, or set data.target_holds: labels if the target holds labels")
+    numbers = parse_numbers(table, name, "mend the value, or set data.target_holds: labels if the target holds labels")
     if len(rows := numpy.flatnonzero(numpy.isnan(numbers))):
         raise DataError(f"{table.place(int(rows[0]), name)}: no number", advice="fill it in, or remove the row")
     return numbers
 
 
-def target_numbers(table: Table, names: Sequence[str]) -> Numbers:
+def read_targets(table: Table, names: Sequence[str]) -> Numbers:
     """(N, K) float64. Raises DataError, naming the place, for what is no number that a model can be given."""
     _check_target(table, names)
     return numpy.stack([_known_numbers(table, name) for name in names], 1)
 
 
-def target_codes(table: Table, name: str, labels: Sequence[str]) -> NDArray[numpy.int64]:
+def encode_labels(table: Table, name: str, labels: Sequence[str]) -> NDArray[numpy.int64]:
     """The place of each row's label among `labels`, (N,). Raises DataError, naming the place, for another label."""
     _check_target(table, [name])
     places = {label: place for place, label in enumerate(labels)}

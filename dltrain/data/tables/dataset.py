@@ -17,20 +17,20 @@ from torch import Tensor
 
 from dltrain.batch import Examples
 from dltrain.data.images.mnist import held_out
-from dltrain.data.splits import in_fold
+from dltrain.data.splits import select_fold
 from dltrain.data.tables.columns import (
-    Encoder,
+    FeatureEncoder,
     Holds,
     Roles,
-    deviation,
-    input_names,
-    learned_features,
-    standardized,
-    target_classes,
-    target_codes,
-    target_numbers,
+    encode_labels,
+    find_classes,
+    learn_features,
+    measure_deviation,
+    name_inputs,
+    read_targets,
+    standardize_column,
 )
-from dltrain.data.tables.files import Column, Table, as_texts, given_table, joined, read_table
+from dltrain.data.tables.files import Column, Table, build_table, format_texts, join_tables, read_table
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold, Fraction, PositiveInt
@@ -79,7 +79,7 @@ class TableDataset:
         self._fingerprint: dict[str, str] = {}
         self._unknown: list[str] = []
         if assets is None:
-            self._labels = target_classes(self._table, roles)
+            self._labels = find_classes(self._table, roles)
             self._assets = self._learn()
         else:
             self._labels = assets.get("labels")
@@ -135,29 +135,29 @@ class TableDataset:
 
     def _encoded(self, table: Table) -> tuple[Tensor, Tensor]:
         """Inputs (N, F) float32 and targets: (N, K) float32 for numbers, (N,) int64 for labels."""
-        encoder, target = Encoder(self._assets["features"]), self._assets["target"]
+        encoder, target = FeatureEncoder(self._assets["features"]), self._assets["target"]
         inputs = torch.from_numpy(encoder.inputs(table))
         self._unknown += [note for note in encoder.notes() if note not in self._unknown]
         if self._labels is not None:
-            return inputs, torch.from_numpy(target_codes(table, target["columns"][0], self._labels))
-        numbers = target_numbers(table, target["columns"])
+            return inputs, torch.from_numpy(encode_labels(table, target["columns"][0], self._labels))
+        numbers = read_targets(table, target["columns"])
         if target["normalize"] == "none":
             return inputs, torch.from_numpy(numbers.astype(numpy.float32))
         scales = zip(target["columns"], numbers.T, target["mean"], target["std"], strict=True)
-        return inputs, torch.from_numpy(numpy.stack([standardized(table, *scale) for scale in scales], 1))
+        return inputs, torch.from_numpy(numpy.stack([standardize_column(table, *scale) for scale in scales], 1))
 
     @cached_property
     def _splits(self) -> Splits:
         table, roles, division = self._table, self._roles, self._division
         roles.inputs(table)  # all columns that are named are there
-        labels = None if self._labels is None else target_codes(table, roles.target[0], self._labels)
-        groups = None if roles.group is None else as_texts(table.columns[roles.group])
+        labels = None if self._labels is None else encode_labels(table, roles.target[0], self._labels)
+        groups = None if roles.group is None else format_texts(table.columns[roles.group])
         strata = labels if division.stratified else None
         rows = numpy.arange(len(table))
         if division.fold is None:
             tested = self._held_out("test", rows, strata, groups)
         else:
-            tested = in_fold(len(rows), division.fold, self._seed, strata, groups)
+            tested = select_fold(len(rows), division.fold, self._seed, strata, groups)
         rest = rows[~tested]
         kept = self._held_out("validation", rest, strata, groups)
         return Splits(rest[~kept], rest[kept], rows[tested])
@@ -188,15 +188,15 @@ class TableDataset:
 
     def _learn(self) -> Assets:
         table, training, roles = self._table, self._splits.training, self._roles
-        features = learned_features(table, training, roles)
-        learned: dict[str, Any] = {"dataset": self.name, "features": features, "inputs": input_names(features)}
+        features = learn_features(table, training, roles)
+        learned: dict[str, Any] = {"dataset": self.name, "features": features, "inputs": name_inputs(features)}
         target: dict[str, Any] = {"columns": list(roles.target)}
         if self._labels is None:
-            numbers = target_numbers(table, roles.target)[training]
+            numbers = read_targets(table, roles.target)[training]
             self._check_varied(numbers)
-            mean, std = numbers.mean(0).tolist(), [deviation(column) for column in numbers.T]
+            mean, std = numbers.mean(0).tolist(), [measure_deviation(column) for column in numbers.T]
             return {**learned, "target": {**target, "normalize": roles.normalize_target, "mean": mean, "std": std}}
-        codes = target_codes(table, roles.target[0], self._labels)[training]
+        codes = encode_labels(table, roles.target[0], self._labels)[training]
         if len(set(codes.tolist())) < 2:
             raise DataError(
                 f"{table.name}: all {len(codes)} training rows have the label '{self._labels[codes[0]]}' in column "
@@ -307,14 +307,14 @@ class TableFiles(TableDataset):
     def _table(self) -> Table:
         if self._values is None:
             return self._read(self._files)
-        table = given_table(self._values, "data.values")
+        table = build_table(self._values, "data.values")
         self._fingerprint[table.name] = table.sha256
         return table
 
     def _read(self, files: Sequence[str]) -> Table:
         tables = [read_table(self._root / Path(file).expanduser()) for file in files]
         self._fingerprint |= {file: table.sha256 for file, table in zip(files, tables, strict=True)}
-        return joined(tables)
+        return join_tables(tables)
 
 
 def _listed(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -382,12 +382,12 @@ class BundledTable(TableDataset):
 
     @cached_property
     def _table(self) -> Table:
-        table = bundled_table(self._bundled)
+        table = load_bundled_table(self._bundled)
         self._fingerprint[table.name] = table.sha256
         return table
 
 
-def bundled_table(name: str) -> Table:
+def load_bundled_table(name: str) -> Table:
     """A table of TARGETS, its target last; diabetes as it was measured, not scaled."""
     from sklearn import datasets as bundled
 

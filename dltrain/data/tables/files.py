@@ -18,7 +18,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data import delimited
-from dltrain.data.text_files import located, scanned
+from dltrain.data.text_files import find_file, scan_file
 from dltrain.errors import DataError, UsageError
 
 Column = NDArray[Any]
@@ -75,38 +75,38 @@ def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".npz"):
         return _from_parquet(path) if suffix == ".parquet" else _from_arrays(path)
-    if delimited.form_of(path) is None:
+    if delimited.get_table_suffix(path) is None:
         raise DataError(
             f"{path}: ends in '{path.suffix}'; a table is a .csv, .tsv or .jsonl file, plain or .gz, or a .parquet or "
             ".npz file",
             advice="rename the file, or give another one",
         )
-    found = located(path)
+    found = find_file(path)
     if found is None:
         raise DataError(
             f"{path} (plain or .gz): no such file", advice="mend the name, or the folder that it starts from"
         )
-    file = scanned(found)
-    return _from_text(delimited.read_table(file, ragged), file.sha256)
+    file = scan_file(found)
+    return _from_text(delimited.read_delimited(file, ragged), file.sha256)
 
 
-def parsed_table(text: str, name: str, ragged: delimited.Ragged | None = None) -> Table:
+def parse_table(text: str, name: str, ragged: delimited.Ragged | None = None) -> Table:
     """Lines of text, the columns' names in the first one, between commas, or tabs where that line has one.
 
     `ragged` is as for `read_table`.
     """
     form = ".tsv" if "\t" in text.partition("\n")[0] else ".csv"
     clean = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return _from_text(delimited.parsed(clean, name, form, ragged), hashlib.sha256(text.encode()).hexdigest())
+    return _from_text(delimited.parse_delimited(clean, name, form, ragged), hashlib.sha256(text.encode()).hexdigest())
 
 
-def given_table(values: Mapping[str, Sequence[str | float]], name: str) -> Table:
+def build_table(values: Mapping[str, Sequence[str | float]], name: str) -> Table:
     """Columns that stand in a config, numbers or texts. Raises DataError for columns of different lengths."""
     columns = {column: _column(cells) for column, cells in values.items()}
     return _checked(Table(name, columns, hashlib.sha256(json.dumps(dict(values)).encode()).hexdigest()))
 
 
-def joined(tables: Sequence[Table]) -> Table:
+def join_tables(tables: Sequence[Table]) -> Table:
     """The rows of all tables, one after the other, in the columns of the first; DataError where one is not there."""
     first = tables[0]
     if len(tables) == 1:
@@ -124,18 +124,18 @@ def joined(tables: Sequence[Table]) -> Table:
 
 def _united(parts: Sequence[Column]) -> Column:
     if len({part.dtype for part in parts}) > 1:
-        parts = [part if part.dtype == object else as_texts(part) for part in parts]
+        parts = [part if part.dtype == object else format_texts(part) for part in parts]
     return numpy.concatenate(parts)
 
 
-def as_texts(column: Column) -> Column:
+def format_texts(column: Column) -> Column:
     """Numbers as people write them, and texts without the blanks around them; "" where a value is missing."""
     if column.dtype == object:
         return numpy.array([text.strip() for text in column], object)
-    return numpy.array([written(number) for number in column.tolist()], object)
+    return numpy.array([format_cell(number) for number in column.tolist()], object)
 
 
-def written(number: float) -> str:
+def format_cell(number: float) -> str:
     """A number as people write it: a whole one without a point, "" for NaN."""
     if number != number:
         return ""
@@ -145,7 +145,7 @@ def written(number: float) -> str:
 def _column(cells: Sequence[str | float]) -> Column:
     if all(isinstance(cell, (int, float)) for cell in cells):
         return numpy.array(cells, float)
-    return numpy.array([cell if isinstance(cell, str) else written(float(cell)) for cell in cells], object)
+    return numpy.array([cell if isinstance(cell, str) else format_cell(float(cell)) for cell in cells], object)
 
 
 def _checked(table: Table) -> Table:
@@ -160,7 +160,7 @@ def _checked(table: Table) -> Table:
     return table
 
 
-def _from_text(table: delimited.Table, sha256: str) -> Table:
+def _from_text(table: delimited.DelimitedTable, sha256: str) -> Table:
     names = [name.strip() for name in table.columns]
     for name, times in Counter(names).items():
         if not name:

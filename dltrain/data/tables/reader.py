@@ -13,8 +13,8 @@ from torch import Tensor
 
 from dltrain.data.delimited import Ragged
 from dltrain.data.reader import Given
-from dltrain.data.tables.columns import Encoder
-from dltrain.data.tables.files import Table, given_table, parsed_table, read_table
+from dltrain.data.tables.columns import FeatureEncoder
+from dltrain.data.tables.files import Table, build_table, parse_table, read_table
 from dltrain.errors import DataError
 
 
@@ -27,7 +27,7 @@ class TableReader:
     """
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
-        self._encoder = Encoder(assets["features"])
+        self._encoder = FeatureEncoder(assets["features"])
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
         for name in names:
@@ -73,7 +73,7 @@ def _read(name: str, lines: Iterator[str], ragged: Ragged) -> Table:
     if name != "-":
         return read_table(Path(name), ragged)
     try:
-        return parsed_table("".join(lines), "standard input", ragged)
+        return parse_table("".join(lines), "standard input", ragged)
     except UnicodeDecodeError as error:
         raise DataError(f"standard input: not text: {error.reason}", advice="give it as UTF-8") from None
 
@@ -90,4 +90,4 @@ def given_row(text: str) -> Table:
             f"{text}: not a row; allowed is NAME=VALUE for each column, between commas, such as width=2.5,colour=red",
             advice="mend the row, or name a file",
         )
-    return given_table({name.strip(): [value] for name, _, value in pairs}, text)
+    return build_table({name.strip(): [value] for name, _, value in pairs}, text)

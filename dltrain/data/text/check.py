@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dltrain.data.text.sets import TEXT_SETS, PublishedText, folders, locate
 from dltrain.data.text.vocabulary import END, UNKNOWN, count_tokens
-from dltrain.data.text_files import Span, pieces, scanned
+from dltrain.data.text_files import LineSpan, read_pieces, scan_file
 from dltrain.errors import DataError
 
 _SHOWN = {"bytes": "bytes", "sha256": "SHA-256", "lines": "lines", "tokens": "tokens", "words": "words"}
@@ -69,9 +69,9 @@ def _verified(name: str, root: Path, file: PublishedText) -> TextReport:
 def _reported(report: TextReport, path: Path) -> TextReport:
     """Fill in what a file holds, as far as it can be read."""
     try:
-        file = scanned(path)
+        file = scan_file(path)
         report.found |= {"bytes": file.size_bytes, "sha256": file.sha256, "lines": file.lines}
-        counts: Mapping[str, int] = count_tokens(pieces(Span(file, 0, file.lines), "word"), "word")
+        counts: Mapping[str, int] = count_tokens(read_pieces(LineSpan(file, 0, file.lines), "word"), "word")
     except DataError as error:
         report.fault = str(error)
         return report

@@ -12,11 +12,11 @@ from annotated_types import Ge, MinLen
 
 from dltrain.data.cache import Cache, Entry, cache_directory
 from dltrain.data.text import topics
-from dltrain.data.text.encoding import Tokens, encoded, learned_words, no_tokens
-from dltrain.data.text.passages import Evaluation, Passages, Sentences, Windows
+from dltrain.data.text.encoding import EncodedTokens, encode_files, learn_vocabulary, make_empty_tokens
+from dltrain.data.text.passages import EvaluationWindows, Passages, SentenceBatches, TextWindows
 from dltrain.data.text.sets import Split, fetch, locate, missing_message, ways_out
 from dltrain.data.text.vocabulary import END, Vocabulary
-from dltrain.data.text_files import Span, TextFile, located, scanned
+from dltrain.data.text_files import LineSpan, TextFile, find_file, scan_file
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError, UsageError
 from dltrain.files import write_synced
@@ -25,7 +25,7 @@ from dltrain.registry import datasets
 from dltrain.stream import Loader, Source
 
 Assets = Mapping[str, Any]
-Form = Literal["stream", "sentences"]
+TextForm = Literal["stream", "sentences"]
 Files = Annotated[list[str], MinLen(1)]
 
 LONGEST_SENTENCE = 100_000
@@ -33,10 +33,10 @@ LONGEST_SENTENCE = 100_000
 
 
 @dataclass(frozen=True)
-class Layout:
+class TextLayout:
     """How a text is laid out in batches."""
 
-    form: Form
+    form: TextForm
     batch_size: int
     sequence_length: int
     random_lengths: bool
@@ -54,13 +54,15 @@ class Layout:
 class TextDataset:
     """What text datasets share: their vocabulary, and the streams of their splits."""
 
-    def __init__(self, seed: int, assets: Assets | None, layout: Layout, cache: str | None, gigabytes: float) -> None:
+    def __init__(
+        self, seed: int, assets: Assets | None, layout: TextLayout, cache: str | None, gigabytes: float
+    ) -> None:
         self._seed, self._layout = seed, layout
         self._cache = Cache(cache_directory(cache), gigabytes * 1e9)
         self._assets: Assets = assets or {}
         self._lowercase = False  # whether the files' own case is given up
         self._scanned: dict[str, TextFile] = {}
-        self._in_use: list[Tokens | Entry] = []
+        self._in_use: list[EncodedTokens | Entry] = []
 
     @property
     def name(self) -> str:
@@ -78,7 +80,7 @@ class TextDataset:
     def notice(self) -> str | None:
         return None
 
-    def _spans(self, split: Split) -> list[Span]:
+    def _spans(self, split: Split) -> list[LineSpan]:
         """The lines that a split is made of; none where there is no such split."""
         raise NotImplementedError
 
@@ -89,7 +91,9 @@ class TextDataset:
             source = self._sentences(tokens, layout.batch_size, shuffled=True)
         else:
             self._check_enough(len(tokens.ids) - 1, self._spans("train"))
-            source = Windows(tokens.ids, layout.batch_size, layout.sequence_length, self._seed, layout.random_lengths)
+            source = TextWindows(
+                tokens.ids, layout.batch_size, layout.sequence_length, self._seed, layout.random_lengths
+            )
         return Loader(source)
 
     def validation(self) -> Loader[Passages]:
@@ -103,9 +107,9 @@ class TextDataset:
         if layout.form == "sentences":
             return Loader(self._sentences(tokens, layout.evaluation_batch_size, shuffled=False))
         end = Vocabulary(self._assets).end
-        return Loader(Evaluation(tokens.ids, end, layout.evaluation_batch_size, layout.sequence_length))
+        return Loader(EvaluationWindows(tokens.ids, end, layout.evaluation_batch_size, layout.sequence_length))
 
-    def _sentences(self, tokens: Tokens, batch_size: int, shuffled: bool) -> Sentences:
+    def _sentences(self, tokens: EncodedTokens, batch_size: int, shuffled: bool) -> SentenceBatches:
         if tokens.longest.tokens > LONGEST_SENTENCE:
             file, line, count = tokens.longest
             raise DataError(
@@ -114,17 +118,17 @@ class TextDataset:
                 advice="use data.form: stream, or give another file",
             )
         end = Vocabulary(self._assets).end
-        return Sentences(tokens.ids, end, batch_size, self._layout.max_words, self._seed, shuffled)
+        return SentenceBatches(tokens.ids, end, batch_size, self._layout.max_words, self._seed, shuffled)
 
-    def _tokens(self, split: Split) -> Tokens:
+    def _tokens(self, split: Split) -> EncodedTokens:
         spans, vocabulary = self._spans(split), Vocabulary(self._assets)
         if not spans:
-            return no_tokens(vocabulary.end)
-        tokens = encoded(spans, vocabulary, self._lowercase, self._cache)
+            return make_empty_tokens(vocabulary.end)
+        tokens = encode_files(spans, vocabulary, self._lowercase, self._cache)
         self._in_use.append(tokens)
         return tokens
 
-    def _check_enough(self, tokens: int, spans: Sequence[Span]) -> None:
+    def _check_enough(self, tokens: int, spans: Sequence[LineSpan]) -> None:
         columns, length = self._layout.batch_size, self._layout.sequence_length
         if tokens < columns * length:
             raise DataError(
@@ -136,7 +140,7 @@ class TextDataset:
     def _scan(self, name: str, path: Path) -> TextFile:
         """A file's facts, found out once; from then on it is part of the fingerprint, as `name`."""
         if name not in self._scanned:
-            self._scanned[name] = scanned(path)
+            self._scanned[name] = scan_file(path)
         return self._scanned[name]
 
 
@@ -171,7 +175,7 @@ class PennTreebank(TextDataset):
         assets: Mapping[str, Any] | None,
         *,
         root: str = "data",
-        form: Form = "stream",
+        form: TextForm = "stream",
         batch_size: PositiveInt = 20,
         sequence_length: PositiveInt = 35,
         random_lengths: bool = False,
@@ -183,7 +187,7 @@ class PennTreebank(TextDataset):
         cache: str | None = None,
         cache_gigabytes: PositiveFloat = 10.0,
     ) -> None:
-        layout = Layout(form, batch_size, sequence_length, random_lengths, max_words, evaluation_batch_size)
+        layout = TextLayout(form, batch_size, sequence_length, random_lengths, max_words, evaluation_batch_size)
         super().__init__(seed, assets, layout, cache, cache_gigabytes)
         self._variant, self._download = variant, download
         self._root = Path(root).expanduser()
@@ -240,7 +244,7 @@ class PennTreebank(TextDataset):
             f"documentation, {why}No number from it is Penn Treebank's."
         )
 
-    def _spans(self, split: Split) -> list[Span]:
+    def _spans(self, split: Split) -> list[LineSpan]:
         if self._sample is not None:
             file = self._scan(f"topics-{split}", self._sample / f"{split}.txt")
         else:
@@ -248,10 +252,10 @@ class PennTreebank(TextDataset):
             path = locate(self._variant, self._root, split)
             assert path is not None
             file = self._scan(f"ptb.{split}.txt", path)
-        return [Span(file, 0, file.lines)]
+        return [LineSpan(file, 0, file.lines)]
 
     def _learn(self) -> Assets:
-        words, unknown = learned_words(self._spans("train"), "word", False, 1, None, self._cache)
+        words, unknown = learn_vocabulary(self._spans("train"), "word", False, 1, None, self._cache)
         return {
             "dataset": self.name,
             "unit": "word",
@@ -307,7 +311,7 @@ class TextFiles(TextDataset):
         lowercase: bool = False,
         min_count: PositiveInt | None = None,
         max_vocabulary: Annotated[int, Ge(3)] | None = None,
-        form: Form = "stream",
+        form: TextForm = "stream",
         batch_size: PositiveInt = 20,
         sequence_length: PositiveInt = 35,
         random_lengths: bool = False,
@@ -316,7 +320,7 @@ class TextFiles(TextDataset):
         cache: str | None = None,
         cache_gigabytes: PositiveFloat = 10.0,
     ) -> None:
-        layout = Layout(form, batch_size, sequence_length, random_lengths, max_words, evaluation_batch_size)
+        layout = TextLayout(form, batch_size, sequence_length, random_lengths, max_words, evaluation_batch_size)
         super().__init__(seed, assets, layout, cache, cache_gigabytes)
         self._variant, self._root = variant, Path(root).expanduser()
         self._training = training
@@ -324,7 +328,7 @@ class TextFiles(TextDataset):
         self._lowercase = lowercase
         if assets is None:
             kept = min_count or (2 if unit == "word" else 1)
-            words, unknown = learned_words(self._spans("train"), unit, lowercase, kept, max_vocabulary, self._cache)
+            words, unknown = learn_vocabulary(self._spans("train"), unit, lowercase, kept, max_vocabulary, self._cache)
             self._assets = {
                 "dataset": self.name,
                 "unit": unit,
@@ -339,10 +343,10 @@ class TextFiles(TextDataset):
     def name(self) -> str:
         return self._variant
 
-    def _spans(self, split: Split) -> list[Span]:
+    def _spans(self, split: Split) -> list[LineSpan]:
         own = self._held_out.get(split)
         if isinstance(own, list):
-            return [Span(file, 0, file.lines) for file in self._files(own)]
+            return [LineSpan(file, 0, file.lines) for file in self._files(own)]
         if own == 0:
             return []
         files = self._files(self._training)
@@ -350,7 +354,7 @@ class TextFiles(TextDataset):
         spans = []
         for file in files:
             if max(0, first) < min(file.lines, last):
-                spans.append(Span(file, max(0, first), min(file.lines, last)))
+                spans.append(LineSpan(file, max(0, first), min(file.lines, last)))
             first, last = first - file.lines, last - file.lines
         return spans
 
@@ -373,7 +377,7 @@ class TextFiles(TextDataset):
         return bounds[split]
 
     def _files(self, names: Sequence[str]) -> list[TextFile]:
-        paths = {name: located(self._root / Path(name).expanduser()) for name in names}
+        paths = {name: find_file(self._root / Path(name).expanduser()) for name in names}
         missing = [name for name, path in paths.items() if path is None]
         if missing:
             raise DataError(

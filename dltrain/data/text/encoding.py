@@ -13,8 +13,8 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, Entry
-from dltrain.data.text.vocabulary import END, Encoder, Vocabulary, chosen_words, count_tokens
-from dltrain.data.text_files import Piece, Span, Unit, pieces
+from dltrain.data.text.vocabulary import END, FileEncoder, Vocabulary, choose_words, count_tokens
+from dltrain.data.text_files import LineSpan, TextPiece, Unit, read_pieces
 from dltrain.errors import DataError
 from dltrain.files import write_synced
 
@@ -22,7 +22,7 @@ _FORMAT = 1  # of both entries; another one where what they hold, or how text is
 _TOKENS, _FACTS, _WORDS = "tokens", "facts.json", "words.json"
 
 
-class Line(NamedTuple):
+class LongestLine(NamedTuple):
     """A line of a file, from 1, and its tokens, `<eos>` included."""
 
     file: str
@@ -30,24 +30,24 @@ class Line(NamedTuple):
     tokens: int
 
 
-class Tokens(NamedTuple):
+class EncodedTokens(NamedTuple):
     """An encoded text: `ids` (1 + n,) are `<eos>`, which the first token follows, and the n tokens.
 
     They are mapped from `entry`, which must live as long as they are used.
     """
 
     ids: NDArray[Any]
-    longest: Line
+    longest: LongestLine
     entry: Entry | None = None
 
 
-def no_tokens(end: int) -> Tokens:
+def make_empty_tokens(end: int) -> EncodedTokens:
     """A text without a token."""
-    return Tokens(numpy.array([end]), Line("", 0, 0))
+    return EncodedTokens(numpy.array([end]), LongestLine("", 0, 0))
 
 
-def learned_words(
-    spans: Sequence[Span], unit: Unit, lowercase: bool, min_count: int, max_vocabulary: int | None, cache: Cache
+def learn_vocabulary(
+    spans: Sequence[LineSpan], unit: Unit, lowercase: bool, min_count: int, max_vocabulary: int | None, cache: Cache
 ) -> tuple[list[str], str | None]:
     """The vocabulary of a text, and its `<unk>` or None; see `chosen_words`. Counted once, then read from the cache."""
     rules = [unit, lowercase, min_count, max_vocabulary]
@@ -58,14 +58,14 @@ def learned_words(
             counts += count_tokens(_read(span, unit, lowercase), unit)
         if counts.keys() <= {END}:
             raise DataError(f"{spans[0].file.path}: no {unit} in it, only line ends; expected is text.")
-        write_synced(folder / _WORDS, json.dumps(chosen_words(counts, min_count, max_vocabulary)).encode())
+        write_synced(folder / _WORDS, json.dumps(choose_words(counts, min_count, max_vocabulary)).encode())
 
     entry = cache.entry("vocabulary", {"format": _FORMAT, "text": _identity(spans), "rules": rules}, make)
     words, unknown = json.loads((entry.path / _WORDS).read_bytes())
     return words, unknown
 
 
-def encoded(spans: Sequence[Span], vocabulary: Vocabulary, lowercase: bool, cache: Cache) -> Tokens:
+def encode_files(spans: Sequence[LineSpan], vocabulary: Vocabulary, lowercase: bool, cache: Cache) -> EncodedTokens:
     """A text in a vocabulary's numbers. Encoded once, then mapped from the cache."""
     words = hashlib.sha256(json.dumps(list(vocabulary.words)).encode()).hexdigest()
     key = {
@@ -73,7 +73,7 @@ def encoded(spans: Sequence[Span], vocabulary: Vocabulary, lowercase: bool, cach
         "text": _identity(spans),
         "rules": [vocabulary.unit, lowercase, words, vocabulary.end, vocabulary.unknown],
     }
-    encoder = Encoder(vocabulary)
+    encoder = FileEncoder(vocabulary)
 
     def make(folder: Path) -> None:
         with (folder / _TOKENS).open("wb") as file:
@@ -82,14 +82,18 @@ def encoded(spans: Sequence[Span], vocabulary: Vocabulary, lowercase: bool, cach
         write_synced(folder / _FACTS, json.dumps(longest).encode())
 
     entry = cache.entry("tokens", key, make)
-    longest = Line(*json.loads((entry.path / _FACTS).read_bytes()))
-    return Tokens(numpy.memmap(entry.path / _TOKENS, encoder.dtype, "r"), longest, entry)
+    longest = LongestLine(*json.loads((entry.path / _FACTS).read_bytes()))
+    return EncodedTokens(numpy.memmap(entry.path / _TOKENS, encoder.dtype, "r"), longest, entry)
 
 
-def _written(file: Any, span: Span, encoder: Encoder, end: int, lowercase: bool) -> Line:
+def _written(file: Any, span: LineSpan, encoder: FileEncoder, end: int, lowercase: bool) -> LongestLine:
     """Append a span's tokens; its longest line."""
     name = str(span.file.path)
-    longest, line, begun = Line(name, 0, 0), span.first + 1, 0  # `begun`: tokens of the line that a piece ends within
+    longest, line, begun = (
+        LongestLine(name, 0, 0),
+        span.first + 1,
+        0,
+    )  # `begun`: tokens of the line that a piece ends within
     for piece in _read(span, encoder.unit, lowercase):
         numbers = encoder.encode(piece, name)
         file.write(numbers.tobytes())
@@ -100,20 +104,20 @@ def _written(file: Any, span: Span, encoder: Encoder, end: int, lowercase: bool)
         lengths = numpy.diff(ends, prepend=-1 - begun)
         most = int(lengths.argmax())
         if lengths[most] > longest.tokens:
-            longest = Line(name, line + most, int(lengths[most]))
+            longest = LongestLine(name, line + most, int(lengths[most]))
         line, begun = line + len(ends), len(numbers) - 1 - int(ends[-1])
     return longest
 
 
-def _length(line: Line) -> int:
+def _length(line: LongestLine) -> int:
     return line.tokens
 
 
-def _read(span: Span, unit: Unit, lowercase: bool) -> Iterator[Piece]:
-    for piece in pieces(span, unit):
-        yield Piece(piece.text.lower(), piece.line) if lowercase else piece
+def _read(span: LineSpan, unit: Unit, lowercase: bool) -> Iterator[TextPiece]:
+    for piece in read_pieces(span, unit):
+        yield TextPiece(piece.text.lower(), piece.line) if lowercase else piece
 
 
-def _identity(spans: Sequence[Span]) -> list[Any]:
+def _identity(spans: Sequence[LineSpan]) -> list[Any]:
     """What a text is, wherever it lies."""
     return [[span.file.sha256, span.first, span.last] for span in spans]

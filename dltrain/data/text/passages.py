@@ -49,7 +49,7 @@ class Passages:
         return (self.inputs, None)
 
 
-class Windows:
+class TextWindows:
     """Training on a text in `columns` passages that lie side by side, window after window down to their end.
 
     Each column is one stretch of n // columns tokens (the last n % columns are left out), and each window continues
@@ -68,7 +68,7 @@ class Windows:
         self._length, self._seed, self._random = length, seed, random_lengths
         whole, left = divmod(self._rows, length)
         fixed = [length] * whole + [left] * (left > 0)
-        self._lengths = numpy.array(drawn_lengths(self._rows, length, seed) if random_lengths else fixed)
+        self._lengths = numpy.array(draw_lengths(self._rows, length, seed) if random_lengths else fixed)
         self._ends = (-1, numpy.cumsum(self._lengths))
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ class Windows:
         return ends
 
 
-def drawn_lengths(rows: int, length: int, seed: int) -> list[int]:
+def draw_lengths(rows: int, length: int, seed: int) -> list[int]:
     """Random lengths of windows that make up `rows` rows, none below 5 unless `rows` is."""
     draw, normal = generator("window lengths", seed), NormalDist()
     lengths: list[int] = []
@@ -106,7 +106,7 @@ def drawn_lengths(rows: int, length: int, seed: int) -> list[int]:
     return lengths
 
 
-class Sentences:
+class SentenceBatches:
     """Training or evaluation line by line: each passage of a batch is one line, padded to the longest one's length.
 
     A line w1..wn is read as `<eos>` w1..wn and asked for w1..wn `<eos>`. A line of more than `max_words` words is cut
@@ -118,7 +118,7 @@ class Sentences:
     def __init__(self, ids: Ids, end: int, batch_size: int, max_words: int, seed: int, shuffled: bool) -> None:
         self._ids, self._end, self._batch_size = ids, end, batch_size
         self._seed, self._shuffled = seed, shuffled
-        self._starts, self._lengths = line_pieces(ids, end, max_words)
+        self._starts, self._lengths = cut_lines(ids, end, max_words)
         self._order = (-1, numpy.arange(len(self._starts)))
 
     def __len__(self) -> int:
@@ -157,7 +157,7 @@ class Sentences:
         return numpy.concatenate((lines.reshape(whole, self._batch_size)[batches].reshape(-1), left))
 
 
-def line_pieces(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
+def cut_lines(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
     """Where each line of a text, or piece of a long one, begins, and its number of targets, (lines,) each.
 
     A piece is `ids[start : start + length]` as inputs, one token further as targets.
@@ -174,7 +174,7 @@ def line_pieces(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
     return begins, lengths
 
 
-class Evaluation:
+class EvaluationWindows:
     """A whole text, every token scored exactly once, in up to `columns` passages side by side.
 
     Every column but the first begins WARM_UP tokens before the first one that it scores, with NO_TARGET there: a state

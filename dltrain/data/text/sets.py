@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from dltrain.data.text_files import located
+from dltrain.data.text_files import find_file
 
 if TYPE_CHECKING:
     from dltrain.data.mirrors import Progress
@@ -80,7 +80,7 @@ def folders(name: str, root: Path) -> list[Path]:
 def locate(name: str, root: Path, split: Split) -> Path | None:
     """A split's file, plain or .gz; None if there is none."""
     file = TEXT_SETS[name].files[split].name
-    return next(filter(None, (located(place / file) for place in folders(name, root))), None)
+    return next(filter(None, (find_file(place / file) for place in folders(name, root))), None)
 
 
 def missing_message(name: str, root: Path, splits: Sequence[Split]) -> str:

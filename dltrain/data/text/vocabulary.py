@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.text_files import Piece, Unit
+from dltrain.data.text_files import TextPiece, Unit
 from dltrain.errors import DataError
 
 END = "<eos>"
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+)*")
 _CODE_POINTS = 0x110000
 
 
-class Encoded(NamedTuple):
+class EncodedText(NamedTuple):
     """The numbers of tokens, and the words (or characters) that are not in the vocabulary, in their order."""
 
     ids: list[int]
@@ -48,7 +48,7 @@ class Vocabulary:
     def size(self) -> int:
         return len(self.words)
 
-    def encode(self, text: str) -> Encoded:
+    def encode(self, text: str) -> EncodedText:
         """A user's text as tokens: written as the training text was, a newline being `<eos>`.
 
         A word that is not known is taken in lower case where the training text was, and a number as the text's word
@@ -66,7 +66,7 @@ class Vocabulary:
                     found = self.unknown
                 if found is not None:
                     ids.append(found)
-        return Encoded(ids, unknown)
+        return EncodedText(ids, unknown)
 
     def _nearest(self, word: str) -> int | None:
         forms = [word]
@@ -84,7 +84,7 @@ class Vocabulary:
         return text.replace(" \n", "\n").replace("\n ", "\n")
 
 
-def count_tokens(pieces: Iterable[Piece], unit: Unit) -> Counter[str]:
+def count_tokens(pieces: Iterable[TextPiece], unit: Unit) -> Counter[str]:
     """How often each token occurs in a text whose lines end with newlines, `<eos>` included."""
     if unit == "word":
         words: Counter[str] = Counter()
@@ -100,7 +100,7 @@ def count_tokens(pieces: Iterable[Piece], unit: Unit) -> Counter[str]:
     return characters
 
 
-def chosen_words(counts: Mapping[str, int], min_count: int, max_vocabulary: int | None) -> tuple[list[str], str | None]:
+def choose_words(counts: Mapping[str, int], min_count: int, max_vocabulary: int | None) -> tuple[list[str], str | None]:
     """The vocabulary of counted tokens, the most frequent first and equally frequent ones by code points; and `<unk>`.
 
     `<unk>` is a token when the text has it, or when `min_count` or `max_vocabulary` leave tokens to it; it counts as
@@ -128,7 +128,7 @@ class _Defaulting(dict[str, int]):
         return self._default
 
 
-class Encoder:
+class FileEncoder:
     """Turns the text of files into a vocabulary's numbers: exactly as it stands, and what is unknown as `<unk>`."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
@@ -144,7 +144,7 @@ class Encoder:
                     self._by_code[ord(word)] = number
             self._by_code[ord("\n")] = vocabulary.end
 
-    def encode(self, piece: Piece, file: str) -> NDArray[Any]:
+    def encode(self, piece: TextPiece, file: str) -> NDArray[Any]:
         """The tokens of a piece, (n,) of `dtype`. Raises DataError for an unknown one where there is no `<unk>`."""
         if self.unit == "character":
             codes = _code_points(piece.text)
@@ -158,7 +158,7 @@ class Encoder:
         except KeyError as error:
             raise self._stranger(piece, file, error.args[0]) from None
 
-    def _stranger(self, piece: Piece, file: str, token: str) -> DataError:
+    def _stranger(self, piece: TextPiece, file: str, token: str) -> DataError:
         lines = (text.split() if self.unit == "word" else text for text in piece.text.split("\n"))
         line = piece.line + next(number for number, tokens in enumerate(lines) if token in tokens)
         return DataError(

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from dltrain.data import delimited
-from dltrain.data.delimited import parsed, read_table
-from dltrain.data.documents.batches import Cut, TextEncoder, Texts, by_length, learned_words
+from dltrain.data.delimited import parse_delimited, read_delimited
+from dltrain.data.documents.batches import DocumentEncoder, DocumentSet, Tokenizer, by_length, learn_document_vocabulary
 from dltrain.data.documents.dataset import LabelledTexts
 from dltrain.data.documents.reader import TextReader
 from dltrain.data.documents.topics import SUBJECTS, sample_name, sample_sentences
-from dltrain.data.text_files import scanned
+from dltrain.data.text_files import scan_file
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
 from support.documents import write_table
@@ -52,7 +52,7 @@ def refused(path: Path, content: str | bytes, **options: Any) -> str:
 def test_quoted_fields_hold_separators_quotes_and_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b'\xef\xbb\xbflabel, text \r\ngood,"one, ""two""\r\nthree"\r\n\r\nbad,four\r\n')
-    table = read_table(scanned(path))
+    table = read_delimited(scan_file(path))
     assert table.column("text", "data.text") == ['one, "two"\nthree', "four"]
     assert table.column("label", "data.label") == ["good", "bad"]
     assert table.lines == [2, 5]  # where each row begins
@@ -67,14 +67,14 @@ def test_the_forms_of_a_table_say_the_same(tmp_path: Path) -> None:
         (tmp_path / name).write_text(content)
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content.encode()))
         for path in (tmp_path / name, tmp_path / f"{name}.gz"):
-            table = read_table(scanned(path))
+            table = read_delimited(scan_file(path))
             assert table.column("text", "data.text") == ['a "b"', "c"]
             assert table.column("label", "data.label") == ["1", "true"]
 
 
 def test_long_fields_are_read_and_empty_lines_of_one_column_are_fields() -> None:
-    assert parsed(f"text\n{'x' * 200_000}\n", "t", ".csv").rows == [["x" * 200_000]]
-    assert parsed("text\na\n\nb\n\n\n", "t", ".csv").rows == [["a"], [""], ["b"]]
+    assert parse_delimited(f"text\n{'x' * 200_000}\n", "t", ".csv").rows == [["x" * 200_000]]
+    assert parse_delimited("text\na\n\nb\n\n\n", "t", ".csv").rows == [["a"], [""], ["b"]]
 
 
 @pytest.mark.parametrize(
@@ -124,39 +124,43 @@ def test_a_quotation_mark_that_swallows_the_rest_is_found(tmp_path: Path, monkey
     ],
 )  # fmt: skip
 def test_words(text: str, tokens: list[str]) -> None:
-    assert list(Cut("word", lowercase=True, punctuation=True).tokens(text)) == tokens
+    assert list(Tokenizer("word", lowercase=True, punctuation=True).tokens(text)) == tokens
 
 
 def test_white_space_alone_and_characters() -> None:
-    assert list(Cut("word", lowercase=False, punctuation=False).tokens("Don't stop,\nit's")) == [
+    assert list(Tokenizer("word", lowercase=False, punctuation=False).tokens("Don't stop,\nit's")) == [
         "Don't", "stop,", "it's",
     ]  # fmt: skip
-    assert list(Cut("character", lowercase=False, punctuation=True).tokens("aB\nc")) == ["a", "B", " ", "c"]
+    assert list(Tokenizer("character", lowercase=False, punctuation=True).tokens("aB\nc")) == ["a", "B", " ", "c"]
 
 
 def test_vocabulary_and_encoding() -> None:
-    cut = Cut("word", lowercase=True, punctuation=True)
-    words, unknown = learned_words(["a a b", "a b c", ""], cut, 10, 2, None)
+    cut = Tokenizer("word", lowercase=True, punctuation=True)
+    words, unknown = learn_document_vocabulary(["a a b", "a b c", ""], cut, 10, 2, None)
     assert (words, unknown) == (["<eos>", "a", "b", "<unk>"], "<unk>")
     assets = {**cut._asdict(), "max_tokens": 3, "words": words, "end": "<eos>", "unknown": unknown}
-    encoder = TextEncoder(assets)
+    encoder = DocumentEncoder(assets)
     assert encoder.encode("A z") == ([1, 3, 0], 2, 1, False)
     assert encoder.encode("a b a") == ([1, 2, 1], 3, 0, False)  # no room for the end
     assert encoder.encode("a b a b") == ([1, 2, 1], 3, 0, True)
     assert encoder.encode(" \n") == ([0], 0, 0, False)
-    without = TextEncoder({**assets, "words": ["<eos>", "a", "b"], "unknown": None})
+    without = DocumentEncoder({**assets, "words": ["<eos>", "a", "b"], "unknown": None})
     assert without.encode("a z b") == ([1, 2, 0], 3, 1, False)
-    assert learned_words(["a b c d"], cut, 2, 1, None)[0] == ["a", "b", "<eos>"]  # what is cut off is not counted
-    assert learned_words(["a a b b b c"], cut, 9, 1, 4) == (["b", "a", "<eos>", "<unk>"], "<unk>")
+    assert learn_document_vocabulary(["a b c d"], cut, 2, 1, None)[0] == [
+        "a",
+        "b",
+        "<eos>",
+    ]  # what is cut off is not counted
+    assert learn_document_vocabulary(["a a b b b c"], cut, 9, 1, 4) == (["b", "a", "<eos>", "<unk>"], "<unk>")
 
 
 def test_padding() -> None:
-    texts = Texts.of([[5, 6], [7], [8, 9, 4]], [0, 1, 2])
+    texts = DocumentSet.of([[5, 6], [7], [8, 9, 4]], [0, 1, 2])
     batch = texts.batch(numpy.array([2, 1, 0]))
     assert batch.tokens.tolist() == [[8, 9, 4], [7, 0, 0], [5, 6, 0]]
     assert batch.lengths.tolist() == [3, 1, 2]
     assert batch.targets.tolist() == [2, 1, 0]
-    assert len(Texts.of([], []).lengths) == 0
+    assert len(DocumentSet.of([], []).lengths) == 0
 
 
 def test_batches_of_like_lengths_are_a_function_of_seed_and_epoch() -> None:

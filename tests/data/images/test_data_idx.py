@@ -131,8 +131,8 @@ def test_files_are_found_in_every_layout(tmp_path: Path, place: str, name: str, 
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     file = tmp_path / place / f"{name}{ending}"
     file.touch()
-    assert idx.locate(tmp_path, "MNIST", "train-images-idx3-ubyte") == file
-    assert idx.locate(tmp_path, "MNIST", "t10k-images-idx3-ubyte") is None
+    assert idx.find_idx_file(tmp_path, "MNIST", "train-images-idx3-ubyte") == file
+    assert idx.find_idx_file(tmp_path, "MNIST", "t10k-images-idx3-ubyte") is None
 
 
 def written(root: Path, images: numpy.ndarray, labels: numpy.ndarray) -> Path:

@@ -22,10 +22,10 @@ from dltrain.data.images.mnist import (
     EvaluationBatches,
     IDXImages,
     Images,
-    border_mean,
+    average_border,
     held_out,
-    pixel_statistics,
-    prepare,
+    measure_pixels,
+    normalize_pixels,
 )
 from dltrain.data.images.sets import IMAGE_SETS
 from dltrain.errors import DataError, UsageError
@@ -76,7 +76,7 @@ def built(root: Path, variant: str = "mnist", assets: dict[str, Any] | None = No
 
 def pixels_of(dataset: IDXImages, inputs: Tensor) -> Tensor:
     """Normalised inputs as pixels in 0..255 again."""
-    scale, offset = mnist.affine(dataset.assets)
+    scale, offset = mnist.get_normalization(dataset.assets)
     return (inputs - offset) / scale
 
 
@@ -219,7 +219,7 @@ def test_statistics_are_those_of_the_training_split_only(root: Path) -> None:
 
 @pytest.mark.parametrize(("normalize", "low", "high"), [("symmetric", -1.0, 1.0), ("unit", 0.0, 1.0)])
 def test_fixed_ranges_are_met(normalize: str, low: float, high: float) -> None:
-    inputs = prepare({"normalize": normalize}, torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16))
+    inputs = normalize_pixels({"normalize": normalize}, torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16))
     assert inputs.dtype == torch.float32
     assert (float(inputs.min()), float(inputs.max())) == pytest.approx((low, high), abs=2e-7)
     expected = torch.linspace(low, high, 256, dtype=torch.float64)
@@ -229,17 +229,17 @@ def test_fixed_ranges_are_met(normalize: str, low: float, high: float) -> None:
 def test_an_image_is_prepared_alike_wherever_it_stands() -> None:
     assets = {"normalize": "standard", "mean": 0.1307, "std": 0.3081}
     pixels = torch.randint(0, 256, (65, 1, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    together = prepare(assets, pixels)
+    together = normalize_pixels(assets, pixels)
     for index in (0, 1, 31, 64):
-        assert torch.equal(prepare(assets, pixels[index : index + 1])[0], together[index])
+        assert torch.equal(normalize_pixels(assets, pixels[index : index + 1])[0], together[index])
     torch.testing.assert_close(together.double(), (pixels.double() / 255 - 0.1307) / 0.3081, rtol=0, atol=1e-6)
 
 
 def test_statistics_by_hand() -> None:
     pixels = torch.tensor([[[[0, 255, 255], [0, 51, 0], [255, 0, 0]]]], dtype=torch.uint8)
-    assert pixel_statistics(pixels) == pytest.approx((3.2 / 9, numpy.std([0, 1, 1, 0, 0.2, 0, 1, 0, 0])))
-    assert border_mean(pixels) == pytest.approx(3 / 8)
-    assert pixel_statistics(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)) == (1.0, 1.0)
+    assert measure_pixels(pixels) == pytest.approx((3.2 / 9, numpy.std([0, 1, 1, 0, 0.2, 0, 1, 0, 0])))
+    assert average_border(pixels) == pytest.approx(3 / 8)
+    assert measure_pixels(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)) == (1.0, 1.0)
 
 
 # Assets ----------------------------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ def test_the_sample_is_scikit_learns_digits_enlarged() -> None:
     assert images.dtype == torch.uint8
     assert labels.tolist() == digits.target.tolist()
     assert int(images.max()) == 255
-    assert border_mean(images) == 0.0
+    assert average_border(images) == 0.0
     assert not images[:, :, :4].any()
     # Enlarging keeps the mean brightness: 400 pixels of the inner square stand for 64.
     inner = images[:, 0, 4:24, 4:24].double().mean((1, 2)) / 255

@@ -19,10 +19,10 @@ from torch import Tensor
 from dltrain.data.images import decoded as decoded_pictures
 from dltrain.data.images import mnist
 from dltrain.data.images.check_folder import verify
-from dltrain.data.images.class_folders import listed
+from dltrain.data.images.class_folders import list_pictures
 from dltrain.data.images.folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
 from dltrain.data.images.patches import SAMPLE_NAME
-from dltrain.data.images.pictures import Form, Unreadable, opened, pixels_of, resized
+from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture, read_picture, resize_picture
 from dltrain.data.images.reader import read_image
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Augmentation, Fold
@@ -30,7 +30,7 @@ from dltrain.registry import datasets
 
 Counts = Mapping[str, int]
 CLASSES = {"ant": 20, "bee": 12, "cat": 8}
-RGB, GREY = Form(3, 8, 8, "fit"), Form(1, 8, 8, "fit")
+RGB, GREY = PictureFormat(3, 8, 8, "fit"), PictureFormat(1, 8, 8, "fit")
 
 
 def coloured(number: int, height: int = 8, width: int = 8) -> Image.Image:
@@ -66,7 +66,7 @@ def built(root: Path, assets: Mapping[str, Any] | None = None, seed: int = 0, **
 
 
 def pixels_in(dataset: ImageFolder, inputs: Tensor) -> Tensor:
-    scale, offset = mnist.affine(dataset.assets)
+    scale, offset = mnist.get_normalization(dataset.assets)
     return ((inputs - offset) / scale).round().long()
 
 
@@ -91,22 +91,22 @@ def test_fit_is_pillows_own_padding(size: tuple[int, int]) -> None:
     edges = numpy.asarray(image)
     outermost = numpy.concatenate([edges[0], edges[-1], edges[:, 0], edges[:, -1]])
     colour = tuple(round(level) for level in numpy.median(outermost, axis=0).tolist())
-    form = Form(3, 12, 16, "fit")
+    form = PictureFormat(3, 12, 16, "fit")
     expected = ImageOps.pad(image, (16, 12), Image.Resampling.LANCZOS, color=colour)
-    assert numpy.array_equal(numpy.asarray(resized(image, form)), numpy.asarray(expected))
+    assert numpy.array_equal(numpy.asarray(resize_picture(image, form)), numpy.asarray(expected))
 
 
 def test_a_line_is_fitted_too() -> None:
-    assert resized(Image.new("L", (1000, 1), 90), GREY).size == (8, 8)
+    assert resize_picture(Image.new("L", (1000, 1), 90), GREY).size == (8, 8)
 
 
 def test_crop_takes_the_middle_and_stretch_all() -> None:
     pixels = numpy.zeros((8, 24, 3), numpy.uint8)
     pixels[:, :8], pixels[:, 8:16], pixels[:, 16:] = 50, 100, 200
     image = Image.fromarray(pixels)
-    assert (numpy.asarray(resized(image, Form(3, 8, 8, "crop"))) == 100).all()
-    assert set(numpy.asarray(resized(image, Form(3, 8, 24, "stretch"))).flat) == {50, 100, 200}
-    narrow = numpy.asarray(resized(image, Form(3, 8, 6, "stretch")))[0, :, 0].astype(int)
+    assert (numpy.asarray(resize_picture(image, PictureFormat(3, 8, 8, "crop"))) == 100).all()
+    assert set(numpy.asarray(resize_picture(image, PictureFormat(3, 8, 24, "stretch"))).flat) == {50, 100, 200}
+    narrow = numpy.asarray(resize_picture(image, PictureFormat(3, 8, 6, "stretch")))[0, :, 0].astype(int)
     assert abs(narrow[0] - 50) < 12
     assert abs(narrow[-1] - 200) < 12
 
@@ -117,7 +117,7 @@ def test_a_photograph_is_turned_as_its_camera_noted(tmp_path: Path) -> None:
     notes = Image.Exif()
     notes[0x0112] = 6  # taken with the camera on its side: turn by a quarter, clockwise
     Image.fromarray(pixels).save(tmp_path / "a.png", exif=notes)
-    assert numpy.array_equal(pixels_of(tmp_path / "a.png", RGB)[0], numpy.rot90(pixels[..., 0], -1))
+    assert numpy.array_equal(read_picture(tmp_path / "a.png", RGB)[0], numpy.rot90(pixels[..., 0], -1))
 
 
 def palette() -> Image.Image:
@@ -153,10 +153,10 @@ def test_kinds_of_pictures(
     tmp_path: Path,
 ) -> None:
     image.save(tmp_path / name, **options)
-    pixels = pixels_of(tmp_path / name, RGB)
+    pixels = read_picture(tmp_path / name, RGB)
     assert pixels.shape == (3, 8, 8)
     assert (tuple(pixels[:, 0, 0]), tuple(pixels[:, -1, -1])) == (first, last)
-    grey = pixels_of(tmp_path / name, GREY)
+    grey = read_picture(tmp_path / name, GREY)
     assert grey.shape == (1, 8, 8)
     assert int(grey[0, 0, 0]) == pytest.approx(numpy.dot(first, (0.299, 0.587, 0.114)), abs=1)
 
@@ -166,9 +166,9 @@ def test_a_large_jpeg_is_decoded_small_to_nearly_the_same(tmp_path: Path) -> Non
     image = Image.fromarray(ramp.astype(numpy.uint8))
     image.save(tmp_path / "a.jpg", quality=95)
     image.save(tmp_path / "a.png")
-    assert opened(tmp_path / "a.jpg", Form(3, 32, 32, "stretch")).size == (120, 160)  # a quarter
-    form = Form(3, 32, 32, "stretch")
-    small, whole = (pixels_of(tmp_path / name, form).astype(int) for name in ("a.jpg", "a.png"))
+    assert open_picture(tmp_path / "a.jpg", PictureFormat(3, 32, 32, "stretch")).size == (120, 160)  # a quarter
+    form = PictureFormat(3, 32, 32, "stretch")
+    small, whole = (read_picture(tmp_path / name, form).astype(int) for name in ("a.jpg", "a.png"))
     assert numpy.abs(small - whole).max() <= 3
 
 
@@ -186,8 +186,8 @@ def test_unreadable_files_are_told_with_the_reason(tmp_path: Path) -> None:
         ("float.tif", "its pixels are floating-point numbers; allowed are whole ones of 8 or 16 bits"),
         ("none.png", "cannot be read: No such file or directory"),
     ):
-        with pytest.raises(Unreadable, match=reason):
-            pixels_of(tmp_path / name, RGB)
+        with pytest.raises(UnreadablePicture, match=reason):
+            read_picture(tmp_path / name, RGB)
 
 
 # Splits ----------------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def test_pictures_lie_as_deep_as_they_like_and_what_is_hidden_is_passed_over(roo
     (root / "train" / "ant" / ".thumbnails").mkdir()
     coloured(51).save(root / "train" / "ant" / ".thumbnails" / "x.png")
     (root / "train" / "ant" / ".DS_Store").write_bytes(b"")
-    listing = listed(root / "train")
+    listing = list_pictures(root / "train")
     assert len(listing.names) == 41
     assert listing.names[-9] == "bee/more/deep/x.PNG"
     assert listing.labels[-9] == 1
@@ -276,7 +276,7 @@ def test_folds_of_mnist_test_every_training_image_once(images_root: Path) -> Non
         batches = [list(stream.epoch(0)) for stream in (dataset.training(), dataset.validation(), dataset.test())]
         assert [sum(batch.count for batch in part) for part in batches] == [120, 40, 40]
         assert torch.cat([batch.targets for batch in batches[2]]).bincount().tolist() == [4] * 10
-        scale, offset = mnist.affine(dataset.assets)
+        scale, offset = mnist.get_normalization(dataset.assets)
         found += [
             hash(one.numpy().tobytes()) for batch in batches[2] for one in ((batch.inputs - offset) / scale).round()
         ]
@@ -363,7 +363,7 @@ def test_a_picture_to_predict_is_made_what_those_to_train_on_are(root: Path, tmp
         for place in (0, 1):
             pixels, inverted = read_image(root / "test" / "ant" / f"00{place}.png", dataset.assets)
             assert not inverted  # a white border means nothing here
-            assert torch.equal(mnist.prepare(dataset.assets, pixels[None])[0], inputs[place])
+            assert torch.equal(mnist.normalize_pixels(dataset.assets, pixels[None])[0], inputs[place])
 
 
 # The cache -------------------------------------------------------------------------------------------------------
@@ -374,9 +374,9 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of the files that are decoded, as they are."""
     seen: list[str] = []
 
-    def watched(path: Path, form: Form) -> Any:
+    def watched(path: Path, form: PictureFormat) -> Any:
         seen.append(path.name)
-        return pixels_of(path, form)
+        return read_picture(path, form)
 
     monkeypatch.setattr(decoded_pictures, "pixels_of", watched)
     return seen

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dltrain.data.images.reader import SUFFIXES, read_image
-from dltrain.data.input_files import named_files
+from dltrain.data.input_files import list_input_files
 from dltrain.errors import DataError
 
 DIGITS = {"channels": 1, "height": 28, "width": 28, "background": 0.0}
@@ -82,8 +82,8 @@ def test_a_photograph_is_turned_as_its_camera_noted(tmp_path: Path) -> None:
 def test_lists_and_folders(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpeg", "c.txt"):
         (tmp_path / name).write_text("")
-    assert named_files([str(tmp_path)], iter(()), SUFFIXES, "image") == [tmp_path / "a.jpeg", tmp_path / "b.PNG"]
-    listed = named_files(["x.png", "-"], iter(["y z.png\n", "\n", "w.png\r\n"]), SUFFIXES, "image")
+    assert list_input_files([str(tmp_path)], iter(()), SUFFIXES, "image") == [tmp_path / "a.jpeg", tmp_path / "b.PNG"]
+    listed = list_input_files(["x.png", "-"], iter(["y z.png\n", "\n", "w.png\r\n"]), SUFFIXES, "image")
     assert listed == [Path("x.png"), Path("y z.png"), Path("w.png")]
 
 

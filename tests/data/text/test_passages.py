@@ -13,7 +13,15 @@ from torch.nn import functional
 
 from dltrain.batch import NO_TARGET
 from dltrain.data.text import passages
-from dltrain.data.text.passages import WARM_UP, Evaluation, Passages, Sentences, Windows, drawn_lengths, line_pieces
+from dltrain.data.text.passages import (
+    WARM_UP,
+    EvaluationWindows,
+    Passages,
+    SentenceBatches,
+    TextWindows,
+    cut_lines,
+    draw_lengths,
+)
 from dltrain.stream import Loader
 
 END = 3
@@ -40,7 +48,7 @@ def check_form(batch: Passages) -> None:
 @pytest.mark.parametrize(("tokens", "columns", "length"), [(100, 4, 5), (103, 4, 7), (30, 3, 10), (700, 1, 35)])
 def test_windows_run_down_the_columns(tokens: int, columns: int, length: int, random: bool) -> None:
     ids = text(tokens)
-    windows = Windows(ids, columns, length, seed=1, random_lengths=random)
+    windows = TextWindows(ids, columns, length, seed=1, random_lengths=random)
     for epoch in (0, 1):
         batches = list(Loader(windows).epoch(epoch))
         assert len(batches) == len(windows)
@@ -59,32 +67,32 @@ def test_windows_run_down_the_columns(tokens: int, columns: int, length: int, ra
 
 def test_a_batch_depends_on_its_place_alone() -> None:
     ids = text(3000)
-    batches = list(Loader(Windows(ids, 4, 20, seed=5, random_lengths=True)).epoch(2))
-    later = list(Loader(Windows(ids, 4, 20, seed=5, random_lengths=True)).epoch(2, start=3))
+    batches = list(Loader(TextWindows(ids, 4, 20, seed=5, random_lengths=True)).epoch(2))
+    later = list(Loader(TextWindows(ids, 4, 20, seed=5, random_lengths=True)).epoch(2, start=3))
     assert all(torch.equal(one.inputs, two.inputs) for one, two in zip(batches[3:], later, strict=True))
 
 
 def test_random_lengths_are_those_of_merity() -> None:
-    lengths = drawn_lengths(200_000, 70, seed=3)
+    lengths = draw_lengths(200_000, 70, seed=3)
     assert sum(lengths) == 200_000
     assert min(lengths) >= 5
-    assert lengths == drawn_lengths(200_000, 70, seed=3) != drawn_lengths(200_000, 70, seed=4)
+    assert lengths == draw_lengths(200_000, 70, seed=3) != draw_lengths(200_000, 70, seed=4)
     values = numpy.array(lengths[:-1], float)
     long = values[values > 52.5]  # 35 and 70 lie 3.5 standard deviations from it
     assert abs(1 - len(long) / len(values) - 0.05) < 0.015
     assert abs(long.mean() - 69.5) < 0.5  # whole numbers below the drawn ones
     assert abs(long.std() - 5) < 0.3
     assert abs(values[values < 52.5].mean() - 34.5) < 2
-    assert drawn_lengths(3, 70, seed=0) == [3]
-    assert drawn_lengths(0, 70, seed=0) == []
-    assert min(min(drawn_lengths(rows, 6, seed=0)) for rows in range(5, 60)) >= 5
+    assert draw_lengths(3, 70, seed=0) == [3]
+    assert draw_lengths(0, 70, seed=0) == []
+    assert min(min(draw_lengths(rows, 6, seed=0)) for rows in range(5, 60)) >= 5
 
 
 def test_each_epoch_has_the_random_lengths_in_another_order() -> None:
-    windows = Windows(text(4000), 2, 30, seed=9, random_lengths=True)
+    windows = TextWindows(text(4000), 2, 30, seed=9, random_lengths=True)
     orders = [[len(batch.inputs) for batch in Loader(windows).epoch(epoch)] for epoch in (0, 1, 0)]
     assert orders[0] == orders[2] != orders[1]
-    assert sorted(orders[0]) == sorted(orders[1]) == sorted(drawn_lengths(2000, 30, seed=9))
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(draw_lengths(2000, 30, seed=9))
 
 
 def sentences_of(ids: numpy.ndarray, max_words: int) -> list[tuple[list[int], list[int]]]:
@@ -118,9 +126,9 @@ def test_every_line_is_one_passage(monkeypatch: pytest.MonkeyPatch, max_words: i
     monkeypatch.setattr(passages, "_PIECE_TOKENS", 64)
     ids = text(500)
     expected = sentences_of(ids, max_words)
-    in_order = Loader(Sentences(ids, END, batch_size, max_words, seed=0, shuffled=False))
+    in_order = Loader(SentenceBatches(ids, END, batch_size, max_words, seed=0, shuffled=False))
     assert [column for batch in in_order.epoch(0) for column in columns_of(batch)] == expected
-    shuffled = Loader(Sentences(ids, END, batch_size, max_words, seed=0, shuffled=True))
+    shuffled = Loader(SentenceBatches(ids, END, batch_size, max_words, seed=0, shuffled=True))
     epochs = [list(shuffled.epoch(epoch)) for epoch in (0, 1, 0)]
     for batches in epochs:
         assert len(batches) == len(shuffled) == math.ceil(len(expected) / batch_size)
@@ -138,7 +146,7 @@ def test_lines_of_similar_length_stand_together() -> None:
     ids = text(20_000)
 
     def padding(shuffled: bool) -> float:
-        batches = list(Loader(Sentences(ids, END, 16, 100, seed=0, shuffled=shuffled)).epoch(0))
+        batches = list(Loader(SentenceBatches(ids, END, 16, 100, seed=0, shuffled=shuffled)).epoch(0))
         return 1 - sum(batch.count for batch in batches) / sum(batch.targets.numel() for batch in batches)
 
     assert padding(shuffled=True) < 0.1 < 0.5 < padding(shuffled=False)
@@ -146,9 +154,9 @@ def test_lines_of_similar_length_stand_together() -> None:
 
 def test_a_text_without_lines_has_no_passages() -> None:
     none = numpy.array([END])
-    assert len(Sentences(none, END, 4, 100, seed=0, shuffled=True)) == 0
-    assert len(Evaluation(none, END, 10, 35)) == 0
-    starts, lengths = line_pieces(none, END, 100)
+    assert len(SentenceBatches(none, END, 4, 100, seed=0, shuffled=True)) == 0
+    assert len(EvaluationWindows(none, END, 10, 35)) == 0
+    starts, lengths = cut_lines(none, END, 100)
     assert len(starts) == len(lengths) == 0
 
 
@@ -163,7 +171,7 @@ def test_evaluation_scores_each_token_once_at_any_size(
         for columns in (1, 2, 5, 40):
             scored: Counter[int] = Counter()
             read = 0
-            stream = Loader(Evaluation(ids, 0, columns, length))
+            stream = Loader(EvaluationWindows(ids, 0, columns, length))
             for batch in stream.epoch(0):
                 check_form(batch)
                 assert batch.continues
@@ -179,7 +187,7 @@ def test_evaluation_scores_each_token_once_at_any_size(
 
 def test_a_column_reads_what_comes_before_it() -> None:
     ids = numpy.arange(2001)
-    (batch,) = Loader(Evaluation(ids, 0, 4, 10_000)).epoch(0)
+    (batch,) = Loader(EvaluationWindows(ids, 0, 4, 10_000)).epoch(0)
     share = (2000 - WARM_UP) // 4
     for column, (inputs, targets) in enumerate(zip(batch.inputs.T.tolist(), batch.targets.T.tolist(), strict=True)):
         assert inputs == list(range(column * share, column * share + share + WARM_UP))
@@ -196,7 +204,7 @@ def test_perplexity_does_not_depend_on_the_batch_size() -> None:
     def loss(columns: int, length: int) -> float:
         nats, tokens, state = 0.0, 0, None
         with torch.inference_mode():
-            for batch in Loader(Evaluation(text(4000), END, columns, length)).epoch(0):
+            for batch in Loader(EvaluationWindows(text(4000), END, columns, length)).epoch(0):
                 features, state = network(embedding(batch.inputs), state)
                 logits = output(features).double().flatten(0, 1)
                 nats += float(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy
 import pytest
 
-from dltrain.data.text.vocabulary import Encoder, Vocabulary, chosen_words, count_tokens
-from dltrain.data.text_files import Piece, Unit
+from dltrain.data.text.vocabulary import FileEncoder, Vocabulary, choose_words, count_tokens
+from dltrain.data.text_files import TextPiece, Unit
 from dltrain.errors import DataError
 
 TEXT = "b a b ü\n\na  b\tc\n"
@@ -22,10 +22,10 @@ def assets(words: list[str], unit: Unit = "word", **facts: Any) -> dict[str, Any
 
 
 def test_words_and_characters_are_counted_with_line_ends() -> None:
-    assert count_tokens([Piece(TEXT, 1)], "word") == {"b": 3, "<eos>": 3, "a": 2, "ü": 1, "c": 1}
+    assert count_tokens([TextPiece(TEXT, 1)], "word") == {"b": 3, "<eos>": 3, "a": 2, "ü": 1, "c": 1}
     expected = Counter(TEXT)
     expected["<eos>"] = expected.pop("\n")
-    pieces = [Piece(TEXT[:3], 1), Piece(TEXT[3:], 1)]
+    pieces = [TextPiece(TEXT[:3], 1), TextPiece(TEXT[3:], 1)]
     assert count_tokens(pieces, "character") == expected
 
 
@@ -43,14 +43,14 @@ def test_words_and_characters_are_counted_with_line_ends() -> None:
 def test_the_most_frequent_words_come_first(
     min_count: int, max_vocabulary: int | None, words: list[str], unknown: str | None
 ) -> None:
-    counts = count_tokens([Piece(TEXT, 1)], "word")
-    assert chosen_words(counts, min_count, max_vocabulary) == (words, unknown)
+    counts = count_tokens([TextPiece(TEXT, 1)], "word")
+    assert choose_words(counts, min_count, max_vocabulary) == (words, unknown)
 
 
 def test_the_texts_own_unknown_word_is_the_vocabularys() -> None:
-    counts = count_tokens([Piece("<unk> a <unk> b\n", 1)], "word")
-    assert chosen_words(counts, 1, None) == (["<unk>", "<eos>", "a", "b"], "<unk>")
-    assert chosen_words(counts, 2, None) == (["<unk>", "<eos>"], "<unk>")
+    counts = count_tokens([TextPiece("<unk> a <unk> b\n", 1)], "word")
+    assert choose_words(counts, 1, None) == (["<unk>", "<eos>", "a", "b"], "<unk>")
+    assert choose_words(counts, 2, None) == (["<unk>", "<eos>"], "<unk>")
 
 
 @pytest.mark.parametrize("unit", ["word", "character"])
@@ -58,33 +58,33 @@ def test_the_texts_own_unknown_word_is_the_vocabularys() -> None:
 def test_encoding_pieces_equals_looking_up_each_token(unit: Unit, unknown: bool) -> None:
     draw = random.Random(7)
     text = "".join(draw.choice(["ab", "ç", "ä𝄞", " ", "  ", "\n", "z"]) for _ in range(500)) + "\n"
-    counts = count_tokens([Piece(text, 1)], unit)
-    words, special = chosen_words(counts, 3 if unknown else 1, None)
+    counts = count_tokens([TextPiece(text, 1)], unit)
+    words, special = choose_words(counts, 3 if unknown else 1, None)
     assert (special is not None) == unknown
     vocabulary = Vocabulary(assets(words, unit))
     tokens = text.replace("\n", " <eos> ").split() if unit == "word" else list(text.replace("\n", "E"))
     ids = {"E": words.index("<eos>")} | {word: number for number, word in enumerate(words)}
     expected = [ids[token] if token in ids else ids["<unk>"] for token in tokens]
-    encoder = Encoder(vocabulary)
-    assert encoder.encode(Piece(text, 1), "file").tolist() == expected
+    encoder = FileEncoder(vocabulary)
+    assert encoder.encode(TextPiece(text, 1), "file").tolist() == expected
     assert encoder.dtype == numpy.uint16
     assert vocabulary.encode(text).ids == expected
 
 
 def test_large_vocabularies_have_wider_numbers() -> None:
     words = ["<eos>", *map(str, range(1 << 16))]
-    encoder = Encoder(Vocabulary(assets(words)))
+    encoder = FileEncoder(Vocabulary(assets(words)))
     assert encoder.dtype == numpy.int32
-    assert encoder.encode(Piece("65535\n", 1), "file").tolist() == [65536, 0]
-    assert Encoder(Vocabulary(assets(words[:-1]))).dtype == numpy.uint16
+    assert encoder.encode(TextPiece("65535\n", 1), "file").tolist() == [65536, 0]
+    assert FileEncoder(Vocabulary(assets(words[:-1]))).dtype == numpy.uint16
 
 
 @pytest.mark.parametrize(("unit", "token"), [("word", "'strange'"), ("character", "'r'")])
 def test_a_stranger_where_there_is_no_unknown_is_named_with_its_line(unit: Unit, token: str) -> None:
     words = ["<eos>", "a", "st", *(["s", "t", " "] if unit == "character" else [])]
-    encoder = Encoder(Vocabulary(assets(words, unit)))
+    encoder = FileEncoder(Vocabulary(assets(words, unit)))
     with pytest.raises(DataError) as caught:
-        encoder.encode(Piece("a\nst\nst strange a\n", 41), "some.txt")
+        encoder.encode(TextPiece("a\nst\nst strange a\n", 41), "some.txt")
     assert f"some.txt, line 43: the {unit} {token} is not in the vocabulary of {len(words)} {unit}s" in str(
         caught.value
     )
