@@ -28,7 +28,7 @@ from dltrain.batch import NO_TARGET
 from dltrain.config.experiment import load_tree
 from dltrain.core.evaluate import evaluate
 from dltrain.data.speech.batches import Utterances, padded
-from dltrain.runs.experiment import Training, build
+from dltrain.runs.building import Training, build_training
 
 DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
 AUGMENT = {"time_masks": 2, "time_mask_seconds": 0.4, "frequency_masks": 2, "tempo": [0.9, 1.0, 1.1]}
@@ -86,7 +86,7 @@ def data_side(threads: int) -> None:
     """Milliseconds a step: making its batch, without and with augmentation, and computing with it."""
     told: dict[str, float] = {}
     for name, augmented in (("plain", False), ("augmented", True)):
-        training = build(load_tree(config(1, threads, augmented), "bench"))
+        training = build_training(load_tree(config(1, threads, augmented), "bench"))
         stream = training.dataset.training()
         for epoch in (0, 1):  # the first reads the features from the disk
             start = time.perf_counter()
@@ -106,11 +106,11 @@ def data_side(threads: int) -> None:
 def features() -> None:
     """Seconds of sound, and seconds that one core takes from the files to the features in the cache."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    build(load_tree(config(1, 1), "bench"))  # what is compiled or imported once
+    build_training(load_tree(config(1, 1), "bench"))  # what is compiled or imported once
     with tempfile.TemporaryDirectory() as cache:
         os.environ["DLTRAIN_CACHE"] = cache
         start, used = time.perf_counter(), time.process_time()
-        training = build(load_tree(config(1, 1), "bench"))
+        training = build_training(load_tree(config(1, 1), "bench"))
         frames = training.dataset.training().source.spoken.frames  # type: ignore[attr-defined]
         frames = int(frames.sum() + training.dataset.validation().source.spoken.frames.sum())  # type: ignore[attr-defined]
         told = {"sound": 0.01 * frames, "seconds": time.perf_counter() - start, "cpu": time.process_time() - used}
@@ -128,7 +128,7 @@ def main() -> None:
     elif arguments.mode == "data":
         data_side(arguments.threads)
     else:
-        training = build(load_tree(config(arguments.epochs, arguments.threads), "bench"))
+        training = build_training(load_tree(config(arguments.epochs, arguments.threads), "bench"))
         epochs(training, arguments.mode, arguments.epochs)
 
 

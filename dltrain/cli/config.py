@@ -25,9 +25,9 @@ Plugins = Annotated[
 @app.command()
 def check(file: File, overrides: Overrides = None) -> None:
     """Find every fault of a config, without touching data or device."""
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
 
-    experiment = load(file, overrides or ()).experiment
+    experiment = load_experiment(file, overrides or ()).experiment
     typer.echo(f"{file}: ok\n{summary(experiment)}")
 
 
@@ -40,9 +40,9 @@ def show(
 ) -> None:
     """Print a config as it will be used: parents, flags, environment and defaults all written out."""
     from dltrain.config.document import write
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
 
-    loaded = load(file, overrides or ())
+    loaded = load_experiment(file, overrides or ())
     tree = loaded.experiment.resolved()
     if as_json:
         told = {"config": tree, "origins": dict(loaded.origins)} if origin else tree

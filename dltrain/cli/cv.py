@@ -40,7 +40,7 @@ def cross_validate(
 
       dltrain cv configs/mnist_mlp.yaml --folds 10 --set trainer.epochs=3 --json
     """
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
     from dltrain.runs.directory import Lock
     from dltrain.sweeps.folds import FOLD, KIND, check_folds, held_out, member
     from dltrain.sweeps.members import Manner, named_file, prepare, raise_failed, refuse_set, run_all
@@ -49,7 +49,7 @@ def cross_validate(
     interrupts.limit(seconds(max_time))
     refuse_set(overrides or [], FOLD, "cv")
     file, name = named_file(config)
-    check_folds(file, load(file, overrides or ()).experiment)
+    check_folds(file, load_experiment(file, overrides or ()).experiment)
     members = [member(file, overrides or [], index, folds) for index in range(folds)]
     parent = prepare(output or Path("runs") / f"{name}-cv", KIND, fresh)
     manner = Manner(interrupts, Voice(quiet, False), inexact)

@@ -194,10 +194,10 @@ def _experiment(config: Path, overrides: Sequence[str], given: Mapping[str, Any]
                 f"--{setting.replace('_', '-')}: not with a config, which says it",
                 advice=f"--set data.{setting}={value}",
             )
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
     from dltrain.runs.directory import CONFIG
 
-    return load(config / CONFIG if config.is_dir() else config, overrides).experiment
+    return load_experiment(config / CONFIG if config.is_dir() else config, overrides).experiment
 
 
 def _print(checked: Checked, as_json: bool) -> None:

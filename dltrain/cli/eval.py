@@ -24,7 +24,7 @@ from dltrain.errors import DataError, RequirementNotMet, UsageError
 
 if TYPE_CHECKING:
     from dltrain.dataset import Dataset
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
@@ -159,14 +159,15 @@ def evaluate(
     from dltrain.capabilities import Classifies, Forecasts, Predicts, Reconstructs
     from dltrain.core.checkpoint import WEIGHTS
     from dltrain.observers.report import confusion_picture
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
 
-    chosen = checkpoint_of(run, checkpoint)
+    chosen = find_checkpoint(run, checkpoint)
     if known := _metrics(chosen.record):
         for one in requirements:
             one.check(known)
     sections = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
-    trained = load(chosen, {**sections, **with_threshold(run, chosen.record, threshold)})
+    trained = load_trained(chosen, {**sections, **with_threshold(run, chosen.record, threshold)})
     if adapts:
         trained = with_its_data(run, trained, adapts)
     examples.check_worst(run, trained, worst)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dltrain.data.images.explanation import Explainer, Explanation
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
 
 STEPS = 64
 CLOSE = 0.05
@@ -89,9 +89,10 @@ def explain(
     check_options(images, filters, method, label, steps)
     from dltrain.cli.shared.examples import of_images
     from dltrain.data.images.reader import read_image
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
 
-    trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})
+    trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not of_images(trained):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not read images")
     if notice := trained.record["notice"]:

@@ -17,7 +17,7 @@ from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from dltrain.batch import Batch
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
 
 BATCHES = 3
@@ -90,10 +90,11 @@ def export(
       dltrain export runs/mnist_cnn && dltrain predict mnist_cnn.safetensors digit.png
     """
     _check_options(form, quantize, synthetic)
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
 
-    chosen = checkpoint_of(run, checkpoint)
-    trained = load(chosen, {**PLAIN, "data": {"root": root} if root else {}})
+    chosen = find_checkpoint(run, checkpoint)
+    trained = load_trained(chosen, {**PLAIN, "data": {"root": root} if root else {}})
     if notice := trained.record["notice"]:
         typer.echo(f"warning: {notice}", err=True)
     inputs = _inputs(trained, split, synthetic)
@@ -174,13 +175,13 @@ def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> t
     from dltrain.export.computation import check
     from dltrain.export.interface import leaves
     from dltrain.export.weights import Exported, safetensors
-    from dltrain.runs.experiment import load
+    from dltrain.runs.loading import load_trained
 
     content = safetensors(trained.model.state_dict())
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
         file = Path(folder) / "weights.safetensors"
         _write(file, content, _description(run, trained, Format.safetensors, file, content))
-        again = load(Exported(file), PLAIN).model
+        again = load_trained(Exported(file), PLAIN).model
     with torch.inference_mode():
         worst = max(
             difference(leaves(trained.model(*batch.arguments)), leaves(again(*batch.arguments)))

@@ -51,7 +51,7 @@ def find_lr(
     """
     if not 0 < low < high or high / low == math.inf:
         raise UsageError(f"--low {low:g} --high {high:g}: allowed are two finite rates above 0, the lower one first")
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
     from dltrain.runs.directory import CONFIG
 
     if (config / CONFIG).is_file():
@@ -59,7 +59,7 @@ def find_lr(
         config = config / CONFIG
     else:
         picture = output or Path(f"{config.stem}-learning-rates.png")
-    experiment = load(config, overrides or []).experiment
+    experiment = load_experiment(config, overrides or []).experiment
     result = _tested(experiment, low, high, steps, picture)
     if as_json:
         typer.echo(json.dumps(result))
@@ -70,11 +70,11 @@ def find_lr(
 def _tested(experiment: Experiment, low: float, high: float, steps: int, picture: Path) -> dict[str, Any]:
     """The outcome of a test, its picture drawn."""
     from dltrain.core.learning_rate_range import Rates, draw, range_test
-    from dltrain.runs.experiment import build
+    from dltrain.runs.building import build_training
     from dltrain.runtime.memory import memory_explained
 
     with memory_explained():
-        training = build(experiment)
+        training = build_training(experiment)
         dataset, state, runtime = training.dataset, training.state, training.runtime
         if dataset.notice:
             typer.echo(f"warning: {dataset.notice}", err=True)

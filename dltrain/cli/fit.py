@@ -15,8 +15,8 @@ from dltrain.runtime.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
+    from dltrain.runs.building import Training
     from dltrain.runs.directory import Run
-    from dltrain.runs.experiment import Training
 
 
 def fit(
@@ -49,7 +49,7 @@ def fit(
 
       dltrain fit configs/mnist_cnn.yaml --seeds 0-4
     """
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
     from dltrain.runs.directory import CONFIG, numbered, open_run
 
     interrupts: Interrupts = context.obj
@@ -64,7 +64,7 @@ def fit(
     if (config / CONFIG).is_file():
         output = output or config
         config = config / CONFIG
-    experiment = load(config, words).experiment
+    experiment = load_experiment(config, words).experiment
     directory = output or Path("runs") / config.stem
     if fresh:
         directory = numbered(directory)
@@ -92,7 +92,7 @@ def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Voic
     from dltrain.events import Observer
     from dltrain.observers.console import ProgressBar, console, unheard
     from dltrain.observers.times import TimesLog
-    from dltrain.runs.experiment import train
+    from dltrain.runs.training import train_run
 
     times = TimesLog(run.directory / "times.jsonl")
     shown: list[Observer] = []
@@ -102,7 +102,7 @@ def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Voic
         return [times, *map(unheard, shown)]
 
     try:
-        train(experiment, run, interrupts, observe, voice.tell, inexact)
+        train_run(experiment, run, interrupts, observe, voice.tell, inexact)
     except Stopped as stopped:
         if run.checkpoints.last() is None:
             raise

@@ -80,10 +80,11 @@ def generate(
     from dltrain.data.text.generation import Ending, write
     from dltrain.data.text.vocabulary import Vocabulary
     from dltrain.decoding.sampling import Sampling
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
 
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
-    trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})
+    trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not isinstance(trained.task, Generates):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not generate text")
     if trained.record["notice"]:

@@ -72,9 +72,9 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
 
     if like is None:
         return normalized
-    from dltrain.runs.experiment import checkpoint_of
+    from dltrain.runs.finding import find_checkpoint
 
-    assets = checkpoint_of(like).record["assets"]
+    assets = find_checkpoint(like).record["assets"]
     if "text" not in assets or "alphabet" not in assets:
         raise UsageError(f"--like {like}: its data has no transcripts", advice="name a run of a speech recogniser")
     if " " not in assets["alphabet"]:
@@ -86,9 +86,10 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
 def transcripts(run: Path) -> Sequence[str]:
     """What a run's training clips say. Raises UsageError for data without transcripts."""
     from dltrain.data.speech.recognition import Transcribed
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
 
-    dataset = load(checkpoint_of(run)).dataset()
+    dataset = load_trained(find_checkpoint(run)).dataset()
     if not isinstance(dataset, Transcribed):
         raise UsageError(f"--like {run}: cannot say what it was trained on", advice="name text files")
     return dataset.transcripts()

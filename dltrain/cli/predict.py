@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dltrain.data.reader import Given, Reader
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
 
 BATCH = 256
 
@@ -90,13 +90,14 @@ def predict(
 
       dltrain predict runs/iris_dense flowers.csv -o species.csv
     """
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
 
     if output is not None and as_json:
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
-    chosen = checkpoint_of(run, checkpoint)
+    chosen = find_checkpoint(run, checkpoint)
     overrides = {"trainer": {"device": device}} if device else {}
-    trained = load(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
+    trained = load_trained(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
     kind, reader, labels = _reading(run, trained, invert)
     trained.runtime.check(trained.model)
     notice = trained.record["notice"]

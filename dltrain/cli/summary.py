@@ -36,17 +36,17 @@ def summary(
     """
     from dataclasses import replace
 
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
     from dltrain.core.summary import summarised
+    from dltrain.runs.building import build_training
     from dltrain.runs.directory import CONFIG
-    from dltrain.runs.experiment import build
     from dltrain.runtime.memory import memory_explained
 
     words = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
-    experiment = load(config / CONFIG if (config / CONFIG).is_file() else config, words).experiment
+    experiment = load_experiment(config / CONFIG if (config / CONFIG).is_file() else config, words).experiment
     plan = replace(experiment.trainer, device="cpu", compile=False)
     with memory_explained():
-        training = build(replace(experiment, trainer=plan))
+        training = build_training(replace(experiment, trainer=plan))
         batch = next(iter(training.dataset.training().epoch(0)))
         state, runtime = training.state, training.runtime
         found = summarised(state.model, training.task, batch, state.optimizer, runtime.autocast, state.average)

@@ -46,12 +46,12 @@ def sweep(
     interrupts.limit(seconds(max_time))
     if find_spec("optuna") is None:
         raise UsageError("a sweep needs Optuna, which is not installed", advice="pip install 'dltrain[sweep]'")
-    from dltrain.config.experiment import load
+    from dltrain.config.experiment import load_experiment
     from dltrain.sweeps.members import named_file, raise_failed
     from dltrain.sweeps.search import Sweep, TrialManner, check_search
 
     file, name = named_file(config)
-    loaded = load(file, overrides or ())
+    loaded = load_experiment(file, overrides or ())
     check_search(file, loaded)
     manner = TrialManner(interrupts, Voice(quiet, False), inexact)
     asked = Sweep(file, overrides or [], loaded, output or Path("runs") / f"{name}-sweep", fresh, manner)

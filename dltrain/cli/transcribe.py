@@ -78,11 +78,12 @@ def transcribe(
     from dltrain.data.speech.transcription import Transcriber
     from dltrain.decoding.ctc import SPACE
     from dltrain.files import replace
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
     from dltrain.runtime.memory import memory_explained
 
     import_soundfile()
-    trained = load(checkpoint_of(run, checkpoint), {"trainer": {"device": device}} if device else {})
+    trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not isinstance(trained.task, Transcribes):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not transcribe sound")
     if trained.record["notice"]:

@@ -56,7 +56,7 @@ class Experiment:
         return {**tree, "plugins": [str(path) for path in self.plugins]}
 
     def yaml(self) -> str:
-        """`resolved()` as the text of a config file; `load` takes it back."""
+        """`resolved()` as the text of a config file; `load_experiment` takes it back."""
         return write(self.resolved())
 
 
@@ -72,7 +72,7 @@ class Loaded:
     search: Search | None = None
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     """The experiment of a file, its parents and ``--set`` flags (each ``a.b=VALUE``).
 
     Raises ConfigError with all faults in one report. Imports no torch, no plug-in, and opens no data.
@@ -101,7 +101,7 @@ def load_tree(tree: Mapping[str, Any], source: str) -> Experiment:
 
 
 def check_model(experiment: Experiment, model: Entry, sizes: Mapping[str, int]) -> None:
-    """What `load` could not tell before the data was read: whether the model's options fit the task's sizes.
+    """What `load_experiment` could not tell before the data was read: whether the model's options fit the task's sizes.
 
     `model` is the catalogue's entry of the model. Raises ConfigError with all faults in one report.
     """

@@ -107,8 +107,9 @@ def use(form: str, file: str) -> list[str]:
         return [
             f"any command of dltrain that takes a run, such as: dltrain eval {file}",
             f"in a config, to train on: weights: {{init_from: {file}}}",
-            "from dltrain.runs.experiment import checkpoint_of, load",
-            f"model = load(checkpoint_of(pathlib.Path('{file}'))).model",
+            "from dltrain.runs.finding import find_checkpoint",
+            "from dltrain.runs.loading import load_trained",
+            f"model = load_trained(find_checkpoint(pathlib.Path('{file}'))).model",
         ]
     if form == "torch-export":
         return [f"program = torch.export.load('{file}').module()", "outputs = program(*inputs)"]

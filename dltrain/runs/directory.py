@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from dltrain.config.document import write
-from dltrain.config.experiment import Experiment, load
+from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, best_of
 from dltrain.errors import NoCheckpoint, RunBusy, UsageError
 from dltrain.files import replace, sync_directory
@@ -173,7 +173,7 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     if not (directory / CONFIG).exists():
         return Run(directory, lock, checkpoints, "new", None, [])
     config, plugins = resolved(experiment), plugin_sources(experiment.plugins)
-    changed = differences(resolved(load(directory / CONFIG).experiment), config)
+    changed = differences(resolved(load_experiment(directory / CONFIG).experiment), config)
     for name, source in plugins.items():
         copy = directory / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != source:

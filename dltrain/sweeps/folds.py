@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.config.catalogue import with_plugins
-from dltrain.config.experiment import Experiment, load
+from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.config.faults import listed
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import UsageError
@@ -31,7 +31,7 @@ def check_folds(config: Path, experiment: Experiment) -> None:
 
 def member(config: Path, overrides: Sequence[str], index: int, folds: int) -> Member:
     flag = f"{FOLD}={{index: {index}, of: {folds}}}"
-    return Member(f"fold-{index}", {"fold": index}, load(config, [*overrides, flag]).experiment)
+    return Member(f"fold-{index}", {"fold": index}, load_experiment(config, [*overrides, flag]).experiment)
 
 
 def held_out(parent: Path, one: Member, manner: Manner) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import typer
 
-from dltrain.config.experiment import Experiment, load
+from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.core.history import HISTORY
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
@@ -320,7 +320,7 @@ def fit_seeds(
     refuse_set(overrides, "seed", "--seeds")
     file, name = named_file(config)
     members = [
-        Member(f"seed-{number}", {"seed": number}, load(file, [*overrides, f"seed={number}"]).experiment)
+        Member(f"seed-{number}", {"seed": number}, load_experiment(file, [*overrides, f"seed={number}"]).experiment)
         for number in numbers
     ]
     kind = "dltrain fit --seeds"

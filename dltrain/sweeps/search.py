@@ -11,7 +11,7 @@ from typing import Any
 
 from optuna.trial import Trial, TrialState
 
-from dltrain.config.experiment import Loaded, load
+from dltrain.config.experiment import Loaded, load_experiment
 from dltrain.config.search import Search
 from dltrain.errors import ConfigError, UsageError
 from dltrain.files import replace
@@ -99,7 +99,9 @@ class Sweep:
     def run(self) -> None:
         """Run trials until there are as many as asked for. Raises Stopped when asked to stop."""
         while not self._hopeless():
-            self._check_settings(load(self.config, self.overrides))  # the file may have been edited meanwhile
+            self._check_settings(
+                load_experiment(self.config, self.overrides)
+            )  # the file may have been edited meanwhile
             with self.claims.next() as trial:
                 if trial is None:
                     return
@@ -136,7 +138,7 @@ class Sweep:
         """Raises ChildFailed, also for values that make no sound config together: that fails one trial alone."""
         flags = [f"{path}={value}" for path, value in values.items()]
         try:
-            experiment = load(self.config, [*self.overrides, *flags]).experiment
+            experiment = load_experiment(self.config, [*self.overrides, *flags]).experiment
         except ConfigError as error:
             raise ChildFailed(str(error), error.exit_code) from None
         try:

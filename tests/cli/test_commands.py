@@ -492,7 +492,7 @@ def test_a_checkpoint_that_training_deletes_meanwhile_is_chosen_again(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from dltrain.core.checkpoint import Checkpoints
-    from dltrain.runs.experiment import checkpoint_of
+    from dltrain.runs.finding import find_checkpoint
 
     shutil.copytree(run, tmp_path / "run", symlinks=True)
     real, calls = Checkpoints.named, []
@@ -505,10 +505,10 @@ def test_a_checkpoint_that_training_deletes_meanwhile_is_chosen_again(
         return chosen
 
     monkeypatch.setattr(Checkpoints, "named", pruned_at_first)
-    assert checkpoint_of(tmp_path / "run").name == calls[1] != calls[0]
+    assert find_checkpoint(tmp_path / "run").name == calls[1] != calls[0]
     monkeypatch.setattr(Checkpoints, "named", lambda self, name: _gone(real(self, name)))
     with pytest.raises(NoCheckpoint, match="change faster than they can be read"):
-        checkpoint_of(tmp_path / "run")
+        find_checkpoint(tmp_path / "run")
 
 
 def _gone(checkpoint: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dltrain.cli.main import application
-from dltrain.config.experiment import load
+from dltrain.config.experiment import load_experiment
 from dltrain.data.images import idx
 from dltrain.errors import UsageError
 from dltrain.runtime.interrupts import Interrupts
@@ -113,7 +113,7 @@ def test_data_that_cannot_be_divided_is_told_of(write_settings: Write, tmp_path:
     text = {"task": "language_modelling", "data": "ptb", "model": "rnn"}
     config = write_settings(text)
     with pytest.raises(UsageError) as caught:
-        folds.check_folds(config, load(config).experiment)
+        folds.check_folds(config, load_experiment(config).experiment)
     told = str(caught.value)
     assert f"{config}: dataset 'ptb' cannot be divided into folds: it has no option 'fold'\nallowed: " in told
     assert "mnist" in told.rpartition("allowed: ")[2].split(", ")
@@ -139,5 +139,5 @@ def test_labels_of_other_folds_are_not_added() -> None:
 
 
 def test_the_test_files_of_idx_sets_are_not_there(config: Path) -> None:
-    root = Path(load(config).experiment.data.options["root"])
+    root = Path(load_experiment(config).experiment.data.options["root"])
     assert idx.missing_files(root, "MNIST", "test")

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dltrain.errors import DataError, Diverged, RequirementNotMet, UsageError
-from dltrain.runs.experiment import checkpoint_of, load
+from dltrain.runs.finding import find_checkpoint
+from dltrain.runs.loading import load_trained
 from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, NeuralCache, root_mean_squares
 from support.commands import call, good
 from support.files import lines
@@ -124,7 +125,7 @@ def found(run: Path, *words: object) -> dict[str, Any]:
 
 def perplexity_of(run: Path, adapted: Any, length: int) -> float:
     """Of the run's model on its test text in one column."""
-    model = load(checkpoint_of(run)).model
+    model = load_trained(find_checkpoint(run)).model
     counts = measured(model, adapted, passages(random_text(20, 1, 3).repeat(8, 1), length))
     return math.exp(float(counts["nats"] / counts["tokens"]))
 
@@ -156,7 +157,7 @@ def test_dynamic_evaluation_by_the_training_texts_gradients(run: Path) -> None:
     result = found(run, "--dynamic", 1e-3, "--dynamic-rms", "--dynamic-decay", 0.02)
     assert result["adaptation"]["rms"] is True
     training = passages(random_text(20, 4, 1).repeat(8, 1), 5)
-    roots = root_mean_squares(measured(load(checkpoint_of(run)).model, GradientSquares(ToyTask()), training))
+    roots = root_mean_squares(measured(load_trained(find_checkpoint(run)).model, GradientSquares(ToyTask()), training))
     expected = perplexity_of(run, DynamicEvaluation(ToyTask(), 1e-3, 0.02, roots), 5)
     assert result["metrics"]["perplexity"] == pytest.approx(expected, rel=1e-9)
 

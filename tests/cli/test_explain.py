@@ -24,7 +24,8 @@ from dltrain.models.mlp import MLP
 from dltrain.observers import pictures
 from dltrain.observers.pictures import attribution_picture, captioned_picture, filters_picture, mosaic
 from dltrain.options import Plan
-from dltrain.runs.experiment import Trained, checkpoint_of, load
+from dltrain.runs.finding import find_checkpoint
+from dltrain.runs.loading import Trained, load_trained
 from dltrain.runtime import precision
 from support.commands import call, good
 from support.images import patterns
@@ -194,7 +195,7 @@ def expected_saliency(trained: Trained, path: Path, label: int) -> Tensor:
 
 
 def test_explain_tells_and_draws_each_image(run: Path, folder: Path) -> None:
-    trained = load(checkpoint_of(run))
+    trained = load_trained(find_checkpoint(run))
     told = good("explain", run, folder).stdout.splitlines()
     for index, line in enumerate(told):
         file, label, probability, picture = line.split("\t")
@@ -209,7 +210,7 @@ def test_explain_tells_and_draws_each_image(run: Path, folder: Path) -> None:
 
 
 def test_json_holds_the_gradient_of_the_predicted_or_of_another_logit(run: Path, folder: Path) -> None:
-    trained = load(checkpoint_of(run))
+    trained = load_trained(find_checkpoint(run))
     first = json.loads(good("explain", run, folder / "3.png", "--json").stdout)
     assert first["class"] == first["predicted"]
     assert (first["file"], first["method"]) == (f"{folder}/3.png", "saliency")
@@ -223,7 +224,7 @@ def test_json_holds_the_gradient_of_the_predicted_or_of_another_logit(run: Path,
 
 
 def test_integrated_gradients_start_at_the_background(run: Path, folder: Path) -> None:
-    trained = load(checkpoint_of(run))
+    trained = load_trained(find_checkpoint(run))
     assets = trained.record["assets"]
     words = ("explain", run, folder / "2.png", "--method", "integrated_gradients", "--json")
     found = json.loads(good(*words).stdout)
@@ -306,7 +307,7 @@ def test_filters_of_the_first_layer(run: Path, monkeypatch: pytest.MonkeyPatch) 
     with Image.open(run / "plots" / "filters.png") as drawn:
         assert drawn.size[0] > 300
     found = json.loads(good("explain", run, "--filters", "--json").stdout)
-    weights = load(checkpoint_of(run)).model.state_dict()["layers.1.weight"]
+    weights = load_trained(find_checkpoint(run)).model.state_dict()["layers.1.weight"]
     assert (found["layer"], found["shape"]) == ("layers.1", [12, 1, 28, 28])
     torch.testing.assert_close(torch.tensor(found["weights"]).flatten(1), weights)
     monkeypatch.setattr("dltrain.cli.explain.FILTERS", 5)
@@ -391,7 +392,7 @@ def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch:
     keep = pictures.captioned_picture
     monkeypatch.setattr(pictures, "captioned_picture", lambda *given: [drawn.append(given), keep(*given)])
     result = json.loads(good("eval", run, "--worst", 6, "--split", split, "--json").stdout)
-    trained = load(checkpoint_of(run))
+    trained = load_trained(find_checkpoint(run))
     dataset = trained.dataset()
     (batch,) = (dataset.test() if split == "test" else dataset.validation()).epoch(0)
     with torch.inference_mode():

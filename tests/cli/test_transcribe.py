@@ -38,7 +38,8 @@ from dltrain.data.speech.sound import Sound
 from dltrain.data.speech.transcription import SpokenWord, Transcriber, continued
 from dltrain.decoding.ngram import estimate, read, write
 from dltrain.errors import DataError, UsageError
-from dltrain.runs.experiment import checkpoint_of, load
+from dltrain.runs.finding import find_checkpoint
+from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
 from support.commands import call, good
 from support.tones import RATE, random_words, said, spoken, train
@@ -55,7 +56,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def transcriber(run: Path) -> Transcriber:
     from dltrain.decoding.ctc import greedy
 
-    trained = load(checkpoint_of(run))
+    trained = load_trained(find_checkpoint(run))
     assert isinstance(trained.task, Transcribes)
     assert isinstance(trained.task, Judges)
     return Transcriber(trained.task, trained.model, trained.runtime, trained.record["assets"], greedy, 3)
@@ -376,7 +377,7 @@ def test_lines_that_are_no_names(lines: list[str], found: str) -> None:
 
 def test_places_that_cannot_be_written_to(run: Path, clip: Any, tmp_path: Path, monkeypatch: Any) -> None:
     path = clip("a.wav", "a")
-    monkeypatch.setattr("dltrain.runs.experiment.load", None)  # nothing is loaded before
+    monkeypatch.setattr("dltrain.runs.loading.load_trained_trained", None)  # nothing is loaded before
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     messages = {

@@ -17,7 +17,8 @@ from dltrain.data.speech.recordings import Piece, read_pieces
 from dltrain.data.speech.sound import Sound, read_sound, resampled
 from dltrain.data.speech.transcription import Transcriber
 from dltrain.errors import DataError, UsageError
-from dltrain.runs.experiment import checkpoint_of, load
+from dltrain.runs.finding import find_checkpoint
+from dltrain.runs.loading import load_trained
 from support.commands import call, good
 
 soundfile = pytest.importorskip("soundfile")
@@ -98,7 +99,7 @@ def transcriber_of() -> Callable[[Path], Transcriber]:
     from dltrain.decoding.ctc import greedy
 
     def make(folder: Path) -> Transcriber:
-        found = load(checkpoint_of(folder / "run"))
+        found = load_trained(find_checkpoint(folder / "run"))
         assert isinstance(found.task, Transcribes)
         return Transcriber(found.task, found.model, found.runtime, found.record["assets"], greedy, 2)
 
@@ -107,7 +108,7 @@ def transcriber_of() -> Callable[[Path], Transcriber]:
 
 def evaluated(folder: Path) -> list[torch.Tensor]:
     """What `eval` gives the model for each clip of the test split, shortest first."""
-    assets = load(checkpoint_of(folder / "run")).record["assets"]
+    assets = load_trained(find_checkpoint(folder / "run")).record["assets"]
     data = SpokenClips(
         "audio", 0, assets, root=str(folder), train="train.tsv", test="test.tsv", max_seconds=30, validation=0.0
     )
@@ -147,7 +148,7 @@ def test_a_file_counts_once(folder: Path, heard: list[torch.Tensor]) -> None:
 def test_of_one_clip_alone_the_training_corpus_counts_as_a_second(folder: Path, heard: list[torch.Tensor]) -> None:
     clip = folder / "test" / "0.wav"
     good("transcribe", folder / "run", clip)
-    assets = load(checkpoint_of(folder / "run")).record["assets"]
+    assets = load_trained(find_checkpoint(folder / "run")).record["assets"]
     pieces = [piece for path in sorted((folder / "train").iterdir()) for piece in read_pieces(path)]
     corpus = [piece._replace(sound=Sound(resampled(piece.sound, RATE), RATE, 1)) for piece in pieces]
     mean, variance = statistics(assets, corpus)

@@ -13,7 +13,7 @@ import yaml
 
 from dltrain.config import experiment as experiment_module
 from dltrain.config.catalogue import Catalogue
-from dltrain.config.experiment import Choice, Experiment, Loaded, load, load_tree
+from dltrain.config.experiment import Choice, Experiment, Loaded, load_experiment, load_tree
 from dltrain.errors import ConfigError
 from dltrain.options import Augmentation, Plan
 
@@ -71,7 +71,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def loaded(text: str = BASE, *flags: str) -> Loaded:
     Path("a.yaml").write_text(text)
-    return load(Path("a.yaml"), flags)
+    return load_experiment(Path("a.yaml"), flags)
 
 
 def message(text: str = BASE, *flags: str) -> str:
@@ -607,11 +607,11 @@ def test_a_resolved_config_means_the_same(text: str, folder: Path) -> None:
     assert load_tree(tree, "run") == experiment
     Path("elsewhere").mkdir()
     Path("elsewhere/b.yaml").write_text(experiment.yaml())
-    assert load(Path("elsewhere/b.yaml")).experiment == experiment
-    assert load(Path("elsewhere/b.yaml")).experiment.resolved() == tree
+    assert load_experiment(Path("elsewhere/b.yaml")).experiment == experiment
+    assert load_experiment(Path("elsewhere/b.yaml")).experiment.resolved() == tree
     if "$" not in text:  # another writer may be used where no text holds ${
         Path("elsewhere/c.yaml").write_text(yaml.safe_dump(tree, sort_keys=False))
-        assert load(Path("elsewhere/c.yaml")).experiment == experiment
+        assert load_experiment(Path("elsewhere/c.yaml")).experiment == experiment
 
 
 def test_a_resolved_config_is_plain() -> None:
@@ -658,12 +658,12 @@ def test_faults_of_a_tree_have_no_lines() -> None:
 
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(ConfigError) as caught:
-        load(Path("aa.yml"))
+        load_experiment(Path("aa.yml"))
     assert str(caught.value) == (
         f"aa.yml: error: there is no such file\n    did you mean 'a.yaml'?\n1 fault in aa.yml{END}"
     )
     with pytest.raises(ConfigError) as caught:
-        load(Path("nowhere/b.yaml"))
+        load_experiment(Path("nowhere/b.yaml"))
     assert str(caught.value) == f"nowhere/b.yaml: error: there is no such file\n1 fault in nowhere/b.yaml{END}"
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from dltrain.config.catalogue import package_catalogue
 from dltrain.config.check import DEFAULT_CHOICES, KIND_OF
-from dltrain.config.experiment import load
+from dltrain.config.experiment import load_experiment
 from dltrain.config.schema import json_schema, markdown
 from dltrain.errors import ConfigError
 
@@ -120,7 +120,7 @@ def test_schema_and_checker_agree(text: str, sound: bool, tmp_path: Path, monkey
     Path("plugin.py").write_text(PLUGIN)
     Path("a.yaml").write_text(text)
     try:
-        load(Path("a.yaml"))
+        load_experiment(Path("a.yaml"))
         accepted = True
     except ConfigError:
         accepted = False

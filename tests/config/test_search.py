@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from dltrain.config.experiment import load
+from dltrain.config.experiment import load_experiment
 from dltrain.config.schema import json_schema
 from dltrain.config.search import Dimension
 from dltrain.errors import ConfigError
@@ -47,7 +47,7 @@ def test_a_sound_section_is_read_and_fit_passes_over_it(config: Any) -> None:
             "weights.freeze: null",
         ]
     )
-    loaded = load(config(space, "  trials: 5\n  sampler: random\n  pruner: none\n  warmup_epochs: 2\n"))
+    loaded = load_experiment(config(space, "  trials: 5\n  sampler: random\n  pruner: none\n  warmup_epochs: 2\n"))
     search = loaded.search
     assert search is not None
     assert (search.trials, search.sampler, search.pruner, search.warmup_epochs) == (5, "random", "none", 2)
@@ -67,17 +67,20 @@ def test_a_sound_section_is_read_and_fit_passes_over_it(config: Any) -> None:
     assert momentum.applies({"optimizer.name": "sgd"})
     assert not momentum.applies({"optimizer.name": "adam"})
     assert "search" not in loaded.experiment.resolved()
-    assert load(config(space, name="b.yaml")).experiment == load(config(base=BASE + "#", search="")).experiment
+    assert (
+        load_experiment(config(space, name="b.yaml")).experiment
+        == load_experiment(config(base=BASE + "#", search="")).experiment
+    )
 
 
 def test_a_child_adds_to_its_parents_space_and_drops_it(config: Any, tmp_path: Path) -> None:
     config("model.dropout: [0, 0.5]", "  trials: 3\n", name="parent.yaml")
     path = tmp_path / "child.yaml"
     path.write_text("extends: parent.yaml\nsearch: {space: {model.dropout: null, data.batch_size: [8, 16]}}")
-    search = load(path, ["search.trials=7"]).search
+    search = load_experiment(path, ["search.trials=7"]).search
     assert search is not None
     assert (search.trials, [each.path for each in search.dimensions]) == (7, ["data.batch_size"])
-    assert load(path, ["search=null"]).search is None
+    assert load_experiment(path, ["search=null"]).search is None
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,7 @@ def test_a_child_adds_to_its_parents_space_and_drops_it(config: Any, tmp_path: P
 def test_every_value_is_checked_at_its_place(space: str, place: str, told: str, config: Any) -> None:
     path = config(space)
     with pytest.raises(ConfigError) as caught:
-        load(path)
+        load_experiment(path)
     assert f"{path}:{place}: error: " in str(caught.value)
     assert told in str(caught.value)
 
@@ -144,14 +147,14 @@ def test_every_value_is_checked_at_its_place(space: str, place: str, told: str, 
 )
 def test_the_sections_own_options_are_checked(search: str, told: str, config: Any) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(config(search=search))
+        load_experiment(config(search=search))
     assert told in str(caught.value)
 
 
 def test_an_option_that_only_some_choices_have_is_checked_with_those(config: Any) -> None:
     space = "optimizer.name: [adam, sgd]\n    optimizer.momentum: [0.5, 2]"
     with pytest.raises(ConfigError) as caught:
-        load(config(space))
+        load_experiment(config(space))
     assert "8:31: error: optimizer.momentum must be a number in [0, 1), found 2" in str(caught.value)
     assert "1 fault in " in str(caught.value)
 

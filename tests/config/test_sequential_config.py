@@ -20,7 +20,7 @@ from dltrain.architecture.shapes import UNKNOWN, Length, Shape, Window, slid
 from dltrain.cli.main import application
 from dltrain.config.annotations import group_options
 from dltrain.config.catalogue import package_catalogue, read_module
-from dltrain.config.experiment import load, load_tree
+from dltrain.config.experiment import load_experiment, load_tree
 from dltrain.config.faults import Refused
 from dltrain.config.schema import json_schema, markdown
 from dltrain.errors import ConfigError
@@ -66,7 +66,7 @@ def write(text: str) -> Path:
 
 def refused(text: str, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        load(write(text), overrides)
+        load_experiment(write(text), overrides)
     return str(caught.value)
 
 
@@ -77,9 +77,9 @@ def told(*layers: str, head: str = HEAD) -> list[str]:
 
 
 def test_forms_of_a_layer_mean_the_same() -> None:
-    short = load(write(HEAD + "    - flatten\n    - {dropout: 0.2}\n    - dense: classes\n")).experiment
+    short = load_experiment(write(HEAD + "    - flatten\n    - {dropout: 0.2}\n    - dense: classes\n")).experiment
     options = "    - flatten:\n    - dropout:\n        share: 0.2\n    - dense: {units: classes, bias: true}\n"
-    assert load(write(HEAD + options)).experiment == short
+    assert load_experiment(write(HEAD + options)).experiment == short
     assert short.model.options["layers"] == [
         {"flatten": {}},
         {"dropout": {"share": 0.2}},
@@ -92,13 +92,13 @@ def test_blocks_and_what_is_resolved_reads_back() -> None:
     text = GOOD.replace(
         "    - flatten\n", block + "    - repeat: {times: 2, layers: [{residual: [relu]}]}\n    - flatten\n"
     )
-    loaded = load(write(text))
+    loaded = load_experiment(write(text))
     experiment = loaded.experiment
     inner = {"filters": 8, "kernel": [3, 5], "stride": 1, "padding": "same", "dilation": 1, "groups": 1, "bias": True}
     assert experiment.model.options["layers"][3] == {"residual": {"layers": [{"conv2d": inner}, {"relu": {}}]}}
     assert load_tree(experiment.resolved(), "again") == experiment
     Path("resolved.yaml").write_text(experiment.yaml())
-    assert load(Path("resolved.yaml")).experiment == experiment
+    assert load_experiment(Path("resolved.yaml")).experiment == experiment
     assert loaded.origins["model.layers"] == "a.yaml:6:5"
     assert not [path for path in loaded.origins if path.startswith("layer ")]
 
@@ -344,7 +344,7 @@ def test_a_task_that_cannot_be_served() -> None:
     ],
 )
 def test_what_only_the_data_can_tell_passes(head: str, layers: list[str]) -> None:
-    load(write(head + "".join(f"    - {layer}\n" for layer in layers)))
+    load_experiment(write(head + "".join(f"    - {layer}\n" for layer in layers)))
 
 
 # What the data tells beforehand
@@ -462,7 +462,7 @@ def test_schema_and_checker_agree(layers: Any, sound: bool) -> None:
     """Of single layers: whether they fit together is for the checker alone, whose words then tell shapes."""
     tree = {"task": "image_classification", "data": "mnist", "model": {"name": "sequential", "layers": layers}}
     try:
-        load(write(yaml.safe_dump(tree)))
+        load_experiment(write(yaml.safe_dump(tree)))
         message = ""
     except ConfigError as error:
         message = str(error)
@@ -491,12 +491,12 @@ def test_every_option_of_every_layer_is_described() -> None:
 
 def test_the_constructors_fault_is_the_users(images_root: Path) -> None:
     """What only the data tells is told when the model is built."""
-    from dltrain.runs.experiment import build
+    from dltrain.runs.building import build_training
 
     text = IDX.replace("data: idx", f"data: {{name: idx, root: {images_root}/MNIST}}")
-    experiment = load(write(text + "    - max_pool: 29\n    - flatten\n    - dense: classes\n")).experiment
+    experiment = load_experiment(write(text + "    - max_pool: 29\n    - flatten\n    - dense: classes\n")).experiment
     with pytest.raises(ConfigError) as caught:
-        build(experiment)
+        build_training(experiment)
     head, _, told = str(caught.value).partition(": error: ")
     line = next(
         number for number, each in enumerate(Path(experiment.source).read_text().splitlines(), 1) if "max" in each

@@ -19,7 +19,7 @@ from dltrain.core.optimizers import adam, adamw, muon, sgd
 from dltrain.core.weights import fitting, freeze, initialize, parameter_groups, settle, take_over
 from dltrain.errors import DataError
 from dltrain.options import Weights
-from dltrain.runs.experiment import tensors_of
+from dltrain.runs.building import read_initial_weights
 
 
 def small() -> nn.Sequential:
@@ -279,7 +279,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 def test_published_weights_are_fetched_once_and_compared_with_their_name(hub: str) -> None:
     address = f"{hub}/net-{hashlib.sha256(Hub.content).hexdigest()[:8]}.safetensors"
     for _ in range(2):
-        found = tensors_of(address)
+        found = read_initial_weights(address)
         assert found.tensors["3.bias"].tolist() == [1.0, 2.0, 3.0]
     assert found.sha256 == hashlib.sha256(Hub.content).hexdigest()
     assert len(Hub.asked) == 1
@@ -289,4 +289,4 @@ def test_weights_that_are_not_what_their_name_says_are_refused(hub: str) -> None
     with pytest.raises(
         DataError, match=r"net-01234567.pth: no mirror gave it.\n.*SHA-256 .*, expected 01234567\nFetch it"
     ):
-        tensors_of(f"{hub}/net-01234567.pth")
+        read_initial_weights(f"{hub}/net-01234567.pth")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from dltrain.config.experiment import load
+from dltrain.config.experiment import load_experiment
 from dltrain.errors import Stopped
 from dltrain.events import Event
+from dltrain.runs.building import Training
 from dltrain.runs.directory import open_run
-from dltrain.runs.experiment import Training, train
+from dltrain.runs.training import train_run
 from dltrain.runtime.interrupts import Interrupts
 
 
@@ -43,11 +44,11 @@ def run_once(
     events: list[Event] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Training:
-    experiment = load(config).experiment
+    experiment = load_experiment(config).experiment
     run = open_run(directory, experiment)
     seen: list[Event] = [] if events is None else events
     try:
-        return train(experiment, run, interrupts, lambda _: [seen.append], tell)
+        return train_run(experiment, run, interrupts, lambda _: [seen.append], tell)
     finally:
         run.lock.release()
 

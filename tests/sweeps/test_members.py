@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dltrain.config.experiment import load
+from dltrain.config.experiment import load_experiment
 from dltrain.errors import RunBusy, Stopped, UsageError
 from dltrain.observers.messages import Voice
 from dltrain.runs.directory import Lock, open_run
@@ -206,7 +206,7 @@ def test_a_second_process_on_the_parent_is_kept_out(fragile: Path, tmp_path: Pat
 
 
 def test_a_busy_member_fails_alone(fragile: Path, tmp_path: Path, here: list[list[str]]) -> None:
-    experiment = load(fragile, ["seed=0"]).experiment
+    experiment = load_experiment(fragile, ["seed=0"]).experiment
     run = open_run(tmp_path / "seeds-elsewhere", experiment)
     run.lock.release()
     prepare(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)

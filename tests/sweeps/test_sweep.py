@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from dltrain.cli import sweep
 from dltrain.cli.main import application
-from dltrain.config.experiment import load
+from dltrain.config.experiment import load_experiment
 from dltrain.config.search import Dimension, Search
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import Diverged, RunBusy, Stopped
@@ -155,7 +155,7 @@ def test_a_directory_of_other_values_is_left_alone(config: Path, tmp_path: Path,
     parent = tmp_path / "sweep"
     parent.mkdir()
     (parent / "summary.json").write_text('{"kind": "dltrain sweep"}')
-    loaded = load(config)
+    loaded = load_experiment(config)
     assert loaded.search is not None
     study(parent, loaded.search, 0)  # a journal, since without one the directory below would be explained by that
     run_once(config, parent / "trial-0000", Interrupts())

@@ -263,10 +263,11 @@ def test_eval_draws_the_first_images_above_what_became_of_them(
 def test_the_pictured_outputs_are_the_models(
     autoencoder: dict[str, Any], write_settings: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dltrain.runs.experiment import checkpoint_of, load
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
 
     good("fit", write_settings(autoencoder), "-o", tmp_path / "run", "-q")
-    trained = load(checkpoint_of(tmp_path / "run"))
+    trained = load_trained(find_checkpoint(tmp_path / "run"))
     stream = trained.dataset().test()
     drawn: list[Any] = []
     monkeypatch.setattr(pictures, "reconstruction_picture", lambda *given: drawn.append(given))

@@ -18,7 +18,8 @@ from dltrain.cli.shared.forecasts import draw_forecasts
 from dltrain.data.series.reader import SeriesReader
 from dltrain.errors import UsageError
 from dltrain.models.series import Autoregression, SeriesRNN
-from dltrain.runs.experiment import checkpoint_of, load
+from dltrain.runs.finding import find_checkpoint
+from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.sequence_regression import SequenceRegression
 from support.runs import StopAt, outcome, run_once, run_to_end
@@ -163,7 +164,7 @@ def test_the_error_on_an_ar1_series_is_that_of_its_noise(write_settings: Write, 
     data = {"window": 3, "test": 0.25, "batch_size": 50}
     config = write_settings(settings_of(tmp_path, {"name": "autoregression"}, data, 15, 0.03))
     run_once(config, tmp_path / "run", Interrupts())
-    trained = load(checkpoint_of(tmp_path / "run"))
+    trained = load_trained(find_checkpoint(tmp_path / "run"))
     report = trained.task.report(trained.counts(trained.dataset().test()))
     rows = numpy.stack([values[n - 3 : n] for n in range(3, 4000)])
     rows, asked = numpy.column_stack([rows, numpy.ones(len(rows))]), values[3:]
@@ -181,7 +182,7 @@ def test_a_sine_is_predicted(write_settings: Write, tmp_path: Path) -> None:
     data = {"window": 12, "horizon": 2, "batch_size": 16}
     config = write_settings(settings_of(tmp_path, {"name": "autoregression"}, data, 25, 0.02))
     run_once(config, tmp_path / "run", Interrupts())
-    trained = load(checkpoint_of(tmp_path / "run"))
+    trained = load_trained(find_checkpoint(tmp_path / "run"))
     report = trained.task.report(trained.counts(trained.dataset().test()))
     assert report["rmse"] < 0.005 * report["naive_rmse"]
     assert report["r2"] > 0.9999

@@ -16,7 +16,8 @@ from dltrain.capabilities import Classifies, Predicts
 from dltrain.data.documents.batches import Documents
 from dltrain.data.documents.reader import TextReader
 from dltrain.models.text_classifiers import EmbeddingBag, TextCNN, TextRNN
-from dltrain.runs.experiment import checkpoint_of, load
+from dltrain.runs.finding import find_checkpoint
+from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.text_classification import TextClassification
 from support.documents import write_table
@@ -194,7 +195,7 @@ def test_a_run_learns_and_its_checkpoint_reads_texts(
     texts["trainer"]["epochs"] = 12
     run_once(write_settings(texts), tmp_path / "run", Interrupts())
     (tmp_path / "t.csv").rename(tmp_path / "kept.csv")
-    trained = load(checkpoint_of(tmp_path / "run"))
+    trained = load_trained(find_checkpoint(tmp_path / "run"))
     reader = TextReader(trained.record["assets"])
     given = list(reader.read(["-"], iter(["apple egg\n", "Bread, fig\n", "cheese\n"])))
     assert isinstance(trained.task, Predicts)

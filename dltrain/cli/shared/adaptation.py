@@ -12,7 +12,7 @@ from dltrain.errors import Diverged, UsageError
 
 if TYPE_CHECKING:
     from dltrain.dataset import Dataset
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
 
 METHODS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
     "neural_cache": {

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dltrain.core.mistakes import Mistake
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
 
 RECONSTRUCTED = 10

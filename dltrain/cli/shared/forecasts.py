@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
 
 WINDOWS, OUTPUTS = 300, 4

@@ -12,7 +12,7 @@ from dltrain.errors import UsageError
 if TYPE_CHECKING:
     from dltrain.cli.shared.decoding import Decoding
     from dltrain.data.speech.recognition import Decoder, Judgement, Judges
-    from dltrain.runs.experiment import Trained
+    from dltrain.runs.loading import Trained
     from dltrain.task import Counts, Score
 
 CONFUSED = 10

@@ -1,0 +1,177 @@
+"""Objects built from the names in a config: dataset, task, model, optimizer, schedule and the state to train."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dltrain.config.catalogue import ALL_SIZES, Entry, with_plugins
+from dltrain.config.experiment import Choice, Experiment, check_model
+from dltrain.core.checkpoint import WEIGHTS
+from dltrain.core.schedules import Schedule
+from dltrain.core.state import TrainState, averaged
+from dltrain.core.weights import freeze, initialize, parameter_groups, settle, take_over
+from dltrain.data.published_weights import SCHEMES, fetch_weights
+from dltrain.dataset import Dataset
+from dltrain.errors import DltrainError, NoCheckpoint, UsageError
+from dltrain.registry import datasets, models, optimizers, schedules, tasks
+from dltrain.runs.finding import find_checkpoint
+from dltrain.runtime import precision
+from dltrain.runtime.weights_files import tensors_in
+from dltrain.task import Task
+
+REGISTRIES = {one.kind: one for one in (models, datasets, tasks, optimizers, schedules)}
+
+
+class Names:
+    """Registered things by kind and name; a module is imported when something of it is first asked for."""
+
+    def __init__(self, plugins: tuple[Path, ...]) -> None:
+        self._catalogue = with_plugins(plugins)
+
+    def entry(self, kind: str, name: str) -> Entry:
+        entry = self._catalogue.find(kind, name)
+        assert entry is not None, f"{kind} '{name}' passed the check of the config, but is not known"
+        return entry
+
+    def __call__(self, kind: str, name: str) -> Callable[..., Any]:
+        module = self.entry(kind, name).module
+        if module.endswith(".py"):
+            import_plugin(Path(module))
+        else:
+            importlib.import_module(module)
+        return REGISTRIES[kind][name]
+
+
+def import_plugin(path: Path) -> None:
+    """Run a plug-in file once. An error in it is a UsageError that names the file."""
+    name = f"dltrain_plugins.{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except DltrainError:  # a signal arrived, or the plug-in itself speaks dltrain
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        raise UsageError(f"{path}: the plug-in cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def construct(names: Names, kind: str, choice: Choice, *provided: Any, **sizes: Any) -> Any:
+    """What `choice` names, built; a ValueError of its constructor is the user's, and says which section it is."""
+    try:
+        return names(kind, choice.name)(*provided, **sizes, **choice.options)
+    except ValueError as error:
+        raise UsageError(f"{kind} '{choice.name}': {error}", advice="change its options in the config") from error
+
+
+@dataclass
+class Training:
+    """Everything that `fit` needs, built from an experiment."""
+
+    dataset: Dataset
+    task: Task[Any]
+    schedule: Schedule
+    state: TrainState
+    runtime: precision.Runtime
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class InitialWeights:
+    """Weights from elsewhere: where they lie, what they are, and the hash of their file."""
+
+    source: str
+    tensors: Mapping[str, torch.Tensor]
+    sha256: str
+
+
+def read_initial_weights(source: str) -> InitialWeights:
+    """The weights of a run (its best checkpoint), of a checkpoint, or of a file here or at an address.
+
+    Raises UsageError, and DataError where nothing can be fetched.
+    """
+    path = fetch_weights(source) if source.startswith(SCHEMES) else Path(source).expanduser()
+    if path.is_dir():
+        try:
+            checkpoint = find_checkpoint(path)
+        except NoCheckpoint as error:
+            raise UsageError(f"weights.init_from: {error}") from None
+        return InitialWeights(
+            str(checkpoint.path), checkpoint.weights(), checkpoint.manifest["files"][WEIGHTS]["sha256"]
+        )
+    try:
+        content = path.read_bytes()
+        return InitialWeights(source, tensors_in(content), hashlib.sha256(content).hexdigest())
+    except OSError as error:
+        reason = error.strerror
+    except ValueError as error:
+        reason = str(error)
+    raise UsageError(
+        f"weights.init_from: {source}: {reason}\n"
+        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file, the address of one",
+        advice="correct weights.init_from",
+    )
+
+
+def select_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, Any]:
+    """The task's sizes that this model asks for, by name; all of them as `sizes`, if that is what it asks for."""
+    provided = names.entry("model", choice.name).provided
+    return {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
+
+
+def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> Training:
+    """Dataset, task, model, optimizer and schedule, ready for the first step.
+
+    `recorded` is the signature of the process that began the run, if it goes on: then its checkpoint has the weights.
+    """
+    names = Names(experiment.plugins)
+    plan, weights = experiment.trainer, experiment.weights
+    begun = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
+    runtime = precision.start(plan, recorded)
+    dataset = construct(names, "dataset", experiment.data, experiment.data.name, experiment.seed, None)
+    task = construct(names, "task", experiment.task, dataset.assets)
+    torch.manual_seed(experiment.seed)
+    check_model(experiment, names.entry("model", experiment.model.name), task.sizes)
+    model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task)).to(
+        runtime.device
+    )
+    runtime.check(model)
+    notes = []
+    try:
+        initialize(model, weights)
+        if begun is not None:
+            notes.append(
+                f"weights from {begun.source} (sha256 {begun.sha256}): {take_over(model, begun.tensors, begun.source)}"
+            )
+        freeze(model, weights.freeze)
+        decays = bool(experiment.optimizer.options.get("weight_decay"))
+        groups = parameter_groups(model, weights, decays)
+    except ValueError as error:
+        raise UsageError(f"weights.{error}", advice="change the weights section of the config") from error
+    if plan.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = settle(construct(names, "optimizer", experiment.optimizer, groups))
+    schedule = construct(names, "schedule", experiment.schedule)
+    average = averaged(model, plan)
+    if plan.compile:
+        model.compile()
+    wide = torch.float32 if runtime.device.type == "mps" else torch.float64
+    loss_sum = torch.zeros((), dtype=wide, device=runtime.device)
+    state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
+    return Training(dataset, task, schedule, state, runtime, notes)

@@ -1,0 +1,45 @@
+"""The checkpoint that a path given by the user refers to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dltrain.core.checkpoint import MANIFEST, Checkpoint, Checkpoints
+from dltrain.errors import NoCheckpoint, UsageError
+from dltrain.export.weights import SUFFIX, Exported
+
+READING_TRIES = 20
+
+
+def find_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
+    """The checkpoint that `path` means, read and verified: `name` of a run directory (the best), or `path` itself.
+
+    A file of weights that `dltrain export` wrote is one too. Raises NoCheckpoint, saying what there is, and UsageError
+    for a name together with a checkpoint's own path.
+    """
+    if (path / MANIFEST).exists():
+        if name is not None:
+            raise UsageError(f"{path}: is one checkpoint itself; leave out --checkpoint {name}")
+        alone = Checkpoint(path.resolve(), 0, epoch_ended=True)
+        if alone.fault:
+            raise NoCheckpoint(f"{path}: damaged: {alone.fault}", advice="use another checkpoint of its run")
+        return alone
+    if path.suffix == SUFFIX and path.is_file():
+        if name is not None:
+            raise UsageError(f"{path}: is one file of weights; leave out --checkpoint {name}")
+        return Exported(path)
+    if not (path / "checkpoints").is_dir():
+        near = sorted(str(one.parent) for one in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
+        there = "".join(f"\n  {one}" for one in near)
+        raise NoCheckpoint(
+            f"{path}: no run directory with checkpoints\nruns beside it:{there or ' none'}",
+            advice="name a run directory, or train one with `dltrain fit CONFIG`",
+        )
+    for _ in range(READING_TRIES):
+        try:
+            checkpoint = Checkpoints(path / "checkpoints").named(name or "best")
+            _ = checkpoint.contents
+        except FileNotFoundError:  # training goes on here and has just deleted what was chosen: look again
+            continue
+        return checkpoint
+    raise NoCheckpoint(f"{path}: its checkpoints change faster than they can be read", advice="try again later")

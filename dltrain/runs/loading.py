@@ -1,0 +1,84 @@
+"""Task and model of a checkpoint, ready to evaluate or to predict with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from dltrain.batch import Batch
+from dltrain.config.experiment import Experiment, load_tree
+from dltrain.core.checkpoint import Checkpoint
+from dltrain.core.evaluate import evaluate
+from dltrain.dataset import Dataset
+from dltrain.runs.building import Names, construct, select_sizes
+from dltrain.runtime import precision
+from dltrain.runtime.device import choose
+from dltrain.runtime.memory import memory_explained
+from dltrain.stream import Stream
+from dltrain.task import Counts, Task
+
+
+@dataclass
+class Trained:
+    """A checkpoint made ready for use: nothing else is needed, but an evaluation's data."""
+
+    checkpoint: Checkpoint
+    experiment: Experiment
+    task: Task[Any]
+    model: nn.Module
+    runtime: precision.Runtime
+    names: Names
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.checkpoint.record
+
+    def dataset(self) -> Dataset:
+        """The dataset of the training, with the checkpoint's own assets; no file is read yet."""
+        choice = self.experiment.data
+        dataset: Dataset = construct(
+            self.names, "dataset", choice, choice.name, self.experiment.seed, self.record["assets"]
+        )
+        return dataset
+
+    def counts(self, stream: Stream[Batch]) -> Counts:
+        self.runtime.check(self.model)
+        with memory_explained():
+            return evaluate(self.model, self.task, stream, self.runtime)
+
+
+def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Trained:
+    """Task and model from a checkpoint alone. `overrides` are sections' values such as {"data": {"root": ...}}.
+
+    Raises UsageError for a device that is not here, which --device chose, or else the training.
+    """
+    record = checkpoint.record
+    tree = json.loads(json.dumps(record["config"]))
+    for section, values in (overrides or {}).items():
+        tree[section].update(values)
+    asked = "device" in (overrides or {}).get("trainer", {})
+    choose(tree["trainer"]["device"], "--device" if asked else f"{checkpoint.path}: trainer.device", "--device")
+    with TemporaryDirectory(prefix="dltrain-plugins-") as folder:
+        for place, source in record["plugins"].items():
+            path = Path(folder) / place
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(source, encoding="utf-8")
+        tree["plugins"] = [str(Path(folder) / place) for place in tree.get("plugins", ())]
+        experiment = load_tree(tree, str(checkpoint.path))
+        names = Names(experiment.plugins)
+        runtime = precision.start(experiment.trainer)
+        task = construct(names, "task", experiment.task, record["assets"])
+        model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task))
+        names("dataset", experiment.data.name)
+    model.load_state_dict(checkpoint.weights())
+    model.to(runtime.device)
+    if experiment.trainer.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    return Trained(checkpoint, experiment, task, model.eval(), runtime, names)
