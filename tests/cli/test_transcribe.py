@@ -377,7 +377,7 @@ def test_lines_that_are_no_names(lines: list[str], found: str) -> None:
 
 def test_places_that_cannot_be_written_to(run: Path, clip: Any, tmp_path: Path, monkeypatch: Any) -> None:
     path = clip("a.wav", "a")
-    monkeypatch.setattr("dltrain.runs.loading.load_trained_trained", None)  # nothing is loaded before
+    monkeypatch.setattr("dltrain.runs.loading.load_trained", None)  # nothing is loaded before
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     messages = {

@@ -680,9 +680,9 @@ def test_a_group_that_refuses_its_values(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_checking_imports_no_torch() -> None:
     program = (
-        "import sys\nfrom pathlib import Path\nfrom dltrain.config.experiment import load\n"
+        "import sys\nfrom pathlib import Path\nfrom dltrain.config.experiment import load_experiment\n"
         "from dltrain.config import schema\nimport dltrain.options, dltrain.errors, dltrain.registry\n"
-        "load(Path('a.yaml')); schema.json_schema(); schema.markdown()\n"
+        "load_experiment(Path('a.yaml')); schema.json_schema(); schema.markdown()\n"
         "print([name for name in ('torch', 'numpy', 'plugin') if name in sys.modules])"
     )
     root = Path(experiment_module.__file__).parents[2]
