@@ -228,7 +228,8 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
     """What stands beside every exported file, whatever its format."""
     from dltrain import __version__
     from dltrain.core.checkpoint import WEIGHTS
-    from dltrain.export.description import VERSION, preparation, use
+    from dltrain.export.description import preparation, use
+    from dltrain.export.weights import VERSION
 
     record, signature = trained.record, trained.runtime.signature()
     kept = ("config", "assets", "dataset", "fingerprint", "notice", "signature", "plugins", "history")

@@ -10,8 +10,6 @@ import torch
 from dltrain.data.images.mnist import get_normalization
 from dltrain.export.interface import BATCH, Interface, Port
 
-VERSION = 1
-
 PREPARATION: Mapping[str, Sequence[str]] = {
     "images": (
         "pixels 0..255, channels first (grey, or red, green and blue), of the size assets.height x assets.width",

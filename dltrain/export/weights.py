@@ -15,6 +15,8 @@ from dltrain.errors import NoCheckpoint
 if TYPE_CHECKING:
     from torch import Tensor
 
+VERSION = 1
+"""The format of the description beside an export."""
 SUFFIX = ".safetensors"
 
 
@@ -43,9 +45,14 @@ class Exported(Checkpoint):
         try:
             described = json.loads(beside.read_text(encoding="utf-8"))
             record: dict[str, Any] = described["record"]
-            digest = described["sha256"]
+            digest, version = described["sha256"], described["description"]
         except (ValueError, KeyError, TypeError):
             raise NoCheckpoint(f"{beside}: is no description of an export", advice="export again") from None
+        if version != VERSION:
+            raise NoCheckpoint(
+                f"{beside}: written in format {version}, and this dltrain reads format {VERSION}",
+                advice="use the version that wrote it",
+            )
         if sha256(self._content).hexdigest() != digest:
             raise NoCheckpoint(
                 f"{self.path}: does not belong to {beside.name}, or is damaged (its SHA-256 does not fit)",
