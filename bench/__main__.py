@@ -97,8 +97,8 @@ def epoch() -> bool:
     ratio = statistics.median(times["dltrain fit"]) / reference
     others = [statistics.median(times[name]) for name in times if name not in CLOSE]
     met = ratio <= 1.05 and statistics.median(times["dltrain fit"]) < min(others)
-    told = "met" if met else "MISSED"
-    print(f"goal: dltrain <= 1.05 x the fastest bare loop, and ahead of the others: {told} ({ratio:.3f})")
+    verdict = "met" if met else "MISSED"
+    print(f"goal: dltrain <= 1.05 x the fastest bare loop, and ahead of the others: {verdict} ({ratio:.3f})")
     return met
 
 
@@ -216,8 +216,8 @@ def speech() -> bool:
     for _ in range(2):
         for name, mode in (("bare loop", "bare"), ("random batches", "random")):
             words = ("-m", "bench.speech_loop", mode, "--epochs", "3", "--threads", THREADS)
-            told = [json.loads(line) for line in python(*words).splitlines()][1:]
-            times[name] += [(epoch["sound"], epoch["seconds"]) for epoch in told]
+            results = [json.loads(line) for line in python(*words).splitlines()][1:]
+            times[name] += [(epoch["sound"], epoch["seconds"]) for epoch in results]
         with tempfile.TemporaryDirectory() as name:
             (Path(name) / "config.yaml").write_text(json.dumps(speech_config(3, int(THREADS))))  # JSON is YAML
             python("-m", "dltrain", "fit", f"{name}/config.yaml", "-o", f"{name}/run")
@@ -231,15 +231,15 @@ def speech() -> bool:
     close, ahead = speeds["bare loop"] / speeds["dltrain fit"], speeds["dltrain fit"] / speeds["random batches"]
     print(f"goal: dltrain <= 1.05 x the bare loop's time: {'met' if close <= 1.05 else 'MISSED'} ({close:.3f})")
     print(f"goal: >= 1.5 x the speed of random batches: {'met' if ahead >= 1.5 else 'MISSED'} ({ahead:.2f})")
-    told = json.loads(python("-m", "bench.speech_loop", "data", "--threads", THREADS))
-    share = told["plain"] / told["step"]
-    print("ms a step: " + ", ".join(f"{name} {value:.1f}" for name, value in told.items()))
+    results = json.loads(python("-m", "bench.speech_loop", "data", "--threads", THREADS))
+    share = results["plain"] / results["step"]
+    print("ms a step: " + ", ".join(f"{name} {value:.1f}" for name, value in results.items()))
     print(f"goal: a batch costs <= 5 % of its step: {'met' if share <= 0.05 else 'MISSED'} ({share:.3f})")
-    told = json.loads(python("-m", "bench.speech_loop", "features"))
-    speed = told["sound"] / told["cpu"]
+    results = json.loads(python("-m", "bench.speech_loop", "features"))
+    speed = results["sound"] / results["cpu"]
     met = speed >= 150
     print(
-        f"features: {told['sound']:.0f} s of sound in {told['cpu']:.1f} s of one core ({told['seconds']:.1f} s in all)"
+        f"features: {results['sound']:.0f} s of sound in {results['cpu']:.1f} s of one core ({results['seconds']:.1f} s in all)"
     )
     print(f"goal: >= 150 x real time a core: {'met' if met else 'MISSED'} ({speed:.0f})")
     return close <= 1.05 and ahead >= 1.5 and share <= 0.05 and met

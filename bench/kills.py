@@ -97,9 +97,9 @@ def main() -> int:
                 # From the very start (imports, the lock, a resume) to well into training, saves and evaluations too.
                 delay = draw.uniform(0.0, 6.0) if kills < arguments.kills else None
                 try:
-                    told = process.communicate(timeout=delay)[1].decode()
+                    output = process.communicate(timeout=delay)[1].decode()
                     if process.returncode != 0:
-                        raise SystemExit(f"a resumed run failed:\n{told}")
+                        raise SystemExit(f"a resumed run failed:\n{output}")
                     break
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)

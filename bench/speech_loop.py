@@ -77,21 +77,21 @@ def epochs(training: Training, mode: str, count: int) -> None:
             seconds += hop * int(batch.frames.sum())  # type: ignore[attr-defined]
         trained = time.perf_counter()
         evaluate(network, training.task, validation, training.runtime)
-        told = {"sound": seconds, "training": trained - start, "seconds": time.perf_counter() - start}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result = {"sound": seconds, "training": trained - start, "seconds": time.perf_counter() - start}
+        sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
 
 
 def data_side(threads: int) -> None:
     """Milliseconds a step: making its batch, without and with augmentation, and computing with it."""
-    told: dict[str, float] = {}
+    result: dict[str, float] = {}
     for name, augmented in (("plain", False), ("augmented", True)):
         training = build_training(load_tree(config(1, threads, augmented), "bench"))
         stream = training.dataset.training()
         for epoch in (0, 1):  # the first reads the features from the disk
             start = time.perf_counter()
             batches = list(stream.epoch(epoch))
-            told[name] = 1000 * (time.perf_counter() - start) / len(batches)
+            result[name] = 1000 * (time.perf_counter() - start) / len(batches)
     network = training.state.model
     optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)
     network.train()
@@ -99,8 +99,8 @@ def data_side(threads: int) -> None:
     start = time.perf_counter()
     for batch in batches:
         step(network, optimizer, batch)  # type: ignore[arg-type]
-    told["step"] = 1000 * (time.perf_counter() - start) / len(batches)
-    sys.stdout.write(json.dumps(told) + "\n")
+    result["step"] = 1000 * (time.perf_counter() - start) / len(batches)
+    sys.stdout.write(json.dumps(result) + "\n")
 
 
 def features() -> None:
@@ -113,8 +113,8 @@ def features() -> None:
         training = build_training(load_tree(config(1, 1), "bench"))
         frames = training.dataset.training().source.spoken.frames  # type: ignore[attr-defined]
         frames = int(frames.sum() + training.dataset.validation().source.spoken.frames.sum())  # type: ignore[attr-defined]
-        told = {"sound": 0.01 * frames, "seconds": time.perf_counter() - start, "cpu": time.process_time() - used}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result = {"sound": 0.01 * frames, "seconds": time.perf_counter() - start, "cpu": time.process_time() - used}
+        sys.stdout.write(json.dumps(result) + "\n")
 
 
 def main() -> None:
