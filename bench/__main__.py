@@ -235,12 +235,11 @@ def speech() -> bool:
     share = results["plain"] / results["step"]
     print("ms a step: " + ", ".join(f"{name} {value:.1f}" for name, value in results.items()))
     print(f"goal: a batch costs <= 5 % of its step: {'met' if share <= 0.05 else 'MISSED'} ({share:.3f})")
-    results = json.loads(python("-m", "bench.speech_loop", "features"))
-    speed = results["sound"] / results["cpu"]
+    features = json.loads(python("-m", "bench.speech_loop", "features"))
+    sound, cpu = features["sound"], features["cpu"]
+    speed = sound / cpu
     met = speed >= 150
-    print(
-        f"features: {results['sound']:.0f} s of sound in {results['cpu']:.1f} s of one core ({results['seconds']:.1f} s in all)"
-    )
+    print(f"features: {sound:.0f} s of sound in {cpu:.1f} s of one core ({features['seconds']:.1f} s in all)")
     print(f"goal: >= 150 x real time a core: {'met' if met else 'MISSED'} ({speed:.0f})")
     return close <= 1.05 and ahead >= 1.5 and share <= 0.05 and met
 
