@@ -1,4 +1,4 @@
-from dltrain.cli.main import run
+from dltrain.cli.main import main
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -35,8 +35,8 @@ def lm(
 ) -> None:
     """Estimate an n-gram language model of words from text, one sentence a line.
 
-    It is interpolated Kneser-Ney, in ARPA format, for `dltrain transcribe --lm` and `dltrain eval --lm`. The text has
-    to be spelled as the model's transcripts are, or no word of it is found; --like sees to that.
+    It is interpolated Kneser-Ney, in ARPA format, for `dltrain transcribe --lm` and `dltrain eval --decode lm=`. The
+    text has to be spelled as the model's transcripts are, or no word of it is found; --like sees to that.
 
     Examples:
 

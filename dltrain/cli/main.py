@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. Torch is imported by what a command calls, so that --help is instant."""
+"""The command line: parse, call, print. Commands import torch when they run, so --help is instant."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import sys
 import traceback
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from dltrain import __version__
-from dltrain.errors import ConfigError, DataError, DltrainError
+from dltrain.errors import ConfigError, DataError, DltrainError, UsageError
 from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """
@@ -44,18 +45,47 @@ COMMANDS = {
 }
 """Where in dltrain.cli each command is: a function, or an app with commands of its own."""
 
+REPLACED_FLAGS = {
+    "eval": {
+        "--neural-cache": "--adapt cache=TOKENS",
+        "--cache-weight": "--adapt cache=TOKENS,weight=SHARE",
+        "--cache-flatness": "--adapt cache=TOKENS,flatness=NUMBER",
+        "--dynamic": "--adapt dynamic=LEARNING_RATE",
+        "--dynamic-decay": "--adapt dynamic=LEARNING_RATE,decay=NUMBER",
+        "--dynamic-window": "--adapt dynamic=LEARNING_RATE,window=TOKENS",
+        "--dynamic-rms": "--adapt dynamic=LEARNING_RATE,rms=true",
+        "--beam": "--decode beam=WIDTH",
+        "--lm": "--decode lm=FILE",
+        "--lm-weight": "--decode lm=FILE,lm_weight=NUMBER",
+        "--word-bonus": "--decode lm=FILE,word_bonus=NUMBER",
+    }
+}
+"""Flags of earlier versions by command, and their new form."""
 
-def show_version(wanted: bool) -> None:
-    if wanted:
+
+class Command(TyperCommand):
+    """A command that reports a replaced flag with its new form."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        replaced = REPLACED_FLAGS.get(self.name or "", {})
+        for argument in args:
+            flag = argument.partition("=")[0]
+            if flag in replaced and not ctx.resilient_parsing:
+                raise UsageError(f"{self.name} has no option {flag} any more", advice=f"use {replaced[flag]}")
+        return super().parse_args(ctx, args)
+
+
+def show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"dltrain {__version__}")
         raise typer.Exit
 
 
-def options(
+def set_options(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
 ) -> None:
     """Train deep-learning models from one YAML file.
 
@@ -84,57 +114,58 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(options)
+    app.callback()(set_options)
     for name in names:
         module, _, attribute = COMMANDS[name].partition(":")
-        found = getattr(import_module(f"dltrain.cli.{module}"), attribute)
-        if isinstance(found, typer.Typer):
-            app.add_typer(found, name=name)
+        command = getattr(import_module(f"dltrain.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
         else:
-            app.command(name)(found)
+            app.command(name, cls=Command)(command)
     return app
 
 
-def run() -> None:
-    """The console script: a user's mistake is one message on stderr and an exit code, never a traceback."""
+def main() -> None:
+    """Run the console script: an error is one message on stderr and an exit code, never a traceback."""
     debug = "--debug" in sys.argv
-    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # for after the command: KeyboardInterrupt at exit is a traceback
     with Interrupts() as interrupts:
         try:
-            asked = [word for word in sys.argv[1:2] if word in COMMANDS]
-            application(asked or COMMANDS)(obj=interrupts)
-        except SystemExit as left:
-            # Typer turns a broken pipe into exit 1; that our reader has gone, as `head` does, is no failure.
-            if not isinstance(left.__context__, BrokenPipeError):
+            named = [argument for argument in sys.argv[1:2] if argument in COMMANDS]
+            application(named or COMMANDS)(obj=interrupts)
+        except SystemExit as exit:
+            # Typer turns a broken pipe into exit 1, but a reader that closes it, as `head` does, is no failure.
+            if not isinstance(exit.__context__, BrokenPipeError):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         except Exception as error:
             if debug:
                 raise
-            fault = explained(error)
-            print(rendered(fault, as_json=bool({"--json", "--json-logs"} & set(sys.argv))), file=sys.stderr)  # noqa: T201
+            fault = to_dltrain_error(error)
+            as_json = bool({"--json", "--json-logs"} & set(sys.argv))
+            print(format_error(fault, as_json), file=sys.stderr)  # noqa: T201
             sys.exit(fault.exit_code)
 
 
-def explained(error: Exception) -> DltrainError:
-    """`error` as an error for a person; one that nobody foresaw says where it comes from, and exits with 1."""
+def to_dltrain_error(error: Exception) -> DltrainError:
+    """`error` with a message for the user; an unexpected one names its source line and exits with 1."""
     if isinstance(error, DltrainError):
         return error
     if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
+        path = f"{error.filename}: " if error.filename else ""
         advice = "free some disk space, or change the permissions or the location"
-        return DataError(f"{place}{error.strerror}", advice=advice)
+        return DataError(f"{path}{error.strerror}", advice=advice)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     message = f"{type(error).__name__} in {frame.filename}:{frame.lineno}: {error}"
     return DltrainError(message, advice="rerun with --debug for the full traceback")
 
 
-def rendered(error: DltrainError, as_json: bool) -> str:
+def format_error(error: DltrainError, as_json: bool) -> str:
     """An error as text or as one JSON object, as it is printed on stderr."""
     if as_json:
         facts = {"event": "error", "message": error.message, "advice": error.advice, "exit_code": error.exit_code}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.decoding import LanguageModelFile, LanguageModelWeight, WordBonus, decoding
+from dltrain.cli.shared.decoding import Decoding, LanguageModelFile, LanguageModelWeight, WordBonus, check_decoding
 from dltrain.cli.shared.output import check_output
 from dltrain.errors import DataError, OutOfMemory, UsageError
 
@@ -69,7 +69,7 @@ def transcribe(
     """
     forms = {"--json": as_json, "--srt": srt, "--vtt": vtt}
     check_options(forms, timestamps, output)
-    chosen = decoding(beam, lm, lm_weight, word_bonus)
+    chosen = check_decoding(Decoding(beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus), dashes=True)
     from dltrain.data.input_files import list_input_files
     from dltrain.data.progress import Progress
     from dltrain.data.speech.recognition import Transcribes

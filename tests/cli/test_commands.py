@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
-from dltrain.cli.eval import requirement
+from dltrain.cli.shared.requirements import parse_requirement
 from dltrain.cli.shared.training import seconds
 from dltrain.errors import DataError, Diverged, NoCheckpoint, RequirementNotMet, RunBusy, UsageError
 from dltrain.runs.directory import Lock
@@ -123,13 +123,13 @@ def test_require_decides_the_exit_code(run: Path) -> None:
     assert "on the test split of mnist: not met: loss<0 (found " in str(missed.exception)
     unknown = call("eval", run, "--require", "acuracy>=0.5")
     assert isinstance(unknown.exception, UsageError)
-    assert "no metric 'acuracy'; there are accuracy, loss, macro_precision" in str(unknown.exception)
+    assert "unknown metric 'acuracy'; available: accuracy, loss, macro_precision" in str(unknown.exception)
 
 
 @pytest.mark.parametrize("text", ["accuracy", "accuracy>=", ">=1", "accuracy=>1", "accuracy>=1e", "a b>1"])
 def test_requirements_that_cannot_be_read(text: str) -> None:
     with pytest.raises(UsageError, match="allowed is METRIC>=NUMBER"):
-        requirement(text)
+        parse_requirement(text)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_durations_that_cannot_be_read(text: str) -> None:
 def test_a_second_fit_says_finished_without_importing_torch(run: Path) -> None:
     words = ["fit", str(run)]
     program = (
-        f"import sys; from dltrain.cli.main import run; sys.argv = ['dltrain', *{words!r}]\n"
-        "try: run()\nexcept SystemExit as left: assert not left.code\n"
+        f"import sys; from dltrain.cli.main import main; sys.argv = ['dltrain', *{words!r}]\n"
+        "try: main()\nexcept SystemExit as left: assert not left.code\n"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -162,8 +162,8 @@ def test_torch_is_not_imported(words: list[str], settings: dict[str, Any], write
     config = write_settings(settings)
     words = [str(config) if word == "CONFIG" else word for word in words]
     program = (
-        f"import sys; from dltrain.cli.main import run; sys.argv = ['dltrain', *{words!r}]\n"
-        "try: run()\nexcept SystemExit as left: assert not left.code\n"
+        f"import sys; from dltrain.cli.main import main; sys.argv = ['dltrain', *{words!r}]\n"
+        "try: main()\nexcept SystemExit as left: assert not left.code\n"
         "assert not {'torch', 'numpy', 'sklearn', 'matplotlib'} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -87,54 +87,55 @@ def test_clips_without_names(tmp_path: Path) -> None:
 
 
 def test_a_beam_search_with_a_language_model(run: Path, tmp_path: Path) -> None:
-    plain, beam = found(run), found(run, "--beam", 4)
+    plain, beam = found(run), found(run, "--decode", "beam=4")
     assert beam["decoder"] == {"method": "beam_search", "width": 4}
     assert beam["metrics"]["loss"] == plain["metrics"]["loss"]
     lm = tmp_path / "lm.arpa"
     write(estimate(["d", "ab c", "ba cab d", "c"] * 3, 2), lm)
-    result = found(run, "--lm", lm, "--lm-weight", 5, "--word-bonus", 0)
+    result = found(run, "--decode", f"lm={lm},lm_weight=5,word_bonus=0")
     assert result["decoder"] == {
         "method": "beam_search", "width": 16, "language_model": str(lm), "weight": 5.0, "bonus": 0.0,
         "language_model_sha256": sha256(lm),
     }  # fmt: skip
     assert result["metrics"]["loss"] == pytest.approx(plain["metrics"]["loss"])
     assert result["metrics"]["word_error_rate"] == pytest.approx(3 / 8)
-    assert [one["clip"] for one in found(run, "--lm", lm, "--lm-weight", 5, "--worst", 9)["worst"]] == [2]
-    told = good("eval", run, "--lm", lm, "--beam", 3).stdout
+    assert [one["clip"] for one in found(run, "--decode", f"lm={lm},lm_weight=5", "--worst", 9)["worst"]] == [2]
+    told = good("eval", run, "--decode", f"lm={lm},beam=3").stdout
     assert told.startswith(f"test split of tones, beam search (width 3, {lm}, weight 0.5, bonus 1), checkpoint step-")
-    assert good("eval", run, "--beam", 2).stdout.startswith("test split of tones, beam search (width 2), checkpoint")
+    told = good("eval", run, "--decode", "beam=2").stdout
+    assert told.startswith("test split of tones, beam search (width 2), checkpoint")
 
 
 def test_requirements_and_options(run: Path, tmp_path: Path) -> None:
     good("eval", run, "--require", "word_error_rate<=0.5")
     assert isinstance(call("eval", run, "--require", "word_error_rate<0.5").exception, RequirementNotMet)
-    stray = call("eval", run, "--lm-weight", 1)
+    stray = call("eval", run, "--decode", "lm_weight=1")
     assert isinstance(stray.exception, UsageError)
-    assert str(stray.exception).startswith("--lm-weight goes with --lm, which was not given\nnext: add --lm FILE")
-    missing = call("eval", run, "--lm", tmp_path / "none.arpa")
+    assert str(stray.exception).startswith("lm_weight goes with lm, which was not given\nnext: add lm=FILE")
+    missing = call("eval", run, "--decode", f"lm={tmp_path}/none.arpa")
     assert isinstance(missing.exception, DataError)
     assert "none.arpa: there is no such file\nnext: check its name" in str(missing.exception)
 
 
 def test_a_language_model_of_words_needs_words(run: Path, tmp_path: Path) -> None:
-    from dltrain.cli.shared.decoding import decoding
+    from dltrain.cli.shared.decoding import Decoding
 
     lm = tmp_path / "lm.arpa"
     write(estimate(["a b"], 2), lm)
-    with pytest.raises(UsageError, match=r"--lm .*lm\.arpa: the alphabet has no space, so .*\nnext: leave it out"):
-        decoding(None, lm, None, None).decoder(["<blank>", "a"])
+    with pytest.raises(UsageError, match=r"lm\.arpa: the alphabet has no space, so .*\nnext: leave it out"):
+        Decoding(lm=str(lm)).decoder(["<blank>", "a"])
 
 
-@pytest.mark.parametrize("words", [["--beam", 3], ["--lm", __file__]])
+@pytest.mark.parametrize("decode", ["beam=3", f"lm={__file__}"])
 def test_a_task_that_writes_nothing_down(
-    words: list[object], write_settings: Any, settings: dict[str, Any], tmp_path: Path
+    decode: str, write_settings: Any, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     settings["trainer"]["epochs"] = 1
     good("fit", write_settings(settings), "-o", tmp_path / "images", "-q")
-    refused = call("eval", tmp_path / "images", *words)
+    refused = call("eval", tmp_path / "images", "--decode", decode)
     assert isinstance(refused.exception, UsageError)
     assert str(refused.exception) == (
-        f"{tmp_path}/images: {words[0]} is for speech recognisers; the task 'image_classification' writes nothing "
-        "down\nnext: leave it out"
+        f"{tmp_path}/images: --decode is for speech recognisers; the task 'image_classification' transcribes "
+        "nothing\nnext: leave it out"
     )
     assert "decoder" not in json.loads(good("eval", tmp_path / "images", "--json").stdout)

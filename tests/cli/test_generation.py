@@ -558,8 +558,8 @@ def test_a_reader_that_leaves_is_no_failure(words: list[str], run: Path) -> None
 
 def test_help_comes_without_torch(dltrain: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     program = (
-        "import sys; from dltrain.cli.main import run; sys.argv = ['dltrain', 'generate', '--help']\n"
-        "try: run()\nexcept SystemExit as left: assert not left.code\n"
+        "import sys; from dltrain.cli.main import main; sys.argv = ['dltrain', 'generate', '--help']\n"
+        "try: main()\nexcept SystemExit as left: assert not left.code\n"
         "assert not {'torch', 'numpy'} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -524,8 +524,8 @@ def test_a_closed_pipe_is_quiet(run: Path, clip: Any, tmp_path: Path) -> None:
 
 def test_a_signal_at_the_very_end_leaves_no_traceback() -> None:
     program = (
-        "import atexit, os, signal, sys; from dltrain.cli.main import run\n"
-        "atexit.register(os.kill, os.getpid(), signal.SIGINT); sys.argv = ['dltrain', '--version']; run()"
+        "import atexit, os, signal, sys; from dltrain.cli.main import main\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT); sys.argv = ['dltrain', '--version']; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")

@@ -105,8 +105,8 @@ def test_blocks_and_what_is_resolved_reads_back() -> None:
 
 def test_no_torch_and_no_data_are_needed() -> None:
     code = (
-        "import sys; from dltrain.cli.main import run; sys.argv = ['dltrain', 'config', 'check', 'a.yaml']\n"
-        "try: run()\nexcept SystemExit as left: assert not left.code, left.code\n"
+        "import sys; from dltrain.cli.main import main; sys.argv = ['dltrain', 'config', 'check', 'a.yaml']\n"
+        "try: main()\nexcept SystemExit as left: assert not left.code, left.code\n"
         "assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules"
     )
     write(GOOD)

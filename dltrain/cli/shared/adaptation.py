@@ -1,123 +1,150 @@
-"""The options of `dltrain eval` that let a language model adapt to the text it is evaluated on."""
+"""`dltrain eval --adapt`: a language model that adapts to the text it is evaluated on."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
 
 from dltrain.errors import Diverged, UsageError
+from dltrain.options import NonNegativeFloat, PositiveInt, UnitInterval
 
 if TYPE_CHECKING:
     from dltrain.dataset import Dataset
     from dltrain.runs.loading import Trained
 
-METHODS: Mapping[str, Mapping[str, tuple[str, Any]]] = {
-    "neural_cache": {
-        "size": ("--neural-cache", None),
-        "weight": ("--cache-weight", 0.1),
-        "flatness": ("--cache-flatness", 1.0),
-    },
-    "dynamic_evaluation": {
-        "learning_rate": ("--dynamic", None),
-        "decay": ("--dynamic-decay", 0.0),
-        "window": ("--dynamic-window", 5),
-        "rms": ("--dynamic-rms", False),
-    },
-}
-"""The option and the default of each method's numbers; the first option has none, and asks for the method."""
 
+class Adaptation:
+    """A method of adaptation; the fields of its dataclass are the keys of --adapt."""
 
-class Adaptation(NamedTuple):
-    """A method of METHODS and its numbers."""
-
-    method: str
-    numbers: Mapping[str, Any]
+    METHOD: ClassVar[str]
+    STRENGTH: ClassVar[str]
+    """The key to lower where an evaluation diverges."""
+    RECORDED: ClassVar[Mapping[str, str]]
+    """Keys with another name in the record of an evaluation."""
 
     def __str__(self) -> str:
-        told = [
-            name if value is True else f"{name} {value:g}" for name, value in self.numbers.items() if value is not False
-        ]
-        return f"{self.method} ({', '.join(told)})".replace("_", " ")
+        shown = {name: value for name, value in self.record().items() if value is not False and name != "method"}
+        numbers = ", ".join(name if value is True else f"{name} {value:g}" for name, value in shown.items())
+        return f"{self.METHOD} ({numbers})".replace("_", " ")
 
-    @property
-    def option(self) -> str:
-        """What asks for it on the command line."""
-        return next(iter(METHODS[self.method].values()))[0]
+    def record(self) -> dict[str, Any]:
+        """The method and its numbers as an evaluation records them."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {"method": self.METHOD, **{self.RECORDED.get(name, name): value for name, value in values.items()}}
 
-    @property
-    def data(self) -> dict[str, int]:
-        """The data options that it needs: one column, since each token is predicted from all before it."""
-        window = {"sequence_length": self.numbers["window"]} if "window" in self.numbers else {}
-        return {"evaluation_batch_size": 1, **window}
+    def data_options(self) -> dict[str, int]:
+        """Options of the data that it sets: one column, since each token is predicted from all before it."""
+        return {"evaluation_batch_size": 1}
+
+    def scorer(self, trained: Trained, dataset: Dataset) -> Any:
+        """The task's score under this method; reads the training text where the method needs it."""
+        raise NotImplementedError
 
 
-def adaptation(given: Mapping[str, Any]) -> Adaptation | None:
-    """What the options ask for; None stands for one that was not given.
+@dataclass(frozen=True, kw_only=True)
+class CacheAdaptation(Adaptation):
+    """Mix in a cache of the last tokens (arXiv:1612.04426).
 
-    Raises UsageError for an option whose method was not asked for, and for two methods at once.
+    Options:
+        cache: tokens in the cache.
+        weight: the cache's share of the probability.
+        flatness: how much its most probable entries stand out.
     """
-    asked = []
-    for method, numbers in METHODS.items():
-        main, *others = (option for option, _ in numbers.values())
-        if given[main] is not None:
-            chosen = {
-                name: default if given[option] is None else given[option] for name, (option, default) in numbers.items()
-            }
-            asked.append(Adaptation(method, chosen))
-        elif stray := next((option for option in others if given[option] is not None), None):
-            raise UsageError(
-                f"{stray} goes with {main}, which was not given", advice=f"add {main}, or leave {stray} out"
-            )
-    if len(asked) > 1:
-        raise UsageError(
-            f"{' and '.join(one.option for one in asked)} do not go together", advice="leave one of them out"
-        )
-    return asked[0] if asked else None
+
+    METHOD, STRENGTH, RECORDED = "neural_cache", "weight", {"cache": "size"}
+    cache: PositiveInt
+    weight: UnitInterval = 0.1
+    flatness: NonNegativeFloat = 1.0
+
+    def scorer(self, trained: Trained, dataset: Dataset) -> Any:
+        from dltrain.tasks.adaptive_language import NeuralCache
+
+        task: Any = trained.task
+        return NeuralCache(task, size=self.cache, weight=self.weight, flatness=self.flatness)
 
 
-def with_its_data(run: Path, trained: Trained, adapts: Adaptation) -> Trained:
+@dataclass(frozen=True, kw_only=True)
+class DynamicAdaptation(Adaptation):
+    """Learn from each window of text once it is scored (arXiv:1709.07432).
+
+    Options:
+        dynamic: learning rate.
+        decay: how far the weights return to the trained ones after each window.
+        window: tokens in each window.
+        rms: scale by the root mean square of the gradients over the training text, which is read first.
+    """
+
+    METHOD, STRENGTH, RECORDED = "dynamic_evaluation", "dynamic", {"dynamic": "learning_rate"}
+    dynamic: NonNegativeFloat
+    decay: UnitInterval = 0.0
+    window: PositiveInt = 5
+    rms: bool = False
+
+    def data_options(self) -> dict[str, int]:
+        return {**super().data_options(), "sequence_length": self.window}
+
+    def scorer(self, trained: Trained, dataset: Dataset) -> Any:
+        from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, root_mean_squares
+
+        task: Any = trained.task
+        roots = None
+        if self.rms:
+            squares: Any = GradientSquares(task)
+            roots = root_mean_squares(dataclasses.replace(trained, task=squares).counts(dataset.training()))
+        return DynamicEvaluation(task, self.dynamic, self.decay, roots)
+
+
+Adapt = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY=VALUE,...",
+        help="Adapt a language model to the text: cache=TOKENS for a cache of the last tokens (arXiv:1612.04426), with "
+        f"its share weight={CacheAdaptation.weight:g} and its flatness={CacheAdaptation.flatness:g}; or "
+        "dynamic=LEARNING_RATE to learn from each window once scored (arXiv:1709.07432), with "
+        f"decay={DynamicAdaptation.decay:g} to the trained weights, window={DynamicAdaptation.window} tokens, and "
+        "rms=false (true divides by the gradients over the training text, read first).",
+    ),
+]
+
+
+def parse_adaptation(text: str | None) -> Adaptation | None:
+    """The method that --adapt asks for. Raises UsageError as `parse_group`."""
+    from dltrain.cli.shared.grouped import parse_group
+
+    return None if text is None else parse_group("--adapt", text, CacheAdaptation, DynamicAdaptation)
+
+
+def prepare_adaptation(run: Path, trained: Trained, adaptation: Adaptation) -> Trained:
     """The same model, and its data as the method reads it. Raises UsageError for a task or a dataset that cannot."""
     from dltrain.tasks.adaptive_language import Adapts
 
-    data = trained.experiment.data
+    data, needed = trained.experiment.data, adaptation.data_options()
     if not isinstance(trained.task, Adapts):
         raise UsageError(
-            f"{run}: {adapts.option} is for language models; the task '{trained.experiment.task.name}' has none that "
+            f"{run}: --adapt is for language models; the task '{trained.experiment.task.name}' has none that "
             "adapts to its data",
             advice="leave it out",
         )
-    lacking = [name for name in adapts.data if name not in data.options]
+    lacking = [name for name in needed if name not in data.options]
     if lacking:
         raise UsageError(
-            f"{run}: {adapts.option} sets data.{lacking[0]}, and the dataset '{data.name}' has no such option\n"
+            f"{run}: --adapt sets data.{lacking[0]}, and the dataset '{data.name}' has no such option\n"
             f"allowed: {', '.join(data.options)}",
             advice="leave it out",
         )
-    data = dataclasses.replace(data, options={**data.options, **adapts.data})
+    data = dataclasses.replace(data, options={**data.options, **needed})
     return dataclasses.replace(trained, experiment=dataclasses.replace(trained.experiment, data=data))
 
 
-def check_finite(run: Path, adapts: Adaptation, report: Mapping[str, float]) -> None:
-    """Raises Diverged for a report that no evaluation should leave behind."""
+def check_finite(run: Path, adaptation: Adaptation, report: Mapping[str, float]) -> None:
+    """Raises Diverged where a metric is not finite."""
     if not all(map(math.isfinite, report.values())):
-        lower = "--dynamic" if adapts.method == "dynamic_evaluation" else "--cache-weight"
-        raise Diverged(f"{run}: with {adapts} the loss is not finite", advice=f"lower {lower}")
-
-
-def adapting(trained: Trained, adapts: Adaptation, dataset: Dataset) -> Trained:
-    """The same model, scored by the method; what it knows of the training text is read here."""
-    from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, NeuralCache, root_mean_squares
-
-    task: Any = trained.task
-    if adapts.method == "neural_cache":
-        scored: Any = NeuralCache(task, **adapts.numbers)
-    else:
-        roots = None
-        if adapts.numbers["rms"]:
-            squares: Any = GradientSquares(task)
-            roots = root_mean_squares(dataclasses.replace(trained, task=squares).counts(dataset.training()))
-        scored = DynamicEvaluation(task, adapts.numbers["learning_rate"], adapts.numbers["decay"], roots)
-    return dataclasses.replace(trained, task=scored)
+        raise Diverged(
+            f"{run}: with {adaptation} the loss is not finite", advice=f"lower {adaptation.STRENGTH} in --adapt"
+        )

@@ -1,14 +1,16 @@
-"""The options of `dltrain transcribe` and `dltrain eval` that choose how a CTC model's scores become text."""
+"""How a CTC model's scores become text: options of `dltrain transcribe`, and the keys of `dltrain eval --decode`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltrain.errors import DataError, UsageError
+from dltrain.options import NonNegativeFloat, PositiveInt
 
 if TYPE_CHECKING:
     from dltrain.data.speech.recognition import Decoder
@@ -18,27 +20,58 @@ WEIGHT = 0.5
 BONUS = 1.0
 
 LanguageModelFile = Annotated[
-    Path | None,
+    str | None,
     typer.Option(metavar="FILE", help=f"An n-gram model in ARPA format, for a beam search (of {WIDTH})."),
 ]
-LanguageModelWeight = Annotated[float | None, typer.Option(min=0, help=f"What it counts. [default: {WEIGHT:g}]")]
+LanguageModelWeight = Annotated[
+    float | None, typer.Option(min=0, help=f"Weight of the language model. [default: {WEIGHT:g}]")
+]
 WordBonus = Annotated[float | None, typer.Option(help=f"Added for each word, in nats. [default: {BONUS:g}]")]
+Decode = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY=VALUE,...",
+        help="Decode speech with a beam search: beam=WIDTH texts at a time (default with lm: "
+        f"{WIDTH}), lm=FILE for an n-gram model (dltrain data lm), lm_weight={WEIGHT:g}, word_bonus={BONUS:g} nats. "
+        "[default: greedy]",
+    ),
+]
 
 
-class Decoding(NamedTuple):
-    """Greedy where `width` is None, else a beam search, with a language model where there is one."""
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """Greedy without `beam` and `lm`, else a beam search.
 
-    width: int | None = None
-    language_model: Path | None = None
-    weight: float = WEIGHT
-    bonus: float = BONUS
+    Options:
+        beam: how many texts the search keeps at a time; 16 when not given.
+        lm: an n-gram language model in ARPA format.
+        lm_weight: weight of the language model; 0.5 when not given.
+        word_bonus: added for each word, in nats; 1 when not given.
+    """
+
+    beam: PositiveInt | None = None
+    lm: str | None = None
+    lm_weight: NonNegativeFloat | None = None
+    word_bonus: float | None = None
+
+    @property
+    def width(self) -> int | None:
+        return WIDTH if self.beam is None and self.lm is not None else self.beam
+
+    @property
+    def weight(self) -> float:
+        return WEIGHT if self.lm_weight is None else self.lm_weight
+
+    @property
+    def bonus(self) -> float:
+        return BONUS if self.word_bonus is None else self.word_bonus
 
     def __str__(self) -> str:
         if self.width is None:
             return "greedy"
-        if self.language_model is None:
+        if self.lm is None:
             return f"beam search (width {self.width})"
-        return f"beam search (width {self.width}, {self.language_model}, weight {self.weight:g}, bonus {self.bonus:g})"
+        return f"beam search (width {self.width}, {self.lm}, weight {self.weight:g}, bonus {self.bonus:g})"
 
     def decoder(self, alphabet: Sequence[str]) -> Decoder:
         """The function itself; raises UsageError where it does not go with the alphabet, DataError for a bad file."""
@@ -47,36 +80,41 @@ class Decoding(NamedTuple):
 
         if self.width is None:
             return greedy
-        model = None if self.language_model is None else read(self.language_model)
+        model = None if self.lm is None else read(Path(self.lm))
         try:
             return BeamSearch(alphabet, self.width, model, self.weight, self.bonus)
         except ValueError as error:
-            raise UsageError(f"--lm {self.language_model}: {error}", advice="leave it out") from error
+            raise UsageError(f"language model {self.lm}: {error}", advice="leave it out") from error
 
     def record(self) -> dict[str, Any]:
-        """What an evaluation notes of it."""
+        """The method and its numbers as an evaluation records them."""
         from dltrain.files import sha256
 
         if self.width is None:
             return {"method": "greedy"}
-        noted: dict[str, Any] = {"method": "beam_search", "width": self.width}
-        if self.language_model is not None:
-            noted |= {"language_model": str(self.language_model), "weight": self.weight, "bonus": self.bonus}
-            noted["language_model_sha256"] = sha256(self.language_model)
-        return noted
+        record: dict[str, Any] = {"method": "beam_search", "width": self.width}
+        if self.lm is not None:
+            record |= {"language_model": self.lm, "weight": self.weight, "bonus": self.bonus}
+            record["language_model_sha256"] = sha256(Path(self.lm))
+        return record
 
 
-def decoding(beam: int | None, lm: Path | None, lm_weight: float | None, word_bonus: float | None) -> Decoding:
-    """What the options ask for; a language model asks for a beam.
+def check_decoding(decoding: Decoding, dashes: bool = False) -> Decoding:
+    """Raises UsageError for a key that needs `lm`, DataError for a missing file; `dashes` names the keys as flags."""
+    lm = "--lm" if dashes else "lm"
+    for name in ("lm_weight", "word_bonus"):
+        if getattr(decoding, name) is not None and decoding.lm is None:
+            stray = f"--{name.replace('_', '-')}" if dashes else name
+            add = "add --lm FILE" if dashes else "add lm=FILE"
+            raise UsageError(f"{stray} goes with {lm}, which was not given", advice=f"{add}, or leave {stray} out")
+    if decoding.lm is not None and not Path(decoding.lm).exists():
+        advice = "check its name, or make one with dltrain data lm"
+        raise DataError(f"{lm} {decoding.lm}: there is no such file", advice=advice)
+    return decoding
 
-    Raises UsageError for an option without its own, DataError for a language model that is not there.
-    """
-    for option, value in (("--lm-weight", lm_weight), ("--word-bonus", word_bonus)):
-        if value is not None and lm is None:
-            raise UsageError(
-                f"{option} goes with --lm, which was not given", advice=f"add --lm FILE, or leave {option} out"
-            )
-    if lm is not None and not lm.exists():
-        raise DataError(f"--lm {lm}: there is no such file", advice="check its name, or make one with dltrain data lm")
-    width = WIDTH if beam is None and lm is not None else beam
-    return Decoding(width, lm, WEIGHT if lm_weight is None else lm_weight, BONUS if word_bonus is None else word_bonus)
+
+def parse_decoding(text: str | None) -> Decoding | None:
+    """The decoder that --decode asks for. Raises UsageError as `parse_group`, and as `check_decoding`."""
+    from dltrain.cli.shared.grouped import parse_group
+
+    return None if text is None else check_decoding(parse_group("--decode", text, Decoding))

@@ -76,7 +76,9 @@ def _verdict(truth: str, predicted: str, probability: float) -> str:
     return "rightly recognised" if predicted == truth else f"taken for {predicted} ({probability:.4f})"
 
 
-def draw_confused(trained: Trained, mistakes: Sequence[Mistake], labels: Sequence[str], title: str, path: Path) -> None:
+def draw_confused(
+    trained: Trained, mistakes: Sequence[Mistake], labels: Sequence[str], *, title: str, path: Path
+) -> None:
     """The most confused images as a PNG, each with what it is and what it was taken for."""
     import torch
 

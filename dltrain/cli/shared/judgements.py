@@ -11,7 +11,7 @@ from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
     from dltrain.cli.shared.decoding import Decoding
-    from dltrain.data.speech.recognition import Decoder, Judgement, Judges
+    from dltrain.data.speech.recognition import Judgement, Judges
     from dltrain.runs.loading import Trained
     from dltrain.task import Counts, Score
 
@@ -20,10 +20,11 @@ CONFUSED = 10
 
 
 class Judging:
-    """A task's score with a decoder of the user's choice; keeps all `judgements`."""
+    """A task's score with the decoder that `decoding` describes; keeps all `judgements`."""
 
-    def __init__(self, task: Judges, decoder: Decoder) -> None:
-        self.task, self.decoder = task, decoder
+    def __init__(self, task: Judges, decoding: Decoding) -> None:
+        self.task, self.decoding = task, decoding
+        self.decoder = decoding.decoder(task.alphabet)
         self.judgements: list[Judgement] = []
 
     def score(self, model: Any, batch: Any, carry: Any) -> Score:
@@ -57,18 +58,16 @@ class Judging:
         return {**judgement._asdict(), **name, "compared": pairs}
 
 
-def judging(run: Path, trained: Trained, decodes: Decoding, given: Mapping[str, Any]) -> Judging | None:
-    """How a task that can judge is scored; None for another one.
-
-    Raises UsageError for another one with any of the options `given`, where None stands for one that was not.
-    """
+def judging(run: Path, trained: Trained, decoding: Decoding | None) -> Judging | None:
+    """The scorer of a task that can judge; None for another one, for which UsageError is raised with a `decoding`."""
+    from dltrain.cli.shared.decoding import Decoding
     from dltrain.data.speech.recognition import Judges
 
     if isinstance(trained.task, Judges):
-        return Judging(trained.task, decodes.decoder(trained.task.alphabet))
-    if asked := next((option for option, value in given.items() if value is not None), None):
+        return Judging(trained.task, decoding or Decoding())
+    if decoding is not None:
         raise UsageError(
-            f"{run}: {asked} is for speech recognisers; the task '{trained.experiment.task.name}' writes nothing down",
+            f"{run}: --decode is for speech recognisers; the task '{trained.experiment.task.name}' transcribes nothing",
             advice="leave it out",
         )
     return None

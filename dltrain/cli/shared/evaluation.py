@@ -1,0 +1,228 @@
+"""One evaluation of a checkpoint on a split: its counts, its results as plain values, its pictures and its text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dltrain.cli.shared import examples, forecasts
+from dltrain.cli.shared.adaptation import Adaptation, check_finite, prepare_adaptation
+from dltrain.cli.shared.decoding import Decoding
+from dltrain.cli.shared.judgements import Judging, judging, mistake_rows, told
+from dltrain.cli.shared.tables import format_table
+from dltrain.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from dltrain.dataset import Dataset
+    from dltrain.runs.loading import Trained
+    from dltrain.stream import Stream
+    from dltrain.task import Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A checkpoint's counts on one split."""
+
+    run: Path
+    trained: Trained
+    dataset: Dataset
+    split: str
+    stream: Stream[Any]
+    counts: Counts
+    report: Mapping[str, float]
+    adaptation: Adaptation | None
+    judging: Judging | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.trained.experiment.model.name} on {self.dataset.name}, {self.split}"
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether there is a run directory for pictures; a checkpoint that stands alone has none."""
+        return (self.run / "checkpoints").is_dir()
+
+    def picture(self, name: str) -> Path:
+        return self.run / "plots" / f"{name}-{self.split}.png"
+
+
+def run_evaluation(
+    run: Path, trained: Trained, split: str, *, adaptation: Adaptation | None, decoding: Decoding | None
+) -> Evaluation:
+    """Score a split. Raises UsageError where task or data do not allow it, Diverged for an adaptation that does."""
+    if adaptation:
+        trained = prepare_adaptation(run, trained, adaptation)
+    judges = judging(run, trained, decoding)
+    dataset = trained.dataset()
+    stream = open_split(trained, dataset, split)
+    if dataset.notice:
+        typer.echo(f"warning: {dataset.notice}", err=True)
+    scored = trained
+    if adaptation:
+        scored = replace(trained, task=adaptation.scorer(trained, dataset))
+    elif judges:
+        scored = judges.scoring(trained)
+    counts = scored.counts(stream)
+    report = trained.task.report(counts)
+    if adaptation:
+        check_finite(run, adaptation, report)
+    return Evaluation(
+        run=run,
+        trained=trained,
+        dataset=dataset,
+        split=split,
+        stream=stream,
+        counts=counts,
+        report=report,
+        adaptation=adaptation,
+        judging=judges,
+    )
+
+
+def open_split(trained: Trained, dataset: Dataset, split: str) -> Stream[Any]:
+    """The split's batches. Raises UsageError for an empty split; it offers the other one, if that has some."""
+    read, other, read_other = (
+        (dataset.test, "validation", dataset.validation)
+        if split == "test"
+        else (dataset.validation, "test", dataset.test)
+    )
+    stream = read()
+    if len(stream):
+        return stream
+    advice = f"train with data.{split} as a share above 0"
+    try:
+        if len(read_other()):
+            advice = f"use --split {other}"
+    except (UsageError, DataError):
+        pass
+    raise UsageError(
+        f"{trained.checkpoint.path}: the split to evaluate on is empty "
+        f"(data.{split}: {trained.experiment.data.options.get(split)})",
+        advice=advice,
+    )
+
+
+def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]:
+    """What an evaluation found, as plain values; draws the pictures, whose paths are among them."""
+    from dltrain.capabilities import Classifies, Forecasts, Predicts, Reconstructs
+
+    trained, task = evaluation.trained, evaluation.trained.task
+    result = describe_evaluation(evaluation)
+    if evaluation.judging:
+        result |= evaluation.judging.findings(evaluation.counts, worst, evaluation.dataset, evaluation.split)
+    if isinstance(task, Classifies):
+        result |= collect_classes(evaluation, task)
+    if isinstance(task, Predicts) and worst is not None:
+        result |= collect_worst(evaluation, task, worst)
+    if isinstance(task, Reconstructs) and evaluation.keeps_files and examples.of_images(trained):
+        with warn_if_not_written():
+            picture = evaluation.picture("reconstructions")
+            examples.draw_reconstructions(trained, evaluation.stream, evaluation.title, picture)
+            result["picture"] = str(picture)
+    if isinstance(task, Forecasts) and evaluation.keeps_files:
+        with warn_if_not_written():
+            picture = evaluation.picture("forecasts")
+            forecasts.draw_forecasts(trained, evaluation.stream, evaluation.title, picture)
+            result["picture"] = str(picture)
+    return result
+
+
+def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """What was evaluated, on what and how, and the metrics."""
+    from dltrain.core.checkpoint import WEIGHTS
+
+    trained, dataset = evaluation.trained, evaluation.dataset
+    return {
+        "run": str(evaluation.run),
+        "checkpoint": trained.checkpoint.name,
+        "split": evaluation.split,
+        **({"adaptation": evaluation.adaptation.record()} if evaluation.adaptation else {}),
+        **({"decoder": evaluation.judging.decoding.record()} if evaluation.judging else {}),
+        "dataset": dataset.name,
+        "seed": trained.experiment.seed,
+        "device": str(trained.runtime.device),
+        "torch": trained.runtime.signature()["torch"],
+        "metrics": {name: None if value != value else value for name, value in evaluation.report.items()},  # no NaN
+        "data_sha256": dict(dataset.fingerprint),
+        "weights_sha256": trained.checkpoint.manifest["files"][WEIGHTS]["sha256"],
+    }
+
+
+def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
+    """The metrics of each class and the confusion matrix, which is drawn too."""
+    from dltrain.observers.report import confusion_picture
+
+    by_class = {name: values.tolist() for name, values in task.by_class(evaluation.counts).items()}
+    confusion = task.confusion(evaluation.counts)
+    classes = {
+        label: {name: values[index] for name, values in by_class.items()} for index, label in enumerate(task.labels)
+    }
+    result = {"classes": classes, "confusion": confusion.tolist()}
+    if evaluation.keeps_files:
+        with warn_if_not_written():
+            picture = evaluation.picture("confusion")
+            confusion_picture(confusion, task.labels, evaluation.title, picture)
+            result["picture"] = str(picture)
+    return result
+
+
+def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, Any]:
+    """The examples that the model is most wrong about; images are drawn too."""
+    trained = evaluation.trained
+    mistakes = examples.confused(trained, evaluation.stream, worst)
+    result: dict[str, Any] = {"worst_examples": examples.plain(mistakes, task.labels)}
+    if evaluation.keeps_files and examples.of_images(trained):
+        with warn_if_not_written():
+            picture = evaluation.picture("worst")
+            examples.draw_confused(trained, mistakes, task.labels, title=evaluation.title, path=picture)
+            result["worst_picture"] = str(picture)
+    return result
+
+
+@contextmanager
+def warn_if_not_written() -> Iterator[None]:
+    """A warning instead of an error where a file cannot be written: the metrics are what was asked for."""
+    try:
+        yield
+    except OSError as error:
+        typer.echo(f"warning: not kept: {error.filename}: {error.strerror}", err=True)
+
+
+def format_evaluation(result: Mapping[str, Any], method: object | None) -> Iterator[str]:
+    """The results as lines for people; `method` names an adaptation or a decoder."""
+    by = f", {method}" if method else ""
+    yield (
+        f"{result['split']} split of {result['dataset']}{by}, checkpoint {result['checkpoint']}, "
+        f"seed {result['seed']}, torch {result['torch']} on {result['device']}"
+    )
+    width = max(map(len, result["metrics"])) + 2
+    for name, value in result["metrics"].items():
+        yield f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}"
+    yield from told(result)
+    if result.get("confused"):
+        yield "\n" + format_table([["said", "understood", "times"], *mistake_rows(result)])
+    if "classes" in result:
+        yield from format_classes(result["classes"], result["confusion"])
+    if result.get("worst_examples"):
+        yield "\n" + "\n".join(examples.told(result["worst_examples"]))
+    if pictures := [result[name] for name in ("picture", "worst_picture") if name in result]:
+        yield "\n" + "\n".join(f"picture: {path}" for path in pictures)
+
+
+def format_classes(classes: Mapping[str, Mapping[str, float]], confusion: list[list[int]]) -> Iterator[str]:
+    """The metrics of each class and the confusion matrix as tables."""
+    rows: list[list[object]] = [["class", "precision", "recall", "f1", "examples"]]
+    for label, metrics in classes.items():
+        shares = [f"{metrics[name]:.4f}" for name in ("precision", "recall", "f1")]
+        rows.append([label, *shares, int(metrics["examples"])])
+    yield "\n" + format_table(rows)
+    matrix: list[list[object]] = [
+        ["", *classes],
+        *([label, *counts] for label, counts in zip(classes, confusion, strict=True)),
+    ]
+    yield "\nconfusion matrix (rows: true, columns: predicted)\n" + format_table(matrix)
