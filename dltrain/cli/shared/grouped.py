@@ -30,7 +30,7 @@ def parse_group(flag: str, text: str, *groups: type[Group]) -> Group:
     a value that breaks its type or bounds.
     """
     values = _split(flag, text)
-    members: tuple[type[Any], ...] = groups
+    members: tuple[type, ...] = groups
     options = {option.name: (member, option) for member in members for option in group_options(member)}
     for key in values:
         if key not in options:
