@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
 
-app = typer.Typer(help="Check a config, show it with every default, print its JSON Schema.", no_args_is_help=True)
+app = typer.Typer(help="Check or show a config, or print its JSON Schema.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML.")]
 Overrides = Annotated[
@@ -24,7 +24,7 @@ Plugins = Annotated[
 
 @app.command()
 def check(file: File, overrides: Overrides = None) -> None:
-    """Find every fault of a config, without touching data or device."""
+    """Check a config without touching data or device."""
     from dltrain.config.experiment import load_experiment
 
     experiment = load_experiment(file, overrides or ()).experiment
@@ -38,7 +38,10 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print a config as it will be used: parents, flags, environment and defaults all written out."""
+    """Print a config with every default.
+
+    Parents, flags and environment variables are resolved.
+    """
     from dltrain.config.document import write
     from dltrain.config.experiment import load_experiment
 
@@ -53,7 +56,7 @@ def show(
 
 @app.command()
 def schema(plugins: Plugins = None) -> None:
-    """Print the JSON Schema of a config, from which an editor completes and checks."""
+    """Print the JSON Schema, for completion in an editor."""
     from dltrain.config.schema import json_schema
 
     typer.echo(json.dumps(json_schema(plugins or ()), indent=2, ensure_ascii=False))

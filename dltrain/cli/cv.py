@@ -28,11 +28,12 @@ def cross_validate(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
-    """Cross-validate: train once for each fold on the other ones, and evaluate on the fold that was held out.
+    """Cross-validate.
 
-    Every example of the training data is held out exactly once; the dataset's own test set is not read. Each run keeps
-    its data.validation share of the other folds to choose its best epoch by. Where the data has labels, each fold has
-    their shares; where the config says data.group, no group is in two folds.
+    Trains once for each fold on the other folds and evaluates on that fold. Every example of the training data is held
+    out exactly once; the dataset's own test set is not read. Each run keeps its data.validation share of the other
+    folds to choose its best epoch by. Where the data has labels, each fold has their shares; where the config says
+    data.group, no group is in two folds.
 
     Examples:
 

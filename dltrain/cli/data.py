@@ -75,7 +75,7 @@ FETCHED = [name for kind in KINDS for name in kind.fetched]
 CHECKED = [name for kind in KINDS for name in kind.names]
 
 app = typer.Typer(
-    help="Fetch published data sets, check the files that are there, and make language models of text.",
+    help="Fetch or check data, or estimate a language model.",
     no_args_is_help=True,
 )
 app.command("lm")(language_model.lm)
@@ -89,7 +89,7 @@ def fetch(
         Path | None, typer.Option(metavar="FILE", help="Unpack this archive of Common Voice, which is not downloaded.")
     ] = None,
 ) -> None:
-    """Download the files that are not there yet, from the first mirror that gives the right ones."""
+    """Download the missing files of a data set."""
     kind = _kind(name, FETCHED)
     settings = _settings(kind, name, archive=archive)
     announced: set[str] = set()
@@ -128,7 +128,9 @@ def check(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Compare a set's files with what was published: sizes, checksums, and what they hold.
+    """Check the files of a data set.
+
+    Compares sizes, checksums and contents with what was published.
 
     `text` are files of your own: all *.txt and *.txt.gz in DIR, or the one file that --root names. Of speech every
     clip is decoded; `audio` are manifests of your own: all in DIR, or the one that --root names. Of `image_folder`,

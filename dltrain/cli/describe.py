@@ -29,7 +29,7 @@ def list_names(
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
-    """List the models, datasets, tasks, optimizers or schedules that a config can name."""
+    """List models, datasets, tasks, optimizers or schedules."""
     from dltrain.config.catalogue import with_plugins
 
     kind = kind_of(kind)
@@ -49,7 +49,7 @@ def describe(
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
-    """Explain one of them: what it is, the paper it follows, its options with types and defaults."""
+    """Describe a model, a dataset, a task and its options."""
     from dltrain.config.catalogue import with_plugins
     from dltrain.config.faults import listed, nearest
 

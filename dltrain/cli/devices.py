@@ -9,7 +9,7 @@ import typer
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False) -> None:
-    """List the devices that `trainer.device` may name here, and say which one `auto` takes.
+    """List the devices available and the one `auto` selects.
 
     Examples:
 

@@ -67,10 +67,11 @@ def explain(
     device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all numbers.")] = False,
 ) -> None:
-    """Draw what a label rests on: each image, beside it the pixels that speak for the label.
+    """Show what a prediction is based on.
 
-    Pictures are explain-NAME.png, and filters.png. For each image there is a line with the file, the label that is
-    explained, its probability, and the picture, tab-separated.
+    Draws each image and beside it the pixels that speak for the label. Pictures are explain-NAME.png, and filters.png.
+    For each image there is a line with the file, the label that is explained, its probability, and the picture,
+    tab-separated.
 
     A file that cannot be read is named on stderr, the others are done, and the exit code is 3.
 

@@ -68,11 +68,12 @@ def export(
     checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
-    """Write a trained model as one file for use elsewhere, once its outputs have been found the same.
+    """Export a model (safetensors, torch.export, ONNX).
 
-    safetensors holds the weights, and works for every model; dltrain takes such a file wherever it takes a run.
-    torch-export (.pt2) and onnx hold the computation, for any number of examples and any length of sequences; they need
-    no dltrain, and ONNX no PyTorch either (to write it: pip install 'dltrain[export]').
+    The file is written once its outputs match the model's. safetensors holds the weights, and works for every model;
+    dltrain takes such a file wherever it takes a run. torch-export (.pt2) and onnx hold the computation, for any number
+    of examples and any length of sequences; they need no dltrain, and ONNX no PyTorch either (to write it: pip install
+    'dltrain[export]').
 
     The file is read back and run beside the model, on inputs of the run's own data, in several sizes and lengths. Where
     outputs differ by more than the tolerance, nothing is written, and the exit code is 6. What the model takes and

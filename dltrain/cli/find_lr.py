@@ -32,14 +32,14 @@ def find_lr(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with all rates and losses.")] = False,
 ) -> None:
-    """Find a learning rate: let it rise with each update, and look what the loss does.
+    """Suggest a learning rate.
 
-    The range test of Smith 2017 (arXiv:1506.01186). It trains a model of the config's seed for some updates, and
-    ends when the loss blows up; no run directory is touched or left behind. The config's schedule plays no part, and
-    where the optimizer has several learning rates they rise together.
+    The range test of Smith 2017 (arXiv:1506.01186): trains a model with the config's seed while the learning rate rises
+    with each update, and stops when the loss diverges. It neither reads nor writes a run directory and ignores the
+    config's schedule; if the optimizer has several learning rates, they rise together.
 
-    Suggested is the rate at which the smoothed loss falls fastest. A tenth of the rate at which it is lowest, the other
-    common choice, is told too. Both are places to begin from, not the best rate.
+    It suggests the rate at which the smoothed loss falls fastest, and prints a tenth of the rate with the lowest loss,
+    the other common choice. Both are starting points, not the best rate.
 
     Examples:
 

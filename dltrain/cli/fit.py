@@ -37,7 +37,7 @@ def fit(
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Log and summary as JSON lines.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
 ) -> None:
-    """Train what a YAML file describes; run again, it continues where it was stopped.
+    """Train a model; resumes an unfinished run.
 
     Examples:
 

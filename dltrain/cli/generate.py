@@ -53,14 +53,14 @@ def generate(
     device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each sample.")] = False,
 ) -> None:
-    """Let a language model go on from a prompt, or begin a text of its own.
+    """Generate text.
 
-    Prints the prompt, as the model read it, and what follows; a new line is the word <eos>. A prompt's last line break
-    is left out when it is read from a file or from standard input. The same seed gives the same text, and sample 3
-    is the same however many are asked for, but for rounding in rare cases.
+    Prints the prompt as the model reads it, and its continuation; a line break is the token <eos>. The last line break
+    of a prompt from a file or from standard input is dropped. The same seed gives the same text, and sample 3 does not
+    depend on the number of samples, except for rounding in rare cases.
 
-    Tokens are chosen in this order: repetition penalty, ban, temperature, top-k, top-p. The log-probabilities that
-    --json gives are the model's own, before any of these.
+    Tokens are chosen in this order: repetition penalty, ban, temperature, top-k, top-p. The log-probabilities in --json
+    are the model's own, before any of these.
 
     Examples:
 

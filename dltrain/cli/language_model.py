@@ -33,10 +33,11 @@ def lm(
         typer.Option(metavar="RUN", help="Spell it as the transcripts of this run, in its alphabet."),
     ] = None,
 ) -> None:
-    """Estimate an n-gram language model of words from text, one sentence a line.
+    """Estimate an n-gram language model of words.
 
-    It is interpolated Kneser-Ney, in ARPA format, for `dltrain transcribe --lm` and `dltrain eval --decode lm=`. The
-    text has to be spelled as the model's transcripts are, or no word of it is found; --like sees to that.
+    Reads text with one sentence a line. The model is interpolated Kneser-Ney, in ARPA format, for `dltrain transcribe
+    --lm` and `dltrain eval --decode lm=`. The text has to be spelled as the model's transcripts are, or no word of it
+    is found; --like sees to that.
 
     Examples:
 

@@ -72,11 +72,12 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
-    """Say what inputs are: a line each with its name, and label and probability, or numbers, tab-separated.
+    """Predict labels or numbers for new inputs.
 
-    What may be given depends on what the model was trained on. Images: PNG or JPEG files, folders, - for names on
-    standard input. Tables: files with the columns of training, - for such a table on standard input, or rows as
-    NAME=VALUE,NAME=VALUE. Texts: text files, a text a line, and tables. Series: tables, of which the last rows count.
+    Prints a line for each input: its name, and label and probability, or numbers, tab-separated. What may be given
+    depends on what the model was trained on. Images: PNG or JPEG files, folders, - for names on standard input. Tables:
+    files with the columns of training, - for such a table on standard input, or rows as NAME=VALUE,NAME=VALUE. Texts:
+    text files, a text a line, and tables. Series: tables, of which the last rows count.
 
     What cannot be read is named on stderr, the others are done, and the exit code is 3.
 

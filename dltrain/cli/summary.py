@@ -24,9 +24,9 @@ def summary(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Set data.batch_size.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, numbers in full.")] = False,
 ) -> None:
-    """Show a model's layers, shapes, parameters, FLOPs and memory, measured on the first training batch.
+    """Show layers, shapes, parameters, FLOPs, memory.
 
-    Nothing is trained or written. It computes on the CPU, whatever trainer.device says.
+    Measured on the first training batch, on the CPU whatever trainer.device says. Trains and writes nothing.
 
     Examples:
 

@@ -31,10 +31,11 @@ def sweep(
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
-    """Try values of the options that a config's `search:` section names, and keep the best.
+    """Search for better options.
 
-    Each trial is a run of its own. Run again, it goes on up to the number of trials; give the same command to several
-    processes, or machines that share the directory, and they share the trials.
+    Tries values of the options that the config's `search:` section names. Each trial is a run of its own. The same
+    command continues up to the number of trials; run by several processes, or by machines that share the directory, it
+    shares the trials among them.
 
     Examples:
 

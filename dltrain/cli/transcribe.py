@@ -48,11 +48,11 @@ def transcribe(
     checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
     device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
 ) -> None:
-    """Write down what is said in sound files: a line each with the file and the text, tab-separated.
+    """Transcribe speech.
 
-    Files may be of any length, sample rate and number of channels: long ones are read piece by piece and cut where
-    nobody speaks. With --timestamps there is a line for each word: the file, seconds at which the word begins and
-    ends, and the word.
+    Prints a line for each sound file: its name and the text, tab-separated. Files may be of any length, sample rate and
+    number of channels: long ones are read piece by piece and cut where nobody speaks. With --timestamps there is a line
+    for each word: the file, seconds at which the word begins and ends, and the word.
 
     A model trained with data.normalize: speaker hears each voice against all that the same voice says: a whole file,
     or with --same-speaker all files, which are read through first. Without it, short clips are understood worse.

@@ -157,7 +157,9 @@ def test_a_second_fit_says_finished_without_importing_torch(run: Path) -> None:
     assert done.stderr == f"finished: {run} (all 6 epochs done); nothing to do\n"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["config", "check", "CONFIG"], ["fit", "--help"], ["list", "models"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["config", "check", "CONFIG"], ["fit", "--help"], ["eval", "--help"], ["list", "models"]]
+)
 def test_torch_is_not_imported(words: list[str], settings: dict[str, Any], write_settings: Write) -> None:
     config = write_settings(settings)
     words = [str(config) if word == "CONFIG" else word for word in words]
@@ -525,16 +527,16 @@ def test_numbers_are_told_where_they_cannot_be_kept(run: Path, tmp_path: Path) -
 
 
 def test_errors_that_nobody_foresaw_say_where_and_what_next() -> None:
-    from dltrain.cli.main import explained
+    from dltrain.cli.main import to_dltrain_error
 
     try:
         raise KeyError("units")
     except KeyError as error:
-        fault = explained(error)
+        fault = to_dltrain_error(error)
     assert fault.exit_code == 1
     assert fault.message.startswith(f"KeyError in {__file__}:")
     assert fault.advice == "rerun with --debug for the full traceback"
-    denied = explained(PermissionError(13, "Permission denied", "runs/x"))
+    denied = to_dltrain_error(PermissionError(13, "Permission denied", "runs/x"))
     assert (denied.message, denied.exit_code) == ("runs/x: Permission denied", 3)
     assert denied.advice == "free some disk space, or change the permissions or the location"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from typer.testing import CliRunner
 
-from dltrain.cli.main import application, explained
+from dltrain.cli.main import application, to_dltrain_error
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps.child import Ended
 
@@ -22,6 +22,6 @@ def run_here(
     for line in result.stderr.splitlines():
         hear(line)
     if isinstance(result.exception, Exception):
-        fault = explained(result.exception)
+        fault = to_dltrain_error(result.exception)
         return Ended(fault.exit_code, "", str(fault))
     return Ended(result.exit_code, result.stdout, "")
