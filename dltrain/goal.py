@@ -1,4 +1,4 @@
-"""What "best" means, and when to stop looking for better: functions of the scores so far."""
+"""The metric that decides, and what "best" means for it."""
 
 from __future__ import annotations
 
@@ -31,19 +31,3 @@ class Goal(NamedTuple):
             if self.better(score, None if best is None else scores[best]):
                 best = index
         return best
-
-
-def epochs_without_improvement(goal: Goal, scores: Sequence[float | None]) -> int:
-    """How many epochs have passed since the best one; all of them where none has a score."""
-    best = goal.best(scores)
-    return len(scores) - (0 if best is None else best + 1)
-
-
-def finished(goal: Goal, scores: Sequence[float | None], epochs: int, patience: int | None) -> str | None:
-    """Why training is over, or None while it is not. `scores` holds one for each epoch that has ended."""
-    if len(scores) >= epochs:
-        return f"all {epochs} epochs done"
-    stale = epochs_without_improvement(goal, scores)
-    if patience is not None and scores and stale >= patience:
-        return f"stopped early: no better {goal.metric} in {stale} epochs"
-    return None

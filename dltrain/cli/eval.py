@@ -15,7 +15,6 @@ from dltrain.cli.shared.decoding import Decode, parse_decoding
 from dltrain.cli.shared.examples import check_worst
 from dltrain.cli.shared.requirements import Requirement, parse_requirement
 from dltrain.cli.shared.threshold import Threshold, with_threshold
-from dltrain.core.history import HISTORY
 from dltrain.errors import RequirementNotMet
 
 
@@ -63,7 +62,7 @@ def evaluate(
     from dltrain.runs.loading import load_trained
 
     chosen = find_checkpoint(run, checkpoint)
-    check_metrics(requirements, chosen.record["history"])
+    check_metrics(requirements, list(chosen.record.history.metrics()))
     overrides = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
     trained = load_trained(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
     check_worst(run, trained, worst)
@@ -76,9 +75,8 @@ def evaluate(
     raise_unmet(requirements, evaluation.report, f"{run}: on the {split} split of {evaluation.dataset.name}")
 
 
-def check_metrics(requirements: Sequence[Requirement], history: Sequence[Mapping[str, Any]]) -> None:
+def check_metrics(requirements: Sequence[Requirement], known: Sequence[str]) -> None:
     """Raises UsageError for an unknown metric, where the run has validations that know the metrics."""
-    known = [name for name in history[-1] if name not in HISTORY] if history else []
     for one in requirements if known else ():
         one.check_metric(known)
 

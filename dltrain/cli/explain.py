@@ -96,7 +96,7 @@ def explain(
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not of_images(trained):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not read images")
-    if notice := trained.record["notice"]:
+    if notice := trained.record.notice:
         typer.echo(f"warning: {notice}", err=True)
     if filters:
         draw_filters(trained, places(run, output, ["filters.png"])[0], as_json)
@@ -108,7 +108,7 @@ def explain(
     unreadable = inverted = 0
     for path, picture in zip(files, pictures, strict=True):
         try:
-            pixels, turned = read_image(path, trained.record["assets"], invert.value)
+            pixels, turned = read_image(path, trained.record.assets, invert.value)
         except DataError as error:
             unreadable += 1
             typer.echo(f"error: {error}", err=True)
@@ -145,7 +145,7 @@ def explaining(run: Path, trained: Trained, method: Method, steps: int | None) -
     if not isinstance(trained.task, Predicts):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not label inputs")
     path = (steps or STEPS) if method is Method.integrated_gradients else None
-    return Explainer(trained.model, trained.task, trained.record["assets"], trained.runtime.device, path)
+    return Explainer(trained.model, trained.task, trained.record.assets, trained.runtime.device, path)
 
 
 def index_of(label: str, labels: Sequence[str]) -> int:
@@ -238,7 +238,7 @@ def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
     from dltrain.data.images.explanation import first_filters
     from dltrain.observers.pictures import filters_picture
 
-    assets = trained.record["assets"]
+    assets = trained.record.assets
     found = first_filters(trained.model, (assets["channels"], assets["height"], assets["width"]))
     count = len(found.weights)
     title = f"{trained.experiment.model.name}: {found.layer}"

@@ -96,7 +96,7 @@ def export(
 
     chosen = find_checkpoint(run, checkpoint)
     trained = load_trained(chosen, {**PLAIN, "data": {"root": root} if root else {}})
-    if notice := trained.record["notice"]:
+    if notice := trained.record.notice:
         typer.echo(f"warning: {notice}", err=True)
     inputs = _inputs(trained, split, synthetic)
     file = output or Path(f"{run.resolve().name.removesuffix(SUFFIXES[Format.safetensors])}{SUFFIXES[form]}")
@@ -233,7 +233,6 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
     from dltrain.export.weights import VERSION
 
     record, signature = trained.record, trained.runtime.signature()
-    kept = ("config", "assets", "dataset", "fingerprint", "notice", "signature", "plugins", "history")
     return {
         "description": VERSION,
         "file": file.name,
@@ -243,15 +242,15 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
         "use": use(form.value, file.name),
         "task": trained.experiment.task.name,
         "model": trained.experiment.model.name,
-        "data": record["dataset"],
+        "data": record.dataset,
         "seed": trained.experiment.seed,
         "run": str(run),
         "checkpoint": trained.checkpoint.name,
         "weights_sha256": trained.checkpoint.manifest["files"][WEIGHTS]["sha256"],
         "versions": {"dltrain": __version__, "torch": signature["torch"]},
         "threads": signature["threads"],
-        "preparation": preparation(_kind(trained), record["assets"]),
-        "record": {name: record[name] for name in kept},
+        "preparation": preparation(_kind(trained), record.assets),
+        "record": record.portable(),
     }
 
 

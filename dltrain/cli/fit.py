@@ -129,17 +129,17 @@ def summarise(run: Run) -> dict[str, Any]:
     last = run.checkpoints.last()
     assert last is not None, "a finished run has a checkpoint"
     record, goal = last.record, last.goal
-    history, config = record["history"], record["config"]
-    best = goal.best([entry.get(goal.metric) for entry in history])
-    title = f"{config['model']['name']} on {record['dataset']}, seed {config['seed']}"
+    history, config = record.history, record.config
+    best = history.best(goal)
+    title = f"{config['model']['name']} on {record.dataset}, seed {config['seed']}"
     picture = run.directory / "plots" / "training.png"
     curves(history, goal.metric, title, picture)
-    facts: dict[str, Any] = {"data": record["dataset"], "model": config["model"]["name"], "seed": config["seed"]}
+    facts: dict[str, Any] = {"data": record.dataset, "model": config["model"]["name"], "seed": config["seed"]}
     if best is not None:
         facts["best epoch"] = f"{best + 1} of {len(history)}"
         facts[f"validation {goal.metric}"] = round(history[best][goal.metric], 6)
-    facts["device"] = f"{record['signature']['device']}, torch {record['signature']['torch']}"
-    write_report(run.directory, title, facts, history, record["notice"])
+    facts["device"] = f"{record.signature['device']}, torch {record.signature['torch']}"
+    write_report(run.directory, title, facts, history, record.notice)
     facts["run directory"] = str(run.directory)
     facts["best checkpoint"] = str(run.directory / "best")
     facts["curves"] = str(picture)

@@ -87,8 +87,8 @@ def generate(
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not isinstance(trained.task, Generates):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not generate text")
-    if trained.record["notice"]:
-        typer.echo(f"warning: {trained.record['notice']}", err=True)
+    if trained.record.notice:
+        typer.echo(f"warning: {trained.record.notice}", err=True)
     vocabulary = Vocabulary(trained.task.vocabulary)
     sampling = replace(sampling, banned=banned_ids(vocabulary, ban))
     ids, unknown = vocabulary.encode(text)

@@ -75,7 +75,7 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
         return normalized
     from dltrain.runs.finding import find_checkpoint
 
-    assets = find_checkpoint(like).record["assets"]
+    assets = find_checkpoint(like).record.assets
     if "text" not in assets or "alphabet" not in assets:
         raise UsageError(f"--like {like}: its data has no transcripts", advice="name a run of a speech recogniser")
     if " " not in assets["alphabet"]:

@@ -101,7 +101,7 @@ def predict(
     trained = load_trained(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
     kind, reader, labels = _reading(run, trained, invert)
     trained.runtime.check(trained.model)
-    notice = trained.record["notice"]
+    notice = trained.record.notice
     if notice:
         typer.echo(f"warning: {notice}", err=True)
     written = io.StringIO()
@@ -148,7 +148,7 @@ def _reading(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Read
     elif invert is not Inversion.auto:
         raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.many}", advice="leave it out")
     module, _, name = kind.reader.partition(":")
-    reader = getattr(importlib.import_module(module), name)(trained.record["assets"], **options)
+    reader = getattr(importlib.import_module(module), name)(trained.record.assets, **options)
     return kind, reader, isinstance(trained.task, Predicts)
 
 

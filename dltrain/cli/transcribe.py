@@ -86,9 +86,9 @@ def transcribe(
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not isinstance(trained.task, Transcribes):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not transcribe sound")
-    if trained.record["notice"]:
-        typer.echo(f"warning: {trained.record['notice']}", err=True)
-    task, assets = trained.task, trained.record["assets"]
+    if trained.record.notice:
+        typer.echo(f"warning: {trained.record.notice}", err=True)
+    task, assets = trained.task, trained.record.assets
     if same_speaker:
         check_speakers(assets["normalization"]["over"])
     paths = list_input_files(files, iter(sys.stdin or ()), SUFFIXES, "sound")

@@ -25,6 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
 from dltrain.files import sha256, sync_directory, write_synced
 from dltrain.goal import Goal
@@ -120,11 +121,10 @@ class Checkpoint:
         plain: dict[str, Any] = json.loads(self.contents[STATE])
         return plain
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """What the run wrote beside the state: config, assets, sizes, dataset, signature, history."""
-        record: dict[str, Any] = self._plain["record"]
-        return record
+    @cached_property
+    def record(self) -> Record:
+        """What the run wrote beside the state."""
+        return Record.from_plain(self._plain["record"])
 
     @property
     def goal(self) -> Goal:
@@ -237,7 +237,7 @@ class Checkpoints:
         for path in self.directory.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def write(self, state: TrainState, record: Mapping[str, Any], goal: Goal, epoch_ended: bool) -> Checkpoint:
+    def write(self, state: TrainState, record: Record, goal: Goal, epoch_ended: bool) -> Checkpoint:
         """Save `state` and `record` under the step's name. An OSError, such as a full disk, leaves nothing behind."""
         from safetensors.torch import save
 
@@ -249,7 +249,7 @@ class Checkpoints:
         if written.path.exists():  # stopped twice at one border: the state of a step is always the same
             return written
         tensors: dict[str, Tensor] = {}
-        plain = {"state": split(state.tree(), tensors), "record": dict(record)}
+        plain = {"state": split(state.tree(), tensors), "record": record.to_plain()}
         contents = {
             WEIGHTS: save(storable(dict(state.evaluated_model.state_dict()))),
             OPTIMIZER: save(storable(tensors)),
@@ -262,7 +262,7 @@ class Checkpoints:
             "score": state.history[-1].get(goal.metric) if epoch_ended else None,
             "metric": goal.metric,
             "direction": goal.direction,
-            "dataset": record["dataset"],
+            "dataset": record.dataset,
             "files": {
                 name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
                 for name, content in contents.items()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from dltrain.core.history import History
 from dltrain.options import Plan
 from dltrain.tree import mapped
 
@@ -20,7 +21,7 @@ class TrainState:
     """The state of training between two updates.
 
     `step` counts updates, `epoch` the epochs that have ended, `position` the batches of the current epoch that were
-    used. `carry` is what the task's last step handed on. `history` holds one record for each ended epoch. `averaging`
+    used. `carry` is what the task's last step handed on. `history` holds one entry for each ended epoch. `averaging`
     says whether updates enter `average`, which is then what is evaluated.
     `loss_sum` () is the sum of loss times examples since the epoch began, over `examples` examples; `logged` holds both
     as they were when the last line was logged. `not_finite` (1,) becomes 1 once a gradient has been NaN or infinite.
@@ -38,7 +39,7 @@ class TrainState:
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     examples: int = 0
     logged: tuple[float, int] = (0.0, 0)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
         # The factor of a schedule is applied to these, so they must not be what it last left behind.
@@ -85,7 +86,7 @@ class TrainState:
         self.step, self.epoch, self.position = tree["step"], tree["epoch"], tree["position"]
         self.loss_sum = tree["loss_sum"].to(self.loss_sum.device)
         self.examples, self.logged = tree["examples"], tree["logged"]
-        self.history = tree["history"]
+        self.history = History(tree["history"])
         self.carry = mapped(tree["carry"], lambda part: part.to(self.loss_sum.device))
         _set_generators(tree["generators"])
 

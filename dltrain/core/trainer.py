@@ -19,7 +19,6 @@ from dltrain.core.schedules import Moment, Schedule
 from dltrain.core.state import TrainState, averages
 from dltrain.errors import Diverged, Stopped
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
-from dltrain.goal import finished
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
@@ -67,7 +66,7 @@ def fit(
     metric = task.goal.metric
     while (why := over(state, task, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
-        known = [direction * score for score in scores(state, metric) if score is not None]
+        known = [direction * score for score in state.history.scores(metric) if score is not None]
         state.averaging = averages(plan, known)
         stream = training.epoch(state.epoch, state.position)
         while group := list(islice(stream, plan.accumulate)):
@@ -170,18 +169,14 @@ def logged(state: TrainState, batches: int, factor: float) -> Logged:
     return Logged(state.step, state.epoch + 1, state.position, batches, since, loss, rate)
 
 
-def scores(state: TrainState, metric: str) -> list[float | None]:
-    return [record.get(metric) for record in state.history]
-
-
 def over(state: TrainState, task: Task[Any], plan: Plan) -> str | None:
     """Why training is over, or None while it is not."""
-    return finished(task.goal, scores(state, task.goal.metric), plan.epochs, plan.patience)
+    return state.history.finished(task.goal, plan.epochs, plan.patience)
 
 
 def improved(state: TrainState, task: Task[Any]) -> bool:
     """Whether the newest epoch is the best one so far."""
-    return task.goal.best(scores(state, task.goal.metric)) == len(state.history) - 1
+    return state.history.best(task.goal) == len(state.history) - 1
 
 
 def end_epoch(

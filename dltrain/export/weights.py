@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.core.checkpoint import WEIGHTS, Checkpoint
+from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Exported(Checkpoint):
         super().__init__(path, 0, epoch_ended=True)
 
     @cached_property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         beside = description_of(self.path)
         if not beside.is_file():
             raise NoCheckpoint(
@@ -44,15 +45,15 @@ class Exported(Checkpoint):
             )
         try:
             described = json.loads(beside.read_text(encoding="utf-8"))
-            record: dict[str, Any] = described["record"]
-            digest, version = described["sha256"], described["description"]
+            if (version := described["description"]) != VERSION:
+                raise NoCheckpoint(
+                    f"{beside}: written in format {version}, and this dltrain reads format {VERSION}",
+                    advice="use the version that wrote it",
+                )
+            record = Record.from_plain(described["record"])
+            digest = described["sha256"]
         except (ValueError, KeyError, TypeError):
             raise NoCheckpoint(f"{beside}: is no description of an export", advice="export again") from None
-        if version != VERSION:
-            raise NoCheckpoint(
-                f"{beside}: written in format {version}, and this dltrain reads format {VERSION}",
-                advice="use the version that wrote it",
-            )
         if sha256(self._content).hexdigest() != digest:
             raise NoCheckpoint(
                 f"{self.path}: does not belong to {beside.name}, or is damaged (its SHA-256 does not fit)",

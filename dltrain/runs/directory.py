@@ -32,7 +32,6 @@ from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, best_of
 from dltrain.errors import NoCheckpoint, RunBusy, UsageError
 from dltrain.files import replace, sync_directory
-from dltrain.goal import finished
 
 CONFIG = "config.yaml"
 OURS = {"lock", "plugins", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints"}
@@ -90,8 +89,8 @@ class Run:
             return f"new run: {self.directory}{again}"
         record = self.checkpoint.record
         if self.begins == "finished":
-            return f"finished: {self.directory} ({record['finished']}); nothing to do"
-        return f"resuming {self.directory} at step {self.checkpoint.step}, epoch {len(record['history']) + 1}"
+            return f"finished: {self.directory} ({record.finished}); nothing to do"
+        return f"resuming {self.directory} at step {self.checkpoint.step}, epoch {len(record.history) + 1}"
 
 
 def flattened(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -199,10 +198,8 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged)
     if checkpoint is not None:
         link_both(directory, checkpoints)
-        goal = checkpoint.goal
-        scores = [record.get(goal.metric) for record in checkpoint.record["history"]]
-        plan = experiment.trainer
-        if checkpoint.epoch_ended and finished(goal, scores, plan.epochs, plan.patience):
+        plan, history = experiment.trainer, checkpoint.record.history
+        if checkpoint.epoch_ended and history.finished(checkpoint.goal, plan.epochs, plan.patience):
             run.begins = "finished"
     return run
 

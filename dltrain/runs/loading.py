@@ -16,6 +16,7 @@ from dltrain.batch import Batch
 from dltrain.config.experiment import Experiment, load_tree
 from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.evaluate import evaluate
+from dltrain.core.record import Record
 from dltrain.dataset import Dataset
 from dltrain.runs.building import Names, construct, select_sizes
 from dltrain.runtime import precision
@@ -37,14 +38,14 @@ class Trained:
     names: Names
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         return self.checkpoint.record
 
     def dataset(self) -> Dataset:
         """The dataset of the training, with the checkpoint's own assets; no file is read yet."""
         choice = self.experiment.data
         dataset: Dataset = construct(
-            self.names, "dataset", choice, choice.name, self.experiment.seed, self.record["assets"]
+            self.names, "dataset", choice, choice.name, self.experiment.seed, self.record.assets
         )
         return dataset
 
@@ -60,13 +61,13 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
     Raises UsageError for a device that is not here, which --device chose, or else the training.
     """
     record = checkpoint.record
-    tree = json.loads(json.dumps(record["config"]))
+    tree = json.loads(json.dumps(record.config))
     for section, values in (overrides or {}).items():
         tree[section].update(values)
     asked = "device" in (overrides or {}).get("trainer", {})
     choose(tree["trainer"]["device"], "--device" if asked else f"{checkpoint.path}: trainer.device", "--device")
     with TemporaryDirectory(prefix="dltrain-plugins-") as folder:
-        for place, source in record["plugins"].items():
+        for place, source in record.plugins.items():
             path = Path(folder) / place
             path.parent.mkdir(exist_ok=True)
             path.write_text(source, encoding="utf-8")
@@ -74,7 +75,7 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
         experiment = load_tree(tree, str(checkpoint.path))
         names = Names(experiment.plugins)
         runtime = precision.start(experiment.trainer)
-        task = construct(names, "task", experiment.task, record["assets"])
+        task = construct(names, "task", experiment.task, record.assets)
         model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task))
         names("dataset", experiment.data.name)
     model.load_state_dict(checkpoint.weights())

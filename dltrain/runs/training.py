@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dltrain.config.experiment import Experiment
+from dltrain.core.record import Record
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState
 from dltrain.core.trainer import fit
 from dltrain.errors import DataError, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
-from dltrain.goal import finished
 from dltrain.observers.metrics import MetricsLog
 from dltrain.options import Plan
 from dltrain.runs.building import Training, build_training
@@ -40,7 +40,7 @@ class RunSession:
     run: Run
     task: Task[Any]
     plan: Plan
-    record: dict[str, Any]
+    record: Record
     metrics: MetricsLog
     interrupts: Interrupts
     observers: list[Observer] = field(default_factory=list)
@@ -55,14 +55,9 @@ class RunSession:
 
     def save(self, state: TrainState, epoch_ended: bool) -> None:
         goal = self.task.goal
-        scores = [entry.get(goal.metric) for entry in state.history]
+        why = state.history.finished(goal, self.plan.epochs, self.plan.patience) if epoch_ended else None
         self.metrics.sync()
-        record = {
-            **self.record,
-            "history": state.history,
-            "finished": finished(goal, scores, self.plan.epochs, self.plan.patience) if epoch_ended else None,
-            "metrics": self.metrics.mark(),
-        }
+        record = replace(self.record, history=state.history, finished=why, metrics=self.metrics.mark())
         try:
             checkpoint = self.run.checkpoints.write(state, record, goal, epoch_ended)
         except OSError as error:
@@ -75,16 +70,16 @@ class RunSession:
         self.emit(Saved(state.step, state.epoch, checkpoint.name))
 
 
-def check_exact(saved: Mapping[str, Any], now: Training, experiment: Experiment) -> list[str]:
+def check_exact(saved: Record, now: Training, experiment: Experiment) -> list[str]:
     """Why going on from a checkpoint's `saved` record would not give an uninterrupted run's bits; empty if it does."""
     reasons = [
         f"{name} was {before!r} and is {now_is!r}"
-        for name, (before, now_is) in differences(saved["signature"], now.runtime.signature()).items()
+        for name, (before, now_is) in differences(saved.signature, now.runtime.signature()).items()
     ]
     reasons += [
-        f"the data has changed: {name}" for name in differences(saved["fingerprint"], dict(now.dataset.fingerprint))
+        f"the data has changed: {name}" for name in differences(saved.fingerprint, dict(now.dataset.fingerprint))
     ]
-    epochs = saved["config"]["trainer"]["epochs"]
+    epochs = saved.config["trainer"]["epochs"]
     if epochs != experiment.trainer.epochs and now.schedule.spans_run:
         reasons.append(f"the schedule '{experiment.schedule.name}' was laid out for {epochs} epochs")
     return reasons
@@ -122,7 +117,7 @@ def train_run(
     saved = None if run.checkpoint is None else run.checkpoint.record
     copied = with_copied_plugins(run.directory, experiment)
     with memory_explained():
-        training = build_training(copied, None if saved is None else saved["signature"])
+        training = build_training(copied, None if saved is None else saved.signature)
     dataset, state, task = training.dataset, training.state, training.task
     if dataset.notice:
         tell(f"warning: {dataset.notice}")
@@ -160,17 +155,17 @@ def train_run(
             "notes": training.notes,
         },
     )
-    record = {
-        "config": config,
-        "assets": dict(dataset.assets),
-        "dataset": dataset.name,
-        "fingerprint": dict(dataset.fingerprint),
-        "notice": dataset.notice,
-        "signature": signature,
-        "plugins": plugin_sources(experiment.plugins),
-    }
+    record = Record(
+        config=config,
+        assets=dict(dataset.assets),
+        dataset=dataset.name,
+        fingerprint=dict(dataset.fingerprint),
+        notice=dataset.notice,
+        signature=signature,
+        plugins=plugin_sources(experiment.plugins),
+    )
     header = {"dataset": dataset.name, "seed": experiment.seed, "metric": task.goal.metric}
-    metrics = MetricsLog(run.directory / "metrics.jsonl", None if saved is None else saved["metrics"], header)
+    metrics = MetricsLog(run.directory / "metrics.jsonl", None if saved is None else saved.metrics, header)
     session = RunSession(run, task, experiment.trainer, record, metrics, interrupts, observe(training))
     try:
         interrupts.training = True

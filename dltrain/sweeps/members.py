@@ -21,7 +21,6 @@ import typer
 
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.core.checkpoint import Checkpoints
-from dltrain.core.history import HISTORY
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
 from dltrain.files import replace
 from dltrain.observers.messages import Voice
@@ -158,17 +157,17 @@ def outcome(directory: Path) -> dict[str, Any]:
     """What a finished run reached: the goal, the best epoch, and its validation metrics."""
     last = Checkpoints(directory / "checkpoints").last()
     assert last is not None, "a finished run has a checkpoint"
-    history, goal = last.record["history"], last.goal
-    best = goal.best([entry.get(goal.metric) for entry in history])
-    record = history[-1 if best is None else best]
+    history, goal = last.record.history, last.goal
+    best = history.best(goal)
+    chosen = -1 if best is None else best
     return {
-        "dataset": last.record["dataset"],
+        "dataset": last.record.dataset,
         "metric": goal.metric,
         "direction": goal.direction,
-        "epoch": record["epoch"],
+        "epoch": history[chosen]["epoch"],
         "epochs": len(history),
-        "score": None if best is None else record[goal.metric],
-        "metrics": {name: value for name, value in record.items() if name not in HISTORY},
+        "score": None if best is None else history[best][goal.metric],
+        "metrics": history.metrics(chosen),
     }
 
 

@@ -184,7 +184,7 @@ def test_pictures_of_every_kind_of_image(tmp_path: Path) -> None:
 def inputs(trained: Trained, path: Path) -> Tensor:
     with Image.open(path) as file:
         pixels = torch.from_numpy(np.array(file)).view(1, 1, 28, 28)
-    return normalize_pixels(trained.record["assets"], pixels)
+    return normalize_pixels(trained.record.assets, pixels)
 
 
 def expected_saliency(trained: Trained, path: Path, label: int) -> Tensor:
@@ -225,7 +225,7 @@ def test_json_holds_the_gradient_of_the_predicted_or_of_another_logit(run: Path,
 
 def test_integrated_gradients_start_at_the_background(run: Path, folder: Path) -> None:
     trained = load_trained(find_checkpoint(run))
-    assets = trained.record["assets"]
+    assets = trained.record.assets
     words = ("explain", run, folder / "2.png", "--method", "integrated_gradients", "--json")
     found = json.loads(good(*words).stdout)
     label = int(found["class"])
@@ -405,7 +405,7 @@ def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch:
         assert one["truth_probability"] == pytest.approx(float(chances[index]), rel=1e-5)
         assert one["predicted"] == str(int(probabilities[index].argmax()))
         assert one["predicted_probability"] == pytest.approx(float(probabilities[index].max()), rel=1e-5)
-    assets = trained.record["assets"]
+    assets = trained.record.assets
     torch.testing.assert_close(drawn[0][0], batch.inputs[order] * assets["std"] + assets["mean"])
     first = result["worst_examples"][0]
     assert drawn[0][1][0] == (

@@ -59,7 +59,7 @@ def transcriber(run: Path) -> Transcriber:
     trained = load_trained(find_checkpoint(run))
     assert isinstance(trained.task, Transcribes)
     assert isinstance(trained.task, Judges)
-    return Transcriber(trained.task, trained.model, trained.runtime, trained.record["assets"], greedy, 3)
+    return Transcriber(trained.task, trained.model, trained.runtime, trained.record.assets, greedy, 3)
 
 
 @pytest.fixture

@@ -101,14 +101,14 @@ def transcriber_of() -> Callable[[Path], Transcriber]:
     def make(folder: Path) -> Transcriber:
         found = load_trained(find_checkpoint(folder / "run"))
         assert isinstance(found.task, Transcribes)
-        return Transcriber(found.task, found.model, found.runtime, found.record["assets"], greedy, 2)
+        return Transcriber(found.task, found.model, found.runtime, found.record.assets, greedy, 2)
 
     return make
 
 
 def evaluated(folder: Path) -> list[torch.Tensor]:
     """What `eval` gives the model for each clip of the test split, shortest first."""
-    assets = load_trained(find_checkpoint(folder / "run")).record["assets"]
+    assets = load_trained(find_checkpoint(folder / "run")).record.assets
     data = SpokenClips(
         "audio", 0, assets, root=str(folder), train="train.tsv", test="test.tsv", max_seconds=30, validation=0.0
     )
@@ -148,7 +148,7 @@ def test_a_file_counts_once(folder: Path, heard: list[torch.Tensor]) -> None:
 def test_of_one_clip_alone_the_training_corpus_counts_as_a_second(folder: Path, heard: list[torch.Tensor]) -> None:
     clip = folder / "test" / "0.wav"
     good("transcribe", folder / "run", clip)
-    assets = load_trained(find_checkpoint(folder / "run")).record["assets"]
+    assets = load_trained(find_checkpoint(folder / "run")).record.assets
     pieces = [piece for path in sorted((folder / "train").iterdir()) for piece in read_pieces(path)]
     corpus = [piece._replace(sound=Sound(resampled(piece.sound, RATE), RATE, 1)) for piece in pieces]
     mean, variance = statistics(assets, corpus)

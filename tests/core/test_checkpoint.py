@@ -14,13 +14,15 @@ import torch
 from torch import nn
 
 from dltrain.core.checkpoint import Checkpoint, Checkpoints
+from dltrain.core.history import History
+from dltrain.core.record import Record
 from dltrain.core.state import TrainState
 from dltrain.errors import NoCheckpoint
 from dltrain.goal import Goal
 from dltrain.tree import join, split, storable
 
 GOAL = Goal("accuracy", "max")
-RECORD = {"dataset": "made up", "config": {}, "history": []}
+RECORD = Record(config={}, assets={}, dataset="made up", fingerprint={}, notice=None, signature={}, plugins={})
 FILES = ("weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 
 
@@ -40,7 +42,7 @@ def trained_state(steps: int = 3) -> TrainState:
 def written(folder: Path, step: int, score: float | None, ended: bool = True) -> Checkpoint:
     state = trained_state()
     state.step = step
-    state.history = [{"accuracy": score}]
+    state.history = History([{"accuracy": score}])
     return Checkpoints(folder).write(state, RECORD, GOAL, ended)
 
 

@@ -273,7 +273,7 @@ def test_the_pictured_outputs_are_the_models(
     monkeypatch.setattr(pictures, "reconstruction_picture", lambda *given: drawn.append(given))
     examples.draw_reconstructions(trained, stream, "title", tmp_path / "x.png")
     pixels = torch.from_numpy(patterns(60, 2)[0]).unsqueeze(1)
-    assets = trained.record["assets"]
+    assets = trained.record.assets
     with torch.inference_mode():
         outputs = trained.model(normalize_pixels(assets, pixels)) * assets["std"] + assets["mean"]
     torch.testing.assert_close(drawn[0][1], outputs[:10])

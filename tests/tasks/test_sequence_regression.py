@@ -189,7 +189,7 @@ def test_a_sine_is_predicted(write_settings: Write, tmp_path: Path) -> None:
     picture = tmp_path / "forecasts.png"
     draw_forecasts(trained, trained.dataset().test(), "a sine of $5 and $6", picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    reader = SeriesReader(trained.record["assets"])
+    reader = SeriesReader(trained.record.assets)
     (given,) = reader.read([str(tmp_path / "s.csv")], iter(()))
     assert isinstance(trained.task, Estimates)
     assert trained.task.outputs == ("x+1", "x+2")

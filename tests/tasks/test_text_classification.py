@@ -196,7 +196,7 @@ def test_a_run_learns_and_its_checkpoint_reads_texts(
     run_once(write_settings(texts), tmp_path / "run", Interrupts())
     (tmp_path / "t.csv").rename(tmp_path / "kept.csv")
     trained = load_trained(find_checkpoint(tmp_path / "run"))
-    reader = TextReader(trained.record["assets"])
+    reader = TextReader(trained.record.assets)
     given = list(reader.read(["-"], iter(["apple egg\n", "Bread, fig\n", "cheese\n"])))
     assert isinstance(trained.task, Predicts)
     with torch.inference_mode():

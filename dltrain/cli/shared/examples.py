@@ -85,7 +85,7 @@ def draw_confused(
     from dltrain.data.images.pixels import restore_pixels
     from dltrain.observers.pictures import captioned_picture
 
-    images = restore_pixels(trained.record["assets"], torch.stack([one.inputs for one in mistakes]))
+    images = restore_pixels(trained.record.assets, torch.stack([one.inputs for one in mistakes]))
     captions = [
         f"example {one.example}\n{labels[one.truth]} ({one.truth_probability:.4f})\n"
         f"{_verdict(labels[one.truth], labels[one.predicted], one.predicted_probability)}"
@@ -110,5 +110,5 @@ def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path
     images = torch.cat(inputs)[:RECONSTRUCTED]
     with torch.inference_mode(), trained.runtime.autocast():
         outputs = task.reconstructions(trained.model, images.to(trained.runtime.device)).cpu()
-    assets = trained.record["assets"]
+    assets = trained.record.assets
     reconstruction_picture(restore_pixels(assets, images), restore_pixels(assets, outputs), title, path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dltrain.core.record import Record
 from dltrain.errors import UsageError
 
 Threshold = Annotated[
@@ -16,7 +16,7 @@ Threshold = Annotated[
 ]
 
 
-def with_threshold(run: Path, record: Mapping[str, Any], threshold: float | None) -> dict[str, Any]:
+def with_threshold(run: Path, record: Record, threshold: float | None) -> dict[str, Any]:
     """The task's settings to override in a checkpoint's config; none without a threshold.
 
     Raises UsageError where the task has none, and for what is no probability.
@@ -25,7 +25,7 @@ def with_threshold(run: Path, record: Mapping[str, Any], threshold: float | None
         return {}
     if not 0 < threshold < 1:
         raise UsageError(f"--threshold: found {threshold:g}; allowed is a probability, above 0 and below 1")
-    task = record["config"]["task"]
+    task = record.config["task"]
     if "threshold" not in task:
         raise UsageError(
             f"{run}: --threshold is for binary classifiers; the task '{task['name']}' has none", advice="leave it out"
