@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-bench demo test lint types bench clean docs
+.PHONY: help setup setup-bench demo check test lint types bench clean docs
 
 help:
 	@echo "make demo    set up, train the MNIST CNN, evaluate it, predict with it"
-	@echo "make test    set up, lint, check types, run the tests"
+	@echo "make check   lint, check types, run the fast tests"
+	@echo "make test    lint, check types, run all tests and measure their coverage"
 	@echo "make setup | lint | types | bench | docs | clean"
 
 $(VENV)/ready: pyproject.toml
@@ -31,8 +32,14 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+# Two processes run the tests; one that has finished its share takes over tests of the other.
+PARALLEL := -n 2 --dist worksteal
+
+check: lint types
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
 test: lint types
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m bench
