@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from dltrain.config.catalogue import package_catalogue
-from dltrain.config.experiment import load
+from dltrain.config.experiment import load_experiment
 from dltrain.core.evaluate import evaluate
 from dltrain.core.schedules import Moment
-from dltrain.runs.experiment import Names, Training, chosen, model_sizes
+from dltrain.runs.building import Names, Training, construct, select_sizes
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from support.examples import DATASETS, Examples, build_config, examples_of, write_config
@@ -108,10 +108,10 @@ def test_a_state_dict_holds_all_that_a_model_has_learned(
     training = build_config(tmp_path / "config.yaml", config)
     model, batch = training.state.model, next(iter(training.dataset.training().epoch(0)))
     model.train()(*batch.arguments)  # statistics of batches are learned without an update
-    experiment, names = load(tmp_path / "config.yaml").experiment, Names(())
+    experiment, names = load_experiment(tmp_path / "config.yaml").experiment, Names(())
     torch.manual_seed(1)
-    sizes = model_sizes(names, experiment.model, training.task)
-    other = chosen(names, "model", experiment.model, **sizes).eval()
+    sizes = select_sizes(names, experiment.model, training.task)
+    other = construct(names, "model", experiment.model, **sizes).eval()
     expected = list_tensors(model.eval()(*batch.arguments))
     assert not all(map(torch.equal, list_tensors(other(*batch.arguments)), expected))
     other.load_state_dict(model.state_dict())
@@ -164,8 +164,8 @@ def build_dataset(examples: Examples, name: str, number: int, folder: Path, asse
     kind = package_catalogue().find("dataset", name).facts["data"]
     task = next(each.name for each in package_catalogue().of("task") if each.facts["data"] == kind)
     fitting = examples.model_for_task(task)
-    experiment = load(write_config(folder / "config.yaml", {**fitting, "data": section})).experiment
-    return chosen(Names(()), "dataset", experiment.data, name, seed, assets)
+    experiment = load_experiment(write_config(folder / "config.yaml", {**fitting, "data": section})).experiment
+    return construct(Names(()), "dataset", experiment.data, name, seed, assets)
 
 
 @every_dataset

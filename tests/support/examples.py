@@ -18,8 +18,8 @@ import yaml
 from PIL import Image
 
 from dltrain.config.catalogue import package_catalogue
-from dltrain.config.experiment import load
-from dltrain.runs.experiment import Training, build
+from dltrain.config.experiment import load_experiment
+from dltrain.runs.building import Training, build_training
 from support.documents import write_table
 from support.images import write_images
 from support.tones import spoken
@@ -296,9 +296,7 @@ def task_for(model: str) -> str:
 
 def fitting_model(task: str) -> str:
     sizes = package_catalogue().find("task", task).facts["sizes"]
-    known = [
-        each.name for each in package_catalogue().of("model") if each.takes(sizes) and "sizes" not in each.provided
-    ]
+    known = [each.name for each in package_catalogue().of("model") if each.takes(sizes) and each.provided != ("sizes",)]
     if not known:
         pytest.fail(f"no model fits task '{task}': add an example with task='{task}' to MODELS in {__file__}")
     return known[0]
@@ -306,7 +304,7 @@ def fitting_model(task: str) -> str:
 
 def build_config(path: Path, config: Options) -> Training:
     """What a config describes, ready to be trained."""
-    return build(load(write_config(path, config)).experiment)
+    return build_training(load_experiment(write_config(path, config)).experiment)
 
 
 def write_config(path: Path, config: Options) -> Path:
