@@ -18,7 +18,7 @@ LAYERS = (
     ("config", "data", "decoding", "models", "tasks", "observers", "export"),
     ("core", "runtime"),
     ("capabilities",),
-    ("task", "dataset", "stream", "events", "architecture", "options"),
+    ("task", "dataset", "kinds", "stream", "events", "architecture", "options"),
     ("batch", "registry", "errors", "goal", "tree", "files", "__init__"),
 )
 RANK = {name: rank for rank, names in enumerate(reversed(LAYERS)) for name in names}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -14,29 +13,11 @@ import typer
 from dltrain.cli import language_model
 from dltrain.cli.shared.output import check_output
 from dltrain.cli.shared.training import Overrides
-from dltrain.data.images.sets import IMAGE_SETS
-from dltrain.data.text.sets import TEXT_SETS
 from dltrain.errors import DataError, UsageError
+from dltrain.kinds import DataSets, known_kinds, resolve
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
-
-
-class Kind(NamedTuple):
-    """Data sets that are handled alike.
-
-    The module `fetching` has `fetch(name, root, progress=...)`, which gives paths; `checking` has `verify(name, root)`,
-    which gives reports: dataclasses with a `fault` (None for a file that is fine) and `lines()` to print. `splitting`,
-    where there is one, has `unlearned` and `split_reports`, which report on a config's splits.
-    """
-
-    names: tuple[str, ...]
-    fetched: tuple[str, ...]
-    fetching: str
-    checking: str
-    settings: tuple[str, ...] = ()
-    """Further keyword parameters of `fetch` and `verify` that a person may give."""
-    splitting: str = ""
 
 
 class Checked(NamedTuple):
@@ -48,31 +29,9 @@ class Checked(NamedTuple):
     reports: list[Any]
 
 
-KINDS = (
-    Kind(
-        tuple(IMAGE_SETS),
-        tuple(name for name, known in IMAGE_SETS.items() if known.mirrors),
-        "dltrain.data.images.fetch",
-        "dltrain.data.images.check_idx",
-    ),
-    Kind(
-        (*TEXT_SETS, "text"),
-        tuple(TEXT_SETS),
-        "dltrain.data.text.sets",
-        "dltrain.data.text.check",
-    ),
-    Kind(
-        ("common_voice", "audio"),
-        ("common_voice",),
-        "dltrain.data.speech.archive",
-        "dltrain.data.speech.check",
-        ("archive", "locale", "subsampling", "max_seconds", "output"),
-        "dltrain.data.speech.check_splits",
-    ),
-    Kind(("image_folder",), (), "", "dltrain.data.images.check_folder"),
-)
-FETCHED = [name for kind in KINDS for name in kind.fetched]
-CHECKED = [name for kind in KINDS for name in kind.names]
+SETS = [sets for kind in known_kinds() for sets in kind.sets]
+FETCHED = [name for sets in SETS for name in sets.fetched]
+CHECKED = [name for sets in SETS for name in sets.names]
 
 app = typer.Typer(
     help="Fetch or check data, or estimate a language model.",
@@ -90,8 +49,8 @@ def fetch(
     ] = None,
 ) -> None:
     """Download the missing files of a data set."""
-    kind = _kind(name, FETCHED)
-    settings = _settings(kind, name, archive=archive)
+    sets = _find_sets(name, FETCHED)
+    settings = _settings(sets, name, archive=archive)
     announced: set[str] = set()
 
     def progress(file: str, received: int, expected: int) -> None:
@@ -99,7 +58,7 @@ def fetch(
             announced.add(file)
             typer.echo(f"{file}: {expected} bytes", err=True)
 
-    for path in import_module(kind.fetching).fetch(name, root.expanduser(), progress=progress, **settings):
+    for path in resolve(sets.fetch)(name, root.expanduser(), progress=progress, **settings):
         typer.echo(path)
 
 
@@ -166,9 +125,9 @@ def check(
 
 def _check_set(name: str, root: Path, given: Mapping[str, Any]) -> Checked:
     """The reports on the files of a set that is known by its name."""
-    kind = _kind(name, CHECKED)
-    settings = _settings(kind, name, **given)
-    reports = import_module(kind.checking).verify(name, root.expanduser(), **settings)
+    sets = _find_sets(name, CHECKED)
+    settings = _settings(sets, name, **given)
+    reports = resolve(sets.verify)(name, root.expanduser(), **settings)
     return Checked(name, f"{name} in {root}", "files", reports)
 
 
@@ -176,17 +135,18 @@ def _check_config(config: Path, overrides: Sequence[str], given: Mapping[str, An
     """The reports on the splits that a config, or a run's, trains, validates and tests on."""
     experiment = _experiment(config, overrides, given)
     name = experiment.data.name
-    kind = next((kind for kind in KINDS if name in kind.names), None)
-    if kind is None or not kind.splitting:
-        allowed = ", ".join(name for kind in KINDS if kind.splitting for name in kind.names)
-        other = f"dltrain data check {name} --root {experiment.data.options.get('root')}" if kind else None
+    every = [sets for kind in known_kinds() for sets in kind.sets]
+    found = next((sets for sets in every if name in sets.names), None)
+    if found is None or found.check_splits is None:
+        allowed = ", ".join(name for sets in every if sets.check_splits for name in sets.names)
+        other = f"dltrain data check {name} --root {experiment.data.options.get('root')}" if found else None
         message = f"{config}: its data is {name}; a config is checked where that is one of {allowed}"
         raise UsageError(message, advice=other)
-    module = import_module(kind.splitting)
-    dataset = module.unlearned(name, experiment.seed, experiment.data.options)
-    if dataset.notice:
-        typer.echo(f"warning: {dataset.notice}", err=True)
-    return Checked(name, str(config), "splits", module.split_reports(dataset, given["output"]))
+    check_splits = resolve(found.check_splits)
+    notice, reports = check_splits(name, experiment.seed, experiment.data.options, given["output"])
+    if notice:
+        typer.echo(f"warning: {notice}", err=True)
+    return Checked(name, str(config), "splits", reports)
 
 
 def _experiment(config: Path, overrides: Sequence[str], given: Mapping[str, Any]) -> Experiment:
@@ -215,10 +175,10 @@ def _print(checked: Checked, as_json: bool) -> None:
         raise DataError("\n".join((f"{where}: {len(faults)} of {len(reports)} {parts} are not fine:", *faults)))
 
 
-def _settings(kind: Kind, name: str, **given: Any) -> dict[str, Any]:
-    """Those settings that were given; raises UsageError for one that this kind does not have, or a config refuses."""
+def _settings(sets: DataSets, name: str, **given: Any) -> dict[str, Any]:
+    """Those settings that were given; raises UsageError for one that these sets do not have, or a config refuses."""
     settings = {setting: value for setting, value in given.items() if value is not None}
-    for setting in settings.keys() - set(kind.settings):
+    for setting in settings.keys() - set(sets.settings):
         raise UsageError(f"--{setting.replace('_', '-')}: not for {name}; allowed is to leave it out.")
     if settings:
         from dltrain.config.annotations import complaints, words
@@ -232,7 +192,7 @@ def _settings(kind: Kind, name: str, **given: Any) -> dict[str, Any]:
     return settings
 
 
-def _kind(name: str, allowed: list[str]) -> Kind:
+def _find_sets(name: str, allowed: list[str]) -> DataSets:
     if name not in allowed:
         raise UsageError(f"'{name}': no such data set here; allowed are {', '.join(allowed)}.")
-    return next(kind for kind in KINDS if name in kind.names)
+    return next(sets for sets in SETS if name in sets.names)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.predict import Inversion
+from dltrain.cli.shared.kinds import kind_of
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -88,13 +89,12 @@ def explain(
       dltrain explain runs/mnist_cnn --filters
     """
     check_options(images, filters, method, label, steps)
-    from dltrain.cli.shared.examples import of_images
-    from dltrain.data.images.reader import read_image
+    from dltrain.data.images.reader import ImageReader
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
-    if not of_images(trained):
+    if kind_of(trained).explainer is None:
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not read images")
     if notice := trained.record.notice:
         typer.echo(f"warning: {notice}", err=True)
@@ -105,20 +105,17 @@ def explain(
     chosen = None if label is None else index_of(label, explainer.task.labels)
     files = named_images(images or ())
     pictures = places(run, output, [f"explain-{path.stem}.png" for path in files])
-    unreadable = inverted = 0
-    for path, picture in zip(files, pictures, strict=True):
-        try:
-            pixels, turned = read_image(path, trained.record.assets, invert.value)
-        except DataError as error:
+    reader, unreadable = ImageReader(trained.record.assets, invert.value), 0
+    for one, picture in zip(reader.read_files(files), pictures, strict=True):
+        if isinstance(one.value, DataError):
             unreadable += 1
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {one.value}", err=True)
             continue
-        inverted += turned
-        explanation = explainer.explanation(pixels, chosen)
-        draw(pixels, explanation, method, explainer.task.labels, picture)
-        tell(path, picture, explanation, method, explainer.task.labels, as_json)
-    if inverted and invert is Inversion.auto:
-        typer.echo(f"note: {inverted} of {len(files)} images were inverted (--invert no leaves them)", err=True)
+        explanation = explainer.explanation(one.value, chosen)
+        draw(one.value, explanation, method, explainer.task.labels, picture)
+        tell(one.name, picture, explanation, method, explainer.task.labels, as_json)
+    for note in reader.notes():
+        typer.echo(f"note: {note}", err=True)
     if unreadable:
         raise DataError(f"{unreadable} of {len(files)} images could not be read; the others are done")
 
@@ -202,7 +199,7 @@ def draw(pixels: Tensor, explanation: Explanation, method: Method, labels: Seque
 
 
 def tell(
-    path: Path, picture: Path, explanation: Explanation, method: Method, labels: Sequence[str], as_json: bool
+    name: str, picture: Path, explanation: Explanation, method: Method, labels: Sequence[str], as_json: bool
 ) -> None:
     """A line on stdout, and a note on stderr where the attributions do not sum to what they should."""
     label, probability = labels[explanation.label], explanation.probability
@@ -212,15 +209,15 @@ def tell(
         path_facts = {"baseline_logit": explanation.baseline_logit, "attributions_sum": total}
         if abs(total - difference) > CLOSE * abs(difference):
             typer.echo(
-                f"note: {path}: the attributions sum to {total:.4g}, the logits differ by {difference:.4g}; "
+                f"note: {name}: the attributions sum to {total:.4g}, the logits differ by {difference:.4g}; "
                 "more --steps bring them together",
                 err=True,
             )
     if not as_json:
-        typer.echo(f"{path}\t{label}\t{probability:.4f}\t{picture}")
+        typer.echo(f"{name}\t{label}\t{probability:.4f}\t{picture}")
         return
     facts = {
-        "file": str(path),
+        "file": name,
         "method": method.value,
         "class": label,
         "probability": probability,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dltrain.cli.shared.kinds import kind_of
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -139,14 +140,15 @@ class Inputs(NamedTuple):
 def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
     """Raises DataError where the data is not there or the split empty, UsageError where nothing can be made up."""
     if synthetic:
-        from dltrain.export.made_up import made_up
+        from dltrain.runtime.seeds import generator
 
-        kind = _kind(trained)
-        batch = made_up(kind, trained.task.sizes, trained.experiment.seed)
-        if batch is None:
+        kind = kind_of(trained)
+        if kind.synthetic is None:
             raise UsageError(
-                f"--synthetic: only its plug-in knows what data of the kind '{kind}' is", advice="leave it out"
+                f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
+                advice="leave it out, or register the kind with `synthetic` (docs/extending.md)",
             )
+        batch = kind.synthetic(trained.task.sizes, generator("made up", trained.experiment.seed))
         return Inputs([batch], "made-up inputs, not data")
     try:
         dataset = trained.dataset()
@@ -163,18 +165,13 @@ def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
     return Inputs(list(islice(stream.epoch(0), BATCHES)), f"the {chosen.value} split of {dataset.name}", stream)
 
 
-def _kind(trained: Trained) -> str:
-    """The kind of the run's data."""
-    return str(trained.names.entry("dataset", trained.experiment.data.name).facts["data"])
-
-
 def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> tuple[bytes, dict[str, Any]]:
     """The weights, read back into another model, and what was found."""
     import torch
 
     from dltrain.export.agreement import difference
     from dltrain.export.computation import check
-    from dltrain.export.interface import leaves
+    from dltrain.export.interface import flatten_tensors
     from dltrain.export.weights import Exported, safetensors
     from dltrain.runs.loading import load_trained
 
@@ -185,7 +182,7 @@ def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> t
         again = load_trained(Exported(file), PLAIN).model
     with torch.inference_mode():
         worst = max(
-            difference(leaves(trained.model(*batch.arguments)), leaves(again(*batch.arguments)))
+            difference(flatten_tensors(trained.model(*batch.arguments)), flatten_tensors(again(*batch.arguments)))
             for batch in inputs.batches
         )
     check(str(run), worst, tolerance)
@@ -202,7 +199,16 @@ def _computation(
 
     name = f"{run}: the model '{trained.experiment.model.name}'"
     size = len(trained.checkpoint.contents[WEIGHTS])
-    subject = Subject(name, trained.model, size, trained.task, inputs.batches, inputs.stream, trained.runtime)
+    subject = Subject(
+        name=name,
+        model=trained.model,
+        weights_bytes=size,
+        task=trained.task,
+        batches=inputs.batches,
+        leading=kind_of(trained).axes,
+        stream=inputs.stream,
+        runtime=trained.runtime,
+    )
     result = made(subject, "onnx" if form is Format.onnx else "torch-export", int8, tolerance)
     agreed = result.agreement
     compared = {
@@ -249,7 +255,7 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
         "weights_sha256": trained.checkpoint.manifest["files"][WEIGHTS]["sha256"],
         "versions": {"dltrain": __version__, "torch": signature["torch"]},
         "threads": signature["threads"],
-        "preparation": preparation(_kind(trained), record.assets),
+        "preparation": preparation(kind_of(trained), record.assets),
         "record": record.portable(),
     }
 

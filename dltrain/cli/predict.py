@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 import sys
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dltrain.cli.shared.kinds import kind_of
 from dltrain.cli.shared.threshold import Threshold, with_threshold
 from dltrain.errors import DataError, UsageError
+from dltrain.kinds import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dltrain.data.reader import Given, Reader
+    from dltrain.kinds import Kind, NamedInput, Reader
     from dltrain.runs.loading import Trained
 
 BATCH = 256
@@ -31,23 +32,6 @@ class Inversion(str, Enum):
     auto = "auto"
     yes = "yes"
     no = "no"
-
-
-class Kind(NamedTuple):
-    """How a task's kind of data is read: the `Reader`, what one thing and several are called, and its key in JSON."""
-
-    reader: str
-    one: str
-    many: str
-    key: str = "input"
-
-
-KINDS = {
-    "images": Kind("dltrain.data.images.reader:ImageReader", "image", "images", "file"),
-    "table": Kind("dltrain.data.tables.reader:TableReader", "row", "rows"),
-    "documents": Kind("dltrain.data.documents.reader:TextReader", "text", "texts"),
-    "series": Kind("dltrain.data.series.reader:SeriesReader", "series", "series"),
-}
 
 
 class Answer(NamedTuple):
@@ -99,7 +83,7 @@ def predict(
     chosen = find_checkpoint(run, checkpoint)
     overrides = {"trainer": {"device": device}} if device else {}
     trained = load_trained(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
-    kind, reader, labels = _reading(run, trained, invert)
+    kind, reader, labels = _make_reader(run, trained, invert)
     trained.runtime.check(trained.model)
     notice = trained.record.notice
     if notice:
@@ -118,7 +102,7 @@ def predict(
         whole = sum(one.whole_file for one in some)
         answered, refused, files = answered + len(good), refused + len(some) - len(good) - whole, files + whole
     if not answered + refused + files:
-        raise DataError(f"no {kind.one} was named, neither on the command line nor on standard input")
+        raise DataError(f"no {kind.singular} was named, neither on the command line nor on standard input")
     if output is not None:
         _keep(output, written.getvalue())
     for note in reader.notes():
@@ -130,29 +114,34 @@ def predict(
 def _unread(kind: Kind, answered: int, refused: int, files: int) -> str:
     """How much could not be read: `files` as a whole, and of the others `refused` things."""
     told = [f"{files} {'file' if files == 1 else 'files'}"] if files else []
-    told += [f"{refused} of {answered + refused} {kind.many}"] if refused else []
+    told += [f"{refused} of {answered + refused} {kind.plural}"] if refused else []
     return f"{' and '.join(told)} could not be read" + ("; the others are done" if answered else "")
 
 
-def _reading(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Reader, bool]:
-    """How the user's inputs are read, and whether the task gives labels. Raises UsageError where it gives nothing."""
+def _make_reader(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Reader, bool]:
+    """The kind of data, its reader, and whether the task gives labels.
+
+    Raises UsageError where the task gives neither labels nor numbers, or nothing reads this kind.
+    """
     from dltrain.capabilities import Estimates, Predicts
 
-    task = trained.experiment.task.name
-    kind = KINDS.get(trained.names.entry("task", task).facts["data"])
-    if kind is None or not isinstance(trained.task, Predicts | Estimates):
-        raise UsageError(f"{run}: the task '{task}' does not label inputs, nor give numbers for them")
-    options: dict[str, Any] = {}
-    if kind is KINDS["images"]:
-        options = {"invert": invert.value}
-    elif invert is not Inversion.auto:
-        raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.many}", advice="leave it out")
-    module, _, name = kind.reader.partition(":")
-    reader = getattr(importlib.import_module(module), name)(trained.record.assets, **options)
+    task, kind = trained.experiment.task.name, kind_of(trained)
+    if not isinstance(trained.task, Predicts | Estimates):
+        raise UsageError(f"{run}: the task '{task}' gives neither labels nor numbers for inputs")
+    if kind.reader is None:
+        raise UsageError(
+            f"{run}: nothing reads inputs of the kind of data '{kind.name}'",
+            advice=f"register a reader in the plug-in: register(Kind(name='{kind.name}', reader=...)), see "
+            "docs/extending.md",
+        )
+    options = {"invert": invert.value} if "invert" in kind.reader_options else {}
+    if not options and invert is not Inversion.auto:
+        raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.plural}", advice="leave it out")
+    reader = resolve(kind.reader)(trained.record.assets, **options)
     return kind, reader, isinstance(trained.task, Predicts)
 
 
-def _told_fault(given: Given) -> bool:
+def _told_fault(given: NamedInput) -> bool:
     """Whether there is no value; why not is told on stderr."""
     if isinstance(given.value, DataError):
         typer.echo(f"error: {given.value}", err=True)
@@ -160,7 +149,7 @@ def _told_fault(given: Given) -> bool:
     return False
 
 
-def _answers(trained: Trained, reader: Reader, given: Sequence[Given], top: int) -> list[Answer]:
+def _answers(trained: Trained, reader: Reader, given: Sequence[NamedInput], top: int) -> list[Answer]:
     import torch
 
     from dltrain.capabilities import Predicts

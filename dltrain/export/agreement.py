@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from dltrain.core.evaluate import evaluate
 from dltrain.data.text.language_model import Reading
-from dltrain.export.interface import BATCH, Interface, longest, sliced
+from dltrain.export.interface import Interface, count_steps, take_examples
 from dltrain.export.programs import Program
+from dltrain.kinds import BATCH
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Task
@@ -47,11 +48,11 @@ def agreement(program: Program, interface: Interface, batches: Sequence[Sequence
     where the program takes none of the lengths.
     """
     first = batches[0]
-    steps = longest(interface.kind, first)
+    steps = count_steps(interface.leading, first)
     lengths: Sequence[int | None] = [None]
     if steps is not None:
         lengths = sorted({shortest(program, interface, first, steps), (steps + 1) // 2, steps})
-    tried = [sliced(interface.kind, first, size, length) for size in SIZES for length in lengths]
+    tried = [take_examples(interface.leading, first, size, length) for size in SIZES for length in lengths]
     tried += [tuple(batch) for batch in batches]
     examples = interface.inputs[0].axes.index(BATCH)
     worst = 0.0
@@ -71,7 +72,7 @@ def shortest(program: Program, interface: Interface, tensors: Sequence[Tensor], 
     reason: Exception | None = None
     with torch.inference_mode():
         for length in [*(length for length in SHORTEST if length < steps), steps]:
-            inputs = (*sliced(interface.kind, tensors, 2, length), *interface.state(2))
+            inputs = (*take_examples(interface.leading, tensors, 2, length), *interface.state(2))
             try:
                 interface.module(*inputs)
                 program(*inputs)

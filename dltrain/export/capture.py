@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
@@ -97,19 +97,25 @@ class KeptWhole(TorchFunctionMode):
         return operator(args[0], state, list(args[2]), *args[3:])
 
 
+def symbolic_length(thing: Sized) -> Any:
+    """As `len`, but of a tensor its first size even where that is a symbol; Python's own would fix it."""
+    return thing.shape[0] if isinstance(thing, Tensor) else len(thing)
+
+
 @contextmanager
-def symbolic_lengths() -> Iterator[None]:
-    """While active, `len` of a tensor is its first size even where that is a symbol; Python's own would fix it."""
-    plain = builtins.len
-
-    def length(thing: Sized) -> Any:
-        return thing.shape[0] if isinstance(thing, Tensor) else plain(thing)
-
-    builtins.len = length
+def symbolic_lengths(module: nn.Module) -> Iterator[None]:
+    """While active, `len` is `symbolic_length` in the packages, except torch, of what `module` consists of."""
+    parts = [part for each in module.modules() for part in (each, *vars(each).values())]
+    packages = {type(part).__module__.partition(".")[0] for part in parts} - {"builtins", "torch"}
+    loaded = [vars(each) for name, each in sys.modules.items() if name.partition(".")[0] in packages]
+    patched = [names for names in loaded if "len" not in names and names is not globals()]
+    for names in patched:
+        names["len"] = symbolic_length
     try:
         yield
     finally:
-        builtins.len = plain
+        for names in patched:
+            del names["len"]
 
 
 def captured(module: nn.Module, examples: Sequence[Tensor], axes: Sequence[Axes]) -> ExportedProgram:
@@ -123,7 +129,7 @@ def captured(module: nn.Module, examples: Sequence[Tensor], axes: Sequence[Axes]
     with (
         warnings.catch_warnings(),
         torch.no_grad(),
-        symbolic_lengths(),
+        symbolic_lengths(module),
         KeptWhole(),
         _config.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]  # sizes of 0 and 1 are like any other
     ):

@@ -16,8 +16,9 @@ from dltrain.batch import Batch
 from dltrain.errors import DltrainError, RequirementNotMet, UsageError
 from dltrain.export.agreement import Agreement, agreement, milliseconds, scored
 from dltrain.export.int8 import in_int8, onnx_in_int8
-from dltrain.export.interface import BATCH, MEMORY, Interface, interface, sliced, tensors_of
+from dltrain.export.interface import MEMORY, Interface, Leading, find_interface, list_arguments, take_examples
 from dltrain.export.programs import Program, onnx, run_onnx, run_torch_export, torch_export
+from dltrain.kinds import BATCH
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Task
@@ -67,6 +68,7 @@ class Subject(NamedTuple):
     weights_bytes: int
     task: Task[Any]
     batches: Sequence[Batch]
+    leading: Leading | None
     stream: Stream[Any] | None
     runtime: Runtime
 
@@ -77,8 +79,8 @@ def made(subject: Subject, form: Form, int8: bool, tolerance: float) -> Made:
     Raises RequirementNotMet where its outputs differ by more than `tolerance`.
     """
     with explained(subject, form):
-        meant = interface(subject.model, subject.task, subject.batches[0])
-        batches = [tensors_of(batch) for batch in subject.batches]
+        meant = find_interface(subject.model, subject.task, subject.batches[0], subject.leading)
+        batches = [list_arguments(batch) for batch in subject.batches]
         content = WRITERS[form](meant, examples_of(meant, batches[0]))
     with ExitStack() as opened:
         program = opened.enter_context(running(content, form))
@@ -139,7 +141,7 @@ def examples_of(meant: Interface, tensors: Sequence[Tensor]) -> tuple[Tensor, ..
         torch.zeros([sizes.get(size, TRACED) if isinstance(size, str) else size for size in port.axes])
         for port in meant.initial
     ]
-    return (*sliced(meant.kind, tensors, TRACED), *state)
+    return (*take_examples(meant.leading, tensors, TRACED), *state)
 
 
 class Shape(NamedTuple):
@@ -151,11 +153,11 @@ class Shape(NamedTuple):
 
 
 def _rows(shapes: Sequence[Shape], meant: Interface, subject: Subject, score: bool) -> list[Row]:
-    tensors = tensors_of(subject.batches[0])
+    tensors = list_arguments(subject.batches[0])
     programs = [shape.program for shape in shapes]
     whole = tensors[0].shape[meant.inputs[0].axes.index(BATCH)]
     of_one, of_batch = (
-        milliseconds(programs, (*sliced(meant.kind, tensors, examples), *meant.state(examples)))
+        milliseconds(programs, (*take_examples(meant.leading, tensors, examples), *meant.state(examples)))
         for examples in (1, whole)
     )
     rows = []
@@ -174,8 +176,8 @@ def _in_int8(subject: Subject, form: Form, content: bytes) -> tuple[bytes, Seque
             smaller, names = onnx_in_int8(content)
         else:
             model, names = in_int8(subject.model)
-            meant = interface(model, subject.task, subject.batches[0])
-            smaller = torch_export(meant, examples_of(meant, tensors_of(subject.batches[0])))
+            meant = find_interface(model, subject.task, subject.batches[0], subject.leading)
+            smaller = torch_export(meant, examples_of(meant, list_arguments(subject.batches[0])))
     if len(smaller) >= len(content):
         raise UsageError(
             f"{subject.name}: int8 makes its {form} file no smaller ({len(content)} bytes, then {len(smaller)})",

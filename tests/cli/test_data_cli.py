@@ -153,7 +153,7 @@ def test_fetch_announces_each_file_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("command", "allowed"),
-    [("fetch", "kmnist, ptb, common_voice."), ("check", "kmnist, idx, ptb, text, common_voice, audio, image_folder.")],
+    [("fetch", "kmnist, common_voice, ptb."), ("check", "kmnist, idx, image_folder, common_voice, audio, ptb, text.")],
 )
 def test_an_unknown_set_is_refused(command: str, allowed: str) -> None:
     result = run(command, "nmist")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
-from dltrain.batch import Examples
+from dltrain.batch import Batch, Examples
 from dltrain.cli.main import application
 from dltrain.data.documents.batches import Documents
 from dltrain.data.speech.batches import Utterances
@@ -25,9 +27,9 @@ from dltrain.export.agreement import Agreement, agreement, difference, scored
 from dltrain.export.capture import symbolic_lengths
 from dltrain.export.computation import READERS, WRITERS, Form, Subject, examples_of, explained, made, running
 from dltrain.export.int8 import in_int8, rounded
-from dltrain.export.interface import BATCH, LENGTH, MEMORY, interface, sliced, tensors_of
-from dltrain.export.made_up import made_up
+from dltrain.export.interface import MEMORY, find_interface, list_arguments, take_examples
 from dltrain.export.weights import Exported
+from dltrain.kinds import BATCH, LENGTH, find_kind, known_kinds
 from dltrain.models.cnn import CNN
 from dltrain.models.conformer import ConformerCTC
 from dltrain.models.crnn import CRNN
@@ -35,6 +37,7 @@ from dltrain.models.language_rnn import RecurrentLanguageModel
 from dltrain.models.transformer import TransformerLanguageModel
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
+from dltrain.runtime.seeds import generator
 from dltrain.stream import Loader
 from dltrain.tasks.image_classification import ImageClassification
 from dltrain.tasks.language_modelling import LanguageModelling
@@ -49,9 +52,22 @@ RUNTIME = Runtime(torch.device("cpu"), "a test")
 
 
 def subject(model: nn.Module, task: Any, kind: str) -> Subject:
-    batch = made_up(kind, task.sizes, 0)
-    assert batch is not None
-    return Subject("a model", model.eval(), 1, task, [batch], None, RUNTIME)
+    return Subject(
+        name="a model",
+        model=model.eval(),
+        weights_bytes=1,
+        task=task,
+        batches=[synthetic(kind, task.sizes)],
+        leading=find_kind(kind).axes,
+        stream=None,
+        runtime=RUNTIME,
+    )
+
+
+def synthetic(kind: str, sizes: Mapping[str, int]) -> Batch:
+    make = find_kind(kind).synthetic
+    assert make is not None
+    return make(sizes, generator("made up", 0))
 
 
 def pictures() -> Subject:
@@ -61,8 +77,8 @@ def pictures() -> Subject:
 
 def compared(subject: Subject, form: Form) -> tuple[Agreement, bytes]:
     """How far a model in a format is from the model itself, and the file's content."""
-    meant = interface(subject.model, subject.task, subject.batches[0])
-    batches = [tensors_of(batch) for batch in subject.batches]
+    meant = find_interface(subject.model, subject.task, subject.batches[0], subject.leading)
+    batches = [list_arguments(batch) for batch in subject.batches]
     content = WRITERS[form](meant, examples_of(meant, batches[0]))
     with running(content, form) as program:
         found = agreement(program, meant, batches)
@@ -128,16 +144,16 @@ def test_both_directions_and_all_layers_come_along() -> None:
     pytest.importorskip("onnx")
     torch.manual_seed(0)
     model, batch = Wide().eval(), Examples(torch.randn(5, 6, 3), torch.zeros(5))
-    meant = interface(model, IMAGES, batch)
+    meant = find_interface(model, IMAGES, batch, None)
     assert [port.name for port in meant.inputs] == ["features"]
     for form, write in WRITERS.items():
-        with running(write(meant, tensors_of(batch)), form) as program:
-            assert agreement(program, meant, [tensors_of(batch)]).difference < 1e-6
+        with running(write(meant, list_arguments(batch)), form) as program:
+            assert agreement(program, meant, [list_arguments(batch)]).difference < 1e-6
 
 
 def test_what_goes_in_and_comes_out_has_names_and_axes() -> None:
     speech = subject(CRNN(8, 6, 2, channels=[4], hidden=4, layers=1), SPEECH, "speech")
-    meant = interface(speech.model, SPEECH, speech.batches[0])
+    meant = find_interface(speech.model, SPEECH, speech.batches[0], speech.leading)
     assert [(port.name, port.axes) for port in meant.inputs] == [
         ("features", (BATCH, LENGTH, 8)),
         ("frames", (BATCH,)),
@@ -147,7 +163,7 @@ def test_what_goes_in_and_comes_out_has_names_and_axes() -> None:
         ("output_lengths", (BATCH,), torch.int64),
     ]
     text = subject(TransformerLanguageModel(WORDS, width=8, heads=2, layers=1, context=5), TEXT, "text")
-    meant = interface(text.model, TEXT, text.batches[0])
+    meant = find_interface(text.model, TEXT, text.batches[0], text.leading)
     assert [(port.name, port.axes) for port in meant.inputs] == [
         ("tokens", (LENGTH, BATCH)),
         ("state_0", (MEMORY, BATCH, 2, 2, 4)),
@@ -161,8 +177,8 @@ def test_what_goes_in_and_comes_out_has_names_and_axes() -> None:
 
 def test_answers_are_the_tasks_own() -> None:
     chosen = pictures()
-    meant = interface(chosen.model, IMAGES, chosen.batches[0])
-    (images,) = tensors_of(chosen.batches[0])
+    meant = find_interface(chosen.model, IMAGES, chosen.batches[0], chosen.leading)
+    (images,) = list_arguments(chosen.batches[0])
     outputs, probabilities = meant.module(images)
     assert torch.equal(outputs, chosen.model(images))
     assert torch.equal(probabilities, outputs.softmax(1))
@@ -171,7 +187,7 @@ def test_answers_are_the_tasks_own() -> None:
 def test_slices_repeat_examples_and_shorten_lengths() -> None:
     tokens = torch.arange(6).view(2, 3)
     batch = Documents(tokens, torch.tensor([3, 1]), torch.zeros(2, dtype=torch.int64))
-    some, lengths = sliced(Documents, tensors_of(batch), 3, 2)
+    some, lengths = take_examples([(BATCH, LENGTH), (BATCH,)], list_arguments(batch), 3, 2)
     assert some.tolist() == [[0, 1], [3, 4], [0, 1]]
     assert lengths.tolist() == [2, 1, 2]
 
@@ -184,7 +200,7 @@ def test_a_state_that_begins_otherwise_is_refused() -> None:
 
     text = subject(Begins(WORDS, hidden=8), TEXT, "text")
     with pytest.raises(ValueError, match="its state before the first token is neither zeros nor empty"):
-        interface(text.model, TEXT, text.batches[0])
+        find_interface(text.model, TEXT, text.batches[0], text.leading)
 
 
 class Capricious(nn.Module):
@@ -194,18 +210,14 @@ class Capricious(nn.Module):
         return images.flatten(1) if images.sum() > 0 else images.flatten(1) + 1
 
 
-class Strange(Examples):
-    """A batch of a kind that only a plug-in knows."""
-
-
 def test_what_no_graph_can_hold_is_refused_with_a_reason() -> None:
     chosen = pictures()
     with pytest.raises(UsageError) as caught:
         made(chosen._replace(model=Capricious()), "torch-export", False, 1e-4)
     assert str(caught.value).startswith("a model cannot be exported as torch-export: ")
     assert str(caught.value).endswith("allowed: --format safetensors takes every model; --debug shows the whole story")
-    with pytest.raises(UsageError, match="its batches are of a kind of their own, Strange, of which only its plug-in"):
-        made(chosen._replace(batches=[Strange(torch.zeros(2, 3), torch.zeros(2))]), "onnx", False, 1e-4)
+    with pytest.raises(UsageError, match=r"its batches \(Examples\) have 1 input tensors, .* describes the axes of 2"):
+        made(chosen._replace(leading=find_kind("speech").axes), "onnx", False, 1e-4)
     with pytest.raises(UsageError, match="cannot be exported as onnx: KeyError"), explained(chosen, "onnx"):
         raise KeyError
     with pytest.raises(Stopped), explained(chosen, "onnx"):
@@ -226,7 +238,7 @@ def test_differences_are_shares_of_the_largest_number() -> None:
 
 def test_the_shortest_length_is_found_or_none() -> None:
     text = subject(RecurrentLanguageModel(WORDS, hidden=8, layers=1), TEXT, "text")
-    meant = interface(text.model, TEXT, text.batches[0])
+    meant = find_interface(text.model, TEXT, text.batches[0], text.leading)
 
     def program(tokens: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         if len(tokens) < 3:
@@ -234,7 +246,7 @@ def test_the_shortest_length_is_found_or_none() -> None:
         outputs: tuple[Tensor, ...] = meant.module(tokens, *state)
         return outputs
 
-    tensors = tensors_of(text.batches[0])
+    tensors = list_arguments(text.batches[0])
     assert agreement(program, meant, [tensors]).lengths == [3, 12, 24]
     with pytest.raises(ValueError, match="it runs for no length up to 2: too short for me"):
         agreement(program, meant, [(tensors[0][:2],)])
@@ -242,7 +254,8 @@ def test_the_shortest_length_is_found_or_none() -> None:
 
 def test_len_is_python_s_own_again() -> None:
     plain = len
-    with symbolic_lengths():
+    with symbolic_lengths(Wide()):
+        assert json.__dict__.get("len") is None  # other packages keep Python's own
         assert len is not plain
         assert len([1, 2]) == 2
         assert len(torch.zeros(3, 2)) == 3
@@ -301,8 +314,10 @@ def test_a_program_scores_like_its_model() -> None:
         def batch(self, epoch: int, index: int) -> Passages:
             return passages[index]
 
-    meant = interface(model, TEXT, passages[0])
-    with running(programs.torch_export(meant, (*tensors_of(passages[0]), *meant.state(3))), "torch-export") as program:
+    meant = find_interface(model, TEXT, passages[0], [(LENGTH, BATCH)])
+    with running(
+        programs.torch_export(meant, (*list_arguments(passages[0]), *meant.state(3))), "torch-export"
+    ) as program:
         report = scored(program, meant, TEXT, Loader(Fixed()), RUNTIME)
     carry, nats = None, 0.0
     with torch.no_grad():
@@ -513,16 +528,23 @@ trainer: {epochs: 1, device: cpu, threads: 1, precision: bf16}
 
 def test_made_up_inputs_have_the_form_of_each_kind() -> None:
     documents = TextClassification({"labels": ["a", "b"], "words": ["x"] * 9})
-    batch = made_up("documents", documents.sizes, 0)
+    batch = synthetic("documents", documents.sizes)
     assert isinstance(batch, Documents)
     assert int(batch.tokens.max()) < 9
     assert batch.tokens.shape[1] == int(batch.lengths.max())
     assert int((batch.tokens * (torch.arange(24) >= batch.lengths[:, None])).sum()) == 0
-    spoken = made_up("speech", SPEECH.sizes, 0)
+    spoken = synthetic("speech", SPEECH.sizes)
     assert isinstance(spoken, Utterances)
     assert spoken.features.shape == (8, 24, 8)
     for kind, sizes, shape in (("table", {"inputs": 5}, (8, 5)), ("series", {"window": 4, "channels": 2}, (8, 4, 2))):
-        batch = made_up(kind, sizes, 0)
+        batch = synthetic(kind, sizes)
         assert isinstance(batch, Examples)
         assert batch.inputs.shape == shape
-    assert made_up("graphs", {}, 0) is None
+    assert find_kind("graphs").synthetic is None
+
+
+def test_preparations_name_what_exists() -> None:
+    """Each `dltrain.x.y` in a preparation can be imported."""
+    for kind in known_kinds():
+        for module, name in re.findall(r"(dltrain[\w.]+)\.(\w+)", " ".join(kind.preparation)):
+            assert hasattr(importlib.import_module(module), name)

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dltrain.cli.shared.kinds import kind_of
 from dltrain.errors import UsageError
+from dltrain.kinds import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,12 +32,6 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
             "neither",
             advice="leave it out",
         )
-
-
-def of_images(trained: Trained) -> bool:
-    """Whether the model reads images."""
-    facts = trained.names.entry("task", trained.experiment.task.name).facts
-    return bool(facts["data"] == "images")
 
 
 def confused(trained: Trained, stream: Stream[Any], number: int) -> list[Mistake]:
@@ -76,16 +72,23 @@ def _verdict(truth: str, predicted: str, probability: float) -> str:
     return "rightly recognised" if predicted == truth else f"taken for {predicted} ({probability:.4f})"
 
 
+def to_pixels(trained: Trained, inputs: Tensor) -> Tensor:
+    """The pixels that inputs (N, C, H, W) were, of a kind of data that can be drawn."""
+    convert = kind_of(trained).pixels
+    assert convert is not None
+    pixels: Tensor = resolve(convert)(trained.record.assets, inputs)
+    return pixels
+
+
 def draw_confused(
     trained: Trained, mistakes: Sequence[Mistake], labels: Sequence[str], *, title: str, path: Path
 ) -> None:
     """The most confused images as a PNG, each with what it is and what it was taken for."""
     import torch
 
-    from dltrain.data.images.pixels import restore_pixels
     from dltrain.observers.pictures import captioned_picture
 
-    images = restore_pixels(trained.record.assets, torch.stack([one.inputs for one in mistakes]))
+    images = to_pixels(trained, torch.stack([one.inputs for one in mistakes]))
     captions = [
         f"example {one.example}\n{labels[one.truth]} ({one.truth_probability:.4f})\n"
         f"{_verdict(labels[one.truth], labels[one.predicted], one.predicted_probability)}"
@@ -98,7 +101,6 @@ def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path
     """The first images of a split above what the model makes of them, as a PNG."""
     import torch
 
-    from dltrain.data.images.pixels import restore_pixels
     from dltrain.observers.pictures import reconstruction_picture
 
     task: Any = trained.task
@@ -110,5 +112,4 @@ def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path
     images = torch.cat(inputs)[:RECONSTRUCTED]
     with torch.inference_mode(), trained.runtime.autocast():
         outputs = task.reconstructions(trained.model, images.to(trained.runtime.device)).cpu()
-    assets = trained.record.assets
-    reconstruction_picture(restore_pixels(assets, images), restore_pixels(assets, outputs), title, path)
+    reconstruction_picture(to_pixels(trained, images), to_pixels(trained, outputs), title, path)

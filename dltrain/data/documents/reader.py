@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
 from dltrain.data.documents.batches import DocumentEncoder, DocumentSet
-from dltrain.data.reader import Given
 from dltrain.data.text_files import LineSpan, read_pieces, scan_file
 from dltrain.errors import DataError
+from dltrain.kinds import NamedInput
 
 
 class TextReader:
@@ -30,15 +30,15 @@ class TextReader:
         self._most: int = assets["max_tokens"]
         self._unit: str = assets["unit"]
 
-    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
             ragged: Ragged = []
             try:
                 for line, text in self._numbered(name, lines, ragged):
-                    yield Given(f"{name}:{line}", self._encoded(text))
+                    yield NamedInput(f"{name}:{line}", self._encoded(text))
             except DataError as error:
-                yield Given(name, error, whole_file=True)
-            yield from (Given(f"{name}:{line}", error) for line, error in ragged)
+                yield NamedInput(name, error, whole_file=True)
+            yield from (NamedInput(f"{name}:{line}", error) for line, error in ragged)
 
     def _numbered(self, name: str, lines: Iterator[str], ragged: Ragged) -> Iterator[tuple[int, str]]:
         if name == "-":

@@ -21,8 +21,8 @@ from dltrain.data.images.pictures import (
     transpose_channels,
 )
 from dltrain.data.input_files import list_input_files
-from dltrain.data.reader import Given
 from dltrain.errors import DataError
+from dltrain.kinds import NamedInput
 
 Invert = Literal["auto", "yes", "no"]
 
@@ -54,18 +54,20 @@ class ImageReader:
         self._assets, self._invert = assets, invert
         self._files = self._inverted = 0
 
-    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         """Raises DataError for a folder without images."""
-        files = list_input_files(names, lines, SUFFIXES, "image")
+        yield from self.read_files(list_input_files(names, lines, SUFFIXES, "image"))
+
+    def read_files(self, files: Sequence[Path]) -> Iterator[NamedInput]:
         self._files += len(files)
         for path in files:
             try:
                 pixels, inverted = read_image(path, self._assets, self._invert)
             except DataError as error:
-                yield Given(str(path), error)
+                yield NamedInput(str(path), error)
                 continue
             self._inverted += inverted
-            yield Given(str(path), pixels)
+            yield NamedInput(str(path), pixels)
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Images (N, C, H, W) float32, normalised as those of training."""

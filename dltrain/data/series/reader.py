@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from dltrain.data.delimited import parse_delimited
-from dltrain.data.reader import Given
 from dltrain.data.series.dataset import standardize_series
 from dltrain.data.series.files import Series, read_series, select_series
 from dltrain.errors import DataError
+from dltrain.kinds import NamedInput
 
 
 class SeriesReader:
@@ -26,12 +26,12 @@ class SeriesReader:
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._assets = assets
 
-    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
             try:
-                yield Given(name, self._last_window(name, self._series(name, lines)))
+                yield NamedInput(name, self._last_window(name, self._series(name, lines)))
             except DataError as error:
-                yield Given(name, error)
+                yield NamedInput(name, error)
 
     def _series(self, name: str, lines: Iterator[str]) -> Series:
         columns, time = self._assets["columns"], self._assets["time"]

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from dltrain.data.delimited import Ragged
-from dltrain.data.reader import Given
 from dltrain.data.tables.columns import FeatureEncoder
 from dltrain.data.tables.files import Table, build_table, parse_table, read_table
 from dltrain.errors import DataError
+from dltrain.kinds import NamedInput
 
 
 class TableReader:
@@ -29,7 +29,7 @@ class TableReader:
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._encoder = FeatureEncoder(assets["features"])
 
-    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[Given]:
+    def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
             ragged: Ragged = []
             one_row = "=" in name and not Path(name).exists()
@@ -40,10 +40,10 @@ class TableReader:
                     table = _read(name, lines, ragged)
                     yield from self._rows(table, [f"{name}:{table.number(row)}" for row in range(len(table))])
             except DataError as error:
-                yield Given(name, error, whole_file=not one_row)
-            yield from (Given(f"{name}:{line}", error) for line, error in ragged)
+                yield NamedInput(name, error, whole_file=not one_row)
+            yield from (NamedInput(f"{name}:{line}", error) for line, error in ragged)
 
-    def _rows(self, table: Table, names: Sequence[str]) -> Iterator[Given]:
+    def _rows(self, table: Table, names: Sequence[str]) -> Iterator[NamedInput]:
         """The table's rows by their names; where one is at fault, the others all the same."""
         try:
             rows = list(self._encoder.inputs(table))
@@ -53,7 +53,7 @@ class TableReader:
                 raise
             rows = [self._row(table, row) for row in range(len(table))]
         for name, row in zip(names, rows, strict=True):
-            yield Given(name, row)
+            yield NamedInput(name, row)
 
     def _row(self, table: Table, row: int) -> Any:
         try:

@@ -1,0 +1,67 @@
+"""The kind of data "speech": padded log-mel features (N, T, bands) and their lengths (N,)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dltrain.kinds import BATCH, LENGTH, DataSets, Kind, register
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from dltrain.batch import Batch
+
+
+def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
+    import torch
+
+    from dltrain.data.speech.batches import Utterances
+    from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
+
+    frames = random_lengths(draw)
+    inside = torch.arange(STEPS) < frames[:, None]
+    features = torch.randn(EXAMPLES, STEPS, sizes["bands"], generator=draw) * inside[:, :, None]
+    unknown = torch.zeros(EXAMPLES, dtype=torch.int64)
+    return Utterances(features, frames, unknown[:, None], unknown, torch.arange(EXAMPLES), EXAMPLES)
+
+
+def check_splits(
+    name: str, seed: int, options: Mapping[str, Any], output: Path | None
+) -> tuple[str | None, Sequence[Any]]:
+    """What training leaves out of each split, as `DataSets.check_splits` says."""
+    from dltrain.data.speech.check_splits import split_reports, unlearned
+
+    dataset = unlearned(name, seed, options)
+    return dataset.notice, split_reports(dataset, output)
+
+
+register(
+    Kind(
+        name="speech",
+        axes=((BATCH, LENGTH), (BATCH,)),
+        singular="recording",
+        plural="recordings",
+        preparation=(
+            "mono sound at assets.sample_rate_hz; log-mel features as assets.features say: Hann windows, power "
+            "spectrum in float64, mel filters of equal area, the natural logarithm with a floor of 1e-10; rounded to "
+            "float16 once",
+            "(feature - mean) / sqrt(variance + 1e-4) of each band: over the recording, or with the numbers in "
+            "assets.normalization where these are over the corpus",
+            "features are 0 after each recording's end, frames the number of its own",
+            "in Python: dltrain.data.speech.log_mel.model_input(sound, assets)",
+        ),
+        synthetic=synthetic,
+        sets=(
+            DataSets(
+                names=("common_voice", "audio"),
+                fetched=("common_voice",),
+                fetch="dltrain.data.speech.archive:fetch",
+                verify="dltrain.data.speech.check:verify",
+                settings=("archive", "locale", "subsampling", "max_seconds", "output"),
+                check_splits=check_splits,
+            ),
+        ),
+    )
+)

@@ -1,0 +1,22 @@
+"""Synthetic batches of the right shapes and no meaning, for exports where the data is not available."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from dltrain.batch import Examples
+
+EXAMPLES, STEPS = 8, 24
+
+
+def normal_examples(draw: Generator, *shape: int) -> Examples:
+    """Standard normal inputs (EXAMPLES, *shape) float32, and targets 0."""
+    return Examples(torch.randn(EXAMPLES, *shape, generator=draw), torch.zeros(EXAMPLES, dtype=torch.int64))
+
+
+def random_lengths(draw: Generator) -> Tensor:
+    """Lengths (EXAMPLES,) int64 of sequences, even in 1..STEPS; the first one is STEPS."""
+    lengths = torch.randint(1, STEPS + 1, (EXAMPLES,), generator=draw)
+    lengths[0] = STEPS
+    return lengths

@@ -1,0 +1,36 @@
+"""The kind of data "table": rows of columns (N, columns)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dltrain.kinds import BATCH, Kind, register
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from dltrain.batch import Batch
+
+
+def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
+    from dltrain.data.synthetic import normal_examples
+
+    return normal_examples(draw, sizes["inputs"])
+
+
+register(
+    Kind(
+        name="table",
+        axes=((BATCH,),),
+        reader="dltrain.data.tables.reader:TableReader",
+        singular="row",
+        plural="rows",
+        preparation=(
+            "assets.inputs names the inputs, one after the other; assets.features says what each column becomes",
+            "a column of numbers: (number - mean) / std; of texts: 1 for the row's own category and 0 for the others",
+            "in Python: dltrain.data.tables.columns.FeatureEncoder(assets['features'])",
+        ),
+        synthetic=synthetic,
+    )
+)

@@ -1,0 +1,50 @@
+"""The kind of data "text": tokens (T, N) for language models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dltrain.data.text.sets import TEXT_SETS
+from dltrain.kinds import BATCH, LENGTH, DataSets, Kind, register
+
+if TYPE_CHECKING:
+    from torch import Generator
+
+    from dltrain.batch import Batch
+
+
+def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
+    import torch
+
+    from dltrain.data.synthetic import EXAMPLES, STEPS
+    from dltrain.data.text.passages import Passages
+
+    inputs, targets = (torch.randint(sizes["vocabulary"], (STEPS, EXAMPLES), generator=draw) for _ in range(2))
+    return Passages(inputs, targets, STEPS * EXAMPLES, continues=True)
+
+
+register(
+    Kind(
+        name="text",
+        axes=((LENGTH, BATCH),),
+        singular="text",
+        plural="texts",
+        preparation=(
+            "a token's number is its place in assets.words; assets.unit says whether tokens are words or characters",
+            "the first token of a text follows assets.end; unknown ones are assets.unknown, or left out",
+            "tokens are columns (length, batch); a text starts with the initial state, each call with the state of the "
+            "one before",
+            "in Python: dltrain.data.text.vocabulary.Vocabulary(assets)",
+        ),
+        synthetic=synthetic,
+        sets=(
+            DataSets(
+                names=(*TEXT_SETS, "text"),
+                fetched=tuple(TEXT_SETS),
+                fetch="dltrain.data.text.sets:fetch",
+                verify="dltrain.data.text.check:verify",
+            ),
+        ),
+    )
+)
