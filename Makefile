@@ -45,7 +45,7 @@ bench: $(VENV)/ready-bench
 	$(BIN)/python -m bench
 
 docs: setup
-	$(BIN)/python -m dltrain.config.schema > docs/configuration.md
+	$(BIN)/python -m dltrain.config.generate
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

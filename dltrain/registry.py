@@ -1,6 +1,6 @@
 """The registries: a name in a YAML file becomes a class or a function.
 
-A registered thing is one decorator above one class or function, in the package or in a user's plug-in::
+A registered thing is one decorator above one class or function, in the package or in a plug-in::
 
     @models.register("cnn")
     class CNN(nn.Module):
@@ -13,16 +13,30 @@ A registered thing is one decorator above one class or function, in the package 
 
 The parameters before ``*`` are provided by dltrain (sizes from the task, the seed, ...); those after it are the
 YAML's options, and their annotations and defaults are the only place where an option is declared.
-`dltrain.config.catalogue` reads them from the source text, so that a config is checked without importing torch or
-running anybody's code.
+`dltrain.config.signatures` reads them. What the package itself registers is also stored in
+``dltrain/config/catalogue.json``, so that a config without plug-ins is checked without importing torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 Registered = TypeVar("Registered", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A registered class or function, its facts, and the module and line of its decorator."""
+
+    kind: str
+    name: str
+    thing: Callable[..., Any]
+    facts: Mapping[str, Any]
+    module: str
+    line: int
 
 
 class Registry:
@@ -30,27 +44,35 @@ class Registry:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._entries: dict[str, Callable[..., Any]] = {}
+        self._registrations: list[Registration] = []
 
     def register(self, name: str, **facts: Any) -> Callable[[Registered], Registered]:
-        """A decorator that registers a class or function under `name`.
+        """Return a decorator that registers a class or function under `name`.
 
-        `facts` are literals that the catalogue reads from the source (such as the kind of data that a task
-        takes); they are not kept here. Registering another thing under a known name raises ValueError.
+        `facts` say what fits it, such as the kind of data that a task takes.
         """
+        caller = sys._getframe(1)
+        module, line = caller.f_globals["__name__"], caller.f_lineno
 
         def keep(thing: Registered) -> Registered:
-            known = self._entries.get(name)
-            if known is not None and (known.__module__, known.__qualname__) != (thing.__module__, thing.__qualname__):
-                first = f"{known.__module__}.{known.__qualname__}"
-                raise ValueError(f"{self.kind} '{name}' is already registered, by {first}")
-            self._entries[name] = thing
+            self._registrations.append(Registration(self.kind, name, thing, facts, module, line))
             return thing
 
         return keep
 
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(self._registrations)
+
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        return self._entries[name]
+        """The thing last registered under `name`; raises KeyError."""
+        for each in reversed(self._registrations):
+            if each.name == name:
+                return each.thing
+        raise KeyError(name)
+
+    def forget(self, module: str) -> None:
+        """Drop what a module registered, before it is executed again."""
+        self._registrations = [each for each in self._registrations if each.module != module]
 
 
 models = Registry("model")
@@ -58,3 +80,6 @@ datasets = Registry("dataset")
 tasks = Registry("task")
 optimizers = Registry("optimizer")
 schedules = Registry("schedule")
+
+REGISTRIES = {each.kind: each for each in (models, datasets, tasks, optimizers, schedules)}
+"""The registries by the kind of thing that they hold."""

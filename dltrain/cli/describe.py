@@ -1,4 +1,4 @@
-"""`dltrain list` and `dltrain describe`: what a config can name, read without importing any of it."""
+"""`dltrain list` and `dltrain describe`: what a config can name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def list_names(
     plugins: Plugins = None,
 ) -> None:
     """List models, datasets, tasks, optimizers or schedules."""
-    from dltrain.config.catalogue import with_plugins
+    from dltrain.config.plugins import with_plugins
 
     kind = kind_of(kind)
     entries = with_plugins(plugins or ()).of(kind)
@@ -50,8 +50,8 @@ def describe(
     plugins: Plugins = None,
 ) -> None:
     """Describe a model, a dataset, a task and its options."""
-    from dltrain.config.catalogue import with_plugins
     from dltrain.config.faults import listed, nearest
+    from dltrain.config.plugins import with_plugins
 
     kind = kind_of(kind)
     catalogue = with_plugins(plugins or ())
@@ -73,16 +73,17 @@ def describe(
 
 def kind_of(word: str) -> str:
     """The catalogue's word for a kind, given in the singular or the plural. Raises UsageError."""
-    from dltrain.config.catalogue import KINDS
     from dltrain.config.faults import listed, nearest
+    from dltrain.registry import REGISTRIES
 
-    if word in KINDS.values():
+    kinds = {f"{kind}s": kind for kind in REGISTRIES}
+    if word in kinds.values():
         return word
-    if word not in KINDS:
-        near = nearest(word, KINDS)
+    if word not in kinds:
+        near = nearest(word, kinds)
         hint = f"\ndid you mean '{near}'?" if near else ""
-        raise UsageError(f"there are no '{word}'\nallowed: {listed(list(KINDS))}{hint}")
-    return KINDS[word]
+        raise UsageError(f"there are no '{word}'\nallowed: {listed(list(kinds))}{hint}")
+    return kinds[word]
 
 
 def option_lines(options: Sequence[Option], indent: str = "  ") -> list[str]:
@@ -112,7 +113,7 @@ def named_options(options: Sequence[Option]) -> list[Named]:
 def choice_lines(choices: Named) -> list[str]:
     """A block for each thing that can be chosen by name, with its options."""
     from dltrain.config.annotations import group_options, split_docstring
-    from dltrain.config.schema import by_group
+    from dltrain.config.page import by_group
 
     lines = []
     for names, group_type in by_group(choices):

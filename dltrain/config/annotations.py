@@ -65,12 +65,10 @@ def takes_null(annotation: Any) -> bool:
 
 
 def group(annotation: Any) -> type | None:
-    """The dataclass of an option group of `dltrain.options`, given bare or ``| None``; None for any other type."""
+    """The dataclass of an option group, given bare or ``| None``; None for any other type."""
     members = alternatives(annotation)
     only = members[0] if len(members) == 1 else None
-    if isinstance(only, type) and is_dataclass(only) and only.__module__ == "dltrain.options":
-        return only
-    return None
+    return only if isinstance(only, type) and is_dataclass(only) else None
 
 
 def named(annotation: Any) -> Named | None:
@@ -95,8 +93,11 @@ def element(annotation: Any, index: int) -> Any:
 
 def unsupported(annotation: Any) -> str | None:
     """Why an annotation cannot be the type of an option; None when it can."""
-    if group(annotation) is not None or named(annotation) is not None:
+    if named(annotation) is not None:
         return None
+    if (grouped := group(annotation)) is not None:
+        problems = ((option.name, unsupported(option.annotation)) for option in group_options(grouped))
+        return next((f"{grouped.__name__}.{name}: {problem}" for name, problem in problems if problem), None)
     core, _ = parts(annotation)
     origin = get_origin(core)
     if core in (int, float, str, bool, None, types.NoneType) or origin is Literal:

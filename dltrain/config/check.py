@@ -285,12 +285,14 @@ class Check:
 def misfits(node: Node, model: Entry, sizes: Mapping[str, int | None], options: Mapping[str, Any]) -> Iterator[Fault]:
     """What a model's own check finds in its options, with the places in `node`, the model's section.
 
-    Its fact `check` names a module of dltrain that needs no torch and has `faults(sizes, **options)`, which gives
-    `dltrain.architecture.plan.Misfit`s; a size is None where only the data tells it. A model without one has no faults.
+    Its fact `check` is a function `faults(sizes, **options)`, or the name of a module of dltrain without torch that has
+    one. It gives `dltrain.architecture.plan.Misfit`s; a size is None where it depends on the data. A model without this
+    fact has no faults.
     """
-    if "check" not in model.facts:
+    check = model.facts.get("check")
+    if check is None:
         return
-    for misfit in import_module(model.facts["check"]).faults(sizes, **options):
+    for misfit in (check if callable(check) else import_module(check).faults)(sizes, **options):
         place, text = place_within(node, misfit.path or ("name",))
         allowed = None if misfit.allowed is None else listed(misfit.allowed)
         near = nearest(text, misfit.allowed) if misfit.near and misfit.allowed else None

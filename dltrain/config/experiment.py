@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from dltrain.config.catalogue import Catalogue, Entry, package_catalogue, reason
+from dltrain.config.catalogue import Entry, package_catalogue
 from dltrain.config.check import Check, misfits
-from dltrain.config.compose import CHOICES, Composed, Plugin, compose, expanded_choice, take_plugins
+from dltrain.config.compose import CHOICES, Composed, compose, expanded_choice, take_plugins
 from dltrain.config.document import MappingNode, Node, tree_of, write
-from dltrain.config.faults import Fault, Refused, Source, nearest_file, report
+from dltrain.config.faults import Fault, Source, report
+from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, checked_search, take_search
 from dltrain.options import Plan, Weights
 
@@ -75,7 +76,8 @@ class Loaded:
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     """The experiment of a file, its parents and ``--set`` flags (each ``a.b=VALUE``).
 
-    Raises ConfigError with all faults in one report. Imports no torch, no plug-in, and opens no data.
+    Raises ConfigError with all faults in one report. Executes the plug-ins; imports no torch
+    but by them, and opens no data.
     """
     faults: list[Fault] = []
     composed = compose(path, overrides, faults)
@@ -115,7 +117,7 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
     """The experiment; sound only when no fault was added."""
     catalogue = package_catalogue()
     for plugin in composed.plugins:
-        catalogue = _with_plugin(catalogue, plugin, faults)
+        catalogue = add_plugin(catalogue, plugin.path, plugin.place, faults, plugin.shown)
     asked, tree = take_search(composed.tree)
     check = Check(tree, catalogue, faults)
     checked = check.run()
@@ -133,22 +135,6 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
     )
     search = None if asked is None else checked_search(asked, tree, catalogue, faults)
     return Loaded(experiment, check.origins, search)
-
-
-def _with_plugin(catalogue: Catalogue, plugin: Plugin, faults: list[Fault]) -> Catalogue:
-    try:
-        return catalogue.with_plugin(plugin.path, plugin.shown)
-    except Refused as refused:
-        faults.append(refused.fault)
-    except FileNotFoundError:
-        folder = plugin.path.parent
-        beside = [each.name for each in folder.glob("*.py")] if folder.is_dir() else []
-        near = nearest_file(plugin.path.name, beside)
-        near = None if near is None else str(Path(plugin.shown).with_name(near))
-        faults.append(Fault(plugin.place, f"the plug-in '{plugin.shown}' does not exist", nearest=near))
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(Fault(plugin.place, f"the plug-in '{plugin.shown}' cannot be read: {reason(error)}"))
-    return catalogue
 
 
 def _plain(value: Any) -> Any:

@@ -23,13 +23,15 @@ LONGEST_NAME = 100
 class Source:
     """A text that settings come from: a file, one ``--set`` flag, or a tree without lines.
 
-    `rank` orders sources within a report. Without `positions`, places in it are called by its name alone.
+    `rank` orders sources within a report. Without `positions`, places in it are called by its name alone. `path` is
+    the file where `name` is not.
     """
 
     name: str
     lines: tuple[str, ...] = ()
     rank: int = 0
     positions: bool = True
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,16 @@ class Place:
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong at one place; `allowed` and `nearest` say what would be right."""
+    """One thing wrong at one place; `allowed` and `nearest` say what would be right.
+
+    A `cause` is one that other faults may follow from, such as a plug-in that cannot be imported; it is reported first.
+    """
 
     place: Place
     message: str
     allowed: str | None = None
     nearest: str | None = None
+    cause: bool = False
 
     def __str__(self) -> str:
         message = self.message if len(self.message) <= MESSAGE_LENGTH else self.message[:MESSAGE_LENGTH] + "..."
@@ -76,10 +82,12 @@ class Refused(Exception):
 
 
 def report(faults: Iterable[Fault], source: str) -> ConfigError:
-    """The error that tells all `faults`, ordered by position, ready to be raised."""
-    ordered = sorted(
-        dict.fromkeys(faults), key=lambda fault: (fault.place.source.rank, fault.place.line, fault.place.column)
-    )
+    """The error with all `faults`, causes first, then by position, ready to be raised."""
+
+    def order(fault: Fault) -> tuple[bool, int, int, int]:
+        return not fault.cause, fault.place.source.rank, fault.place.line, fault.place.column
+
+    ordered = sorted(dict.fromkeys(faults), key=order)
     shown = [str(fault) for fault in ordered[:FAULTS_SHOWN]]
     if len(ordered) > FAULTS_SHOWN:
         shown.append(f"... and {len(ordered) - FAULTS_SHOWN} more")

@@ -1,12 +1,7 @@
-"""The config's JSON Schema, for editors, and its page of documentation; both from the catalogue.
-
-``python -m dltrain.config.schema > docs/configuration.md`` writes the page.
-"""
+"""The config's JSON Schema, for editors, from the catalogue."""
 
 from __future__ import annotations
 
-import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -27,11 +22,10 @@ from dltrain.config.annotations import (
     parts,
     split_docstring,
     takes_null,
-    words,
 )
-from dltrain.config.catalogue import Catalogue, Entry, package_catalogue, with_plugins
+from dltrain.config.catalogue import Entry
 from dltrain.config.check import DEFAULT_CHOICES, GROUPS, KIND_OF, SEED
-from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, write_value
+from dltrain.config.plugins import with_plugins
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 
 _REFERENCE = {
@@ -204,178 +198,3 @@ def plain(value: Any) -> Any:
 
 def _text(docstring: str | None) -> str:
     return split_docstring(docstring)[0]
-
-
-WIDTH = 115
-
-_INTRODUCTION = """\
-# Configuration
-
-This page is written by `python -m dltrain.config.schema > docs/configuration.md`.
-
-One YAML file describes one experiment. `task`, `data` and `model` must be there; everything else has a default:
-
-```yaml
-task: image_classification
-data: {name: mnist, root: data}
-model: {name: cnn, channels: [32, 64]}
-trainer: {epochs: 10}
-```
-
-`task`, `data`, `model`, `optimizer` and `schedule` each name one thing and set its options. Where no option is
-set, the name is enough: `model: lenet`.
-
-`dltrain config check FILE` finds every fault without starting anything, `dltrain config show FILE --origin` prints
-every setting and where it comes from, `dltrain describe model cnn` explains one thing, and `dltrain config schema`
-prints a JSON Schema from which an editor completes and checks as you type.
-
-## Building on another file
-
-`extends: base.yaml` takes all of another config, and this file changes it. The path is relative to the file that
-says it. A file extends one other, which may extend a further one. Mappings are merged key by key; a list or a
-single value replaces its counterpart whole. Naming another model (dataset, task, optimizer, schedule) than the
-parent's drops the parent's options of that section, since they belong to something else.
-
-## The command line
-
-`--set trainer.epochs=3` sets one value over the file's, as often as needed. The value is YAML: `--set
-model.channels=[16,32]`, `--set model=lenet`, `--set 'data.augment={rotation_degrees: 10}'`. It is checked as the
-file is.
-
-## The environment
-
-`${env:NAME}` within a value stands for the environment variable, and `${env:NAME:default}` for the default where
-the variable is not set. Without quotes the result is read as YAML would read it, so `epochs: ${env:EPOCHS:10}` is
-a number; in quotes it is text. Lists and mappings do not come from the environment. `$${` stands for the two
-characters `${`.
-
-## Plug-ins
-
-`plugins: [my_model.py]` makes what those files register known: models, datasets, tasks, optimizers and schedules
-of your own. The paths are relative to the file that says it; a config adds its plug-ins to its parent's. Checking
-a config reads the source of a plug-in but does not run it, so the decorator, types and defaults of a registered
-thing must be plain to see: literals, constants of the same file, and the types of `dltrain.options`.
-
-```python
-from torch import nn
-from dltrain.options import PositiveInt
-from dltrain.registry import models
-
-@models.register("mine")
-class Mine(nn.Module):
-    \"\"\"What it is, in a line.
-
-    Options:
-        hidden: units of the hidden layer.
-    \"\"\"
-
-    def __init__(self, image_channels: int, height: int, width: int, classes: int, *, hidden: PositiveInt = 64) -> None:
-        ...
-```
-
-Parameters before `*` are filled by dltrain, from the sizes that the task provides; those after it are the config's
-options.
-"""
-
-
-def markdown() -> str:
-    """The page docs/configuration.md."""
-    catalogue = package_catalogue()
-    safety = textwrap.fill(
-        "By YAML 1.2: `1e-3` is a number, only `true` and `false` are booleans, `no` and `1:30` are text, and "
-        "digits with a leading zero (`010`) are text. Where text is wanted, what has no quotes is taken as it "
-        "is written. Refused, each with its place: a key given twice, tags, anchors and aliases, merge keys, "
-        f"a second document, and a file that is not UTF-8, larger than {MAX_BYTES >> 20} MiB, nested more than "
-        f"{MAX_DEPTH} deep or of more than {MAX_NODES:,} values.",
-        WIDTH,
-        break_on_hyphens=False,
-    )
-    blocks = [_INTRODUCTION, f"## How the YAML is read\n\n{safety}\n", "## Sections\n", _seed_and_groups()]
-    for section, kind in KIND_OF.items():
-        default = DEFAULT_CHOICES.get(section)
-        told = f" Default: `{default}`." if default else " Required."
-        blocks.append(f"## `{section}`\n\n{_SECTION_WORDS[section]}{told}\n")
-        blocks += _entries(section, catalogue.of(kind))
-    blocks += [*_groups(catalogue), _search_page()]
-    return "\n".join(blocks)
-
-
-def _seed_and_groups() -> str:
-    parts = [f"### `seed`\n\n{_table([SEED])}"]
-    parts += [f"### `{name}`\n\n{_text(one.__doc__)}\n\n{_table(group_options(one))}" for name, one in GROUPS.items()]
-    return "\n".join(parts)
-
-
-_SEARCH_WORDS = """\
-What `dltrain sweep` varies; `dltrain fit` passes over it. `space` names options by their paths, and gives each a list
-of values, or a range of numbers. Every value is checked as if it stood in its section. Where a name is varied, as in
-`optimizer.name: [sgd, adam]`, an option that only one of them has is varied in the trials that chose that one.
-
-```yaml
-search:
-  trials: 20
-  space:
-    optimizer.learning_rate: {low: 1e-4, high: 1e-1, log: true}
-    model.hidden: [[64], [128], [128, 64]]
-    data.batch_size: {low: 32, high: 128, step: 32}
-```
-"""
-
-
-def _search_page() -> str:
-    options, interval = _table((*SEARCH_OPTIONS, SPACE)), _table(RANGE_OPTIONS)
-    return f"## `search`\n\n{_SEARCH_WORDS}\n{options}\nA range:\n\n{interval}"
-
-
-def _entries(section: str, entries: Sequence[Entry]) -> list[str]:
-    """A part for each entry; names of one and the same thing share theirs."""
-    names: dict[str, list[str]] = {}
-    for entry in entries:
-        options = _table(entry.options) if entry.options else "It has no options.\n"
-        names.setdefault(f"{entry.doc}\n\n{options}", []).append(f"`{section}: {entry.name}`")
-    return [f"### {', '.join(headings)}\n\n{body}" for body, headings in names.items()]
-
-
-def _groups(catalogue: Catalogue) -> list[str]:
-    """The tables of the option groups that entries use, once each."""
-    used = {group(option.annotation) for entry in catalogue.entries for option in entry.options} - {None}
-    blocks = []
-    for each in sorted(filter(None, used), key=lambda each: each.__name__):
-        options = _table(group_options(each))
-        blocks.append(f"## {each.__name__} options\n\n{split_docstring(each.__doc__)[1]}\n\n{options}")
-    choices = [listed_names(option.annotation) for entry in catalogue.entries for option in entry.options]
-    return [*blocks, *(block for each in dict.fromkeys(filter(None, choices)) for block in _names(each))]
-
-
-def _names(choices: Named) -> list[str]:
-    """A part for each thing that can be chosen by name; those that are declared alike share theirs."""
-    noun = choices.noun
-    ways = "its name, a mapping of the name to its options, or to the value of its first option alone"
-    blocks = [f"## {noun.capitalize()}s\n\nA {noun} is {ways}.\n"]
-    for names, group_type in by_group(choices):
-        options = group_options(group_type)
-        table = _table(options) if options else "It has no options.\n"
-        blocks.append(
-            f"### {', '.join(f'`{name}`' for name in names)}\n\n{split_docstring(group_type.__doc__)[1]}\n\n{table}"
-        )
-    return blocks
-
-
-def by_group(choices: Named) -> list[tuple[list[str], type]]:
-    """The groups of options that can be chosen, each with all of its names."""
-    names: dict[type, list[str]] = {}
-    for name, group_type in choices.groups.items():
-        names.setdefault(group_type, []).append(name)
-    return [(known, group_type) for group_type, known in names.items()]
-
-
-def _table(options: Sequence[Option]) -> str:
-    rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
-    for option in options:
-        default = "required" if option.default is REQUIRED else f"`{write_value(plain(option.default))}`"
-        rows.append(f"| `{option.name}` | {words(option.annotation)} | {default} | {option.description} |")
-    return "\n".join(row.replace("\n", " ") for row in rows) + "\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(markdown())

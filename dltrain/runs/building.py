@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,22 +10,20 @@ from typing import Any
 
 import torch
 
-from dltrain.config.catalogue import ALL_SIZES, Entry, with_plugins
+from dltrain.config.catalogue import ALL_SIZES, Entry
 from dltrain.config.experiment import Choice, Experiment, check_model
+from dltrain.config.plugins import with_plugins
 from dltrain.core.checkpoint import WEIGHTS
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, averaged
 from dltrain.core.weights import freeze, initialize, parameter_groups, settle, take_over
 from dltrain.data.published_weights import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
-from dltrain.errors import DltrainError, NoCheckpoint, UsageError
-from dltrain.registry import datasets, models, optimizers, schedules, tasks
+from dltrain.errors import NoCheckpoint, UsageError
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runtime import precision
 from dltrain.runtime.weights_files import tensors_in
 from dltrain.task import Task
-
-REGISTRIES = {one.kind: one for one in (models, datasets, tasks, optimizers, schedules)}
 
 
 class Names:
@@ -43,33 +38,7 @@ class Names:
         return entry
 
     def __call__(self, kind: str, name: str) -> Callable[..., Any]:
-        module = self.entry(kind, name).module
-        if module.endswith(".py"):
-            import_plugin(Path(module))
-        else:
-            importlib.import_module(module)
-        return REGISTRIES[kind][name]
-
-
-def import_plugin(path: Path) -> None:
-    """Run a plug-in file once. An error in it is a UsageError that names the file."""
-    name = f"dltrain_plugins.{path.stem}"
-    known = sys.modules.get(name)
-    if known is not None and known.__file__ == str(path):
-        return
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except DltrainError:  # a signal arrived, or the plug-in itself speaks dltrain
-        del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        raise UsageError(f"{path}: the plug-in cannot be imported: {type(error).__name__}: {error}") from error
+        return self.entry(kind, name).load()
 
 
 def construct(names: Names, kind: str, choice: Choice, *provided: Any, **sizes: Any) -> Any:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dltrain.config.catalogue import with_plugins
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.config.faults import listed
+from dltrain.config.plugins import with_plugins
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import UsageError
 from dltrain.sweeps.members import Manner, Member, call, outcome

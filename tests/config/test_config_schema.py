@@ -11,7 +11,8 @@ import yaml
 from dltrain.config.catalogue import package_catalogue
 from dltrain.config.check import DEFAULT_CHOICES, KIND_OF
 from dltrain.config.experiment import load_experiment
-from dltrain.config.schema import json_schema, markdown
+from dltrain.config.page import markdown
+from dltrain.config.schema import json_schema
 from dltrain.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ CNN = "task: image_classification\ndata: mnist\nmodel: cnn\n"
 
 def test_the_page_is_up_to_date() -> None:
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert written == markdown(), "run: python -m dltrain.config.schema > docs/configuration.md"
+    assert written == markdown(), "run `make docs`"
 
 
 def test_the_page_names_every_option() -> None:

@@ -19,10 +19,11 @@ from dltrain.architecture.plan import Misfit, faults, laid_out
 from dltrain.architecture.shapes import UNKNOWN, Length, Shape, Window, slid
 from dltrain.cli.main import application
 from dltrain.config.annotations import group_options
-from dltrain.config.catalogue import package_catalogue, read_module
+from dltrain.config.catalogue import package_catalogue
 from dltrain.config.experiment import load_experiment, load_tree
-from dltrain.config.faults import Refused
-from dltrain.config.schema import json_schema, markdown
+from dltrain.config.page import markdown
+from dltrain.config.plugins import with_plugins
+from dltrain.config.schema import json_schema
 from dltrain.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -373,14 +374,24 @@ def test_sizes_may_be_options_of_the_data_and_plug_ins_have_layers_too(data: str
 
 def test_a_check_is_a_module_of_dltrain() -> None:
     text = 'from dltrain.registry import models\n@models.register("m", check="os")\ndef m(): ...\n'
-    with pytest.raises(Refused, match=r"plugin.py:2:2: error: the fact check='os' must name a module of dltrain"):
-        read_module(text, "plugin.py", "/plugin.py")
+    Path("bad.py").write_text(text)
+    message = "bad.py:2:1: error: the fact check='os' must be a function, or name a module of dltrain"
+    with pytest.raises(ConfigError, match=message):
+        with_plugins([Path("bad.py")])
 
 
-def test_sizes_of_a_dataset_are_a_mapping() -> None:
-    text = 'from dltrain.registry import datasets\n@datasets.register("d", data="x", sizes=("height",))\ndef d(): ...\n'
-    with pytest.raises(Refused, match=r"plugin.py:2:2: error: the fact sizes must map sizes to numbers or"):
-        read_module(text, "plugin.py", "/plugin.py")
+def test_a_plug_in_checks_its_own_models() -> None:
+    Path("checked.py").write_text(
+        "from dltrain.architecture.plan import Misfit\nfrom dltrain.registry import models\n"
+        "def odd(sizes, *, width):\n    return [Misfit(('width',), f'{width} is even')] if width % 2 == 0 else []\n"
+        "@models.register('odd', check=odd)\ndef model(classes, *, width: int): ...\n"
+    )
+    Path("b.yaml").write_text(
+        "task: image_classification\ndata: mnist\nmodel: {name: odd, width: 3}\nplugins: [checked.py]\n"
+    )
+    load_experiment(Path("b.yaml"))
+    with pytest.raises(ConfigError, match=r"--set: error: 4 is even"):
+        load_experiment(Path("b.yaml"), ["model.width=4"])
 
 
 def test_a_model_that_takes_all_sizes_is_offered_for_all_tasks() -> None:

@@ -1,0 +1,166 @@
+"""Registered classes and functions read by their signatures: what is provided, and the options with their types."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from typing import Any, NoReturn, get_type_hints
+
+from dltrain import options as option_types
+from dltrain.config.annotations import (
+    REQUIRED,
+    Option,
+    alternatives,
+    complaints,
+    group,
+    listed_names,
+    parts,
+    split_docstring,
+    unsupported,
+    with_article,
+    words,
+)
+from dltrain.config.catalogue import Entry
+from dltrain.config.faults import Fault, Place, Refused, Source, nearest
+from dltrain.registry import Registration
+
+_NEEDED_FACTS = {
+    "task": {"data": 'data="images"', "sizes": 'sizes=("channels", "classes")'},
+    "dataset": {"data": 'data="images"'},
+}
+"""The facts without which a kind of thing cannot be registered, each with an example."""
+
+
+def read_entry(registered: Registration, source: Source, module: str) -> Entry:
+    """The entry of something registered in `source`. Raises Refused where a config cannot use it."""
+    return _Reader(registered, source).entry(module)
+
+
+class _Reader:
+    """One registered class or function and the source that faults are located in."""
+
+    def __init__(self, registered: Registration, source: Source) -> None:
+        self.registered, self.source = registered, source
+        self.kind, self.name, self.thing = registered.kind, registered.name, registered.thing
+        self.function = find_constructor(self.thing)
+
+    def entry(self, module: str) -> Entry:
+        self._check_facts(self.registered.facts)
+        described: dict[str, str] = {}
+        for each in reversed(inspect.getmro(self.thing) if isinstance(self.thing, type) else [self.thing]):
+            described |= split_docstring(each.__doc__)[2]
+        parameters = [] if self.function is None else list(inspect.signature(self.function).parameters.values())
+        if isinstance(self.thing, type):
+            parameters = parameters[1:]
+        provided, options = [], []
+        for each in parameters:
+            if each.kind is each.VAR_KEYWORD:
+                self._refuse(f"'**{each.name}' hides options; name each of them", each.name)
+            elif each.kind is each.VAR_POSITIONAL:
+                if self.kind == "model":
+                    self._refuse(f"'*{each.name}' hides the sizes that the model needs; name each of them", each.name)
+            elif each.kind is each.KEYWORD_ONLY:
+                options.append(self._option(each, described.get(each.name, "")))
+            else:
+                provided.append(each.name)
+        summary, doc, _ = split_docstring(self.thing.__doc__)
+        return Entry(
+            kind=self.kind,
+            name=self.name,
+            facts=self.registered.facts,
+            module=module,
+            place=self._place(),
+            provided=tuple(provided),
+            options=tuple(options),
+            summary=summary,
+            doc=doc,
+            thing=self.thing,
+        )
+
+    def _check_facts(self, facts: Mapping[str, Any]) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            self._refuse(f'a {self.kind} is registered under a name, such as register("mine")')
+        for fact, example in _NEEDED_FACTS.get(self.kind, {}).items():
+            if fact not in facts:
+                self._refuse(f"{self.kind} '{self.name}' is registered without its fact {example}")
+        if self.kind == "dataset" and not isinstance(facts.get("sizes", {}), Mapping):
+            example = 'sizes={"height": 28, "window": "window"}'
+            self._refuse(f"the fact sizes must map sizes to numbers or options, such as {example}")
+        check = facts.get("check")
+        if check is not None and not callable(check) and not str(check).startswith("dltrain."):
+            self._refuse(f"the fact check={check!r} must be a function, or name a module of dltrain")
+
+    def _option(self, parameter: inspect.Parameter, description: str) -> Option:
+        name = parameter.name
+        if parameter.annotation is parameter.empty:
+            self._refuse(f"option '{name}' needs a type, such as {name}: int", name)
+        if name == "name":
+            self._refuse("an option cannot be called 'name', the key that chooses what the section names", name)
+        annotation = self._type(parameter)
+        default = REQUIRED if parameter.default is parameter.empty else parameter.default
+        if type(default) is int and parts(alternatives(annotation)[0])[0] is float:
+            default = float(default)
+        if default is not REQUIRED and not _takes(annotation, default):
+            problem = f"the default of option '{name}' must be {with_article(words(annotation))}, found {default!r}"
+            self._refuse(f"{problem}{'; add `| None` to its type' if default is None else ''}", name)
+        return Option(name, annotation, default, description)
+
+    def _type(self, parameter: inspect.Parameter) -> Any:
+        """The type that an annotation means."""
+        try:
+            annotation = resolve_annotation(parameter.annotation, self.function)
+            problem = unsupported(annotation)
+        except Exception as error:  # evaluating the text of an annotation may raise anything
+            near = suggest_type(error)
+            message = f"the type {parameter.annotation!r} of option '{parameter.name}' cannot be evaluated: {error}"
+            self._refuse(message, parameter.name, near)
+        if problem is not None:
+            self._refuse(f"option '{parameter.name}' has a type that YAML cannot express: {problem}", parameter.name)
+        return annotation
+
+    def _place(self, parameter: str | None = None) -> Place:
+        """The line of the decorator, or where the constructor names a parameter, if that is in the same file."""
+        place = Place(self.source, self.registered.line, 1)
+        code = getattr(inspect.unwrap(self.function), "__code__", None) if parameter and self.function else None
+        if code is None or code.co_filename != self.source.path:
+            return place
+        for number, line in enumerate(self.source.lines[code.co_firstlineno - 1 :], code.co_firstlineno):
+            if found := re.search(rf"\b{parameter}\b", line):
+                return Place(self.source, number, found.start() + 1)
+        return place
+
+    def _refuse(self, message: str, parameter: str | None = None, near: str | None = None) -> NoReturn:
+        raise Refused(Fault(self._place(parameter), message, nearest=near))
+
+
+def find_constructor(thing: Callable[..., Any]) -> Callable[..., Any] | None:
+    """The function whose parameters count: a class's own or inherited ``__init__``; None for one without any."""
+    if not isinstance(thing, type):
+        return thing
+    owner = next(each for each in inspect.getmro(thing) if "__init__" in vars(each))
+    plain = owner is object or getattr(owner, "_is_protocol", False) or owner.__module__ == "torch.nn.modules.module"
+    return None if plain else vars(owner)["__init__"]
+
+
+def resolve_annotation(annotation: Any, function: Callable[..., Any] | None) -> Any:
+    """The type that an annotation of `function` means, where it is text too. Raises whatever evaluating it raises."""
+
+    def holder() -> None: ...
+
+    holder.__annotations__ = {"option": annotation}
+    names = getattr(inspect.unwrap(function), "__globals__", {}) if function else {}
+    return get_type_hints(holder, globalns=names, include_extras=True)["option"]
+
+
+def suggest_type(error: BaseException) -> str | None:
+    """The name in `dltrain.options` that an unknown name was probably meant to be."""
+    return nearest(error.name, vars(option_types)) if isinstance(error, NameError) and error.name else None
+
+
+def _takes(annotation: Any, value: Any) -> bool:
+    """Whether a default is of its option's type."""
+    if (grouped := group(annotation)) is not None and is_dataclass(value):
+        return isinstance(value, grouped)
+    return listed_names(annotation) is not None or not complaints(value, annotation)
