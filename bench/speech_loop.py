@@ -27,7 +27,7 @@ from torch.nn.functional import ctc_loss
 from dltrain.batch import NO_TARGET
 from dltrain.config.experiment import load_tree
 from dltrain.core.evaluate import evaluate
-from dltrain.data.speech.batches import Utterances, padded
+from dltrain.data.speech.batches import Utterances
 from dltrain.runs.building import Training, build_training
 
 DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
@@ -61,7 +61,7 @@ def shuffled(training: Training, batches: int) -> Iterator[Utterances]:
     """The training clips in as many batches, but each of random clips."""
     spoken = training.dataset.training().source.spoken  # type: ignore[attr-defined]
     for places in torch.randperm(len(spoken)).tensor_split(batches):
-        yield padded(places.numpy(), *spoken.whole(places.numpy()))
+        yield spoken.make_batch(places.numpy())
 
 
 def epochs(training: Training, mode: str, count: int) -> None:

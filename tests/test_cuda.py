@@ -11,7 +11,7 @@ import numpy
 import pytest
 import torch
 
-from dltrain.data.speech.log_mel import extractor
+from dltrain.data.speech.log_mel import build_extractor
 from dltrain.options import LogMel
 from dltrain.runtime.device import choose
 from dltrain.runtime.interrupts import Interrupts
@@ -54,5 +54,5 @@ def test_cuda_learns_what_a_cpu_learns(settings: dict[str, Any], write_settings:
 def test_features_are_those_of_the_cpu() -> None:
     pytest.importorskip("torchaudio")
     samples = numpy.random.default_rng(0).uniform(-0.5, 0.5, 16000).astype(numpy.float32)
-    on_cpu, on_cuda = (extractor(LogMel(device=device), 16000)(samples) for device in ("cpu", "auto"))
+    on_cpu, on_cuda = (build_extractor(LogMel(device=device), 16000)(samples) for device in ("cpu", "auto"))
     assert numpy.abs(on_cuda - on_cpu).max() < 1e-4

@@ -47,32 +47,32 @@ def lm(
 
       zcat news.gz | dltrain data lm - --order 4 --normalize -o news.arpa.gz
     """
-    from dltrain.decoding.ngram import estimate, write
+    from dltrain.decoding.ngram import estimate_ngrams, write_arpa
 
     check_output(output)
-    spell = spelling(normalize, like)
+    spell = choose_spelling(normalize, like)
     if texts:
-        sentences: Iterator[str] = (spell(line) for text in texts for line in text_lines(text))
+        sentences: Iterator[str] = (spell(line) for text in texts for line in read_text_lines(text))
     elif like is not None:
-        sentences = iter(transcripts(like))
+        sentences = iter(load_transcripts(like))
     else:
         raise UsageError("no text was named", advice="name text files, or a run with --like for what it was trained on")
-    model = estimate(sentences, order)
-    write(model, output)
+    model = estimate_ngrams(sentences, order)
+    write_arpa(model, output)
     counts = [0] * order
     for key in model.probabilities:
         counts[key.count(" ")] += 1
     typer.echo(f"{output}: " + ", ".join(f"{count} {number}-grams" for number, count in enumerate(counts, 1)))
 
 
-def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
+def choose_spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
     """What is done to each sentence. Raises UsageError where transcripts have no words."""
     if like is None and not normalize:
         return lambda line: line
-    from dltrain.data.speech.transcripts import normalized, spelled
+    from dltrain.data.speech.transcripts import normalize_transcript, spell_transcript
 
     if like is None:
-        return normalized
+        return normalize_transcript
     from dltrain.runs.finding import find_checkpoint
 
     assets = find_checkpoint(like).record.assets
@@ -81,10 +81,10 @@ def spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
     if " " not in assets["alphabet"]:
         raise UsageError(f"--like {like}: its transcripts have no spaces, so there are no words to count")
     places = {character: place for place, character in enumerate(assets["alphabet"])}
-    return lambda line: spelled(normalized(line), places).text
+    return lambda line: spell_transcript(normalize_transcript(line), places).text
 
 
-def transcripts(run: Path) -> Sequence[str]:
+def load_transcripts(run: Path) -> Sequence[str]:
     """What a run's training clips say. Raises UsageError for data without transcripts."""
     from dltrain.data.speech.recognition import Transcribed
     from dltrain.runs.finding import find_checkpoint
@@ -96,12 +96,12 @@ def transcripts(run: Path) -> Sequence[str]:
     return dataset.transcripts()
 
 
-def text_lines(text: str) -> Iterator[str]:
+def read_text_lines(text: str) -> Iterator[str]:
     """The lines of a file, or of standard input. Raises DataError for what is no UTF-8 text."""
     from dltrain.data.text_files import LineSpan, read_pieces, scan_file
 
     if text == "-":
-        yield from _decoded(sys.stdin.buffer if sys.stdin else ())
+        yield from _decode_input(sys.stdin.buffer if sys.stdin else ())
         return
     file = scan_file(Path(text))
     rest = ""
@@ -110,7 +110,7 @@ def text_lines(text: str) -> Iterator[str]:
         yield from lines
 
 
-def _decoded(lines: Iterable[bytes]) -> Iterator[str]:
+def _decode_input(lines: Iterable[bytes]) -> Iterator[str]:
     for number, line in enumerate(lines, 1):
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

@@ -68,7 +68,7 @@ def transcribe(
       find clips -name '*.flac' | dltrain transcribe runs/common_voice - --json
     """
     forms = {"--json": as_json, "--srt": srt, "--vtt": vtt}
-    check_options(forms, timestamps, output)
+    check_forms(forms, timestamps, output)
     chosen = check_decoding(Decoding(beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus), dashes=True)
     from dltrain.data.input_files import list_input_files
     from dltrain.data.progress import Progress
@@ -101,19 +101,19 @@ def transcribe(
         )
     if len(paths) > 1 and not same_speaker and assets["normalization"]["over"] == "speaker":
         typer.echo("note: each file is taken for another speaker's; if one person speaks, add --same-speaker", err=True)
-    form = formed(forms, " " if SPACE in task.alphabet else "", timestamps)
+    form = choose_format(forms, " " if SPACE in task.alphabet else "", timestamps)
     decoder = chosen.decoder(task.alphabet)
     transcriber = Transcriber(task, trained.model, trained.runtime, assets, decoder, batch_size)
     voice = None
     if same_speaker:
         with Progress("hearing the voice", len(set(paths))) as progress:
-            voice = transcriber.voice(paths, progress.advance)
+            voice = transcriber.measure_speaker(paths, progress.advance)
     written: list[str] = []
     unreadable = 0
-    watch = Watch(len(paths))
+    watch = TranscriptionProgress(len(paths))
     try:
         with memory_explained():
-            for recording in transcriber.recordings(paths, watch.heard, voice):
+            for recording in transcriber.transcribe_files(paths, watch.heard, voice):
                 if recording.fault is not None:
                     unreadable += 1
                     watch.say(f"error: {recording.fault}\n", err=True)
@@ -133,7 +133,7 @@ def transcribe(
         raise DataError(f"{unreadable} of {len(paths)} files could not be transcribed; the others are done")
 
 
-def check_options(forms: Mapping[str, bool], timestamps: bool, output: Path | None) -> None:
+def check_forms(forms: Mapping[str, bool], timestamps: bool, output: Path | None) -> None:
     """Raises UsageError for options that do not go together, and for a place that cannot be written to."""
     asked = [option for option, given in forms.items() if given]
     if len(asked) > 1:
@@ -154,16 +154,16 @@ def check_speakers(over: str) -> None:
         )
 
 
-def formed(forms: Mapping[str, bool], separator: str, timestamps: bool) -> Callable[[Recording], str]:
+def choose_format(forms: Mapping[str, bool], separator: str, timestamps: bool) -> Callable[[Recording], str]:
     """The function that gives a recording's words as they are to be written, new lines included."""
-    from dltrain.data.speech.captions import as_srt, as_vtt, captions
+    from dltrain.data.speech.captions import format_srt, format_vtt, make_captions
 
     if forms["--srt"]:
-        return lambda recording: as_srt(captions(recording.words, separator))
+        return lambda recording: format_srt(make_captions(recording.words, separator))
     if forms["--vtt"]:
-        return lambda recording: as_vtt(captions(recording.words, separator))
+        return lambda recording: format_vtt(make_captions(recording.words, separator))
     if forms["--json"]:
-        return lambda recording: as_json_line(recording, separator, timestamps)
+        return lambda recording: format_json(recording, separator, timestamps)
     if timestamps:
         return lambda recording: "".join(
             f"{recording.path}\t{word.start:.2f}\t{word.end:.2f}\t{word.text}\n" for word in recording.words
@@ -171,7 +171,7 @@ def formed(forms: Mapping[str, bool], separator: str, timestamps: bool) -> Calla
     return lambda recording: f"{recording.path}\t{recording.text(separator)}\n"
 
 
-def as_json_line(recording: Recording, separator: str, timestamps: bool) -> str:
+def format_json(recording: Recording, separator: str, timestamps: bool) -> str:
     fields: dict[str, Any] = {
         "file": str(recording.path),
         "seconds": round(recording.seconds, 3),
@@ -190,7 +190,7 @@ def as_json_line(recording: Recording, separator: str, timestamps: bool) -> str:
     return json.dumps(fields) + "\n"
 
 
-class Watch:
+class TranscriptionProgress:
     """Prints what is found, and on a terminal, below it, how far the work is."""
 
     def __init__(self, files: int) -> None:

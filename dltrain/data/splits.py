@@ -1,14 +1,18 @@
-"""Folds of a cross-validation, as scikit-learn's splitters make them."""
+"""Which examples are held out: the folds of a cross-validation, and whole speakers."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy
+import torch
 from numpy.typing import NDArray
 
 from dltrain.errors import DataError
 from dltrain.options import Fold
+from dltrain.runtime.seeds import generator
 
 
 def select_fold(
@@ -36,3 +40,22 @@ def select_fold(
     held = numpy.zeros(count, bool)
     held[next(test for number, (_, test) in enumerate(parts) if number == fold.index)] = True
     return held
+
+
+def hold_out_speakers(speakers: Sequence[str], fraction: float, seed: int) -> NDArray[numpy.bool_]:
+    """Choose the clips to keep for validation, (N,) bool: all clips of some speakers, about a share `fraction`.
+
+    Speakers are drawn in an order that depends on the seed, and chosen while all their clips fit into the share; if
+    nobody's fit, the speaker with fewest clips is chosen. A single speaker is never chosen.
+    """
+    counts = Counter(speakers)
+    names = sorted(counts)
+    order = torch.randperm(len(names), generator=generator("validation speakers", seed)).tolist()
+    remaining, chosen = round(fraction * len(speakers)), set()
+    for index in order:
+        if counts[names[index]] <= remaining:
+            chosen.add(names[index])
+            remaining -= counts[names[index]]
+    if fraction and not chosen and len(names) > 1:
+        chosen.add(min(names, key=lambda name: counts[name]))
+    return numpy.array([speaker in chosen for speaker in speakers], bool)

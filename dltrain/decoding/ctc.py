@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltrain.data.speech.recognition import Word
-from dltrain.decoding.ngram import END, UNKNOWN, NGramModel, Words
+from dltrain.decoding.ngram import END, UNKNOWN, NGramModel, WordTuple
 
 BLANK = 0
 SPACE = " "
 IMPOSSIBLE = -math.inf
 
 
-def greedy(log_probabilities: Tensor, frames: Tensor) -> list[list[int]]:
+def decode_greedily(log_probabilities: Tensor, frames: Tensor) -> list[list[int]]:
     """The labelling of the likeliest path of each clip: a `Decoder`."""
     best = log_probabilities.argmax(2)  # (N, T)
     kept = best != BLANK
@@ -100,17 +100,17 @@ class BeamSearch:
         """Hand the prefix's probability on to itself and to the prefixes one symbol longer."""
         for symbol, log_probability in chosen:
             if symbol == BLANK:
-                prefix.next_blank = log_sum(prefix.next_blank, prefix.total + log_probability)
+                prefix.next_blank = add_logs(prefix.next_blank, prefix.total + log_probability)
                 reached[prefix] = None
                 continue
             before = prefix.total
             if symbol == prefix.symbol:  # the same symbol goes on; only after a blank it comes again
-                prefix.next_symbol = log_sum(prefix.next_symbol, prefix.ends_in_symbol + log_probability)
+                prefix.next_symbol = add_logs(prefix.next_symbol, prefix.ends_in_symbol + log_probability)
                 reached[prefix] = None
                 before = prefix.ends_in_blank
             if before > IMPOSSIBLE:
                 longer = prefix.longer.get(symbol) or self._longer(prefix, symbol)
-                longer.next_symbol = log_sum(longer.next_symbol, before + log_probability)
+                longer.next_symbol = add_logs(longer.next_symbol, before + log_probability)
                 reached[longer] = None
 
     def _root(self) -> _Prefix:
@@ -165,7 +165,7 @@ class _Prefix:
         self.longer: dict[int, _Prefix] = {}
         self.ends_in_blank = self.ends_in_symbol = self.total = IMPOSSIBLE
         self.next_blank = self.next_symbol = IMPOSSIBLE
-        self.context: Words = ()
+        self.context: WordTuple = ()
         self.word = ""
         self.words = 0.0  # what the complete words add to the score
         self.bonus = 0.0  # the same, and what the incomplete one adds already
@@ -173,7 +173,7 @@ class _Prefix:
     def turn(self) -> None:
         """The next frame becomes this one."""
         self.ends_in_blank, self.ends_in_symbol = self.next_blank, self.next_symbol
-        self.total = log_sum(self.ends_in_blank, self.ends_in_symbol)
+        self.total = add_logs(self.ends_in_blank, self.ends_in_symbol)
         self.next_blank = self.next_symbol = IMPOSSIBLE
 
     def rank(self) -> float:
@@ -188,7 +188,7 @@ class _Prefix:
         return tuple(reversed(backwards))
 
 
-def log_sum(first: float, second: float) -> float:
+def add_logs(first: float, second: float) -> float:
     """log(exp(first) + exp(second))."""
     if first < second:
         first, second = second, first
@@ -197,7 +197,7 @@ def log_sum(first: float, second: float) -> float:
     return first + math.log1p(math.exp(second - first))
 
 
-class Span(NamedTuple):
+class SymbolSpan(NamedTuple):
     """Where a symbol was said: frames `first` <= frame < `end`, and the mean of its log-probabilities there."""
 
     first: int
@@ -210,7 +210,7 @@ def needed_frames(symbols: Sequence[int]) -> int:
     return len(symbols) + sum(first == second for first, second in pairwise(symbols))
 
 
-def spans(log_probabilities: NDArray[numpy.float32], symbols: Sequence[int]) -> list[Span]:
+def align_symbols(log_probabilities: NDArray[numpy.float32], symbols: Sequence[int]) -> list[SymbolSpan]:
     """Where each symbol lies on the likeliest of the paths (T, alphabet) with the labelling `symbols`.
 
     Raises ValueError where no path has it, since there are too few frames.
@@ -225,7 +225,7 @@ def spans(log_probabilities: NDArray[numpy.float32], symbols: Sequence[int]) -> 
     place = _likeliest_states(log_probabilities[:, states].astype(numpy.float64), states)
     said = [numpy.flatnonzero(place == 2 * number + 1) for number in range(len(symbols))]
     return [
-        Span(int(frames[0]), int(frames[-1]) + 1, float(log_probabilities[frames, symbol].mean()))
+        SymbolSpan(int(frames[0]), int(frames[-1]) + 1, float(log_probabilities[frames, symbol].mean()))
         for frames, symbol in zip(said, symbols, strict=True)
     ]
 
@@ -250,7 +250,7 @@ def _likeliest_states(scores: NDArray[numpy.float64], states: NDArray[numpy.int6
     return place
 
 
-def words(symbols: Sequence[int], where: Sequence[Span], alphabet: Sequence[str]) -> list[Word]:
+def group_words(symbols: Sequence[int], where: Sequence[SymbolSpan], alphabet: Sequence[str]) -> list[Word]:
     """What stands between the spaces of a labelling, with its place, from the symbols' `spans`.
 
     Where the alphabet has no space, each character is a word.

@@ -14,7 +14,7 @@ GAP = "*"
 """Stands where one of two aligned texts has nothing."""
 
 
-class Edits(NamedTuple):
+class EditCounts(NamedTuple):
     """What turns a reference of `length` symbols into a hypothesis."""
 
     substitutions: int
@@ -27,18 +27,18 @@ class Edits(NamedTuple):
         return self.substitutions + self.insertions + self.deletions
 
 
-def alignment(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> list[tuple[Symbol | None, Symbol | None]]:
+def align(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> list[tuple[Symbol | None, Symbol | None]]:
     """Pairs of symbols, in order, that differ in as few places as possible (Levenshtein 1966).
 
     None stands in a pair for a symbol inserted or deleted. Of alignments with equally few edits it is one of those with
     the most equal pairs.
     """
-    start, end = _in_common(reference, hypothesis)
+    start, end = _count_common_ends(reference, hypothesis)
     rows, columns = len(reference) - end, len(hypothesis) - end
     tail: list[tuple[Symbol | None, Symbol | None]] = list(zip(reference[rows:], hypothesis[columns:], strict=True))
     middle: list[tuple[Symbol | None, Symbol | None]] = []
     edit = rows + columns + 1
-    costs = _costs(reference[start:rows], hypothesis[start:columns], edit)
+    costs = _compute_costs(reference[start:rows], hypothesis[start:columns], edit)
     row, column = rows, columns
     while row > start or column > start:
         i, j = row - start, column - start
@@ -56,7 +56,7 @@ def alignment(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> list
     return head + middle[::-1] + tail
 
 
-def _in_common(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> tuple[int, int]:
+def _count_common_ends(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> tuple[int, int]:
     """How many symbols two sequences share at the start, and how many of the rest at the end: none need be compared."""
     shorter = min(len(reference), len(hypothesis))
     start = 0
@@ -68,7 +68,7 @@ def _in_common(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> tup
     return start, end
 
 
-def _costs(reference: Sequence[Symbol], hypothesis: Sequence[Symbol], edit: int) -> NDArray[numpy.int64]:
+def _compute_costs(reference: Sequence[Symbol], hypothesis: Sequence[Symbol], edit: int) -> NDArray[numpy.int64]:
     """The cost of aligning each prefix of `reference` with each prefix of `hypothesis`, (R + 1, H + 1).
 
     An edit costs `edit`, an equal pair -1. A row is found at a time: the insertions within it, each built on its
@@ -90,15 +90,15 @@ def _costs(reference: Sequence[Symbol], hypothesis: Sequence[Symbol], edit: int)
     return costs
 
 
-def edits(pairs: Sequence[tuple[Symbol | None, Symbol | None]]) -> Edits:
+def count_edits(pairs: Sequence[tuple[Symbol | None, Symbol | None]]) -> EditCounts:
     """The edits of an alignment."""
     insertions = sum(reference is None for reference, _ in pairs)
     deletions = sum(hypothesis is None for _, hypothesis in pairs)
     different = sum(reference != hypothesis for reference, hypothesis in pairs)
-    return Edits(different - insertions - deletions, insertions, deletions, len(pairs) - insertions)
+    return EditCounts(different - insertions - deletions, insertions, deletions, len(pairs) - insertions)
 
 
-def side_by_side(pairs: Sequence[tuple[str | None, str | None]]) -> tuple[str, str, str]:
+def format_alignment(pairs: Sequence[tuple[str | None, str | None]]) -> tuple[str, str, str]:
     """An alignment of words as three lines: reference, hypothesis, and S, I or D below each edit."""
     lines: tuple[list[str], list[str], list[str]] = ([], [], [])
     for reference, hypothesis in pairs:

@@ -27,7 +27,7 @@ UNKNOWN_WITHOUT_MODEL = -100.0
 NEVER = -99.0
 """log10 p of <s>, which nothing predicts, as SRILM has it."""
 
-Words = tuple[str, ...]
+WordTuple = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class NGramModel:
         """The word, or <unk> for one that the model does not know."""
         return word if word in self.probabilities else UNKNOWN
 
-    def after(self, context: Words, word: str) -> Words:
+    def after(self, context: WordTuple, word: str) -> WordTuple:
         """The context of the word that follows `word`: the last order - 1 words, as known to the model."""
         return (*context, self.known(word))[1 - self.order :] if self.order > 1 else ()
 
-    def score(self, context: Words, word: str) -> float:
+    def score(self, context: WordTuple, word: str) -> float:
         """log10 p(word | context); the longest n-gram that is there counts, times the weights of the contexts left.
 
         `context` is () or what `after` returned; a sentence starts with (`<s>`,).
@@ -79,15 +79,15 @@ class NGramModel:
         return total
 
     @property
-    def beginning(self) -> Words:
+    def beginning(self) -> WordTuple:
         return self.after((), BEGIN)
 
 
-def read(path: Path) -> NGramModel:
+def read_arpa(path: Path) -> NGramModel:
     """The model in an ARPA file, plain or .gz, of orders 1 to 5. Raises DataError, with the line, for anything else."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            return _Reader(path, file).model()
+            return _ArpaReader(path, file).model()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path}: cannot be read as a language model: {getattr(error, 'strerror', None) or error}"
@@ -98,7 +98,7 @@ def read(path: Path) -> NGramModel:
         ) from None
 
 
-class _Reader:
+class _ArpaReader:
     """One pass over the lines of an ARPA file."""
 
     def __init__(self, path: Path, lines: Iterable[str]) -> None:
@@ -172,7 +172,7 @@ class _Reader:
         return value
 
 
-def write(model: NGramModel, path: Path) -> None:
+def write_arpa(model: NGramModel, path: Path) -> None:
     """Write `model` as ARPA, gzipped where `path` ends in .gz; the same model gives the same bytes."""
     by_order: list[list[str]] = [[] for _ in range(model.order)]
     for key in model.probabilities:
@@ -188,11 +188,11 @@ def write(model: NGramModel, path: Path) -> None:
     replace(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-Counts = dict[Words, dict[str, int]]
+FollowerCounts = dict[WordTuple, dict[str, int]]
 """How often each word follows each context."""
 
 
-def estimate(sentences: Iterable[str], order: int) -> NGramModel:
+def estimate_ngrams(sentences: Iterable[str], order: int) -> NGramModel:
     """The interpolated Kneser-Ney model of text, a sentence a line, words with white space between.
 
     One discount for each order, n1 / (n1 + 2 n2) of the numbers of n-grams seen once and twice (Kneser and Ney 1995;
@@ -202,14 +202,14 @@ def estimate(sentences: Iterable[str], order: int) -> NGramModel:
     """
     if not 1 <= order <= HIGHEST_ORDER:
         raise ValueError(f"the order of a language model is 1 to {HIGHEST_ORDER}, found {order}")
-    tables = _adjusted(_highest_counts(sentences, order), order)
+    tables = _adjust_counts(_count_highest_order(sentences, order), order)
     words = sorted({*tables[0][()], UNKNOWN})
     probabilities: dict[str, float] = {BEGIN: NEVER}
     backoffs: dict[str, float] = {}
-    lower: dict[Words, float] = {}
+    lower: dict[WordTuple, float] = {}
     for table in tables:
-        discount = _discount(table)
-        lower_next: dict[Words, float] = {}
+        discount = _estimate_discount(table)
+        lower_next: dict[WordTuple, float] = {}
         for context, followers in table.items():
             total = sum(followers.values())
             left = discount * len(followers) / total
@@ -224,9 +224,9 @@ def estimate(sentences: Iterable[str], order: int) -> NGramModel:
     return NGramModel(order, probabilities, backoffs)
 
 
-def _highest_counts(sentences: Iterable[str], order: int) -> Counts:
+def _count_highest_order(sentences: Iterable[str], order: int) -> FollowerCounts:
     """How often each word follows the order - 1 words before it, fewer where the sentence has no more."""
-    counts: Counts = defaultdict(Counter)
+    counts: FollowerCounts = defaultdict(Counter)
     for number, sentence in enumerate(sentences, 1):
         words = sentence.split()
         if not words:
@@ -241,12 +241,12 @@ def _highest_counts(sentences: Iterable[str], order: int) -> Counts:
     return counts
 
 
-def _adjusted(highest: Counts, order: int) -> list[Counts]:
+def _adjust_counts(highest: FollowerCounts, order: int) -> list[FollowerCounts]:
     """The counts of each order, 1 first: how often for the highest, below it after how many different words.
 
     An n-gram that starts a sentence has no word before it: it keeps how often it was seen.
     """
-    tables: list[Counts] = [defaultdict(Counter) for _ in range(order)]
+    tables: list[FollowerCounts] = [defaultdict(Counter) for _ in range(order)]
     for context, followers in highest.items():
         for word, count in followers.items():
             tables[len(context)][context][word] += count
@@ -257,6 +257,6 @@ def _adjusted(highest: Counts, order: int) -> list[Counts]:
     return tables
 
 
-def _discount(table: Counts) -> float:
+def _estimate_discount(table: FollowerCounts) -> float:
     once, twice = (sum(count == times for counts in table.values() for count in counts.values()) for times in (1, 2))
     return once / (once + 2 * twice) if once and twice else 0.5

@@ -13,7 +13,7 @@ from dltrain.registry import models
 Rotation = tuple[Tensor, Tensor]
 
 
-def rotation(length: int, width: int, device: torch.device) -> Rotation:
+def compute_rotation(length: int, width: int, device: torch.device) -> Rotation:
     """Cosines and sines, (length, width / 2) float32 each, of rotary positions (Su et al. 2021, arXiv:2104.09864)."""
     rates = 10000.0 ** (-torch.arange(0, width, 2, device=device) / width)
     angles = torch.arange(length, device=device)[:, None] * rates
@@ -53,7 +53,7 @@ class Attention(nn.Module):
         return self.dropout(self.output(attended.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
 
 
-class Neighbourhood(nn.Module):
+class ConvolutionModule(nn.Module):
     """The convolution module: a gated expansion, a depthwise convolution over time, a projection."""
 
     def __init__(self, width: int, kernel: int, dropout: float) -> None:
@@ -72,7 +72,7 @@ class Neighbourhood(nn.Module):
         return self.dropout(self.projection(functional.silu(self.middle_norm(mixed))))  # type: ignore[no-any-return]
 
 
-class Block(nn.Module):
+class ConformerBlock(nn.Module):
     """Half a dense step, attention, convolution, half a dense step, each added to what came in; then a layer norm."""
 
     def __init__(self, width: int, heads: int, kernel: int, dropout: float) -> None:
@@ -89,7 +89,7 @@ class Block(nn.Module):
             for _ in range(2)
         )
         self.attention = Attention(width, heads, dropout)
-        self.neighbourhood = Neighbourhood(width, kernel, dropout)
+        self.neighbourhood = ConvolutionModule(width, kernel, dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, sequence: Tensor, valid: Tensor, turn: Rotation) -> Tensor:
@@ -142,13 +142,13 @@ class ConformerCTC(nn.Module):
         self.subsampling = Subsampling(bands, subsampling, channels)
         self.entry = nn.Linear(self.subsampling.width, width)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, kernel, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(ConformerBlock(width, heads, kernel, dropout) for _ in range(layers))
         self.output = nn.Linear(width, alphabet)
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         hidden, frames = self.subsampling(features, frames)
         valid = inside(frames, hidden.shape[1])
-        turn = rotation(hidden.shape[1], self.head_width, hidden.device)
+        turn = compute_rotation(hidden.shape[1], self.head_width, hidden.device)
         hidden = self.dropout(self.entry(hidden))
         for block in self.blocks:
             hidden = block(hidden, valid, turn)

@@ -67,7 +67,7 @@ class Bidirectional(nn.Module):
         return torch.cat([self.forwards(sequence)[0], backwards[reversal]], 2)
 
 
-def reversed_within(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def index_reversed(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The index that turns each clip's own frames round in a tensor (N, length, ...), and leaves those after them."""
     times = torch.arange(length, device=frames.device)
     turned = torch.where(times < frames[:, None], frames[:, None] - 1 - times, times)
@@ -116,7 +116,7 @@ class CRNN(nn.Module):
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         hidden, frames = self.subsampling(features, frames)
-        reversal = reversed_within(frames, hidden.shape[1])
+        reversal = index_reversed(frames, hidden.shape[1])
         for norm, layer in zip(self.norms, self.recurrent, strict=False):
             hidden = layer(self.dropout(norm(hidden)), reversal)
         logits: Tensor = self.output(self.dropout(self.norms[-1](hidden)))

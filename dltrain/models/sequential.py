@@ -15,7 +15,7 @@ from dltrain.architecture import layers as written
 from dltrain.architecture.layers import Layers, both
 from dltrain.architecture.plan import Placed, laid_out, projection
 from dltrain.architecture.shapes import Dimension, Shape, Window
-from dltrain.models.crnn import inside, reversed_within
+from dltrain.models.crnn import index_reversed, inside
 from dltrain.models.layers import ACTIVATIONS, NOT_MONOTONE, Features
 from dltrain.registry import models
 
@@ -314,7 +314,7 @@ class Recurrent(OverTime):
         own = inputs.new_full((inputs.shape[0],), steps, dtype=torch.int64) if lengths is None else lengths.clamp(min=1)
         outputs = [self.forwards(inputs)[0]]
         if self.backwards is not None:
-            turned = reversed_within(own, steps)
+            turned = index_reversed(own, steps)
             read = self.backwards(inputs[turned])[0]
             outputs.append(read if self.last else read[turned])
         if not self.last:

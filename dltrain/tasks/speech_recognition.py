@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.data.speech.batches import Utterances
-from dltrain.data.speech.recognition import AcousticModel, Decoder, Judgement, Transcript
-from dltrain.decoding.ctc import BLANK, SPACE, greedy, needed_frames, spans, words
-from dltrain.decoding.edits import alignment, edits
+from dltrain.data.speech.recognition import AcousticModel, ClipResult, Decoder, Transcript
+from dltrain.decoding.ctc import BLANK, SPACE, align_symbols, decode_greedily, group_words, needed_frames
+from dltrain.decoding.edits import align, count_edits
 from dltrain.goal import Goal
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
@@ -55,27 +55,27 @@ class SpeechRecognition:
 
     def step(self, model: nn.Module, batch: Utterances, carry: None) -> Step:
         log_probabilities, frames = cast(AcousticModel, model)(batch.features, batch.frames)
-        return Step(nats(log_probabilities, frames, batch).sum() / batch.count)
+        return Step(compute_nats(log_probabilities, frames, batch).sum() / batch.count)
 
     def score(self, model: nn.Module, batch: Utterances, carry: None) -> Score:
-        return Score(self.tally(self.judge(model, batch, greedy)))
+        return Score(self.tally(self.judge(model, batch, decode_greedily)))
 
-    def judge(self, model: nn.Module, batch: Utterances, decoder: Decoder) -> list[Judgement]:
+    def judge(self, model: nn.Module, batch: Utterances, decoder: Decoder) -> list[ClipResult]:
         """What the model understands of each clip, and what it should have."""
         log_probabilities, frames = cast(AcousticModel, model)(batch.features, batch.frames)
-        lost = nats(log_probabilities, frames, batch).tolist()
+        lost = compute_nats(log_probabilities, frames, batch).tolist()
         found = decoder(log_probabilities, frames)
         clips, lengths = batch.clips.tolist(), batch.target_lengths.tolist()
         wanted = [row[:length] for row, length in zip(batch.targets.tolist(), lengths, strict=True)]
         return [
-            Judgement(clip, self.text(said), self.text(heard), loss if needed_frames(said) <= room else None)
+            ClipResult(clip, self.text(said), self.text(heard), loss if needed_frames(said) <= room else None)
             for clip, said, heard, loss, room in zip(clips, wanted, found, lost, frames.tolist(), strict=True)
         ]
 
     def text(self, symbols: Sequence[int]) -> str:
         return "".join(self.alphabet[symbol] for symbol in symbols)
 
-    def tally(self, judgements: Sequence[Judgement]) -> dict[str, Tensor]:
+    def tally(self, judgements: Sequence[ClipResult]) -> dict[str, Tensor]:
         """The counts of some clips.
 
         `confusion` (alphabet, alphabet) int64: rows are what was said, columns what was understood; the blank's row
@@ -85,9 +85,9 @@ class SpeechRecognition:
         counts = dict.fromkeys(("words", *(f"word_{name}" for name in EDITS), "wrong_utterances", "placed"), 0)
         cells: list[int] = []
         for judgement in judgements:
-            pairs = alignment(judgement.reference, judgement.hypothesis)
+            pairs = align(judgement.reference, judgement.hypothesis)
             cells += [self._places[said] * size + self._places[understood] for said, understood in pairs]
-            by_words = edits(alignment(judgement.reference.split(), judgement.hypothesis.split()))
+            by_words = count_edits(align(judgement.reference.split(), judgement.hypothesis.split()))
             counts["words"] += by_words.length
             for name in EDITS:
                 counts[f"word_{name}"] += getattr(by_words, name)
@@ -118,14 +118,14 @@ class SpeechRecognition:
             **by_kind,
         }
 
-    def compared(self, judgement: Judgement) -> Pairs:
+    def compared(self, judgement: ClipResult) -> Pairs:
         """What was said beside what was understood: words where the alphabet has a space, else characters."""
         both = (judgement.reference, judgement.hypothesis)
-        return alignment(*map(str.split, both)) if self._spaced else alignment(*map(list, both))
+        return align(*map(str.split, both)) if self._spaced else align(*map(list, both))
 
-    def worst(self, judgements: Sequence[Judgement], number: int) -> list[Judgement]:
+    def worst(self, judgements: Sequence[ClipResult], number: int) -> list[ClipResult]:
         """The `number` judgements with the most edits, the first of equals first; none that are right."""
-        mistakes = [(edits(self.compared(judgement)).total, judgement) for judgement in judgements]
+        mistakes = [(count_edits(self.compared(judgement)).total, judgement) for judgement in judgements]
         ranked = sorted(mistakes, key=lambda mistake: mistake[0], reverse=True)
         return [judgement for total, judgement in ranked[:number] if total]
 
@@ -146,13 +146,13 @@ class SpeechRecognition:
         found: list[Transcript] = []
         heard, rows, step = decoder(log_probabilities, lengths), log_probabilities.cpu().numpy(), self.subsampling
         for symbols, row, length, end in zip(heard, rows, lengths.tolist(), frames.tolist(), strict=True):
-            said = words(symbols, spans(row[:length], symbols), self.alphabet)
+            said = group_words(symbols, align_symbols(row[:length], symbols), self.alphabet)
             placed = [word._replace(first=word.first * step, end=min(end, word.end * step)) for word in said]
             found.append(Transcript(self.text(symbols), placed))
         return found
 
 
-def nats(log_probabilities: Tensor, frames: Tensor, batch: Utterances) -> Tensor:
+def compute_nats(log_probabilities: Tensor, frames: Tensor, batch: Utterances) -> Tensor:
     """-log p of each clip's targets, (N,) float32, summed over all paths; infinite where they do not fit."""
     return functional.ctc_loss(
         log_probabilities.transpose(0, 1),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dltrain.decoding.ngram import estimate, write
+from dltrain.decoding.ngram import estimate_ngrams, write_arpa
 from dltrain.errors import DataError, RequirementNotMet, UsageError
 from dltrain.files import sha256
 from support.commands import call, good
@@ -59,7 +59,7 @@ def test_the_worst_clips(run: Path) -> None:
 
 def test_what_a_person_reads(run: Path) -> None:
     told = good("eval", run, "--worst", 2).stdout
-    assert told.startswith("test split of tones, greedy, checkpoint step-")
+    assert told.startswith("test split of tones, decode_greedily, checkpoint step-")
     assert (
         "\nworst 1: test_2.wav, 3 edits\n"
         "  said        a cad c   d\n"
@@ -91,7 +91,7 @@ def test_a_beam_search_with_a_language_model(run: Path, tmp_path: Path) -> None:
     assert beam["decoder"] == {"method": "beam_search", "width": 4}
     assert beam["metrics"]["loss"] == plain["metrics"]["loss"]
     lm = tmp_path / "lm.arpa"
-    write(estimate(["d", "ab c", "ba cab d", "c"] * 3, 2), lm)
+    write_arpa(estimate_ngrams(["d", "ab c", "ba cab d", "c"] * 3, 2), lm)
     result = found(run, "--decode", f"lm={lm},lm_weight=5,word_bonus=0")
     assert result["decoder"] == {
         "method": "beam_search", "width": 16, "language_model": str(lm), "weight": 5.0, "bonus": 0.0,
@@ -121,7 +121,7 @@ def test_a_language_model_of_words_needs_words(run: Path, tmp_path: Path) -> Non
     from dltrain.cli.shared.decoding import Decoding
 
     lm = tmp_path / "lm.arpa"
-    write(estimate(["a b"], 2), lm)
+    write_arpa(estimate_ngrams(["a b"], 2), lm)
     with pytest.raises(UsageError, match=r"lm\.arpa: the alphabet has no space, so .*\nnext: leave it out"):
         Decoding(lm=str(lm)).decoder(["<blank>", "a"])
 

@@ -20,23 +20,23 @@ from typer.testing import CliRunner
 
 from dltrain.cli.main import application
 from dltrain.data.input_files import list_input_files
-from dltrain.data.speech.captions import as_srt, as_vtt, captions
-from dltrain.data.speech.log_mel import normalized
-from dltrain.data.speech.recognition import Judges, Transcribes
+from dltrain.data.speech.captions import format_srt, format_vtt, make_captions
+from dltrain.data.speech.recognition import ScoresClips, Transcribes
 from dltrain.data.speech.recordings import (
     CONTEXT_SECONDS,
     LONGEST_SECONDS,
     PIECE_SECONDS,
     SUFFIXES,
-    Piece,
-    border,
-    longest_run,
-    pieces,
+    RecordingPiece,
+    cut_pieces,
+    find_cut,
+    find_longest_run,
     read_pieces,
 )
 from dltrain.data.speech.sound import Sound
-from dltrain.data.speech.transcription import SpokenWord, Transcriber, continued
-from dltrain.decoding.ngram import estimate, read, write
+from dltrain.data.speech.statistics import normalize_features
+from dltrain.data.speech.transcription import SpokenWord, Transcriber, select_new_words
+from dltrain.decoding.ngram import estimate_ngrams, read_arpa, write_arpa
 from dltrain.errors import DataError, UsageError
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
@@ -54,12 +54,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def transcriber(run: Path) -> Transcriber:
-    from dltrain.decoding.ctc import greedy
+    from dltrain.decoding.ctc import decode_greedily
 
     trained = load_trained(find_checkpoint(run))
     assert isinstance(trained.task, Transcribes)
-    assert isinstance(trained.task, Judges)
-    return Transcriber(trained.task, trained.model, trained.runtime, trained.record.assets, greedy, 3)
+    assert isinstance(trained.task, ScoresClips)
+    return Transcriber(trained.task, trained.model, trained.runtime, trained.record.assets, decode_greedily, 3)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_language_model_decides_between_what_sounds_alike(run: Path, tmp_path:
     soundfile.write(path, samples, RATE)
     assert good("transcribe", run, path).stdout == f"{path}\tab d\n"
     for text in ("ab d", "ac d"):
-        write(estimate([text] * 3, 2), lm)
+        write_arpa(estimate_ngrams([text] * 3, 2), lm)
         assert good("transcribe", run, path, "--lm", lm, "--lm-weight", 5).stdout == f"{path}\t{text}\n"
     free = good("transcribe", run, path, "--lm", lm, "--lm-weight", 0, "--word-bonus", 0).stdout
     assert free == good("transcribe", run, path, "--beam", 16).stdout != f"{path}\tac d\n"
@@ -137,7 +137,7 @@ def test_a_long_recording_loses_no_word_and_doubles_none(
     path = tmp_path / "long.wav"
     soundfile.write(path, samples, RATE)
     heard: list[float] = []
-    [found] = transcriber.recordings([path], heard.append)
+    [found] = transcriber.transcribe_files([path], heard.append)
     assert [word.text for word in found.words] == words
     for word, truth in zip(found.words, expected, strict=True):
         assert [word.start, word.end] == pytest.approx([truth.start, truth.end], abs=0.04)
@@ -170,7 +170,7 @@ def test_an_hour_is_read_in_blocks_and_held_in_pieces() -> None:
     file = Counted(3600 * 1000)
     held = total = 0
     ahead = []
-    for piece in pieces(file, file.frames):
+    for piece in cut_pieces(file, file.frames):
         held = max(held, len(piece.sound.samples))
         total += round(1000 * (piece.to_seconds - piece.from_seconds))
         assert piece.sound.samples.base is None or len(piece.sound.samples.base) <= 45_000
@@ -186,21 +186,21 @@ def test_a_recording_is_cut_in_the_middle_of_its_longest_silence() -> None:
     quiet = noise.copy()
     for start, end in ((3, 9), (16, 16.4), (21, 21.8), (26, 30)):
         quiet[round(start * RATE) : round(end * RATE)] *= 1e-3
-    assert border(quiet, RATE) == (pytest.approx(21.4 * RATE, abs=0.03 * RATE), True)
-    place, silent = border(noise, RATE)
+    assert find_cut(quiet, RATE) == (pytest.approx(21.4 * RATE, abs=0.03 * RATE), True)
+    place, silent = find_cut(noise, RATE)
     assert (15 * RATE <= place <= 25 * RATE, silent) == (True, False)
     dip = noise.copy()
     dip[18 * RATE : round(18.2 * RATE)] *= 0.3
-    assert border(dip, RATE) == (pytest.approx(18.1 * RATE, abs=0.03 * RATE), False)
-    assert 8 * RATE <= border(noise[: 26 * RATE], RATE, 26.0)[0] <= 18 * RATE
-    assert border(np.zeros(40 * RATE, np.float32), RATE) == (pytest.approx(20 * RATE, abs=RATE / 50), True)
-    assert longest_run(np.array([0, 1, 1, 0, 1, 1, 0], bool)) == (1, 3)
-    assert longest_run(np.zeros(3, bool)) == (0, 0)
+    assert find_cut(dip, RATE) == (pytest.approx(18.1 * RATE, abs=0.03 * RATE), False)
+    assert 8 * RATE <= find_cut(noise[: 26 * RATE], RATE, 26.0)[0] <= 18 * RATE
+    assert find_cut(np.zeros(40 * RATE, np.float32), RATE) == (pytest.approx(20 * RATE, abs=RATE / 50), True)
+    assert find_longest_run(np.array([0, 1, 1, 0, 1, 1, 0], bool)) == (1, 3)
+    assert find_longest_run(np.zeros(3, bool)) == (0, 0)
 
 
-def piece(start: float, own: float, end: float, after: float) -> Piece:
+def piece(start: float, own: float, end: float, after: float) -> RecordingPiece:
     """A piece that begins at `start` and ends at `after`, of which `own` to `end` is its own."""
-    return Piece(Sound(np.zeros(round(100 * (after - start)), np.float32), 100, 1), start, own, end)
+    return RecordingPiece(Sound(np.zeros(round(100 * (after - start)), np.float32), 100, 1), start, own, end)
 
 
 def at(text: str, start: float, end: float) -> SpokenWord:
@@ -226,13 +226,13 @@ def at(text: str, start: float, end: float) -> SpokenWord:
 def test_pieces_that_overlap_are_joined(first: list[SpokenWord], second: list[SpokenWord], expected: list[str]) -> None:
     words: list[SpokenWord] = []
     for found, where in ((first, piece(0, 0, 20, 22)), (second, piece(18, 20, 35, 35))):
-        words += continued(words, found, where)
+        words += select_new_words(words, found, where)
     assert [word.text for word in words] == expected
 
 
 def test_without_an_overlap_every_word_stays() -> None:
     words = [at("a", 20, 20.1), at("a", 34.99, 35.02)]
-    assert continued([at("a", 19.9, 20)], words, piece(20, 20, 35, 35)) == words
+    assert select_new_words([at("a", 19.9, 20)], words, piece(20, 20, 35, 35)) == words
 
 
 def test_silence_says_nothing(run: Path, tmp_path: Path) -> None:
@@ -318,11 +318,11 @@ def test_an_mp3_file_that_was_cut_short(
 def test_an_ogg_file_that_was_cut_short_is_as_long_as_it_is(transcriber: Transcriber, noise: Any) -> None:
     cut = noise("cut.ogg")
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    [found] = transcriber.recordings([cut])
+    [found] = transcriber.transcribe_files([cut])
     assert found.fault is None
     assert 7 < found.seconds < 13
     cut.write_bytes(cut.read_bytes()[:100])
-    [found] = transcriber.recordings([cut])
+    [found] = transcriber.transcribe_files([cut])
     assert str(found.fault).startswith(f"{cut}: not sound that can be read (")
 
 
@@ -396,7 +396,7 @@ def test_a_file_shorter_than_its_header_says() -> None:
     from dltrain.data.speech import recordings
 
     with pytest.raises(recordings._Unfit, match=r"it decodes to 10\.00 s, its header promises 20\.00 s"):
-        list(pieces(Counted(10_000), 20_000))
+        list(cut_pieces(Counted(10_000), 20_000))
 
 
 def test_a_wav_file_that_was_cut_short(clip: Any) -> None:
@@ -413,7 +413,7 @@ WORDS = [
 
 
 def test_captions_are_srt() -> None:
-    assert as_srt(captions(WORDS)) == (
+    assert format_srt(make_captions(WORDS)) == (
         f"1\n00:00:00,500 --> 00:00:02,000\ngood morning\n{'x' * 40}\n\n"
         "2\n00:00:02,100 --> 00:00:03,100\nagain\n\n"
         "3\n00:00:03,400 --> 00:00:04,400\nlater much\n\n"
@@ -422,19 +422,27 @@ def test_captions_are_srt() -> None:
 
 
 def test_captions_are_vtt() -> None:
-    assert as_vtt(captions([*WORDS[:2], at("<b>&", 1.9999, 2.0)])) == (
+    assert format_vtt(make_captions([*WORDS[:2], at("<b>&", 1.9999, 2.0)])) == (
         "WEBVTT\n\n00:00:00.500 --> 00:00:02.000\ngood morning &lt;b&gt;&amp;\n\n"
     )
 
 
 def test_captions_last_no_longer_than_they_can_be_read() -> None:
     words = [at("ab", 0.6 * number, 0.6 * number + 0.5) for number in range(40)]
-    shown = captions(words)
+    shown = make_captions(words)
     assert [len(one.lines[0].split()) for one in shown] == [11] * 3 + [7]
     assert all(1000 <= one.end - one.start <= 7000 for one in shown)
-    assert captions([at("a", 1, 1.01), at("b" * 50, 1.2, 1.4), at("c" * 50, 1.25, 1.5)])[0].lines == ["a", "b" * 50]
-    assert [one.start for one in captions([at("a" * 99, 1, 2), at("b" * 99, 1, 2), at("c" * 99, 1, 2)])] == [1000, 1000]
-    unspaced = captions([at(letter, number / 20, number / 20 + 0.02) for number, letter in enumerate("甲乙" * 50)], "")
+    assert make_captions([at("a", 1, 1.01), at("b" * 50, 1.2, 1.4), at("c" * 50, 1.25, 1.5)])[0].lines == [
+        "a",
+        "b" * 50,
+    ]
+    assert [one.start for one in make_captions([at("a" * 99, 1, 2), at("b" * 99, 1, 2), at("c" * 99, 1, 2)])] == [
+        1000,
+        1000,
+    ]
+    unspaced = make_captions(
+        [at(letter, number / 20, number / 20 + 0.02) for number, letter in enumerate("甲乙" * 50)], ""
+    )
     assert [len(line) for one in unspaced for line in one.lines] == [42, 42, 16]
 
 
@@ -534,7 +542,7 @@ def test_a_signal_at_the_very_end_leaves_no_traceback() -> None:
 def test_on_a_terminal_there_is_progress_and_nothing_is_lost(
     run: Path, clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from dltrain.cli.transcribe import Watch
+    from dltrain.cli.transcribe import TranscriptionProgress
 
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -543,7 +551,7 @@ def test_on_a_terminal_there_is_progress_and_nothing_is_lost(
     screen = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", screen)
-    watch = Watch(2)
+    watch = TranscriptionProgress(2)
     watch.heard(90)
     watch.say("one.wav\ta b\n")
     watch.close()
@@ -553,7 +561,7 @@ def test_on_a_terminal_there_is_progress_and_nothing_is_lost(
 
 
 def test_without_spaces_characters_are_words() -> None:
-    from dltrain.decoding.ctc import greedy
+    from dltrain.decoding.ctc import decode_greedily
     from dltrain.tasks.speech_recognition import SpeechRecognition
 
     task = SpeechRecognition({"alphabet": ["<blank>", "a", "b"], "subsampling": 2, "bands": 3})
@@ -564,7 +572,7 @@ def test_without_spaces_characters_are_words() -> None:
         def forward(self, features: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return features[:, ::2].log_softmax(2), (frames + 1) // 2
 
-    [found] = task.transcribe(Ear(), features, torch.tensor([10]), greedy)
+    [found] = task.transcribe(Ear(), features, torch.tensor([10]), decode_greedily)
     assert (found.text, [(word.text, word.first, word.end) for word in found.words]) == (
         "aba", [("a", 0, 4), ("b", 6, 8), ("a", 8, 10)]
     )  # fmt: skip
@@ -574,20 +582,20 @@ def test_a_language_model_from_text(tmp_path: Path, run: Path) -> None:
     text, lm = tmp_path / "text.txt", tmp_path / "lm.arpa"
     text.write_text("a b\nB, c!\n", encoding="utf-8")
     told = good("data", "lm", text, "-", "--order", 2, "-o", lm, stdin="a b d").stdout
-    model = estimate(["a b", "B, c!", "a b d"], 2)
+    model = estimate_ngrams(["a b", "B, c!", "a b d"], 2)
     assert (
         told == f"{lm}: {len(model.vocabulary)} 1-grams, {len(model.probabilities) - len(model.vocabulary)} 2-grams\n"
     )
-    assert read(lm).probabilities == pytest.approx(model.probabilities, abs=1e-6)
+    assert read_arpa(lm).probabilities == pytest.approx(model.probabilities, abs=1e-6)
     good("data", "lm", text, "--normalize", "-o", lm)
-    assert read(lm).vocabulary == {"<s>", "</s>", "<unk>", "a", "b", "c"}
-    assert read(lm).order == 3
+    assert read_arpa(lm).vocabulary == {"<s>", "</s>", "<unk>", "a", "b", "c"}
+    assert read_arpa(lm).order == 3
     text.write_text("A beé Cab\n", encoding="utf-8")
     good("data", "lm", text, "--like", run, "-o", lm)
-    assert read(lm).vocabulary == {"<s>", "</s>", "<unk>", "a", "b", "cab"}
+    assert read_arpa(lm).vocabulary == {"<s>", "</s>", "<unk>", "a", "b", "cab"}
     good("data", "lm", "--like", run, "--order", 1, "-o", lm)
-    learned = estimate(["d b", "d"], 1)
-    assert read(lm).probabilities == pytest.approx(learned.probabilities, abs=1e-6)
+    learned = estimate_ngrams(["d b", "d"], 1)
+    assert read_arpa(lm).probabilities == pytest.approx(learned.probabilities, abs=1e-6)
 
 
 def test_text_that_makes_no_language_model(tmp_path: Path, write_settings: Any, settings: dict[str, Any]) -> None:
@@ -617,11 +625,11 @@ def test_text_that_makes_no_language_model(tmp_path: Path, write_settings: Any, 
 
 
 def test_the_features_are_the_trainings(transcriber: Transcriber) -> None:
-    from dltrain.data.speech.log_mel import extractor_of, model_input
+    from dltrain.data.speech.log_mel import model_input, rebuild_extractor
 
     assets = transcriber.assets
     samples = said("ab c")
-    raw = extractor_of(assets)(samples).astype(np.float16).astype(np.float32)
+    raw = rebuild_extractor(assets)(samples).astype(np.float16).astype(np.float32)
     own = {**assets, "normalization": {"over": "utterance"}}
-    expected = normalized(raw, raw.mean(0), raw.var(0))
+    expected = normalize_features(raw, raw.mean(0), raw.var(0))
     assert torch.equal(model_input(Sound(samples, RATE, 1), own), torch.from_numpy(expected))

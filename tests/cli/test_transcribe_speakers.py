@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from dltrain.data.speech.common_voice import SpokenClips
-from dltrain.data.speech.log_mel import extractor_of, model_input
+from dltrain.data.speech.dataset import SpokenClips
+from dltrain.data.speech.log_mel import model_input, rebuild_extractor
 from dltrain.data.speech.recognition import Decoder, Transcribes
-from dltrain.data.speech.recordings import Piece, read_pieces
-from dltrain.data.speech.sound import Sound, read_sound, resampled
+from dltrain.data.speech.recordings import RecordingPiece, read_pieces
+from dltrain.data.speech.sound import Sound, read_sound, resample
 from dltrain.data.speech.transcription import Transcriber
 from dltrain.errors import DataError, UsageError
 from dltrain.runs.finding import find_checkpoint
@@ -96,12 +96,12 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
 @pytest.fixture
 def transcriber_of() -> Callable[[Path], Transcriber]:
-    from dltrain.decoding.ctc import greedy
+    from dltrain.decoding.ctc import decode_greedily
 
     def make(folder: Path) -> Transcriber:
         found = load_trained(find_checkpoint(folder / "run"))
         assert isinstance(found.task, Transcribes)
-        return Transcriber(found.task, found.model, found.runtime, found.record.assets, greedy, 2)
+        return Transcriber(found.task, found.model, found.runtime, found.record.assets, decode_greedily, 2)
 
     return make
 
@@ -150,7 +150,7 @@ def test_of_one_clip_alone_the_training_corpus_counts_as_a_second(folder: Path, 
     good("transcribe", folder / "run", clip)
     assets = load_trained(find_checkpoint(folder / "run")).record.assets
     pieces = [piece for path in sorted((folder / "train").iterdir()) for piece in read_pieces(path)]
-    corpus = [piece._replace(sound=Sound(resampled(piece.sound, RATE), RATE, 1)) for piece in pieces]
+    corpus = [piece._replace(sound=Sound(resample(piece.sound, RATE), RATE, 1)) for piece in pieces]
     mean, variance = statistics(assets, corpus)
     np.testing.assert_allclose(assets["normalization"]["mean"], mean, atol=1e-3)
     np.testing.assert_allclose(assets["normalization"]["variance"], variance, rtol=1e-3)
@@ -167,10 +167,10 @@ def test_the_pieces_of_a_long_file_share_its_statistics(
     transcriber = transcriber_of(folder)
     cut = list(read_pieces(paths[0]))
     assert len(cut) == 3
-    recordings = list(transcriber.recordings(paths))
+    recordings = list(transcriber.transcribe_files(paths))
     assert [one.seconds for one in recordings] == pytest.approx([58, 2])
     mean, variance = statistics(transcriber.assets, cut)
-    extract = extractor_of(transcriber.assets)
+    extract = rebuild_extractor(transcriber.assets)
     for piece in cut:
         raw = extract(piece.sound.samples).astype(np.float16).astype(np.float32)
         expected = torch.from_numpy(((raw - mean) / np.sqrt(variance + 1e-4)).astype(np.float32))
@@ -179,15 +179,15 @@ def test_the_pieces_of_a_long_file_share_its_statistics(
         [found] = [one for one in heard if len(one) == len(expected)]
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
     [short] = [one for one in heard if len(one) == 201]
-    alone = list(transcriber.recordings(paths[1:]))
+    alone = list(transcriber.transcribe_files(paths[1:]))
     assert alone[0].words == recordings[1].words
     assert torch.equal(heard[-1], short)
 
 
-def statistics(assets: Any, cut: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
+def statistics(assets: Any, cut: Sequence[RecordingPiece]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of the bands over the own parts of all pieces, each frame once; quiet windows of a piece do
     not count where the features have speech_db, but in how much a piece weighs."""
-    extract, speech_db = extractor_of(assets), assets["features"]["speech_db"]
+    extract, speech_db = rebuild_extractor(assets), assets["features"]["speech_db"]
     weights, first, second = [], [], []
     for piece in cut:
         raw = extract(piece.sound.samples).astype(np.float16).astype(np.float64)

@@ -12,8 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from dltrain.decoding.ctc import BeamSearch, Span, Word, greedy, needed_frames, spans, words
-from dltrain.decoding.ngram import NGramModel, estimate
+from dltrain.decoding.ctc import (
+    BeamSearch,
+    SymbolSpan,
+    Word,
+    align_symbols,
+    decode_greedily,
+    group_words,
+    needed_frames,
+)
+from dltrain.decoding.ngram import NGramModel, estimate_ngrams
 
 ALPHABET = ("<blank>", " ", "a", "b")
 
@@ -57,15 +65,15 @@ def padded(clips: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 def test_greedy_is_the_labelling_of_the_likeliest_path() -> None:
     clips = [log_probabilities(frames, seed=seed) for seed, frames in enumerate([6, 1, 5, 6, 3])]
     expected = [list(labelling(max(paths(clip), key=lambda path: path[1])[0])) for clip in clips]
-    assert greedy(*padded(clips)) == expected
+    assert decode_greedily(*padded(clips)) == expected
     assert len(set(map(tuple, expected))) > 2
 
 
 def test_greedy_merges_repeats_but_not_across_blanks() -> None:
     path = torch.tensor([[0, 2, 2, 0, 2, 3, 3, 1], [0, 0, 0, 0, 0, 0, 0, 0]])
     scores = torch.nn.functional.one_hot(path, 4).float()
-    assert greedy(scores, torch.tensor([8, 8])) == [[2, 2, 3, 1], []]
-    assert greedy(scores, torch.tensor([3, 0])) == [[2], []]
+    assert decode_greedily(scores, torch.tensor([8, 8])) == [[2, 2, 3, 1], []]
+    assert decode_greedily(scores, torch.tensor([3, 0])) == [[2], []]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -83,7 +91,7 @@ def test_the_best_labelling_is_not_that_of_the_best_path() -> None:
     """Graves's example: blank 0.6 and a 0.4 twice: the path of blanks has 0.36, the labelling a has 0.64."""
     scores = np.log(np.array([[0.6, 1e-9, 0.4, 1e-9]] * 2, dtype=np.float32))
     batch, frames = torch.from_numpy(scores)[None], torch.tensor([2])
-    assert greedy(batch, frames) == [[]]
+    assert decode_greedily(batch, frames) == [[]]
     beam = BeamSearch(ALPHABET, width=4)
     assert beam(batch, frames) == [[2]]
     assert beam.hypotheses(scores)[0].score == pytest.approx(math.log(0.64))
@@ -104,7 +112,7 @@ def fused(model: NGramModel, symbols: Sequence[int], score: float, alpha: float,
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("seed", range(3))
 def test_fusion_with_a_language_model_is_that_of_an_exhaustive_search(order: int, seed: int) -> None:
-    model, alpha, beta = estimate(["a b a", "ab b", "b a ab", "a b"], order), 0.7, 1.3
+    model, alpha, beta = estimate_ngrams(["a b a", "ab b", "b a ab", "a b"], order), 0.7, 1.3
     scores = log_probabilities(6, seed=seed)
     expected = {symbols: fused(model, symbols, score, alpha, beta) for symbols, score in labellings(scores).items()}
     beam = BeamSearch(ALPHABET, 10**6, model, alpha, beta, floor=0)
@@ -118,9 +126,9 @@ def test_a_language_model_turns_what_sounds_alike() -> None:
     frames = [[0, 0, 0, 9], [0, 9, 0, 0], [0, 0, 9, 9], [9, 0, 0, 0]]
     scores = torch.tensor(frames, dtype=torch.float32).log_softmax(1)[None]
     lengths = torch.tensor([4])
-    heard = BeamSearch(ALPHABET, 2, estimate(["b a"] * 3, 2), alpha=1.0)
+    heard = BeamSearch(ALPHABET, 2, estimate_ngrams(["b a"] * 3, 2), alpha=1.0)
     assert heard(scores, lengths) == [[3, 1, 2]]
-    assert BeamSearch(ALPHABET, 2, estimate(["b b"] * 3, 2), alpha=1.0)(scores, lengths) == [[3, 1, 3]]
+    assert BeamSearch(ALPHABET, 2, estimate_ngrams(["b b"] * 3, 2), alpha=1.0)(scores, lengths) == [[3, 1, 3]]
 
 
 def test_unlikely_symbols_are_passed_over() -> None:
@@ -133,7 +141,7 @@ def test_unlikely_symbols_are_passed_over() -> None:
 
 def test_a_language_model_needs_a_space() -> None:
     with pytest.raises(ValueError, match="the alphabet has no space, so a language model of words finds none to score"):
-        BeamSearch(("<blank>", "a"), language_model=estimate(["a"], 1))
+        BeamSearch(("<blank>", "a"), language_model=estimate_ngrams(["a"], 1))
 
 
 @pytest.mark.parametrize("symbols", [[2], [2, 3], [2, 2], [3, 1, 2], [2, 3, 3], [1, 2, 3, 2]])
@@ -143,7 +151,7 @@ def test_spans_lie_on_the_likeliest_path_with_that_labelling(symbols: list[int],
     best, score = max(
         ((path, score) for path, score in paths(scores) if labelling(path) == tuple(symbols)), key=lambda path: path[1]
     )
-    found = spans(scores, symbols)
+    found = align_symbols(scores, symbols)
     path = [0] * 5
     for symbol, span in zip(symbols, found, strict=True):
         path[span.first : span.end] = [symbol] * (span.end - span.first)
@@ -154,22 +162,22 @@ def test_spans_lie_on_the_likeliest_path_with_that_labelling(symbols: list[int],
 
 def test_spans_of_nothing_and_of_too_much() -> None:
     scores = log_probabilities(3)
-    assert spans(scores, []) == []
-    assert spans(scores[:0], []) == []
+    assert align_symbols(scores, []) == []
+    assert align_symbols(scores[:0], []) == []
     assert needed_frames([2, 2, 3]) == 4
     assert needed_frames([]) == 0
     with pytest.raises(ValueError, match="3 symbols need 4 frames, found 3"):
-        spans(scores, [2, 2, 3])
+        align_symbols(scores, [2, 2, 3])
 
 
 def test_words_stand_between_spaces() -> None:
-    def span(first: int, end: int, probability: float = 0.5) -> Span:
-        return Span(first, end, math.log(probability))
+    def span(first: int, end: int, probability: float = 0.5) -> SymbolSpan:
+        return SymbolSpan(first, end, math.log(probability))
 
     symbols = [1, 2, 3, 1, 1, 3]
     where = [span(0, 1), span(2, 4, 0.4), span(4, 5, 0.9), span(5, 6), span(7, 8), span(9, 12, 0.3)]
-    found = words(symbols, where, ALPHABET)
+    found = group_words(symbols, where, ALPHABET)
     assert [word._replace(confidence=0) for word in found] == [Word("ab", 2, 5, 0), Word("b", 9, 12, 0)]
     assert [word.confidence for word in found] == pytest.approx([0.6, 0.3])
-    assert words([], [], ALPHABET) == []
-    assert words([1], [span(0, 1)], ALPHABET) == []
+    assert group_words([], [], ALPHABET) == []
+    assert group_words([1], [span(0, 1)], ALPHABET) == []

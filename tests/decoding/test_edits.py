@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from dltrain.decoding.edits import Edits, alignment, edits, side_by_side
+from dltrain.decoding.edits import EditCounts, align, count_edits, format_alignment
 
 
 def recursive(reference: str, hypothesis: str) -> tuple[int, int]:
@@ -32,11 +32,11 @@ def pairs_of_texts(count: int, longest: int, letters: str) -> list[tuple[str, st
 
 def test_alignments_are_complete_and_as_short_as_the_definition_says() -> None:
     for reference, hypothesis in pairs_of_texts(300, 9, "abc"):
-        pairs = alignment(reference, hypothesis)
+        pairs = align(reference, hypothesis)
         assert "".join(said or "" for said, _ in pairs) == reference
         assert "".join(heard or "" for _, heard in pairs) == hypothesis
         assert (None, None) not in pairs
-        counted = edits(pairs)
+        counted = count_edits(pairs)
         assert counted.total == sum(said != heard for said, heard in pairs)
         assert counted.length == len(reference)
         assert counted.insertions - counted.deletions == len(hypothesis) - len(reference)
@@ -46,33 +46,33 @@ def test_alignments_are_complete_and_as_short_as_the_definition_says() -> None:
 def test_distances_are_rapidfuzz_s() -> None:
     distance = pytest.importorskip("rapidfuzz.distance").Levenshtein.distance
     for reference, hypothesis in pairs_of_texts(60, 80, "abcdef gh"):
-        assert edits(alignment(reference, hypothesis)).total == distance(reference, hypothesis)
+        assert count_edits(align(reference, hypothesis)).total == distance(reference, hypothesis)
         words = reference.split(), hypothesis.split()
-        assert edits(alignment(*words)).total == distance(*words)
+        assert count_edits(align(*words)).total == distance(*words)
 
 
 @pytest.mark.parametrize(
     ("reference", "hypothesis", "expected"),
     [
-        ("kitten", "sitting", Edits(2, 1, 0, 6)),
-        ("", "", Edits(0, 0, 0, 0)),
-        ("", "ab", Edits(0, 2, 0, 0)),
-        ("ab", "", Edits(0, 0, 2, 2)),
-        ("same", "same", Edits(0, 0, 0, 4)),
-        ("abc", "xyz", Edits(3, 0, 0, 3)),
-        ("aab", "ab", Edits(0, 0, 1, 3)),
-        ("ab", "abb", Edits(0, 1, 0, 2)),
+        ("kitten", "sitting", EditCounts(2, 1, 0, 6)),
+        ("", "", EditCounts(0, 0, 0, 0)),
+        ("", "ab", EditCounts(0, 2, 0, 0)),
+        ("ab", "", EditCounts(0, 0, 2, 2)),
+        ("same", "same", EditCounts(0, 0, 0, 4)),
+        ("abc", "xyz", EditCounts(3, 0, 0, 3)),
+        ("aab", "ab", EditCounts(0, 0, 1, 3)),
+        ("ab", "abb", EditCounts(0, 1, 0, 2)),
     ],
 )
-def test_edits_by_hand(reference: str, hypothesis: str, expected: Edits) -> None:
-    assert edits(alignment(reference, hypothesis)) == expected
+def test_edits_by_hand(reference: str, hypothesis: str, expected: EditCounts) -> None:
+    assert count_edits(align(reference, hypothesis)) == expected
 
 
 def test_words_stand_side_by_side() -> None:
-    pairs = alignment(["he", "sat", "on", "the", "mat"], ["she", "sat", "on", "mat", "today"])
-    assert side_by_side(pairs) == (
+    pairs = align(["he", "sat", "on", "the", "mat"], ["she", "sat", "on", "mat", "today"])
+    assert format_alignment(pairs) == (
         "he  sat on the mat *****",
         "she sat on *** mat today",
         "S          D       I",
     )
-    assert side_by_side([]) == ("", "", "")
+    assert format_alignment([]) == ("", "", "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dltrain.decoding.ngram import NGramModel, estimate, read, write
+from dltrain.decoding.ngram import NGramModel, estimate_ngrams, read_arpa, write_arpa
 from dltrain.errors import DataError
 
 SMALL = """made by hand
@@ -63,7 +63,7 @@ KENLM = {
 
 @pytest.mark.parametrize("sentence", KENLM)
 def test_scores_are_kenlm_s(small: Path, sentence: str) -> None:
-    model = read(small)
+    model = read_arpa(small)
     context, found = model.beginning, []
     for word in [*sentence.split(), "</s>"]:
         found.append(model.score(context, word))
@@ -74,7 +74,7 @@ def test_scores_are_kenlm_s(small: Path, sentence: str) -> None:
 
 def test_unknown_words_without_unk_score_as_kenlm_s(small: Path) -> None:
     small.write_text(SMALL.replace("-1.2\t<unk>\n", "").replace("1=6", "1=5"))
-    model = read(small)
+    model = read_arpa(small)
     assert model.sentence(["a", "dog", "sat"]) == pytest.approx(-201.96)
     assert model.sentence(["the", "cat"]) == pytest.approx(-1.66)
 
@@ -88,7 +88,7 @@ def text(lines: int = 150) -> list[str]:
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
 def test_estimates_sum_to_one_after_every_context(order: int) -> None:
-    model = estimate(text(), order)
+    model = estimate_ngrams(text(), order)
     draw = random.Random(order)
     predicted = sorted(model.vocabulary - {"<s>"})
     assert "<unk>" in predicted
@@ -103,7 +103,7 @@ def test_estimates_sum_to_one_after_every_context(order: int) -> None:
 
 def test_estimates_by_hand() -> None:
     """`a b` and `a c`: discounts 3/5 and 2/3; b, c and a follow one word each, </s> two."""
-    model = estimate(["a b", " a  c ", ""], 2)
+    model = estimate_ngrams(["a b", " a  c ", ""], 2)
     for word, probability in (("a", 0.176), ("b", 0.176), ("c", 0.176), ("</s>", 0.376), ("<unk>", 0.096)):
         assert 10 ** model.score((), word) == pytest.approx(probability)
     assert 10 ** model.score(("a",), "b") == pytest.approx((1 - 2 / 3) / 2 + 2 / 3 * 0.176)
@@ -115,34 +115,34 @@ def test_estimates_by_hand() -> None:
 
 
 def test_an_unk_of_the_text_s_own_is_the_model_s() -> None:
-    model = estimate(["a <unk> b", "a b"], 2)
+    model = estimate_ngrams(["a <unk> b", "a b"], 2)
     assert sum(10 ** model.score(("a",), word) for word in model.vocabulary - {"<s>"}) == pytest.approx(1)
     assert model.score(("a",), "unheard") == model.score(("a",), "<unk>") > model.score(("b",), "<unk>")
 
 
 def test_a_higher_order_fits_its_own_text_better() -> None:
     lines = [line.split() for line in text()]
-    fits = [sum(map(estimate(text(), order).sentence, lines)) for order in (1, 2, 3)]
+    fits = [sum(map(estimate_ngrams(text(), order).sentence, lines)) for order in (1, 2, 3)]
     assert fits == sorted(fits)
 
 
 @pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
 def test_written_and_read_again(tmp_path: Path, name: str) -> None:
-    model, path = estimate(text(30), 3), tmp_path / name
-    write(model, path)
-    again = read(path)
+    model, path = estimate_ngrams(text(30), 3), tmp_path / name
+    write_arpa(model, path)
+    again = read_arpa(path)
     assert again.order == 3
     assert again.probabilities == pytest.approx(model.probabilities, abs=1e-7)
     assert again.backoffs == pytest.approx(model.backoffs, abs=1e-7)
     first = path.read_bytes()
-    write(model, path)
+    write_arpa(model, path)
     assert path.read_bytes() == first
 
 
 def test_kenlm_reads_what_is_written(tmp_path: Path) -> None:
     kenlm = pytest.importorskip("kenlm")
-    model, path = estimate(text(60), 3), tmp_path / "model.arpa"
-    write(model, path)
+    model, path = estimate_ngrams(text(60), 3), tmp_path / "model.arpa"
+    write_arpa(model, path)
     theirs = kenlm.Model(str(path))
     for sentence in [*text(20), "w1 unheard w2 w3"]:
         assert theirs.score(sentence) == pytest.approx(model.sentence(sentence.split()), abs=1e-4)
@@ -177,7 +177,7 @@ def test_faults_have_a_line(small: Path, old: str, new: str, line: int, message:
     assert old in SMALL
     small.write_text(SMALL.replace(old, new, 1))
     with pytest.raises(DataError) as caught:
-        read(small)
+        read_arpa(small)
     expected = f"{small}:{line}: expected {message}\nnext: make the ARPA file anew, or copy it again"
     assert str(caught.value) == expected
 
@@ -185,39 +185,39 @@ def test_faults_have_a_line(small: Path, old: str, new: str, line: int, message:
 def test_orders_that_are_not_allowed(small: Path) -> None:
     small.write_text("\\data\\\n" + "".join(f"ngram {order}=0\n" for order in range(1, 7)))
     with pytest.raises(DataError, match=r"for orders 1 to 5, found the end of the file"):
-        read(small)
+        read_arpa(small)
     for order in (0, 6):
         with pytest.raises(ValueError, match=f"the order of a language model is 1 to 5, found {order}"):
-            estimate(["a"], order)
+            estimate_ngrams(["a"], order)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.arpa: cannot be read as a language model: No such file or directory"):
-        read(tmp_path / "none.arpa")
+        read_arpa(tmp_path / "none.arpa")
     packed = tmp_path / "cut.arpa.gz"
     packed.write_bytes(gzip.compress(SMALL.encode())[:-20])
     with pytest.raises(DataError, match=r"cut\.arpa\.gz: cannot be read as a language model: Compressed file ended"):
-        read(packed)
+        read_arpa(packed)
     packed.write_bytes(b"plain")
     with pytest.raises(DataError, match=r"cut\.arpa\.gz: cannot be read as a language model: Not a gzipped file"):
-        read(packed)
+        read_arpa(packed)
     binary = tmp_path / "model.bin"
     binary.write_bytes(b"\xff\xfe\x00mmap")
     with pytest.raises(
         DataError, match=r"model\.bin: not UTF-8 text \(invalid start byte\); a language model is an ARPA"
     ):
-        read(binary)
+        read_arpa(binary)
 
 
 def test_texts_that_make_no_model() -> None:
     with pytest.raises(DataError, match="the text for the language model holds no word"):
-        estimate(["", "  "], 3)
+        estimate_ngrams(["", "  "], 3)
     with pytest.raises(DataError, match="line 2 of the text: <s> and </s> are added to each line; take them out"):
-        estimate(["a", "<s> a </s>"], 3)
+        estimate_ngrams(["a", "<s> a </s>"], 3)
 
 
 def test_a_model_of_one_word_order_has_no_context() -> None:
-    model = estimate(["a a b"], 1)
+    model = estimate_ngrams(["a a b"], 1)
     assert isinstance(model, NGramModel)
     assert model.beginning == model.after(("a",), "b") == ()
     assert math.isclose(model.sentence(["a"]), model.score((), "a") + model.score((), "</s>"))

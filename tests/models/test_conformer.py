@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dltrain.decoding.ctc import greedy
-from dltrain.models.conformer import Attention, ConformerCTC, Neighbourhood, rotated, rotation
+from dltrain.decoding.ctc import decode_greedily
+from dltrain.models.conformer import Attention, ConformerCTC, ConvolutionModule, compute_rotation, rotated
 from dltrain.models.crnn import inside
 
 BANDS, ALPHABET = 10, 6
@@ -56,7 +56,7 @@ def test_what_lies_outside_gets_no_gradient_and_all_within_does() -> None:
 def test_products_of_turned_vectors_depend_on_the_distance_alone() -> None:
     torch.manual_seed(0)
     query, key = torch.randn(8), torch.randn(8)
-    turn = rotation(20, 8, torch.device("cpu"))
+    turn = compute_rotation(20, 8, torch.device("cpu"))
     products = rotated(query.expand(20, 8), turn) @ rotated(key.expand(20, 8), turn).T
     torch.testing.assert_close(products[3:, 5:].diagonal(), products[0, 2].expand(15))
     assert not torch.isclose(products[0, 2], products[2, 0])
@@ -66,7 +66,7 @@ def test_products_of_turned_vectors_depend_on_the_distance_alone() -> None:
 def test_attention_is_its_formula() -> None:
     torch.manual_seed(0)
     attention, sequence = Attention(8, 2, 0.0), torch.randn(1, 6, 8)
-    turn = rotation(6, 4, torch.device("cpu"))
+    turn = compute_rotation(6, 4, torch.device("cpu"))
     valid = inside(torch.tensor([4]), 6)
     parts = attention.projections(attention.norm(sequence)).view(6, 3, 2, 4)
     heads = []
@@ -80,7 +80,7 @@ def test_attention_is_its_formula() -> None:
 
 def test_the_convolution_module_sees_its_kernel_and_no_more() -> None:
     torch.manual_seed(0)
-    module, sequence = Neighbourhood(4, 5, 0.0), torch.randn(1, 15, 4, requires_grad=True)
+    module, sequence = ConvolutionModule(4, 5, 0.0), torch.randn(1, 15, 4, requires_grad=True)
     module(sequence, torch.ones(1, 15, dtype=torch.bool))[0, 7].sum().backward()
     assert sequence.grad is not None
     assert (sequence.grad[0].abs().sum(1) > 0).nonzero().flatten().tolist() == [5, 6, 7, 8, 9]
@@ -98,7 +98,7 @@ def test_overfits_a_batch_and_all_weights_learn() -> None:
         loss.backward()
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in recogniser.parameters())
         optimizer.step()
-    assert greedy(*recogniser.eval()(features, frames)) == [[1, 2, 2], [4, 1], [3]]
+    assert decode_greedily(*recogniser.eval()(features, frames)) == [[1, 2, 2], [4, 1], [3]]
 
 
 def test_bf16_gives_float32_close_to_the_exact() -> None:

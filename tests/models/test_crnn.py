@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.decoding.ctc import greedy
-from dltrain.models.crnn import CRNN, Bidirectional, Subsampling, inside, reversed_within
+from dltrain.decoding.ctc import decode_greedily
+from dltrain.models.crnn import CRNN, Bidirectional, Subsampling, index_reversed, inside
 
 BANDS, ALPHABET = 10, 6
 FRAMES = torch.tensor([37, 24, 5, 1])
@@ -72,12 +72,12 @@ def test_a_bidirectional_layer_is_torch_s_over_packed_sequences() -> None:
     packed = nn.utils.rnn.pack_padded_sequence(sequence, frames, batch_first=True)
     expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
     valid = inside(frames, 7)
-    torch.testing.assert_close(layer(sequence, reversed_within(frames, 7))[valid], expected[valid])
+    torch.testing.assert_close(layer(sequence, index_reversed(frames, 7))[valid], expected[valid])
 
 
 def test_clips_are_turned_round_within_their_frames() -> None:
     sequence = torch.arange(8).view(2, 4)
-    reversal = reversed_within(torch.tensor([4, 3]), 4)
+    reversal = index_reversed(torch.tensor([4, 3]), 4)
     assert sequence[reversal].tolist() == [[3, 2, 1, 0], [6, 5, 4, 7]]
     assert torch.equal(sequence[reversal][reversal], sequence)
 
@@ -129,7 +129,7 @@ def test_overfits_a_batch_and_all_weights_learn(options: dict[str, Any]) -> None
         loss.backward()
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in recogniser.parameters())
         optimizer.step()
-    assert greedy(*recogniser.eval()(features, frames)) == [[1, 2, 2], [4, 1], [3]]
+    assert decode_greedily(*recogniser.eval()(features, frames)) == [[1, 2, 2], [4, 1], [3]]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

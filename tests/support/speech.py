@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dltrain.cli.data import app
-from dltrain.data.speech.common_voice import SpokenClips
+from dltrain.data.speech.dataset import SpokenClips
 
 soundfile = pytest.importorskip("soundfile")
 

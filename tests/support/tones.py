@@ -19,7 +19,7 @@ from torch import nn
 
 from dltrain.batch import NO_TARGET
 from dltrain.data.speech.batches import Utterances
-from dltrain.data.speech.log_mel import extractor, model_input
+from dltrain.data.speech.log_mel import build_extractor, model_input
 from dltrain.data.speech.sound import Sound
 from dltrain.options import LogMel
 from dltrain.registry import datasets, models
@@ -82,7 +82,7 @@ class Ear(nn.Module):
     def __init__(self, bands, alphabet, subsampling):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(()))
-        extract = extractor(FEATURES, RATE)
+        extract = build_extractor(FEATURES, RATE)
         heard = torch.stack([torch.from_numpy(extract(tone(letter, 0.2)))[10] for letter in FREQUENCIES])
         self.places, self.usual = heard.argmax(1), heard.amax(1)
 

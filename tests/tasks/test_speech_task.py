@@ -15,11 +15,11 @@ from dltrain.batch import NO_TARGET
 from dltrain.core.evaluate import evaluate
 from dltrain.data.speech.batches import Utterances
 from dltrain.data.speech.recognition import AcousticModel
-from dltrain.decoding.ctc import BeamSearch, Word, greedy
+from dltrain.decoding.ctc import BeamSearch, Word, decode_greedily
 from dltrain.goal import Goal
 from dltrain.models.crnn import CRNN
 from dltrain.runtime.precision import Runtime
-from dltrain.tasks.speech_recognition import Judgement, SpeechRecognition, Transcript
+from dltrain.tasks.speech_recognition import ClipResult, SpeechRecognition, Transcript
 
 ALPHABET = ["<blank>", " ", "a", "b", "c"]
 ASSETS: dict[str, Any] = {"alphabet": ALPHABET, "subsampling": 2, "bands": 5}
@@ -70,7 +70,7 @@ def test_the_loss_is_the_sum_over_all_paths_for_each_character() -> None:
     ]
     step = TASK.step(Fixed(), batch, None)
     assert float(step.loss) == pytest.approx(sum(expected) / 5, rel=1e-5)
-    judged = TASK.judge(Fixed(), batch, greedy)
+    judged = TASK.judge(Fixed(), batch, decode_greedily)
     assert [judgement.nats for judgement in judged] == pytest.approx(expected, rel=1e-5)
     assert TASK.report(TASK.score(Fixed(), batch, None).counts)["loss"] == pytest.approx(sum(expected) / 5, rel=1e-5)
 
@@ -78,7 +78,7 @@ def test_the_loss_is_the_sum_over_all_paths_for_each_character() -> None:
 def test_rates_are_those_counted_by_hand() -> None:
     """Said and understood: a space less and b for c; an a too much; nothing of a b; and all of it."""
     batch = utterances(saying("abb", "aab ca", "", "cab b"), [60] * 4, ["a bc", "ab ca", "a b", "cab b"], first=7)
-    judged = TASK.judge(Fixed(), batch, greedy)
+    judged = TASK.judge(Fixed(), batch, decode_greedily)
     assert [(one.clip, one.reference, one.hypothesis) for one in judged] == [
         (7, "a bc", "abb"),
         (8, "ab ca", "aab ca"),
@@ -105,7 +105,7 @@ def test_rates_are_those_counted_by_hand() -> None:
 def test_word_error_rate_is_jiwer_s() -> None:
     jiwer = pytest.importorskip("jiwer")
     said, understood = ["a bc", "ab ca", "a b", "cab b", "a a a"], ["abb", "aab ca", "c", "cab b", "a a b a"]
-    judgements = [Judgement(clip, *texts, 0.0) for clip, texts in enumerate(zip(said, understood, strict=True))]
+    judgements = [ClipResult(clip, *texts, 0.0) for clip, texts in enumerate(zip(said, understood, strict=True))]
     report = TASK.report(TASK.tally(judgements))
     assert report["word_error_rate"] == pytest.approx(jiwer.wer(said, understood))
     assert report["character_error_rate"] == pytest.approx(jiwer.cer(said, understood))
@@ -125,7 +125,7 @@ def test_clips_too_short_for_their_text_count_in_the_rates_alone() -> None:
     torch.manual_seed(0)
     features = torch.randn(3, 6, 5)
     batch = utterances(features, [6, 6, 6], ["ab", "abca", "aab"])  # three frames; "aab" needs four
-    judged = TASK.judge(Fixed(), batch, greedy)
+    judged = TASK.judge(Fixed(), batch, decode_greedily)
     assert [judgement.nats is None for judgement in judged] == [False, True, True]
     counts = TASK.score(Fixed(), batch, None).counts
     report = TASK.report(counts)
@@ -144,32 +144,32 @@ def test_silence_counts_what_is_heard_in_it() -> None:
 
 def test_the_most_confused_characters_come_first() -> None:
     pairs = [("abc", "abb"), ("bc", "bb"), ("a", "ab"), ("ab", "b"), ("ac", "abc"), ("c", "b"), ("b", "b ")]
-    counts = TASK.tally([Judgement(0, *texts, 0.0) for texts in pairs])
+    counts = TASK.tally([ClipResult(0, *texts, 0.0) for texts in pairs])
     assert TASK.confused(counts, 2) == [("c", "b", 3), ("", "b", 2)]
     assert sorted(TASK.confused(counts, 100)[2:]) == [("", " ", 1), ("a", "", 1)]
 
 
 def test_the_worst_utterances_come_with_what_differs() -> None:
     texts = [("a b", "a b"), ("a b", "a c"), ("ab c a", "b c"), ("c", "a"), ("c", "a b")]
-    judgements = [Judgement(clip, *pair, 0.0) for clip, pair in enumerate(texts)]
+    judgements = [ClipResult(clip, *pair, 0.0) for clip, pair in enumerate(texts)]
     assert [judgement.clip for judgement in TASK.worst(judgements, 3)] == [2, 4, 1]
     assert [judgement.clip for judgement in TASK.worst(judgements, 9)] == [2, 4, 1, 3]
     assert TASK.compared(judgements[1]) == [("a", "a"), ("b", "c")]
     assert TASK.compared(judgements[2]) == [("ab", "b"), ("c", "c"), ("a", None)]
     unspaced = SpeechRecognition({**ASSETS, "alphabet": ["<blank>", "a", "b"]})
-    assert unspaced.compared(Judgement(0, "ab", "bb", 0.0)) == [("a", "b"), ("b", "b")]
+    assert unspaced.compared(ClipResult(0, "ab", "bb", 0.0)) == [("a", "b"), ("b", "b")]
 
 
 def test_transcripts_have_words_and_their_frames() -> None:
     features, frames = saying("ab ca", "c"), torch.tensor([60, 12])
-    found = TASK.transcribe(Fixed(), features, frames, greedy)
+    found = TASK.transcribe(Fixed(), features, frames, decode_greedily)
     assert [(one.text, [word._replace(confidence=1.0) for word in one.words]) for one in found] == [
         ("ab ca", [Word("ab", 0, 10, 1.0), Word("ca", 18, 28, 1.0)]),
         ("c", [Word("c", 0, 4, 1.0)]),
     ]
     assert found[0].words[0].confidence == pytest.approx(1, abs=1e-3)
     assert TASK.transcribe(Fixed(), features, frames, BeamSearch(ALPHABET, 4)) == found
-    assert TASK.transcribe(Fixed(), saying(""), torch.tensor([60]), greedy) == [Transcript("", [])]
+    assert TASK.transcribe(Fixed(), saying(""), torch.tensor([60]), decode_greedily) == [Transcript("", [])]
 
 
 def test_goal_and_sizes_come_from_the_data() -> None:

@@ -75,12 +75,12 @@ class Decoding:
 
     def decoder(self, alphabet: Sequence[str]) -> Decoder:
         """The function itself; raises UsageError where it does not go with the alphabet, DataError for a bad file."""
-        from dltrain.decoding.ctc import BeamSearch, greedy
-        from dltrain.decoding.ngram import read
+        from dltrain.decoding.ctc import BeamSearch, decode_greedily
+        from dltrain.decoding.ngram import read_arpa
 
         if self.width is None:
-            return greedy
-        model = None if self.lm is None else read(Path(self.lm))
+            return decode_greedily
+        model = None if self.lm is None else read_arpa(Path(self.lm))
         try:
             return BeamSearch(alphabet, self.width, model, self.weight, self.bonus)
         except ValueError as error:

@@ -13,7 +13,7 @@ import typer
 from dltrain.cli.shared import examples, forecasts
 from dltrain.cli.shared.adaptation import Adaptation, check_finite, prepare_adaptation
 from dltrain.cli.shared.decoding import Decoding
-from dltrain.cli.shared.judgements import Judging, judging, mistake_rows, told
+from dltrain.cli.shared.judgements import ClipScoring, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.kinds import kind_of
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
@@ -37,7 +37,7 @@ class Evaluation:
     counts: Counts
     report: Mapping[str, float]
     adaptation: Adaptation | None
-    judging: Judging | None
+    judging: ClipScoring | None
 
     @property
     def title(self) -> str:
@@ -58,7 +58,7 @@ def run_evaluation(
     """Score a split. Raises UsageError where task or data do not allow it, Diverged for an adaptation that does."""
     if adaptation:
         trained = prepare_adaptation(run, trained, adaptation)
-    judges = judging(run, trained, decoding)
+    judges = build_clip_scoring(run, trained, decoding)
     dataset = trained.dataset()
     stream = open_split(trained, dataset, split)
     if dataset.notice:
@@ -204,9 +204,9 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
         yield f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}"
-    yield from told(result)
+    yield from format_worst(result)
     if result.get("confused"):
-        yield "\n" + format_table([["said", "understood", "times"], *mistake_rows(result)])
+        yield "\n" + format_table([["said", "understood", "times"], *list_confusion_rows(result)])
     if "classes" in result:
         yield from format_classes(result["classes"], result["confusion"])
     if result.get("worst_examples"):

@@ -24,9 +24,9 @@ RECONSTRUCTED = 10
 def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
     """Raises UsageError where --worst was given and the task can tell nothing of single examples."""
     from dltrain.capabilities import Predicts
-    from dltrain.data.speech.recognition import Judges
+    from dltrain.data.speech.recognition import ScoresClips
 
-    if worst is not None and not isinstance(trained.task, Judges | Predicts):
+    if worst is not None and not isinstance(trained.task, ScoresClips | Predicts):
         raise UsageError(
             f"{run}: --worst is for classifiers and speech recognisers; the task '{trained.experiment.task.name}' is "
             "neither",

@@ -11,7 +11,7 @@ from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
     from dltrain.cli.shared.decoding import Decoding
-    from dltrain.data.speech.recognition import Judgement, Judges
+    from dltrain.data.speech.recognition import ClipResult, ScoresClips
     from dltrain.runs.loading import Trained
     from dltrain.task import Counts, Score
 
@@ -19,13 +19,13 @@ CONFUSED = 10
 """How many of the most frequent mistakes are listed."""
 
 
-class Judging:
+class ClipScoring:
     """A task's score with the decoder that `decoding` describes; keeps all `judgements`."""
 
-    def __init__(self, task: Judges, decoding: Decoding) -> None:
+    def __init__(self, task: ScoresClips, decoding: Decoding) -> None:
         self.task, self.decoding = task, decoding
         self.decoder = decoding.decoder(task.alphabet)
-        self.judgements: list[Judgement] = []
+        self.judgements: list[ClipResult] = []
 
     def score(self, model: Any, batch: Any, carry: Any) -> Score:
         from dltrain.task import Score
@@ -50,7 +50,7 @@ class Judging:
         chosen = self.task.worst(self.judgements, worst)
         return {"confused": mistakes, "worst": [self._clip(judgement, dataset, split) for judgement in chosen]}
 
-    def _clip(self, judgement: Judgement, dataset: Any, split: str) -> dict[str, Any]:
+    def _clip(self, judgement: ClipResult, dataset: Any, split: str) -> dict[str, Any]:
         from dltrain.data.speech.recognition import NamesClips
 
         name = {"name": dataset.clip_name(split, judgement.clip)} if isinstance(dataset, NamesClips) else {}
@@ -58,13 +58,13 @@ class Judging:
         return {**judgement._asdict(), **name, "compared": pairs}
 
 
-def judging(run: Path, trained: Trained, decoding: Decoding | None) -> Judging | None:
+def build_clip_scoring(run: Path, trained: Trained, decoding: Decoding | None) -> ClipScoring | None:
     """The scorer of a task that can judge; None for another one, for which UsageError is raised with a `decoding`."""
     from dltrain.cli.shared.decoding import Decoding
-    from dltrain.data.speech.recognition import Judges
+    from dltrain.data.speech.recognition import ScoresClips
 
-    if isinstance(trained.task, Judges):
-        return Judging(trained.task, decoding or Decoding())
+    if isinstance(trained.task, ScoresClips):
+        return ClipScoring(trained.task, decoding or Decoding())
     if decoding is not None:
         raise UsageError(
             f"{run}: --decode is for speech recognisers; the task '{trained.experiment.task.name}' transcribes nothing",
@@ -73,22 +73,24 @@ def judging(run: Path, trained: Trained, decoding: Decoding | None) -> Judging |
     return None
 
 
-def told(findings: Mapping[str, Any]) -> Iterator[str]:
+def format_worst(findings: Mapping[str, Any]) -> Iterator[str]:
     """The worst clips as lines to print."""
-    from dltrain.decoding.edits import side_by_side
+    from dltrain.decoding.edits import format_alignment
 
     for place, clip in enumerate(findings.get("worst", ()), 1):
         pairs = [tuple(pair) for pair in clip["compared"]]
         edits = sum(said != understood for said, understood in pairs)
         yield f"\nworst {place}: {clip.get('name', 'clip ' + str(clip['clip']))}, {edits} edit{'s' * (edits != 1)}"
-        for head, line in zip(("said", "understood", ""), side_by_side(pairs), strict=True):
+        for head, line in zip(("said", "understood", ""), format_alignment(pairs), strict=True):
             yield f"  {head:<10}  {line}".rstrip()
 
 
-def mistake_rows(findings: Mapping[str, Any]) -> Sequence[Sequence[object]]:
+def list_confusion_rows(findings: Mapping[str, Any]) -> Sequence[Sequence[object]]:
     """The most frequent mistakes as the rows of a table."""
-    return [[_shown(one["said"]), _shown(one["understood"]), one["times"]] for one in findings["confused"]]
+    return [
+        [_name_character(one["said"]), _name_character(one["understood"]), one["times"]] for one in findings["confused"]
+    ]
 
 
-def _shown(character: str) -> str:
+def _name_character(character: str) -> str:
     return {"": "nothing", " ": "space"}.get(character, character)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from dltrain.data.speech.check import ADDRESS, FOLDER, TABLES
+from dltrain.data.speech.common_voice import ADDRESS, FOLDER, TABLES
 from dltrain.data.speech.manifests import CLIPS
 from dltrain.errors import DataError, UsageError
 from dltrain.files import sync_directory
@@ -39,7 +39,7 @@ def fetch(name: str, root: Path, archive: Path | None = None, progress: Progress
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target, ignore_cleanup_errors=True) as folder:
             part = Path(folder)
             _unpack(archive, part, target, progress)
-            return _moved(_locales(archive, part), target)
+            return _move_locales(_find_locales(archive, part), target)
     except OSError as error:
         raise DataError(f"{error.filename or root}: {error.strerror or error}; nothing was unpacked.") from error
 
@@ -50,8 +50,8 @@ def _unpack(archive: Path, part: Path, target: Path, progress: Progress | None) 
     try:
         with archive.open("rb") as packed, tarfile.open(fileobj=packed, mode="r|*") as members:
             size = archive.stat().st_size
-            for member, content in _contents(archive, members):
-                locale = _locale_of(PurePosixPath(member))
+            for member, content in _read_members(archive, members):
+                locale = _find_locale_folder(PurePosixPath(member))
                 if locale is not None and not seen & {locale, *locale.parents}:
                     seen.add(locale)
                     _check_absent(target / locale.name)
@@ -70,7 +70,7 @@ def _unpack(archive: Path, part: Path, target: Path, progress: Progress | None) 
         ) from None
 
 
-def _contents(archive: Path, members: tarfile.TarFile) -> Iterator[tuple[str, BinaryIO]]:
+def _read_members(archive: Path, members: tarfile.TarFile) -> Iterator[tuple[str, BinaryIO]]:
     """Name and content of each plain file; raises DataError for what an archive of clips has no need of."""
     for member in members:
         path = PurePosixPath(member.name)
@@ -89,13 +89,13 @@ def _contents(archive: Path, members: tarfile.TarFile) -> Iterator[tuple[str, Bi
             yield member.name, content  # type: ignore[misc]
 
 
-def _locale_of(member: PurePosixPath) -> PurePosixPath | None:
+def _find_locale_folder(member: PurePosixPath) -> PurePosixPath | None:
     """The folder of a locale that a file shows by its name, a clip's or a table's."""
     folder = member.parent.parent if member.parent.name == CLIPS else member.parent
     return folder if folder.name and (member.parent.name == CLIPS or member.name in TABLES) else None
 
 
-def _locales(archive: Path, folder: Path) -> list[Path]:
+def _find_locales(archive: Path, folder: Path) -> list[Path]:
     """The folders with tables, named by their language; one inside another is a part of it."""
     found = {path.parent for name in TABLES for path in folder.rglob(name)}
     if not found or folder in found:
@@ -116,7 +116,7 @@ def _check_absent(target: Path) -> None:
         raise DataError(f"{target}: is there already; nothing was unpacked. Remove it, or give another --root.")
 
 
-def _moved(locales: list[Path], target: Path) -> list[Path]:
+def _move_locales(locales: list[Path], target: Path) -> list[Path]:
     """Where the locales are now: all of them in `target`, or where one cannot be, none."""
     for locale in locales:
         _check_absent(target / locale.name)

@@ -10,7 +10,9 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from dltrain.data.speech.log_mel import Bands, Features
+from dltrain.data.speech.log_mel import FrequencyBands
+from dltrain.data.speech.statistics import Features
+from dltrain.errors import UsageError
 from dltrain.options import SpeechAugmentation
 
 _NOISE_SHAPE = 3.0
@@ -20,39 +22,51 @@ _KNEE = 0.8
 """Share of the highest frequency up to which a warp keeps ratios; the rest is stretched or squeezed to fit."""
 
 
-def chances_needed(augmentation: SpeechAugmentation) -> int:
+def check_augmentation(augmentation: SpeechAugmentation) -> None:
+    """Raise UsageError for settings that do not go together."""
+    if augmentation.speed is not None and augmentation.tempo is not None:
+        raise UsageError(
+            "data.augment: speed and tempo were both given; allowed is one of them",
+            advice="keep speed, which changes the pitch too, or tempo, which does not",
+        )
+    for name, limits in (("noise_snr_db", augmentation.noise_snr_db), ("warp", augmentation.warp)):
+        if limits is not None and limits[0] > limits[1]:
+            raise UsageError(f"data.augment.{name}: {list(limits)}; allowed are two numbers, the lower first.")
+
+
+def count_chances(augmentation: SpeechAugmentation) -> int:
     """Uniform numbers that a clip needs: speed or tempo, warp, quiet before and after, gain, whether noise, how much,
     then two for each mask."""
     return 7 + 2 * (augmentation.time_masks + augmentation.frequency_masks)
 
 
-def tempos(augmentation: SpeechAugmentation) -> Sequence[float]:
+def list_tempos(augmentation: SpeechAugmentation) -> Sequence[float]:
     """The factors that a clip may be made shorter by."""
     return augmentation.speed or augmentation.tempo or [1.0]
 
 
-def drawn_tempo(augmentation: SpeechAugmentation, chance: float) -> float:
+def draw_tempo(augmentation: SpeechAugmentation, chance: float) -> float:
     """The factor that a clip is made shorter by."""
-    factors = tempos(augmentation)
+    factors = list_tempos(augmentation)
     return factors[int(chance * len(factors))]
 
 
-def at_tempo(features: Features, factor: float) -> Features:
+def change_tempo(features: Features, factor: float) -> Features:
     """Features (T, F) as (round(T / factor), F): read at evenly spaced times between frames, linearly."""
     if factor == 1.0:
         return features
     frames = len(features)
     wanted = max(1, round(frames / factor))
-    return _between(features, ((numpy.arange(wanted) + 0.5) * (frames / wanted) - 0.5).clip(0, frames - 1))
+    return _interpolate_rows(features, ((numpy.arange(wanted) + 0.5) * (frames / wanted) - 0.5).clip(0, frames - 1))
 
 
-def drawn_warp(augmentation: SpeechAugmentation, chance: float) -> float:
+def draw_warp(augmentation: SpeechAugmentation, chance: float) -> float:
     """The factor that a clip's frequencies are multiplied by, evenly on a logarithmic scale."""
     low, high = augmentation.warp or (1.0, 1.0)
     return float(low * (high / low) ** chance)
 
 
-def warped(features: Features, bands: Bands, factor: float) -> Features:
+def warp_frequencies(features: Features, bands: FrequencyBands, factor: float) -> Features:
     """Features (T, F) as of a shorter vocal tract: what was at f Hz is at factor * f.
 
     That holds up to a knee; from there a straight line leads to the highest frequency, which stays where it is (Jaitly
@@ -64,11 +78,11 @@ def warped(features: Features, bands: Bands, factor: float) -> Features:
     knee_hz = _KNEE * bands.top_hz * min(1.0, 1 / factor)
     source_hz = numpy.interp(bands.centres_hz, [0, knee_hz * factor, bands.top_hz], [0, knee_hz, bands.top_hz])
     places = numpy.interp(source_hz, bands.centres_hz, numpy.arange(len(bands.centres_hz)))
-    changed: Features = _between(features.T, places).T
+    changed: Features = _interpolate_rows(features.T, places).T
     return changed
 
 
-def with_quiet(
+def add_quiet(
     features: Features, augmentation: SpeechAugmentation, chances: Sequence[float], hop_seconds: float
 ) -> Features:
     """Features after and before quiet, each band at its lowest, for times drawn evenly up to quiet_seconds."""
@@ -79,7 +93,7 @@ def with_quiet(
     return changed
 
 
-def _between(features: Features, places: NDArray[Any]) -> Features:
+def _interpolate_rows(features: Features, places: NDArray[Any]) -> Features:
     """Rows at places that may lie between two of them, linearly."""
     before = places.astype(numpy.int64)
     after = numpy.minimum(before + 1, len(features) - 1)
@@ -88,14 +102,14 @@ def _between(features: Features, places: NDArray[Any]) -> Features:
     return changed
 
 
-def louder(features: Features, augmentation: SpeechAugmentation, chance: float) -> Features:
+def change_gain(features: Features, augmentation: SpeechAugmentation, chance: float) -> Features:
     """Log powers raised by a gain drawn evenly from [-gain_db, gain_db]."""
     gain_db = (2 * chance - 1) * augmentation.gain_db
     changed: Features = features + numpy.float32(gain_db * math.log(10) / 10)
     return changed
 
 
-def noisy(features: Features, augmentation: SpeechAugmentation, chance: float, draw: torch.Generator) -> Features:
+def add_noise(features: Features, augmentation: SpeechAugmentation, chance: float, draw: torch.Generator) -> Features:
     """Log powers of the sound with white noise, at a ratio drawn evenly from noise_snr_db.
 
     The powers of sound and noise are added: no phases, no interference. The noise is equal in all bands, as their
@@ -111,7 +125,9 @@ def noisy(features: Features, augmentation: SpeechAugmentation, chance: float, d
     return changed
 
 
-def mask(features: Features, augmentation: SpeechAugmentation, chances: NDArray[Any], hop_seconds: float) -> None:
+def mask_features(
+    features: Features, augmentation: SpeechAugmentation, chances: NDArray[Any], hop_seconds: float
+) -> None:
     """Blank stretches of time and ranges of bands of normalised features (T, F), in place, with 0: their mean.
 
     `chances` are two for each mask: its width, evenly up to the allowed one, and its place. (Park et al. 2019.)
@@ -120,14 +136,14 @@ def mask(features: Features, augmentation: SpeechAugmentation, chances: NDArray[
     most = int(min(augmentation.time_mask_seconds / hop_seconds, augmentation.time_mask_share * frames))
     pairs = chances.reshape(-1, 2).tolist()
     for width, place in pairs[: augmentation.time_masks]:
-        start, end = _span(width, place, most, frames)
+        start, end = _place_mask(width, place, most, frames)
         features[start:end] = 0
     for width, place in pairs[augmentation.time_masks :]:
-        start, end = _span(width, place, min(augmentation.frequency_mask_bands, bands), bands)
+        start, end = _place_mask(width, place, min(augmentation.frequency_mask_bands, bands), bands)
         features[:, start:end] = 0
 
 
-def _span(width_chance: float, place_chance: float, most: int, size: int) -> tuple[int, int]:
+def _place_mask(width_chance: float, place_chance: float, most: int, size: int) -> tuple[int, int]:
     width = int(width_chance * (most + 1))
     start = int(place_chance * (size - width + 1))
     return start, start + width

@@ -25,7 +25,7 @@ class Caption(NamedTuple):
     lines: list[str]
 
 
-def captions(words: Sequence[SpokenWord], separator: str = " ") -> list[Caption]:
+def make_captions(words: Sequence[SpokenWord], separator: str = " ") -> list[Caption]:
     """The words in captions of two lines at most, each as full as its time allows; `separator` goes between words."""
     groups: list[list[SpokenWord]] = []
     for word in words:
@@ -33,17 +33,17 @@ def captions(words: Sequence[SpokenWord], separator: str = " ") -> list[Caption]
             groups[-1].append(word)
         else:
             groups.append([word])
-    starts = [_milliseconds(group[0].start) for group in groups]
+    starts = [_to_milliseconds(group[0].start) for group in groups]
     found = []
     for group, start, following in zip(groups, starts, [*starts[1:], None], strict=False):
-        end = max(_milliseconds(group[-1].end), start + _milliseconds(SHORTEST_SECONDS))
+        end = max(_to_milliseconds(group[-1].end), start + _to_milliseconds(SHORTEST_SECONDS))
         if following is not None:
             end = min(end, following)
-        found.append(Caption(start, max(end, start + 1), filled([word.text for word in group], separator)))
+        found.append(Caption(start, max(end, start + 1), fill_lines([word.text for word in group], separator)))
     return found
 
 
-def _milliseconds(seconds: float) -> int:
+def _to_milliseconds(seconds: float) -> int:
     return round(1000 * seconds)
 
 
@@ -51,11 +51,11 @@ def _fits(group: Sequence[SpokenWord], word: SpokenWord, separator: str) -> bool
     return (
         word.start - group[-1].end < PAUSE_SECONDS
         and word.end - group[0].start <= LONGEST_SECONDS
-        and len(filled([*(one.text for one in group), word.text], separator)) <= LINES
+        and len(fill_lines([*(one.text for one in group), word.text], separator)) <= LINES
     )
 
 
-def filled(words: Sequence[str], separator: str) -> list[str]:
+def fill_lines(words: Sequence[str], separator: str) -> list[str]:
     """The words in lines; a word longer than a line has one of its own."""
     lines: list[str] = []
     for word in words:
@@ -66,18 +66,18 @@ def filled(words: Sequence[str], separator: str) -> list[str]:
     return lines
 
 
-def as_srt(shown: Sequence[Caption]) -> str:
+def format_srt(shown: Sequence[Caption]) -> str:
     """SubRip: a number, `HH:MM:SS,mmm --> HH:MM:SS,mmm`, the lines, and an empty one."""
     return "".join(
-        f"{number}\n{_clock(one.start, ',')} --> {_clock(one.end, ',')}\n" + "\n".join(one.lines) + "\n\n"
+        f"{number}\n{_format_time(one.start, ',')} --> {_format_time(one.end, ',')}\n" + "\n".join(one.lines) + "\n\n"
         for number, one in enumerate(shown, 1)
     )
 
 
-def as_vtt(shown: Sequence[Caption]) -> str:
+def format_vtt(shown: Sequence[Caption]) -> str:
     """WebVTT: its head, and for each caption `HH:MM:SS.mmm --> HH:MM:SS.mmm`, the lines, and an empty one."""
     cues = (
-        f"{_clock(one.start, '.')} --> {_clock(one.end, '.')}\n"
+        f"{_format_time(one.start, '.')} --> {_format_time(one.end, '.')}\n"
         + html.escape("\n".join(one.lines), quote=False)
         + "\n\n"
         for one in shown
@@ -85,6 +85,6 @@ def as_vtt(shown: Sequence[Caption]) -> str:
     return "WEBVTT\n\n" + "".join(cues)
 
 
-def _clock(milliseconds: int, point: str) -> str:
+def _format_time(milliseconds: int, point: str) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{point}{rest:03d}"

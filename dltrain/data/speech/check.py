@@ -1,4 +1,4 @@
-"""Which clips of a manifest can be used: the decision that training and `dltrain data check` share, and the report."""
+"""Which clips of a manifest are usable: the decision that training and `dltrain data check` share, and the report."""
 
 from __future__ import annotations
 
@@ -10,124 +10,130 @@ from typing import NamedTuple
 
 import numpy
 
-from dltrain.data.speech.clips import Fault, Preparation, Survey, surveyed
-from dltrain.data.speech.manifests import CLIPS, Clip, read_common_voice, read_manifest
-from dltrain.data.speech.transcripts import frames_needed, normalized
+from dltrain.data.speech.clips import ClipFault, Preparation, Survey, survey_clips
+from dltrain.data.speech.common_voice import find_locale
+from dltrain.data.speech.manifests import Clip, read_common_voice, read_manifest
+from dltrain.data.speech.transcripts import count_needed_frames, normalize_transcript
 from dltrain.errors import DataError
 
 TOO_LONG = "too long"
 """The fault of a clip beyond max_seconds: left out by choice, so not bad."""
 
-ADDRESS = "https://commonvoice.mozilla.org/datasets"
-"""Where Mozilla gives Common Voice out."""
-
-FOLDER = "common_voice"
-"""Where the locales lie under a root, if not right there."""
-
-TABLES = ("train.tsv", "validated.tsv")
-"""A folder with one of these is a locale."""
-
-NAMED = 5
+LISTED = 5
+"""Bad clips that messages and reports name."""
 SUFFIXES = (".tsv", ".csv", ".jsonl")
 
 
-class Judgement(NamedTuple):
-    """Clips of a manifest, each one's text as the model is to spell it, and why it is left out, or None.
+class CheckedClips(NamedTuple):
+    """Clips of a manifest, the spelling of each one's transcript, and why it is left out, or None.
 
-    `dropped` counts the characters that the alphabet does not have.
+    `dropped` counts the characters that are not in the alphabet.
     """
 
     manifest: Path
     clips: Sequence[Clip]
     survey: Survey
     texts: Sequence[str]
-    faults: Sequence[Fault | None]
+    faults: Sequence[ClipFault | None]
     dropped: Counter[str]
 
+    def count_faults(self) -> dict[str, int]:
+        """Count the clips that are left out, by kind of fault, the most frequent first."""
+        return dict(Counter(fault.kind for fault in self.faults if fault is not None).most_common())
 
-def judged(clips: Sequence[Clip], survey: Survey, texts: Sequence[str], subsampling: int) -> list[Fault | None]:
-    """For each clip why it is left out, or None; `texts` are the transcripts, normalised and in the alphabet.
+    def list_bad(self) -> list[tuple[str, str, str]]:
+        """The name or line, kind of fault and reason of each bad clip."""
+        return [
+            (clip.name or f"line {clip.line}", fault.kind, fault.reason)
+            for clip, fault in zip(self.clips, self.faults, strict=True)
+            if fault is not None and fault.kind != TOO_LONG
+        ]
 
-    Besides what is wrong with its sound, a clip is left out that has no text, or for whose text CTC has too few output
-    frames: its loss would be infinite.
+    def describe_bad(self, limit: int = LISTED) -> list[str]:
+        """Describe the first bad clips, each with the reason."""
+        bad = [f"{name}: {reason}" for name, _, reason in self.list_bad()]
+        return bad if len(bad) <= limit else [*bad[:limit], f"and {len(bad) - limit} more"]
+
+
+def find_clip_faults(
+    clips: Sequence[Clip], survey: Survey, texts: Sequence[str], subsampling: int
+) -> list[ClipFault | None]:
+    """Find for each clip why it is left out, or None; `texts` are the transcripts, normalised and in the alphabet.
+
+    Besides clips with faulty sound, those are left out that have no text, or more text than CTC can align with their
+    output frames: their loss would be infinite.
     """
     return [
-        fault if fault is not None else _misfit(clip, text, int(frames), subsampling)
+        fault if fault is not None else _find_text_fault(clip, text, int(frames), subsampling)
         for clip, fault, text, frames in zip(clips, survey.faults, texts, survey.frames, strict=True)
     ]
 
 
-def _misfit(clip: Clip, text: str, frames: int, subsampling: int) -> Fault | None:
+def _find_text_fault(clip: Clip, text: str, frames: int, subsampling: int) -> ClipFault | None:
     if not text:
-        said = f"nothing is left of {clip.text[:40]!r}" if clip.text.strip() else "the sentence is empty"
-        return Fault("empty transcript", f"no transcript: {said}")
-    given, needed = -(-frames // subsampling), frames_needed(text)
-    if needed <= given:
+        cause = f"nothing is left of {clip.text[:40]!r}" if clip.text.strip() else "the sentence is empty"
+        return ClipFault("empty transcript", f"no transcript: {cause}")
+    available, needed = -(-frames // subsampling), count_needed_frames(text)
+    if needed <= available:
         return None
     blanks = f" and {needed - len(text)} blanks between equal neighbours" if needed > len(text) else ""
-    return Fault(
+    return ClipFault(
         "text too long for CTC",
         f"its {len(text)} characters{blanks} need {needed} output frames, but {frames} frames at subsampling "
-        f"{subsampling} give {given}",
+        f"{subsampling} give {available}",
     )
 
 
-def counted(faults: Sequence[Fault | None]) -> dict[str, int]:
-    """How many clips are left out, by kind of fault, the commonest first."""
-    return dict(Counter(fault.kind for fault in faults if fault is not None).most_common())
-
-
-def said(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
-def named(clips: Sequence[Clip], faults: Sequence[Fault | None], most: int = NAMED) -> list[str]:
-    """The first bad clips, each with its line and the reason."""
-    bad = [
-        f"{clip.name or 'line ' + str(clip.line)}: {fault.reason}"
-        for clip, fault in zip(clips, faults, strict=True)
-        if fault is not None and fault.kind != TOO_LONG
-    ]
-    return [*bad[:most], *([f"and {len(bad) - most} more"] if len(bad) > most else [])]
+def check_share(checked: CheckedClips, limit: float, command: str) -> None:
+    """Raise DataError if more than a share `limit` of the clips is bad, or none is usable.
 
-
-def check_share(clips: Sequence[Clip], faults: Sequence[Fault | None], most: float, manifest: Path, again: str) -> None:
-    """Raises DataError where more than a share `most` of the clips is bad, or none is left; `again` is what to run."""
-    counts = counted(faults)
-    bad = sum(count for kind, count in counts.items() if kind != TOO_LONG)
-    shown = "".join(f"\n  {line}" for line in named(clips, faults))
-    if bad > most * len(clips):
+    `command` lists all bad clips.
+    """
+    counts, total = checked.count_faults(), len(checked.clips)
+    bad = {kind: count for kind, count in counts.items() if kind != TOO_LONG}
+    examples = "".join(f"\n  {line}" for line in checked.describe_bad())
+    number = sum(bad.values())
+    if number > limit * total:
         raise DataError(
-            f"{manifest}: {bad} of {len(clips)} clips are bad ({bad / len(clips):.1%}; data.max_bad_fraction allows "
-            f"{most:.1%}): {said({k: n for k, n in counts.items() if k != TOO_LONG})}{shown}",
-            advice=f"run {again} for all of them; mend or remove them, or raise data.max_bad_fraction",
+            f"{checked.manifest}: {number} of {total} clips are bad ({number / total:.1%}; data.max_bad_fraction "
+            f"allows {limit:.1%}): {format_counts(bad)}{examples}",
+            advice=f"run {command} for all of them; correct or remove them, or raise data.max_bad_fraction",
         )
-    if sum(counts.values()) == len(clips):
+    if sum(counts.values()) == total:
         raise DataError(
-            f"{manifest}: none of its {len(clips)} clips can be used: {said(counts)}{shown}",
-            advice=f"run {again} for all of them; mend them, or change what leaves them out, such as data.max_seconds",
+            f"{checked.manifest}: none of its {total} clips can be used: {format_counts(counts)}{examples}",
+            advice=f"run {command} for all of them; correct them, or change what leaves them out, such as "
+            "data.max_seconds",
         )
 
 
-def notice(split: str, clips: Sequence[Clip], faults: Sequence[Fault | None], max_seconds: float) -> str | None:
-    """What is left out of a split, in a sentence; None where it is nothing."""
-    counts = counted(faults)
-    long = counts.pop(TOO_LONG, 0)
+def describe_left_out(split: str, checked: CheckedClips, max_seconds: float) -> str | None:
+    """Describe what is left out of a split, clips and characters, a sentence each; None if nothing is."""
+    counts, dropped = checked.count_faults(), checked.dropped
+    total, long = sum(counts.values()), counts.pop(TOO_LONG, 0)
     parts = [f"{long} longer than max_seconds {max_seconds:g}"] if long else []
     if counts:
-        parts.append(f"{said(counts)} ({'; '.join(named(clips, faults, 2))})")
-    if not parts:
-        return None
-    return f"{split}: {long + sum(counts.values())} of {len(clips)} clips are left out: {', '.join(parts)}."
+        parts.append(f"{format_counts(counts)} ({'; '.join(checked.describe_bad(2))})")
+    sentences = [f"{split}: {total} of {len(checked.clips)} clips are left out: {', '.join(parts)}."] if parts else []
+    if dropped:
+        examples = ", ".join(f"{character!r} {count}" for character, count in dropped.most_common(5))
+        sentences.append(
+            f"{split}: {dropped.total()} characters that the alphabet does not have are dropped from the "
+            f"transcripts ({examples}{', ...' if len(dropped) > 5 else ''})."
+        )
+    return "\n".join(sentences) or None
 
 
 @dataclass
 class ManifestReport:
-    """One manifest, or a split of one, and its clips. `hours` are of the usable ones; `rates` count by sample rate.
+    """The clips of one manifest, or of a split. `hours` are those of usable clips; `rates` count by sample rate.
 
-    `characters` are those to be learned, `dropped` those that a given alphabet does not have. `left_out` counts clips
-    by kind of fault and `bad` lists name, kind and reason of each; `fault` is None where no clip is bad and some can be
-    used.
+    `characters` are those to learn, `dropped` those that are not in a given alphabet. `left_out` counts clips by kind
+    of fault and `bad` lists name, kind and reason of each; `fault` is None if no clip is bad and some can be used.
     """
 
     name: str
@@ -160,10 +166,10 @@ class ManifestReport:
             counts = ", ".join(f"{character!r} {count}" for character, count in self.dropped.items())
             lines.append(f"  dropped     {counts}, which the alphabet does not have")
         if self.left_out:
-            lines.append(f"  left out    {said(self.left_out)}")
-        lines += [f"    {name}: {reason}" for name, kind, reason in self.bad[:NAMED]]
-        if len(self.bad) > NAMED:
-            lines.append(f"    and {len(self.bad) - NAMED} more (--output FILE lists all)")
+            lines.append(f"  left out    {format_counts(self.left_out)}")
+        lines += [f"    {name}: {reason}" for name, kind, reason in self.bad[:LISTED]]
+        if len(self.bad) > LISTED:
+            lines.append(f"    and {len(self.bad) - LISTED} more (--output FILE lists all)")
         return lines
 
 
@@ -175,13 +181,13 @@ def verify(
     max_seconds: float = 10.0,
     output: Path | None = None,
 ) -> list[ManifestReport]:
-    """A report on each table of a Common Voice locale, or on each manifest of the user's own; every clip is decoded.
+    """Report on each table of a Common Voice locale, or on each of the user's own manifests; decodes every clip.
 
     For `audio`, `root` is one manifest, or a folder with some. All bad clips are listed in the file `output`. Raises
-    DataError where there is no manifest.
+    DataError if there is no manifest.
     """
     reports, tables = [], {}
-    for path in _manifests(name, root, locale):
+    for path in _find_manifests(name, root, locale):
         report = ManifestReport(path.name, str(path))
         try:
             clips = read_common_voice(path.parent, path.stem) if name == "common_voice" else read_manifest(path)
@@ -189,18 +195,19 @@ def verify(
         except DataError as error:
             report.fault = str(error)
         reports.append(report)
-    surveys = _surveyed_once([clips for _, clips in tables.values()], Preparation(max_seconds=max_seconds), name)
+    surveys = _survey_once([clips for _, clips in tables.values()], Preparation(max_seconds=max_seconds), name)
     for (path, (report, clips)), survey in zip(tables.items(), surveys, strict=True):
-        texts = [normalized(clip.text) for clip in clips]
-        fill(report, Judgement(path, clips, survey, texts, judged(clips, survey, texts, subsampling), Counter()))
+        texts = [normalize_transcript(clip.text) for clip in clips]
+        faults = find_clip_faults(clips, survey, texts, subsampling)
+        fill_report(report, CheckedClips(path, clips, survey, texts=texts, faults=faults, dropped=Counter()))
     if output is not None:
-        write_all(reports, output)
+        write_bad_clips(reports, output)
     return reports
 
 
-def _manifests(name: str, root: Path, locale: str) -> list[Path]:
+def _find_manifests(name: str, root: Path, locale: str) -> list[Path]:
     if name == "common_voice":
-        folder = locale_folder(root, locale)
+        folder = find_locale(root, locale)
         tables = (folder / f"{table}.tsv" for table in ("train", "dev", "test", "validated"))
         return [path for path in tables if path.exists()]
     if not root.exists():
@@ -211,49 +218,44 @@ def _manifests(name: str, root: Path, locale: str) -> list[Path]:
     return paths
 
 
-def _surveyed_once(tables: Sequence[Sequence[Clip]], preparation: Preparation, what: str) -> Iterator[Survey]:
-    """The survey of each table; a clip that is in several (validated.tsv has all) is decoded once."""
-    places: dict[tuple[object, ...], int] = {}
+def _survey_once(tables: Sequence[Sequence[Clip]], preparation: Preparation, name: str) -> Iterator[Survey]:
+    """Survey each table; a clip that is in several (validated.tsv has all) is decoded once."""
+    indices: dict[tuple[object, ...], int] = {}
     unique: list[Clip] = []
     for clip in (clip for clips in tables for clip in clips):
-        if places.setdefault(_looked_at(clip), len(unique)) == len(unique):
+        if indices.setdefault(_sound_key(clip), len(unique)) == len(unique):
             unique.append(clip)
-    survey = surveyed(unique, preparation, f"clips of {what}")
+    survey = survey_clips(unique, preparation, f"clips of {name}")
     for clips in tables:
-        yield survey.only(numpy.array([places[_looked_at(clip)] for clip in clips]))
+        yield survey.select(numpy.array([indices[_sound_key(clip)] for clip in clips]))
 
 
-def _looked_at(clip: Clip) -> tuple[object, ...]:
+def _sound_key(clip: Clip) -> tuple[object, ...]:
     return clip.path, clip.seconds, clip.fault
 
 
-def fill(report: ManifestReport, judgement: Judgement) -> None:
-    """What was found, into a report that names the manifest."""
-    clips, survey, faults = judgement.clips, judgement.survey, judgement.faults
-    usable = [place for place, fault in enumerate(faults) if fault is None]
-    characters = Counter(character for place in usable for character in judgement.texts[place])
+def fill_report(report: ManifestReport, checked: CheckedClips) -> None:
+    """Complete a report that has its name and path."""
+    clips, survey = checked.clips, checked.survey
+    usable = [index for index, fault in enumerate(checked.faults) if fault is None]
+    characters = Counter(character for index in usable for character in checked.texts[index])
     rates = Counter(int(rate) for rate in survey.rates if rate)
-    report.clips, report.usable, report.left_out = len(clips), len(usable), counted(faults)
+    report.clips, report.usable, report.left_out = len(clips), len(usable), checked.count_faults()
     report.speakers = len({clip.speaker for clip in clips if clip.speaker})
     report.hours = float(survey.seconds[usable].sum()) / 3600
-    report.longest_seconds = max((float(survey.seconds[place]) for place in usable), default=0.0)
+    report.longest_seconds = max((float(survey.seconds[index]) for index in usable), default=0.0)
     report.rates, report.characters = dict(sorted(rates.items())), dict(sorted(characters.items()))
-    report.dropped = dict(sorted(judgement.dropped.items()))
-    report.bad = [
-        (clip.name or f"line {clip.line}", fault.kind, fault.reason)
-        for clip, fault in zip(clips, faults, strict=True)
-        if fault is not None and fault.kind != TOO_LONG
-    ]
+    report.dropped, report.bad = dict(sorted(checked.dropped.items())), checked.list_bad()
     if report.bad:
-        shown = "; ".join(named(clips, faults))
-        report.fault = f"{judgement.manifest}: {len(report.bad)} of {len(clips)} clips are bad: {shown}"
+        examples = "; ".join(checked.describe_bad())
+        report.fault = f"{checked.manifest}: {len(report.bad)} of {len(clips)} clips are bad: {examples}"
     elif clips and not usable:
-        counts = said(report.left_out)
-        report.fault = f"{judgement.manifest}: none of its {len(clips)} clips can be used: {counts}"
+        counts = format_counts(report.left_out)
+        report.fault = f"{checked.manifest}: none of its {len(clips)} clips can be used: {counts}"
 
 
-def write_all(reports: Sequence[ManifestReport], path: Path) -> None:
-    """Every bad clip of the reports, one a line: manifest, clip, kind and reason, tab-separated."""
+def write_bad_clips(reports: Sequence[ManifestReport], path: Path) -> None:
+    """Write every bad clip of the reports, one per line: manifest, clip, kind and reason, tab-separated."""
     rows = [
         "\t".join((Path(report.path or report.name).name, *(part.replace("\t", " ") for part in bad)))
         for report in reports
@@ -263,23 +265,6 @@ def write_all(reports: Sequence[ManifestReport], path: Path) -> None:
         path.write_text("".join(f"{row}\n" for row in ("manifest\tclip\tkind\treason", *rows)), encoding="utf-8")
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be written ({error.strerror or error})", advice="make room, or name another place"
+            f"{path}: cannot be written ({error.strerror or error})",
+            advice="free some disk space, or name another output file",
         ) from error
-
-
-def locale_folder(root: Path, locale: str) -> Path:
-    """The first of ROOT/common_voice/LOCALE, ROOT/LOCALE and ROOT that has tables. Raises DataError where none has."""
-    folders = (root / FOLDER / locale, root / locale, root)
-    for folder in folders:
-        if any((folder / table).exists() for table in TABLES):
-            return folder
-    tables = [*root.glob(f"{FOLDER}/*/train.tsv"), *root.glob("*/train.tsv")]
-    others = sorted(path.parent.name for path in tables)
-    there = f"; there are the locales {', '.join(others)}" if others else ""
-    raise DataError(
-        f"{root}: no Common Voice release: neither train.tsv nor validated.tsv in "
-        f"{', '.join(map(str, folders))}{there}.\n"
-        f"Expected are the tables and a folder {CLIPS} in {folders[0]}. Mozilla gives the corpus out on request "
-        f"({ADDRESS}): download it, then `dltrain data fetch common_voice --archive FILE.tar.gz`; "
-        "or train on synthetic digits instead (data.when_missing=sample, or --sample)."
-    )

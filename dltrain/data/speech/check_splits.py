@@ -1,4 +1,4 @@
-"""The report of `dltrain data check CONFIG`: each split as a config takes it, not each table as it lies there."""
+"""The report of `dltrain data check CONFIG`: each split as a config takes it, not each table as a file."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dltrain.data.speech.check import ManifestReport, fill, write_all
-from dltrain.data.speech.common_voice import Split, SpokenClips
+from dltrain.data.speech.check import ManifestReport, fill_report, write_bad_clips
+from dltrain.data.speech.dataset import SpokenClips
+from dltrain.data.speech.sources import Split
 from dltrain.errors import DataError, UsageError
 
 
 class UnlearnedClips(SpokenClips):
-    """Spoken clips that are to be judged only: with bad ones, too, they are built."""
+    """Spoken clips to check only: no clip is too bad to build them, since nothing is learned."""
 
     def _learn(self) -> None:
         pass
 
 
 def split_reports(dataset: UnlearnedClips, output: Path | None = None) -> list[ManifestReport]:
-    """A report on each split, by the decisions of a training; a split whose table cannot be read is a fault.
+    """Report on each split, by the decisions of a training run; a split whose table cannot be read is a fault.
 
     All bad clips are listed in the file `output`.
     """
     splits: tuple[Split, ...] = ("training", "validation", "test")
     reports = []
     for split in splits:
-        path = dataset.manifest(split)
+        path = dataset.locate_manifest(split)
         if path is None:
             continue
         report = ManifestReport(split, str(path))
         try:
-            fill(report, dataset.judgement(split))
+            fill_report(report, dataset.check_clips(split))
         except DataError as error:
             report.fault = str(error)
-        report.fault = report.fault and f"{split}: {report.fault}"  # two splits may be of one table
+        report.fault = report.fault and f"{split}: {report.fault}"  # two splits may share one table
         reports.append(report)
     if output is not None:
-        write_all(reports, output)
+        write_bad_clips(reports, output)
     return reports
 
 
 def unlearned(name: str, seed: int, options: Mapping[str, Any]) -> UnlearnedClips:
-    """The clips of a config's section `data`. Raises UsageError, and DataError where tables to train on are missing."""
+    """The clips of a config's section `data`. Raises UsageError, and DataError if tables to train on are missing."""
     try:
         return UnlearnedClips(name, seed, None, **options)
     except ValueError as error:

@@ -17,24 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dltrain.data.speech.sound import Samples, Sound, resampled
+from dltrain.data.speech.sound import Samples, Sound, resample
+from dltrain.data.speech.statistics import Features, adapt_moments, compute_moments, normalize_features
 from dltrain.errors import UsageError
 from dltrain.options import LogMel
 
-Features = NDArray[numpy.float32]
 Extractor = Callable[[Samples], Features]
 """Samples (n,) to log-mel features (1 + n // hop, bands) float32."""
-Moments = tuple[Features, Features]
-"""Mean and variance of each band, (bands,) each."""
 
 POWER_FLOOR = 1e-10
-VARIANCE_FLOOR = 1e-4
-"""Added to every variance that features are divided by the root of: the variance of speech is about 20."""
-KNOWN_SECONDS = 1.0
-"""What the training's voices count for beside one that is heard for the first time. Of 500 spoken digits of a new
-voice, each heard alone, 41 % were mistaken with 0 s, 18 to 22 % with 0.1 to 0.3 s, 10 % with 1 to 10 s."""
-QUIET = numpy.float32(-3.0)
-"""The least that a normalised feature is where quiet is told from speech, in deviations."""
 
 _BREAK_HZ, _LINEAR_STEP_HZ, _LOG_STEP = 1000.0, 200 / 3, math.log(6.4) / 27
 """Slaney's mel: a step of so many Hz up to the break, and of so much in the logarithm of frequency above."""
@@ -44,7 +35,7 @@ STORED = numpy.float16
 0.03 dB, where a clip's own deviation is about 4 nats; twice the size would buy nothing that can be heard or learned."""
 
 
-class Windows:
+class WindowLengths:
     """The lengths, in samples, that the options mean at a sample rate. Raises UsageError where nothing fits."""
 
     def __init__(self, options: LogMel, sample_rate_hz: int) -> None:
@@ -68,42 +59,42 @@ class Windows:
         return 1 + samples // self.hop
 
 
-class Bands(NamedTuple):
+class FrequencyBands(NamedTuple):
     """Where the bands lie: the frequency at which each filter is highest, (bands,), and where the last one ends."""
 
     centres_hz: NDArray[Any]
     top_hz: float
 
 
-def bands_of(options: LogMel, sample_rate_hz: int) -> Bands:
+def compute_bands(options: LogMel, sample_rate_hz: int) -> FrequencyBands:
     """Where the bands that the options mean at a sample rate lie."""
-    windows = Windows(options, sample_rate_hz)
-    low, high = _mels(numpy.array([windows.low_hz, windows.high_hz]), options.scale)
-    return Bands(_hertz(numpy.linspace(low, high, options.bands + 2)[1:-1], options.scale), windows.high_hz)
+    windows = WindowLengths(options, sample_rate_hz)
+    low, high = _to_mels(numpy.array([windows.low_hz, windows.high_hz]), options.scale)
+    return FrequencyBands(_to_hertz(numpy.linspace(low, high, options.bands + 2)[1:-1], options.scale), windows.high_hz)
 
 
-def _mels(hertz: NDArray[Any], scale: str) -> NDArray[Any]:
+def _to_mels(hertz: NDArray[Any], scale: str) -> NDArray[Any]:
     if scale == "htk":
         return 2595 * numpy.log10(1 + hertz / 700)
     above = numpy.log(hertz.clip(_BREAK_HZ) / _BREAK_HZ) / _LOG_STEP
     return hertz.clip(None, _BREAK_HZ) / _LINEAR_STEP_HZ + above
 
 
-def _hertz(mels: NDArray[Any], scale: str) -> NDArray[Any]:
+def _to_hertz(mels: NDArray[Any], scale: str) -> NDArray[Any]:
     if scale == "htk":
         return 700 * (10 ** (mels / 2595) - 1)
     straight = mels.clip(None, _BREAK_HZ / _LINEAR_STEP_HZ)
     return straight * _LINEAR_STEP_HZ * numpy.exp((mels - straight) * _LOG_STEP)  # type: ignore[no-any-return]
 
 
-def extractor(options: LogMel, sample_rate_hz: int) -> Extractor:
+def build_extractor(options: LogMel, sample_rate_hz: int) -> Extractor:
     """The function from samples to features, which threads may call at the same time. Raises UsageError."""
-    windows = Windows(options, sample_rate_hz)
-    make = _by_torchaudio if options.backend == "torchaudio" else _by_librosa
+    windows = WindowLengths(options, sample_rate_hz)
+    make = _build_torchaudio if options.backend == "torchaudio" else _build_librosa
     return make(options, windows, sample_rate_hz)
 
 
-def _by_torchaudio(options: LogMel, windows: Windows, sample_rate_hz: int) -> Extractor:
+def _build_torchaudio(options: LogMel, windows: WindowLengths, sample_rate_hz: int) -> Extractor:
     from dltrain.runtime.cuda_wheels import import_torchaudio
 
     torchaudio = import_torchaudio()
@@ -132,7 +123,7 @@ def _by_torchaudio(options: LogMel, windows: Windows, sample_rate_hz: int) -> Ex
     return extract
 
 
-def _by_librosa(options: LogMel, windows: Windows, sample_rate_hz: int) -> Extractor:
+def _build_librosa(options: LogMel, windows: WindowLengths, sample_rate_hz: int) -> Extractor:
     try:
         import librosa  # late: its first use in an environment compiles for a quarter of a minute
     except ImportError as error:
@@ -174,56 +165,25 @@ def _check_filters(sums: NDArray[Any], options: LogMel) -> None:
         )
 
 
-def moments(features: Features, speech_db: float | None = None) -> Moments:
-    """Mean and variance of each band over time, of the windows that speech_db takes for speech."""
-    if speech_db is not None:
-        power = numpy.logaddexp.reduce(features, 1)
-        features = features[power >= power.max() - numpy.float32(speech_db * math.log(10) / 10)]
-    return features.mean(0), features.var(0)
-
-
-def normalized(features: Features, mean: Features, variance: Features, speech_db: float | None = None) -> Features:
-    """Features (T, bands) with the mean taken away, over the root of the variance, which has a floor.
-
-    With `speech_db`, mean and variance are speech's, and what is quieter has a floor too.
-    """
-    changed: Features = (features - mean) / numpy.sqrt(variance + numpy.float32(VARIANCE_FLOOR))
-    return changed if speech_db is None else changed.clip(QUIET)
-
-
 def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | None = None) -> Tensor:
     """One sound as the model of a checkpoint's assets reads it, (T, bands) float32.
 
     `extract` is `extractor_of(assets)`, for those who have many. A sound that comes alone is its own speaker, whose
     statistics are `supposed`.
     """
-    extract = extract or extractor_of(assets)
-    features = extract(resampled(sound, int(assets["sample_rate_hz"]))).astype(STORED).astype(numpy.float32)
+    extract = extract or rebuild_extractor(assets)
+    features = extract(resample(sound, int(assets["sample_rate_hz"]))).astype(STORED).astype(numpy.float32)
     normalization, speech_db = assets["normalization"], assets["features"].get("speech_db")
     if normalization["over"] == "utterance":
-        mean, variance = moments(features, speech_db)
+        mean, variance = compute_moments(features, speech_db)
     else:
         mean, variance = (numpy.array(normalization[name], numpy.float32) for name in ("mean", "variance"))
         if normalization["over"] == "speaker":
             seconds = len(features) * assets["features"]["hop_ms"] / 1000
-            mean, variance = supposed(seconds, moments(features, speech_db), (mean, variance))
-    return torch.from_numpy(normalized(features, mean, variance, speech_db))
+            mean, variance = adapt_moments(seconds, compute_moments(features, speech_db), (mean, variance))
+    return torch.from_numpy(normalize_features(features, mean, variance, speech_db))
 
 
-def supposed(seconds: float, heard: Moments, known: Moments) -> Moments:
-    """Mean and variance of a voice of which so many `seconds` were `heard`, with moments of their own.
-
-    Those of all voices `known`, raised or lowered to its level, count as one second more: what a few words leave open
-    is taken to be as usual (maximum a posteriori, Gauvain and Lee 1994).
-    """
-    share = numpy.float32(seconds / (seconds + KNOWN_SECONDS))
-    (own, own_variance), (usual, usual_variance) = heard, known
-    usual = usual + (own - usual).mean()
-    mean = share * own + (1 - share) * usual
-    within = share * own_variance + (1 - share) * usual_variance
-    return mean, within + share * (own - mean) ** 2 + (1 - share) * (usual - mean) ** 2
-
-
-def extractor_of(assets: Mapping[str, Any]) -> Extractor:
+def rebuild_extractor(assets: Mapping[str, Any]) -> Extractor:
     """The extractor that a checkpoint's assets name."""
-    return extractor(LogMel(**assets["features"]), int(assets["sample_rate_hz"]))
+    return build_extractor(LogMel(**assets["features"]), int(assets["sample_rate_hz"]))

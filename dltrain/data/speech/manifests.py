@@ -35,7 +35,7 @@ class Clip(NamedTuple):
     fault: str | None = None
 
 
-class Line(NamedTuple):
+class ManifestLine(NamedTuple):
     """The wanted fields of one line, or what is wrong with it; "" for those that are not there."""
 
     number: int
@@ -49,15 +49,15 @@ def read_common_voice(folder: Path, split: str) -> list[Clip]:
     Raises DataError for a table that cannot be read or holds no clip.
     """
     path = folder / f"{split}.tsv"
-    seconds = _durations(folder / DURATIONS) if (folder / DURATIONS).exists() else {}
+    seconds = _read_durations(folder / DURATIONS) if (folder / DURATIONS).exists() else {}
     clips = []
-    for line in _lines(path, ("path", "sentence"), ("client_id",)):
+    for line in _read_lines(path, ("path", "sentence"), ("client_id",)):
         name = line.fields["path"]
         if name and not Path(name).suffix:  # the first releases left it out
             name += ".mp3"
         text, speaker = line.fields["sentence"], line.fields["client_id"]
         clips.append(Clip(name, folder / CLIPS / name, text, speaker, line.number, seconds.get(name), line.fault))
-    return _some(clips, path)
+    return _check_not_empty(clips, path)
 
 
 def read_manifest(path: Path) -> list[Clip]:
@@ -75,12 +75,12 @@ def read_manifest(path: Path) -> list[Clip]:
             None,
             line.fault,
         )
-        for line in _lines(path, ("path", "text"), ("speaker",))
+        for line in _read_lines(path, ("path", "text"), ("speaker",))
     ]
-    return _some(clips, path)
+    return _check_not_empty(clips, path)
 
 
-def _some(clips: list[Clip], path: Path) -> list[Clip]:
+def _check_not_empty(clips: list[Clip], path: Path) -> list[Clip]:
     if not clips:
         raise DataError(
             f"{path}: names no clip; expected is one a line, after the line with the columns' names",
@@ -89,12 +89,12 @@ def _some(clips: list[Clip], path: Path) -> list[Clip]:
     return clips
 
 
-def _durations(path: Path) -> dict[str, float]:
+def _read_durations(path: Path) -> dict[str, float]:
     """Seconds by clip; the column is called `duration[ms]` or `duration` and counts milliseconds."""
-    header = _header(path)
+    header = _read_header(path)
     column = next((name for name in header if name.startswith("duration")), "duration[ms]")
     seconds = {}
-    for line in _lines(path, ("clip", column), ()):
+    for line in _read_lines(path, ("clip", column), ()):
         try:
             seconds[line.fields["clip"]] = float(line.fields[column]) / 1000
         except ValueError:
@@ -105,19 +105,19 @@ def _durations(path: Path) -> dict[str, float]:
     return seconds
 
 
-def _lines(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Line]:
+def _read_lines(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[ManifestLine]:
     """The lines of a table, reduced to the named columns. Raises DataError."""
     if path.suffix == ".jsonl":
-        return _objects(path, required, optional)
+        return _read_objects(path, required, optional)
     if path.suffix not in (".tsv", ".csv"):
         raise DataError(
             f"{path}: ends in '{path.suffix}'; a manifest is a .tsv, .csv or .jsonl file",
             advice="rename it, or name another one",
         )
-    return _table(path, required, optional)
+    return _read_table(path, required, optional)
 
 
-def _text_lines(path: Path) -> Iterator[str]:
+def _decode_lines(path: Path) -> Iterator[str]:
     """Lines of UTF-8 text, which end at a line feed and nowhere else."""
     number = 0
     try:
@@ -133,8 +133,8 @@ def _text_lines(path: Path) -> Iterator[str]:
         ) from None
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    lines = _text_lines(path)
+def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    lines = _decode_lines(path)
     if path.suffix == ".tsv":
         for number, line in enumerate(lines, 1):
             if text := line.rstrip("\r\n"):
@@ -152,12 +152,12 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from None
 
 
-def _header(path: Path) -> list[str]:
-    return next(_rows(path), (0, []))[1]
+def _read_header(path: Path) -> list[str]:
+    return next(_read_rows(path), (0, []))[1]
 
 
-def _table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Line]:
-    rows = _rows(path)
+def _read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[ManifestLine]:
+    rows = _read_rows(path)
     _, header = next(rows, (0, []))
     missing = [name for name in required if name not in header]
     if missing:
@@ -177,11 +177,11 @@ def _table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iter
             cause = "a tab within a field?" if path.suffix == ".tsv" else "a comma outside quotes?"
             cause = cause if len(row) > len(header) else "cut short?"
             fault = f"line {number} of {path.name} has {len(row)} columns, its first line {len(header)} ({cause})"
-        yield Line(number, {**blank, **found}, fault)
+        yield ManifestLine(number, {**blank, **found}, fault)
 
 
-def _objects(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[Line]:
-    for number, line in enumerate(_text_lines(path), 1):
+def _read_objects(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[ManifestLine]:
+    for number, line in enumerate(_decode_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -199,4 +199,4 @@ def _objects(path: Path, required: Sequence[str], optional: Sequence[str]) -> It
             )
         missing = [name for name in required if name not in found]
         fault = f"line {number} of {path.name} has no {' and no '.join(missing)}" if missing else None
-        yield Line(number, {name: found.get(name, "") for name in names}, fault)
+        yield ManifestLine(number, {name: found.get(name, "") for name in names}, fault)

@@ -41,7 +41,7 @@ class Transcript(NamedTuple):
     words: Sequence[Word]
 
 
-class Judgement(NamedTuple):
+class ClipResult(NamedTuple):
     """A clip by its place in the split, what was said, what was understood, and -log p of the former in nats.
 
     `nats` is None for a clip with more characters than CTC can place in its frames.
@@ -66,22 +66,22 @@ class Transcribes(Protocol):
 
 
 @runtime_checkable
-class Judges(Protocol):
+class ScoresClips(Protocol):
     """Can tell, clip by clip, what was said and what a decoder makes of it."""
 
     alphabet: Sequence[str]
 
-    def judge(self, model: nn.Module, batch: Any, decoder: Decoder) -> list[Judgement]: ...
+    def judge(self, model: nn.Module, batch: Any, decoder: Decoder) -> list[ClipResult]: ...
 
-    def tally(self, judgements: Sequence[Judgement]) -> Counts:
+    def tally(self, judgements: Sequence[ClipResult]) -> Counts:
         """The counts of some clips, additive as those of `Task.score`."""
         ...
 
-    def compared(self, judgement: Judgement) -> Sequence[tuple[str | None, str | None]]:
+    def compared(self, judgement: ClipResult) -> Sequence[tuple[str | None, str | None]]:
         """What was said beside what was understood, aligned; None where one of them has nothing."""
         ...
 
-    def worst(self, judgements: Sequence[Judgement], number: int) -> Sequence[Judgement]:
+    def worst(self, judgements: Sequence[ClipResult], number: int) -> Sequence[ClipResult]:
         """The `number` judgements with the most mistakes; none without any."""
         ...
 

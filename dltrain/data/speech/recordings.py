@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.speech.sound import Samples, Sound, import_soundfile, promised_frames
+from dltrain.data.speech.sound import Samples, Sound, import_soundfile, read_promised_frames
 from dltrain.errors import DataError
 
 SUFFIXES = (".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
@@ -43,7 +43,7 @@ _SHORTFALL_SECONDS = 0.02
 _SHORTFALL_SHARE = 0.02
 
 
-class Piece(NamedTuple):
+class RecordingPiece(NamedTuple):
     """A stretch of a recording, which begins at `start_seconds`.
 
     Its own part lies from `from_seconds` to `to_seconds` of the recording; what is before and after that is context.
@@ -55,7 +55,7 @@ class Piece(NamedTuple):
     to_seconds: float
 
 
-def read_pieces(path: Path) -> Iterator[Piece]:
+def read_pieces(path: Path) -> Iterator[RecordingPiece]:
     """The pieces of a sound file, in order. Raises DataError, naming the file, as soon as something is wrong with it.
 
     Raises UsageError without the `audio` extra.
@@ -63,10 +63,10 @@ def read_pieces(path: Path) -> Iterator[Piece]:
     soundfile = import_soundfile()
     try:
         _check_kind(path.stat())
-        with path.open("rb") as content, _opened(content, soundfile) as file:
+        with path.open("rb") as content, _open_sound(content, soundfile) as file:
             with mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                promised = promised_frames(mapped, file)
-            yield from pieces(file, promised)
+                promised = read_promised_frames(mapped, file)
+            yield from cut_pieces(file, promised)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read: {error.strerror or error}", advice="check its name and its permissions"
@@ -95,14 +95,14 @@ def _check_kind(status: os.stat_result) -> None:
         raise _Unfit("the file is empty (0 bytes)", advice="copy it again, or leave it out")
 
 
-def _opened(content: BinaryIO, soundfile: ModuleType) -> Any:
+def _open_sound(content: BinaryIO, soundfile: ModuleType) -> Any:
     """A `soundfile.SoundFile`. It reads the descriptor itself, since no signal's exception leaves a callback."""
-    with _without_warnings():
+    with _silence_decoder():
         return soundfile.SoundFile(content.fileno(), closefd=False)
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def _silence_decoder() -> Iterator[None]:
     """Without what libmpg123 prints of a cut MP3, which names no file: the file's length shows it as well."""
     if sys.stderr is None:  # descriptor 2 is closed, or a file of ours
         yield
@@ -117,7 +117,7 @@ def _without_warnings() -> Iterator[None]:
         os.close(nowhere)
 
 
-def pieces(file: Any, promised: int) -> Iterator[Piece]:
+def cut_pieces(file: Any, promised: int) -> Iterator[RecordingPiece]:
     """The pieces of an open `soundfile.SoundFile`, in order, which should have so many frames.
 
     Never more of it is held than two pieces' length and a block.
@@ -129,28 +129,28 @@ def pieces(file: Any, promised: int) -> Iterator[Piece]:
     ended = False
     while True:
         while not ended and start + len(held) - own <= wanted:
-            block = _mixed(file.read(round(BLOCK_SECONDS * rate), dtype="float32", always_2d=True))
+            block = _mix_channels(file.read(round(BLOCK_SECONDS * rate), dtype="float32", always_2d=True))
             ended = len(block) < round(BLOCK_SECONDS * rate)
             held = numpy.concatenate((held, block))
         left = start + len(held) - own
         if ended:
             _check_length(start + len(held), promised, rate)
         if ended and left <= longest:
-            yield _piece(held, start, own, own + left, rate, channels)
+            yield _make_piece(held, start, own, own + left, rate, channels)
             return
-        place, silent = border(held[own - start :], rate, left / rate if ended else None)
+        place, silent = find_cut(held[own - start :], rate, left / rate if ended else None)
         place += own
         beyond = 0 if silent else context
-        yield _piece(held[: place + beyond - start].copy(), start, own, place, rate, channels)
+        yield _make_piece(held[: place + beyond - start].copy(), start, own, place, rate, channels)
         keep = max(start, place - beyond)
         held, start, own = held[keep - start :].copy(), keep, place
 
 
-def _piece(samples: Samples, start: int, own: int, end: int, rate: int, channels: int) -> Piece:
-    return Piece(Sound(samples, rate, channels), start / rate, own / rate, end / rate)
+def _make_piece(samples: Samples, start: int, own: int, end: int, rate: int, channels: int) -> RecordingPiece:
+    return RecordingPiece(Sound(samples, rate, channels), start / rate, own / rate, end / rate)
 
 
-def _mixed(block: Samples) -> Samples:
+def _mix_channels(block: Samples) -> Samples:
     """Samples (n, channels) as one channel (n,). Raises _Unfit for samples that are no numbers."""
     mixed: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(1)
     if not numpy.isfinite(mixed).all():
@@ -168,7 +168,7 @@ def _check_length(samples: int, promised: int, rate: int) -> None:
         )
 
 
-def border(samples: Samples, rate: int, left_seconds: float | None = None) -> tuple[int, bool]:
+def find_cut(samples: Samples, rate: int, left_seconds: float | None = None) -> tuple[int, bool]:
     """Where to end a piece that begins with `samples`, and whether there is silence.
 
     `left_seconds` is how much there is at all, if known: the last two pieces are of like length.
@@ -181,7 +181,7 @@ def border(samples: Samples, rate: int, left_seconds: float | None = None) -> tu
     first, last = (round((target + side * LEEWAY_SECONDS) * rate / step) for side in (-1, 1))
     near = power[first:last]
     quiet = near < max(_QUIET_ANYWAY, _QUIET * float(numpy.quantile(power, _SPEECH_QUANTILE)))
-    begin, end = longest_run(quiet)
+    begin, end = find_longest_run(quiet)
     pause = round(_PAUSE_SECONDS / _STEP_SECONDS)
     if end - begin >= pause:
         return (first + (begin + end) // 2) * step, True
@@ -189,7 +189,7 @@ def border(samples: Samples, rate: int, left_seconds: float | None = None) -> tu
     return (first + int(smooth.argmin()) + pause // 2) * step, False
 
 
-def longest_run(marks: NDArray[numpy.bool_]) -> tuple[int, int]:
+def find_longest_run(marks: NDArray[numpy.bool_]) -> tuple[int, int]:
     """The first and the end of the longest run of marks (n,), of equals the first one; (0, 0) where there is none."""
     edges = numpy.flatnonzero(numpy.diff(numpy.concatenate(([False], marks, [False])).astype(numpy.int8)))
     if not len(edges):

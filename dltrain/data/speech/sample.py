@@ -35,7 +35,7 @@ _SYNCHRONOUS, _NO_EXIT, _UTF8 = 2, 0x8000, 1
 _RATE, _PITCH = 1, 3
 
 
-class Voice(NamedTuple):
+class SynthesizerVoice(NamedTuple):
     """One speaker: an accent of English, and a timbre of eSpeak NG's variants."""
 
     accent: str
@@ -46,17 +46,17 @@ class Voice(NamedTuple):
         return f"{self.accent}+{self.timbre}"
 
 
-def voices() -> dict[str, list[Voice]]:
+def list_voices() -> dict[str, list[SynthesizerVoice]]:
     """Twelve voices to train on and three each to validate and to test on; no two of them are the same."""
-    every = [Voice(accent, timbre) for shift in range(3) for accent, timbre in _paired(shift)]
+    every = [SynthesizerVoice(accent, timbre) for shift in range(3) for accent, timbre in _pair_timbres(shift)]
     return {"train": every[:12], "dev": every[12:15], "test": every[15:18]}
 
 
-def _paired(shift: int) -> list[tuple[str, str]]:
+def _pair_timbres(shift: int) -> list[tuple[str, str]]:
     return [(accent, _TIMBRES[(place + shift) % len(_TIMBRES)]) for place, accent in enumerate(_ACCENTS)]
 
 
-def spoken_sample(cache: Cache) -> Entry:
+def make_spoken_sample(cache: Cache) -> Entry:
     """The cache entry with train.tsv, dev.tsv and test.tsv (path, text, speaker) and WAV files; made if there is none.
 
     Raises UsageError without espeakng-loader, DataError where its library does not work.
@@ -68,10 +68,10 @@ def spoken_sample(cache: Cache) -> Entry:
             f"the {SAMPLE_NAME} is spoken by {PACKAGE}, which is not installed. Install it (pip install "
             "'dltrain[audio]'), or give the real corpus."
         ) from None
-    return cache.entry("spoken-digits", {"format": _FORMAT, "version": release}, _made)
+    return cache.entry("spoken-digits", {"format": _FORMAT, "version": release}, _run_synthesizer)
 
 
-def _made(folder: Path) -> None:
+def _run_synthesizer(folder: Path) -> None:
     command = [sys.executable, "-m", "dltrain.data.speech.sample", str(folder)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
@@ -102,7 +102,7 @@ class Synthesizer:
             self._pieces.append(numpy.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    def say(self, text: str, voice: Voice, words_a_minute: int, pitch: int) -> Any:
+    def say(self, text: str, voice: SynthesizerVoice, words_a_minute: int, pitch: int) -> Any:
         """Samples (n,) int16; `pitch` is from 0 to 99."""
         self._pieces = []
         if self._library.espeak_SetVoiceByName(voice.name.encode()):
@@ -121,7 +121,7 @@ def write_corpus(folder: Path) -> None:
     import soxr
 
     synthesizer = Synthesizer()
-    for split, speakers in voices().items():
+    for split, speakers in list_voices().items():
         rows = ["path\ttext\tspeaker"]
         for number, voice in enumerate(speakers):
             draw = Random(f"{split} {number}")

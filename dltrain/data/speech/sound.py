@@ -25,7 +25,7 @@ _SHORTFALL_SHARE = 0.02
 _UNKNOWN_BYTES = 0x7FFF_FFFF  # what a program writes that streams a WAV file of unknown length
 
 
-class Unsound(Exception):
+class UnusableClip(Exception):
     """Why a clip cannot be used: one of a few `kind`s, to be counted, and the `reason` in words."""
 
     def __init__(self, kind: str, reason: str) -> None:
@@ -56,7 +56,7 @@ def import_soundfile() -> ModuleType:
     return soundfile  # type: ignore[no-any-return]
 
 
-def decoded(content: bytes, stated_seconds: float | None = None, most_seconds: float = math.inf) -> Sound:
+def decode_sound(content: bytes, stated_seconds: float | None = None, most_seconds: float = math.inf) -> Sound:
     """The sound in a file's bytes, channels averaged. Raises Unsound.
 
     A damaged MP3 decodes without an error to a fraction of its length, so the length is compared with what the file's
@@ -65,28 +65,28 @@ def decoded(content: bytes, stated_seconds: float | None = None, most_seconds: f
     """
     soundfile = import_soundfile()
     if not content:
-        raise Unsound("unreadable", "the file is empty (0 bytes)")
+        raise UnusableClip("unreadable", "the file is empty (0 bytes)")
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
-            rate, promised = file.samplerate, promised_frames(content, file)
+            rate, promised = file.samplerate, read_promised_frames(content, file)
             if max(promised / rate, stated_seconds or 0) > most_seconds:
                 raise _too_long(max(promised / rate, stated_seconds or 0), most_seconds)
             channels: Samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
     except soundfile.SoundFileError as error:
-        raise Unsound("unreadable", f"not sound that can be read ({_said(error)})") from None
+        raise UnusableClip("unreadable", f"not sound that can be read ({_describe_error(error)})") from None
     samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(1)
     sound = Sound(samples, rate, channels.shape[1])
     _check_length(sound.seconds, promised / rate, "its header promises", _HEADER_SHORTFALL_SECONDS)
     if stated_seconds is not None:
         _check_length(sound.seconds, stated_seconds, "its stated length is", _STATED_SHORTFALL_SECONDS)
     if not len(samples):
-        raise Unsound("damaged", "no sample in it")
+        raise UnusableClip("damaged", "no sample in it")
     if sound.seconds > most_seconds:
         raise _too_long(sound.seconds, most_seconds)
     peak = float(numpy.abs(samples).max())
     if not math.isfinite(peak):
         bad = int((~numpy.isfinite(samples)).sum())
-        raise Unsound("not finite", f"{bad} of its {len(samples)} samples are NaN or infinite")
+        raise UnusableClip("not finite", f"{bad} of its {len(samples)} samples are NaN or infinite")
     return sound
 
 
@@ -95,20 +95,20 @@ def check_audible(sound: Sound) -> None:
     peak = float(numpy.abs(sound.samples).max())
     if peak < SILENCE:
         level = f"{20 * math.log10(peak):.0f} dB of full scale" if peak else "digital silence"
-        raise Unsound("silent", f"silent: its loudest sample is {peak:.1g}, {level}")
+        raise UnusableClip("silent", f"silent: its loudest sample is {peak:.1g}, {level}")
 
 
 def read_sound(path: Path) -> Sound:
     """A file's sound, silence too; raises DataError, naming the file."""
     try:
-        return decoded(path.read_bytes())
+        return decode_sound(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except Unsound as fault:
+    except UnusableClip as fault:
         raise DataError(f"{path}: {fault.reason}.") from None
 
 
-def resampled(sound: Sound, sample_rate_hz: int) -> Samples:
+def resample(sound: Sound, sample_rate_hz: int) -> Samples:
     """The sound's samples at another rate, (n * sample_rate_hz / rate,), band-limited by soxr at its high quality."""
     if sound.sample_rate_hz == sample_rate_hz:
         return sound.samples
@@ -123,16 +123,16 @@ def resampled(sound: Sound, sample_rate_hz: int) -> Samples:
     return changed
 
 
-def _too_long(seconds: float, most_seconds: float) -> Unsound:
-    return Unsound("too long", f"{seconds:.1f} s long, more than max_seconds {most_seconds:g}")
+def _too_long(seconds: float, most_seconds: float) -> UnusableClip:
+    return UnusableClip("too long", f"{seconds:.1f} s long, more than max_seconds {most_seconds:g}")
 
 
 def _check_length(seconds: float, promised: float, whose: str, tolerance_seconds: float) -> None:
     if promised - seconds > tolerance_seconds + _SHORTFALL_SHARE * promised:
-        raise Unsound("damaged", f"damaged or cut short: it decodes to {seconds:.2f} s, {whose} {promised:.2f} s")
+        raise UnusableClip("damaged", f"damaged or cut short: it decodes to {seconds:.2f} s, {whose} {promised:.2f} s")
 
 
-def promised_frames(content: bytes | mmap, file: Any) -> int:
+def read_promised_frames(content: bytes | mmap, file: Any) -> int:
     """The file's length by its header, read here for WAV files, where libsndfile tells what is there."""
     if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
         place = 12
@@ -144,6 +144,6 @@ def promised_frames(content: bytes | mmap, file: Any) -> int:
     return int(file.frames)
 
 
-def _said(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """libsndfile's own words, without the object that Python names in front of them."""
     return str(error).rpartition(": ")[2].strip(". ") or type(error).__name__

@@ -16,7 +16,7 @@ _APOSTROPHES = str.maketrans(dict.fromkeys("‘’‛ʼʹˈ′`´＇", APOSTROPH
 _SEPARATING = "PSZ"  # Unicode's general categories of punctuation, symbols and separators
 
 
-class Spelled(NamedTuple):
+class Spelling(NamedTuple):
     """`characters` are indices into the alphabet; `dropped` counts what the alphabet does not have."""
 
     text: str
@@ -24,7 +24,7 @@ class Spelled(NamedTuple):
     dropped: Counter[str]
 
 
-def normalized(sentence: str, spaces: bool = True) -> str:
+def normalize_transcript(sentence: str, spaces: bool = True) -> str:
     """A sentence as it is spelled: Unicode's NFC, lower case, no punctuation and no symbols, one space between words.
 
     Punctuation, symbols and separators (categories P, S, Z) and line ends and tabs end a word; other control and
@@ -36,7 +36,11 @@ def normalized(sentence: str, spaces: bool = True) -> str:
     for place, character in enumerate(text):
         category = unicodedata.category(character)
         if character == APOSTROPHE:
-            inside = 0 < place < len(text) - 1 and _in_word(text[place - 1]) and _in_word(text[place + 1])
+            inside = (
+                0 < place < len(text) - 1
+                and _is_word_character(text[place - 1])
+                and _is_word_character(text[place + 1])
+            )
             kept.append(character if inside else " ")
         elif category[0] in _SEPARATING or character in "\t\n\r\v\f":
             kept.append(" ")
@@ -45,11 +49,11 @@ def normalized(sentence: str, spaces: bool = True) -> str:
     return (" " if spaces else "").join("".join(kept).split())
 
 
-def _in_word(character: str) -> bool:
+def _is_word_character(character: str) -> bool:
     return unicodedata.category(character)[0] in "LMN"
 
 
-def collected(texts: Iterable[str], spaces: bool = True) -> list[str]:
+def collect_alphabet(texts: Iterable[str], spaces: bool = True) -> list[str]:
     """The alphabet of normalised texts: the blank, then their characters by code point, the space first.
 
     With `spaces` it has one even where every text is a single word: they are words none the less, and are judged so.
@@ -60,22 +64,22 @@ def collected(texts: Iterable[str], spaces: bool = True) -> list[str]:
     return [BLANK, *sorted(characters)]
 
 
-def given(characters: str, spaces: bool = True) -> list[str]:
+def parse_alphabet(characters: str, spaces: bool = True) -> list[str]:
     """The alphabet of the named characters, in the order of `collected`, a space among them if `spaces`.
 
     Raises ValueError for a character that no transcript can have.
     """
     characters = unicodedata.normalize("NFC", characters)
     for character in characters:
-        if character not in (" ", APOSTROPHE) and normalized(character) != character:
+        if character not in (" ", APOSTROPHE) and normalize_transcript(character) != character:
             raise ValueError(
                 f"alphabet: {character!r} never stands in a transcript, which is lower case, NFC and without "
                 "punctuation but for the apostrophe; leave it out"
             )
-    return collected([characters.replace(" ", "")], spaces)
+    return collect_alphabet([characters.replace(" ", "")], spaces)
 
 
-def spelled(text: str, places: Mapping[str, int]) -> Spelled:
+def spell_transcript(text: str, places: Mapping[str, int]) -> Spelling:
     """A normalised text in an alphabet, given as each character's index.
 
     Characters that the alphabet does not have are dropped and counted, here as in every split: a reference without
@@ -84,9 +88,9 @@ def spelled(text: str, places: Mapping[str, int]) -> Spelled:
     dropped = Counter(character for character in text if character not in places and character != " ")
     kept = "".join(character for character in text if character in places or character == " ")
     kept = (" " if " " in places else "").join(kept.split())
-    return Spelled(kept, [places[character] for character in kept], dropped)
+    return Spelling(kept, [places[character] for character in kept], dropped)
 
 
-def frames_needed(characters: Sequence[int] | str) -> int:
+def count_needed_frames(characters: Sequence[int] | str) -> int:
     """Output frames that CTC needs for a target: one a character, and one for the blank between two equal ones."""
     return len(characters) + sum(first == second for first, second in pairwise(characters))

@@ -14,7 +14,7 @@ import pytest
 
 from dltrain.data.speech import check as speech_check
 from dltrain.data.speech import clips as spoken_clips
-from dltrain.data.speech import common_voice
+from dltrain.data.speech import dataset as speech_dataset
 from dltrain.data.speech.check import verify
 from dltrain.errors import ConfigError, DataError, UsageError
 from dltrain.options import LogMel
@@ -41,8 +41,8 @@ def root(release: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_sound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spoken_clips, "decoded", lambda *arguments: pytest.fail("a clip was decoded"))
-    monkeypatch.setattr(spoken_clips, "_digest", lambda *arguments: pytest.fail("a clip was read"))
+    monkeypatch.setattr(spoken_clips, "decode_sound", lambda *arguments: pytest.fail("a clip was decoded"))
+    monkeypatch.setattr(spoken_clips, "_hash_clip", lambda *arguments: pytest.fail("a clip was read"))
 
 
 def config(folder: Path, root: Path, **options: Any) -> Path:
@@ -166,7 +166,7 @@ def test_a_run_directory_is_checked_by_its_config(root: Path, tmp_path: Path) ->
 
 def test_a_check_keeps_features_for_training(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checked(config(tmp_path, root))
-    monkeypatch.setattr(spoken_clips, "examined", lambda *arguments: pytest.fail("examined again"))
+    monkeypatch.setattr(spoken_clips, "examine_clip", lambda *arguments: pytest.fail("examined again"))
     built(root)
 
 
@@ -174,7 +174,7 @@ def test_a_check_tells_that_a_sample_stands_in(release: Path, tmp_path: Path, mo
     for number, split in enumerate(("train", "dev", "test"), 1):
         rows = "".join(f"{release}/en/clips/train_{n}.wav\thello\n" for n in range(number))
         (tmp_path / f"{split}.tsv").write_text(f"path\ttext\n{rows}")
-    monkeypatch.setattr(common_voice, "spoken_sample", lambda cache: SimpleNamespace(path=tmp_path))
+    monkeypatch.setattr(speech_dataset, "make_spoken_sample", lambda cache: SimpleNamespace(path=tmp_path))
     result = run("check", config(tmp_path, tmp_path / "nowhere", when_missing="sample"))
     assert result.exit_code == 0
     assert "warning: NOT COMMON VOICE" in result.stderr
@@ -213,8 +213,10 @@ def test_validated_is_checked_too_and_no_clip_is_decoded_twice(root: Path, monke
     add_clip(root / "en", "validated.tsv", "lost.wav", 1.0, "One")
     (root / "en" / "clips" / "lost.wav").unlink()
     seen: list[str] = []
-    examined = spoken_clips.examined
-    monkeypatch.setattr(spoken_clips, "examined", lambda clip, *more: seen.append(clip.name) or examined(clip, *more))
+    examined = spoken_clips.examine_clip
+    monkeypatch.setattr(
+        spoken_clips, "examine_clip", lambda clip, *more: seen.append(clip.name) or examined(clip, *more)
+    )
     reports = verify("common_voice", root)
     assert [(one.name, one.clips, len(one.bad)) for one in reports] == [
         ("train.tsv", 20, 0), ("dev.tsv", 4, 0), ("test.tsv", 4, 0), ("validated.tsv", 29, 1)
@@ -251,8 +253,11 @@ def test_where_the_list_goes_is_looked_at_first(root: Path, tmp_path: Path, no_s
         assert isinstance(result.exception, UsageError)
         assert f"--output {output}: {message}" in str(result.exception)
         assert "\nnext: " in str(result.exception)
-    with pytest.raises(DataError, match=r"cannot be written \(Is a directory\)\nnext: make room, or name another"):
-        speech_check.write_all([], tmp_path)
+    with pytest.raises(
+        DataError,
+        match=r"cannot be written \(Is a directory\)\nnext: free some disk space, or name another output file",
+    ):
+        speech_check.write_bad_clips([], tmp_path)
 
 
 def test_a_manifest_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:

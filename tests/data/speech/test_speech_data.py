@@ -20,12 +20,13 @@ from dltrain.data.progress import Progress
 from dltrain.data.speech import archive as speech_archive
 from dltrain.data.speech import clips as spoken_clips
 from dltrain.data.speech.archive import fetch
-from dltrain.data.speech.check import judged, verify
-from dltrain.data.speech.clips import Fault
-from dltrain.data.speech.common_voice import held_out, pooled
+from dltrain.data.speech.check import find_clip_faults, verify
+from dltrain.data.speech.clips import ClipFault
 from dltrain.data.speech.log_mel import model_input
-from dltrain.data.speech.sample import SAMPLE_NAME, spoken_sample, voices
+from dltrain.data.speech.sample import SAMPLE_NAME, list_voices, make_spoken_sample
 from dltrain.data.speech.sound import read_sound
+from dltrain.data.speech.statistics import pool_moments
+from dltrain.data.splits import hold_out_speakers
 from dltrain.errors import DataError, UsageError
 from dltrain.options import LogMel, SpeechAugmentation
 from support.speech import built, names, rewrite, run, speechlike, write_locale
@@ -231,9 +232,9 @@ def test_any_rate_and_channels_are_one_rate_and_one_channel(root: Path) -> None:
 
 def test_an_empty_sentence_and_a_faulty_sound_are_told_apart(root: Path) -> None:
     clips = built(root).training().source.spoken.clips[:2]
-    survey = spoken_clips.surveyed(clips, spoken_clips.Preparation(), "clips")
-    faults = judged([clips[0]._replace(text=""), clips[1]], survey, ["", "fine"], 4)
-    assert faults == [Fault("empty transcript", "no transcript: the sentence is empty"), None]
+    survey = spoken_clips.survey_clips(clips, spoken_clips.Preparation(), "clips")
+    faults = find_clip_faults([clips[0]._replace(text=""), clips[1]], survey, ["", "fine"], 4)
+    assert faults == [ClipFault("empty transcript", "no transcript: the sentence is empty"), None]
 
 
 # Splits, alphabets, statistics ---------------------------------------------------------------------------------------
@@ -262,12 +263,12 @@ def test_validated_clips_of_test_speakers_only_are_an_error(root: Path) -> None:
 
 def test_speakers_held_out() -> None:
     speakers = [f"speaker {place % 40}" for place in range(1000)]
-    kept = held_out(speakers, 0.1, 0)
+    kept = hold_out_speakers(speakers, 0.1, 0)
     assert kept.sum() == 100
     assert not set(numpy.array(speakers)[kept]) & set(numpy.array(speakers)[~kept])
-    assert not held_out(speakers, 0.0, 0).any()
-    assert held_out(["a"] * 9 + ["b"] * 5, 0.1, 0).sum() == 5  # nobody fits: the one with fewest
-    assert not held_out(["a"] * 9, 0.1, 0).any()
+    assert not hold_out_speakers(speakers, 0.0, 0).any()
+    assert hold_out_speakers(["a"] * 9 + ["b"] * 5, 0.1, 0).sum() == 5  # nobody fits: the one with fewest
+    assert not hold_out_speakers(["a"] * 9, 0.1, 0).any()
 
 
 def test_a_users_own_manifests(root: Path) -> None:
@@ -326,7 +327,7 @@ def test_statistics_of_speaker_and_corpus_are_those_of_all_frames_together(root:
     numpy.testing.assert_allclose(found["variance"], together.var(0), rtol=1e-4)
     validation = built(root, assets=corpus.assets).validation().source.spoken
     numpy.testing.assert_allclose(validation.statistics[0][0], found["mean"], rtol=1e-6)
-    assert pooled(numpy.array([3]), numpy.ones((1, 2, 4), numpy.float32), ["x"]).shape == (1, 2, 4)
+    assert pool_moments(numpy.array([3]), numpy.ones((1, 2, 4), numpy.float32), ["x"]).shape == (1, 2, 4)
 
 
 # The cache -----------------------------------------------------------------------------------------------------------
@@ -334,7 +335,7 @@ def test_statistics_of_speaker_and_corpus_are_those_of_all_frames_together(root:
 
 def test_features_are_computed_once(root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = [batch.features for batch in built(root).training().epoch(1)]
-    monkeypatch.setattr(spoken_clips, "examined", lambda *arguments: pytest.fail("examined again"))
+    monkeypatch.setattr(spoken_clips, "examine_clip", lambda *arguments: pytest.fail("examined again"))
     second = [batch.features for batch in built(root, normalize="utterance", batch_size=16).training().epoch(1)]
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
     assert {entry.name.split("-")[0] for entry in cache.iterdir()} == {"clips", "speech"}
@@ -395,7 +396,7 @@ def test_a_missing_corpus_says_where_to_get_it(tmp_path: Path) -> None:
     (tmp_path / "there" / "en").rename(tmp_path / "there" / "fr")
     with pytest.raises(DataError) as caught:
         built(tmp_path / "there")
-    for part in ("there are the locales fr", "https://commonvoice.mozilla.org/datasets", "--archive FILE.tar.gz"):
+    for part in ("available locales: fr", "https://commonvoice.mozilla.org/datasets", "--archive FILE.tar.gz"):
         assert part in str(caught.value)
 
 
@@ -423,9 +424,9 @@ def test_the_sample_stands_in_and_says_so(tmp_path: Path, cache: Path) -> None:
     }  # fmt: skip
     again = built(tmp_path / "nowhere", assets=dataset.assets)
     assert again.name == SAMPLE_NAME
-    assert "as this model's training did" in str(again.notice)
+    assert "as in this model's training" in str(again.notice)
     (entry,) = cache.glob("spoken-digits-*")
-    elsewhere = spoken_sample(Cache(tmp_path / "elsewhere", 1e9))
+    elsewhere = make_spoken_sample(Cache(tmp_path / "elsewhere", 1e9))
     files = [file for file in entry.iterdir() if file.name != "manifest.json"]
     assert len(files) == 603
     assert all(file.read_bytes() == (elsewhere.path / file.name).read_bytes() for file in files)  # the same each time
@@ -433,7 +434,7 @@ def test_the_sample_stands_in_and_says_so(tmp_path: Path, cache: Path) -> None:
 
 
 def test_no_voice_is_in_two_splits() -> None:
-    every = [voice.name for part in voices().values() for voice in part]
+    every = [voice.name for part in list_voices().values() for voice in part]
     assert len(every) == len(set(every)) == 18
 
 
@@ -536,8 +537,8 @@ def test_a_locale_that_appears_meanwhile_is_seen_before_any_is_moved(
 ) -> None:
     packed = write_archive(tmp_path / "a.tar.gz", "cv/de/train.tsv", "cv/fr/train.tsv")
     there = tmp_path / "data" / "common_voice" / "fr"
-    found = speech_archive._locales
-    monkeypatch.setattr(speech_archive, "_locales", lambda *arguments: there.mkdir() or found(*arguments))
+    found = speech_archive._find_locales
+    monkeypatch.setattr(speech_archive, "_find_locales", lambda *arguments: there.mkdir() or found(*arguments))
     with pytest.raises(DataError, match=r"common_voice/fr: is there already; nothing was unpacked"):
         fetch("common_voice", tmp_path / "data", packed)
     assert list(there.parent.iterdir()) == [there]

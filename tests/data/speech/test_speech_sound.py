@@ -12,8 +12,9 @@ import numpy
 import pytest
 import torch
 
-from dltrain.data.speech.log_mel import Windows, extractor, extractor_of, model_input, moments, normalized
-from dltrain.data.speech.sound import Sound, Unsound, check_audible, decoded, read_sound, resampled
+from dltrain.data.speech.log_mel import WindowLengths, build_extractor, model_input, rebuild_extractor
+from dltrain.data.speech.sound import Sound, UnusableClip, check_audible, decode_sound, read_sound, resample
+from dltrain.data.speech.statistics import compute_moments, normalize_features
 from dltrain.errors import DataError, UsageError
 from dltrain.options import LogMel
 
@@ -38,16 +39,16 @@ def encoded(samples: numpy.ndarray, rate: int = 16000, form: str = "WAV", **opti
     return file.getvalue()
 
 
-def fault(content: bytes, *arguments: Any) -> Unsound:
-    with pytest.raises(Unsound) as caught:
-        check_audible(decoded(content, *arguments))
+def fault(content: bytes, *arguments: Any) -> UnusableClip:
+    with pytest.raises(UnusableClip) as caught:
+        check_audible(decode_sound(content, *arguments))
     return caught.value
 
 
 @pytest.mark.parametrize(("form", "tolerance"), [("WAV", 1e-4), ("FLAC", 1e-4), ("OGG", 0.1), ("MP3", 0.1)])
 def test_all_forms_are_read(form: str, tolerance: float) -> None:
     samples = tone(1.0)
-    sound = decoded(encoded(samples, form=form))
+    sound = decode_sound(encoded(samples, form=form))
     assert (sound.sample_rate_hz, sound.channels, sound.seconds) == (16000, 1, 1.0)
     assert sound.samples.dtype == numpy.float32
     assert numpy.abs(sound.samples - samples)[1000:-1000].max() < tolerance
@@ -55,24 +56,24 @@ def test_all_forms_are_read(form: str, tolerance: float) -> None:
 
 def test_stereo_becomes_the_mean_of_both_channels() -> None:
     left, right = tone(0.5, 44100), tone(0.5, 44100, 1000.0)
-    sound = decoded(encoded(numpy.stack((left, right), 1), 44100, subtype="FLOAT"))
+    sound = decode_sound(encoded(numpy.stack((left, right), 1), 44100, subtype="FLOAT"))
     assert (sound.sample_rate_hz, sound.channels) == (44100, 2)
     numpy.testing.assert_allclose(sound.samples, (left + right) / 2, atol=1e-7)
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 48000])
 def test_resampling_gives_the_same_sine_at_another_rate(rate: int) -> None:
-    changed = resampled(Sound(tone(1.0, rate), rate, 1), 16000)
+    changed = resample(Sound(tone(1.0, rate), rate, 1), 16000)
     assert len(changed) == 16000
     middle = slice(1000, -1000)
     assert numpy.abs(changed[middle] - tone(1.0)[middle]).max() < 1e-3  # the sine itself, in closed form
-    from scipy.signal import resample
+    from scipy import signal
 
-    assert numpy.abs(changed[middle] - resample(tone(1.0, rate), 16000)[middle]).max() < 2e-3
+    assert numpy.abs(changed[middle] - signal.resample(tone(1.0, rate), 16000)[middle]).max() < 2e-3
 
 
 def test_what_lies_above_the_new_rates_half_is_gone() -> None:
-    assert numpy.abs(resampled(Sound(tone(1.0, 44100, 12000.0), 44100, 1), 16000)[1000:-1000]).max() < 1e-3
+    assert numpy.abs(resample(Sound(tone(1.0, 44100, 12000.0), 44100, 1), 16000)[1000:-1000]).max() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,8 @@ def test_what_lies_above_the_new_rates_half_is_gone() -> None:
     [(b"", r"the file is empty \(0 bytes\)"), (b"These are words, not sound.\n" * 50, "not sound that can be read")],
 )
 def test_what_is_no_sound_says_so(content: bytes, reason: str) -> None:
-    with pytest.raises(Unsound, match=reason) as caught:
-        decoded(content)
+    with pytest.raises(UnusableClip, match=reason) as caught:
+        decode_sound(content)
     assert caught.value.kind == "unreadable"
 
 
@@ -100,7 +101,7 @@ def test_a_clip_cut_in_half_is_damaged_by_its_own_header(form: str) -> None:
 def test_a_clip_shorter_than_stated_is_damaged() -> None:
     content = encoded(tone(1.0))
     assert fault(content, 2.0).reason == "damaged or cut short: it decodes to 1.00 s, its stated length is 2.00 s"
-    assert decoded(content, 1.1).seconds == 1.0  # an encoder's padding
+    assert decode_sound(content, 1.1).seconds == 1.0  # an encoder's padding
     assert fault(encoded(tone(1.0)[:0])).reason == "no sample in it"
 
 
@@ -108,7 +109,7 @@ def test_a_wav_file_of_unknown_length_is_read() -> None:
     content = bytearray(encoded(tone(1.0)))
     place = content.index(b"data") + 4
     content[place : place + 4] = b"\xff\xff\xff\xff"
-    assert decoded(bytes(content)).seconds == 1.0
+    assert decode_sound(bytes(content)).seconds == 1.0
 
 
 def test_silence_and_numbers_that_are_none() -> None:
@@ -140,7 +141,7 @@ def test_a_file_of_the_users_is_named(tmp_path: Path) -> None:
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UsageError, match=rf"by {package}, which cannot be imported .*pip install 'dltrain\[audio\]'"):
-        resampled(decoded(encoded(tone(1.0, 8000), 8000)) if package == "soxr" else decoded(b"RIFF"), 16000)
+        resample(decode_sound(encoded(tone(1.0, 8000), 8000)) if package == "soxr" else decode_sound(b"RIFF"), 16000)
 
 
 # Features --------------------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ def test_features_are_librosas_whoever_computes_them(options: LogMel) -> None:
     )  # fmt: skip
     reference = numpy.log(numpy.maximum(power, 1e-10)).T
     for backend in ("torchaudio", "librosa"):
-        features = extractor(LogMel(**{**vars(options), "backend": backend}), 16000)(samples)
+        features = build_extractor(LogMel(**{**vars(options), "backend": backend}), 16000)(samples)
         assert features.shape == reference.shape == (151, options.bands)
         assert features.dtype == numpy.float32
         assert numpy.abs(features - reference).max() < 1e-4
@@ -166,26 +167,26 @@ def test_features_are_librosas_whoever_computes_them(options: LogMel) -> None:
 
 def test_without_a_cuda_device_the_cpu_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    features = [extractor(LogMel(device=device), 16000)(speechlike(0.5)) for device in ("cpu", "auto")]
+    features = [build_extractor(LogMel(device=device), 16000)(speechlike(0.5)) for device in ("cpu", "auto")]
     numpy.testing.assert_array_equal(*features)
     with pytest.raises(ValueError, match="librosa computes on the cpu, not on device auto; torchaudio can"):
         LogMel(backend="librosa", device="auto")
 
 
 def test_a_tones_power_lies_where_its_frequency_does() -> None:
-    features = extractor(LogMel(), 16000)(tone(1.0, hz=1000.0))
+    features = build_extractor(LogMel(), 16000)(tone(1.0, hz=1000.0))
     # Slaney's scale: 15 mel at 1 kHz, of 45.245 at 8 kHz, and 80 bands are centred at k * 45.245 / 81, k from 1.
     assert int(features[50].argmax()) == round(15 * 81 / 45.245) - 1
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (159, 1), (160, 2), (16000, 101), (16159, 101)])
 def test_lengths_in_closed_form(samples: int, frames: int) -> None:
-    assert Windows(LogMel(), 16000).frames(samples) == frames
-    assert extractor(LogMel(), 16000)(numpy.ones(samples, numpy.float32)).shape == (frames, 80)
+    assert WindowLengths(LogMel(), 16000).frames(samples) == frames
+    assert build_extractor(LogMel(), 16000)(numpy.ones(samples, numpy.float32)).shape == (frames, 80)
 
 
 def test_windows_in_samples() -> None:
-    windows = Windows(LogMel(), 16000)
+    windows = WindowLengths(LogMel(), 16000)
     assert (windows.length, windows.hop, windows.transform, windows.high_hz) == (400, 160, 512, 8000)
 
 
@@ -201,13 +202,13 @@ def test_windows_in_samples() -> None:
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank")
 def test_features_that_cannot_be_are_refused(options: LogMel, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        extractor(options, 16000)
+        build_extractor(options, 16000)
 
 
 def test_without_librosa_its_backend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "librosa", None)
     with pytest.raises(UsageError, match=r"data.features.backend: librosa cannot be imported .*dltrain\[audio\]"):
-        extractor(LogMel(backend="librosa"), 16000)
+        build_extractor(LogMel(backend="librosa"), 16000)
 
 
 def assets(over: str, **statistics: Any) -> dict[str, Any]:
@@ -227,7 +228,7 @@ def test_a_voice_heard_for_the_first_time_is_supposed_to_be_usual() -> None:
     samples = speechlike(0.5)
     usual = numpy.random.default_rng(1).normal(numpy.linspace(-9, -5, 80), 2, (99, 80))
     given = assets("speaker", mean=usual.mean(0).tolist(), variance=usual.var(0).tolist())
-    raw = extractor_of(given)(samples).astype(numpy.float16).astype(numpy.float64)
+    raw = rebuild_extractor(given)(samples).astype(numpy.float16).astype(numpy.float64)
     level = raw.mean() - usual.mean()
     share = 0.51 / 1.51
     mean = share * raw.mean(0) + (1 - share) * (usual + level).mean(0)
@@ -248,7 +249,7 @@ def test_a_corpus_normalises_with_its_statistics_and_louder_is_then_more() -> No
     given = assets("corpus", mean=mean.tolist(), variance=variance.tolist())
     samples = numpy.random.default_rng(0).uniform(-0.4, 0.4, 16000).astype(numpy.float32)
     features = model_input(Sound(samples, 16000, 1), given)
-    raw = extractor_of(given)(samples).astype(numpy.float16).astype(numpy.float32)
+    raw = rebuild_extractor(given)(samples).astype(numpy.float16).astype(numpy.float32)
     numpy.testing.assert_allclose(features.numpy(), (raw - mean) / 2.0, atol=1e-3)
     louder = model_input(Sound(2 * samples, 16000, 1), given)
     torch.testing.assert_close(louder - features, torch.full((101, 80), numpy.log(4) / 2).float(), atol=0.01, rtol=0)
@@ -256,12 +257,12 @@ def test_a_corpus_normalises_with_its_statistics_and_louder_is_then_more() -> No
 
 def test_normalised_features_by_hand() -> None:
     features = numpy.array([[1.0, 5.0], [3.0, 5.0]], numpy.float32)
-    done = normalized(features, features.mean(0), features.var(0))
+    done = normalize_features(features, features.mean(0), features.var(0))
     numpy.testing.assert_allclose(done, [[-1, 0], [1, 0]], atol=1e-4)
 
 
 def test_the_default_type_of_torch_stays() -> None:
-    extractor(LogMel(), 16000)
+    build_extractor(LogMel(), 16000)
     assert torch.get_default_dtype() == torch.float32
 
 
@@ -269,10 +270,10 @@ def test_moments_are_of_the_windows_that_are_loud_enough() -> None:
     loud = numpy.log(numpy.array([[4.0, 4.0], [2.0, 6.0], [6.0, 1.0]]))
     edge, quiet = numpy.log([[0.0041, 0.0041]]), numpy.log([[0.0039, 0.0039]])  # the loudest window has a power of 8
     every = numpy.concatenate([quiet, loud, edge, quiet]).astype(numpy.float32)
-    mean, variance = moments(every, 30.0)
+    mean, variance = compute_moments(every, 30.0)
     numpy.testing.assert_allclose(mean, numpy.concatenate([loud, edge]).mean(0), rtol=1e-6)
     numpy.testing.assert_allclose(variance, numpy.concatenate([loud, edge]).var(0), rtol=1e-5)
-    numpy.testing.assert_allclose(moments(every)[0], every.mean(0))
+    numpy.testing.assert_allclose(compute_moments(every)[0], every.mean(0))
 
 
 def test_silence_around_speech_does_not_change_how_it_is_normalised() -> None:

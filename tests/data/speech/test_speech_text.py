@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from dltrain.data.speech.manifests import read_common_voice, read_manifest
-from dltrain.data.speech.transcripts import BLANK, collected, frames_needed, given, normalized, spelled
+from dltrain.data.speech.transcripts import (
+    BLANK,
+    collect_alphabet,
+    count_needed_frames,
+    normalize_transcript,
+    parse_alphabet,
+    spell_transcript,
+)
 from dltrain.errors import DataError
 
 OLD = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent\n"
@@ -138,42 +145,42 @@ def test_an_object_without_a_text_is_a_fault_of_its_line(tmp_path: Path) -> None
     ],
 )
 def test_transcripts_are_lower_case_without_punctuation(sentence: str, text: str) -> None:
-    assert normalized(sentence) == unicodedata.normalize("NFC", text)
+    assert normalize_transcript(sentence) == unicodedata.normalize("NFC", text)
 
 
 def test_a_decomposed_text_is_spelled_as_a_composed_one() -> None:
     decomposed = unicodedata.normalize("NFD", "Über Äcker, İzmir é")
     assert decomposed != "Über Äcker, İzmir é"
-    assert normalized(decomposed) == normalized("Über Äcker, İzmir é")
-    assert unicodedata.is_normalized("NFC", normalized(decomposed))
+    assert normalize_transcript(decomposed) == normalize_transcript("Über Äcker, İzmir é")
+    assert unicodedata.is_normalized("NFC", normalize_transcript(decomposed))
 
 
 def test_words_may_stand_together() -> None:
-    assert normalized("Two words, here", spaces=False) == "twowordshere"
+    assert normalize_transcript("Two words, here", spaces=False) == "twowordshere"
 
 
 def test_the_alphabet_begins_with_the_blank_and_the_space() -> None:
-    assert collected(["it's a", "cab"]) == [BLANK, " ", "'", "a", "b", "c", "i", "s", "t"]
-    assert collected(["one", "two"]) == [BLANK, " ", "e", "n", "o", "t", "w"]
-    assert collected(["one", "two"], spaces=False) == [BLANK, "e", "n", "o", "t", "w"]
-    assert given("cba'") == [BLANK, " ", "'", "a", "b", "c"]
-    assert given("ab", spaces=False) == [BLANK, "a", "b"]
-    assert given("e\u0301", spaces=False) == [BLANK, "é"]
+    assert collect_alphabet(["it's a", "cab"]) == [BLANK, " ", "'", "a", "b", "c", "i", "s", "t"]
+    assert collect_alphabet(["one", "two"]) == [BLANK, " ", "e", "n", "o", "t", "w"]
+    assert collect_alphabet(["one", "two"], spaces=False) == [BLANK, "e", "n", "o", "t", "w"]
+    assert parse_alphabet("cba'") == [BLANK, " ", "'", "a", "b", "c"]
+    assert parse_alphabet("ab", spaces=False) == [BLANK, "a", "b"]
+    assert parse_alphabet("e\u0301", spaces=False) == [BLANK, "é"]
 
 
 @pytest.mark.parametrize("characters", ["abC", "ab-", "İ"])
 def test_an_alphabet_of_what_no_transcript_has_is_refused(characters: str) -> None:
     with pytest.raises(ValueError, match="never stands in a transcript"):
-        given(characters)
+        parse_alphabet(characters)
 
 
 def test_what_the_alphabet_does_not_have_is_dropped_and_counted() -> None:
-    places = {character: place for place, character in enumerate(given("abc"))}
-    spelling = spelled("ab é cé é", places)
+    places = {character: place for place, character in enumerate(parse_alphabet("abc"))}
+    spelling = spell_transcript("ab é cé é", places)
     assert spelling.text == "ab c"
     assert spelling.characters == [2, 3, 1, 4]
     assert spelling.dropped == {"é": 3}
-    assert spelled("a b", {"a": 1, "b": 2}).characters == [1, 2]  # an alphabet without a space
+    assert spell_transcript("a b", {"a": 1, "b": 2}).characters == [1, 2]  # an alphabet without a space
 
 
 def test_ctc_needs_a_blank_between_equal_neighbours() -> None:
@@ -188,4 +195,4 @@ def test_ctc_needs_a_blank_between_equal_neighbours() -> None:
             for frames in range(1, 8)
             if any(collapsed(path) == target for path in itertools.product(range(3), repeat=frames))
         )
-        assert frames_needed(target) == shortest
+        assert count_needed_frames(target) == shortest

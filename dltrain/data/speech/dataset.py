@@ -1,0 +1,433 @@
+"""Recorded sentences and their transcripts as a data set: Common Voice, or the user's own recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.data.cache import Cache, Entry, cache_directory
+from dltrain.data.speech.audio import OwnManifests
+from dltrain.data.speech.augmentation import check_augmentation
+from dltrain.data.speech.batches import (
+    BatchLimit,
+    PreparedClips,
+    SpeechEvaluationBatches,
+    SpeechTrainingBatches,
+    Utterances,
+)
+from dltrain.data.speech.check import CheckedClips, check_share, describe_left_out, find_clip_faults
+from dltrain.data.speech.clips import Preparation, Survey, extract_features, hash_clips, load_survey
+from dltrain.data.speech.common_voice import RELEASED, CommonVoice
+from dltrain.data.speech.log_mel import Extractor, build_extractor, compute_bands
+from dltrain.data.speech.manifests import Clip
+from dltrain.data.speech.sample import SAMPLE_NAME, make_spoken_sample
+from dltrain.data.speech.sources import ClipSource, SourceOptions, Split
+from dltrain.data.speech.statistics import Features, pool_moments
+from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcript, parse_alphabet, spell_transcript
+from dltrain.data.splits import hold_out_speakers
+from dltrain.errors import DataError, UsageError
+from dltrain.files import sha256
+from dltrain.options import (
+    Fraction,
+    LogMel,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SpeechAugmentation,
+    UnitInterval,
+)
+from dltrain.registry import datasets
+from dltrain.stream import Loader
+
+SOURCES: Mapping[str, type[ClipSource]] = {"common_voice": CommonVoice, "audio": OwnManifests}
+
+
+class SurveyedClips(NamedTuple):
+    """Some or all clips of a manifest, and the properties of their sound."""
+
+    manifest: Path
+    clips: Sequence[Clip]
+    survey: Survey
+
+
+class UsableClips(NamedTuple):
+    """The clips of a split that can be learned from, and their targets: indices into the alphabet."""
+
+    clips: Sequence[Clip]
+    survey: Survey
+    targets: Sequence[NDArray[numpy.int64]]
+
+
+@dataclass
+class KnownClips:
+    """What has been read so far: each file, manifest and split is read once."""
+
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, str] = field(default_factory=dict)
+    listed: dict[Path, list[Clip]] = field(default_factory=dict)
+    surveyed: dict[Path, SurveyedClips] = field(default_factory=dict)
+    usable: dict[Split, UsableClips] = field(default_factory=dict)
+    sample: Entry | None = None
+
+
+@datasets.register("common_voice", data="speech")
+@datasets.register("audio", data="speech")
+class SpokenClips:
+    """Recorded sentences with their transcripts: a Common Voice release, or the user's own recordings.
+
+    `common_voice` reads ROOT/common_voice/LOCALE, ROOT/LOCALE or ROOT as Mozilla distributes it: train.tsv, dev.tsv,
+    test.tsv, validated.tsv, the folder clips, and clip_durations.tsv if it exists. `audio` reads manifests under ROOT:
+    .tsv (not quoted), .csv or .jsonl files with the columns path and text, and optionally speaker; paths are relative
+    to the manifest.
+
+    Clips may be WAV, FLAC, OGG or MP3 files of any sample rate and number of channels. Those that cannot be learned
+    from (missing, damaged, silent, without a transcript, with more text than CTC can align) are left out of every split
+    and counted. Characters that are not in the alphabet are dropped from the transcripts, and counted.
+
+    Features are computed once, by all cores, and kept in the cache as float16, 16 kB per second of sound at 80 bands.
+
+    Options:
+        root: folder with the locales (common_voice), or with the manifests (audio).
+        locale: the language's folder (common_voice).
+        splits: release uses Common Voice's own splits; validated trains on all clips of validated.tsv whose speaker is
+            not in test.tsv, less a share for validation (common_voice).
+        train: the manifest to train on, under root (audio).
+        validation: share of the training clips to keep for validation, whole speakers at a time, 0.1 if not given; or
+            (audio) a manifest. Not for Common Voice's own splits.
+        test: the manifest to test on, under root (audio).
+        sample_rate_hz: sample rate that all sound is resampled to.
+        max_seconds: longer clips are left out.
+        max_bad_fraction: stop if a larger share of a split's clips is bad; too long ones do not count as bad.
+        subsampling: time reduction factor of the model.
+        features: how features are computed from sound.
+        normalize: normalise each band to zero mean and unit variance over the utterance, over all clips of the speaker
+            in a split (a file to transcribe is its own speaker, to which the training corpus adds one second, unless
+            --same-speaker makes all files one speaker's), or by the training corpus's statistics.
+        spaces: keep a space between words.
+        alphabet: the characters to spell with, such as "abcdefghijklmnopqrstuvwxyz'"; those of the training transcripts
+            if not given.
+        batch_size: clips in a training batch.
+        batch_seconds: most seconds of sound in a training batch, padding included, before augmentation changes their
+            length; instead of batch_size.
+        evaluation_batch_size: clips in a batch of validation and test, if batch_seconds is not given.
+        augment: random changes to the training clips' features.
+        precompute: keep the features in the cache; otherwise each batch decodes its clips again, for corpora whose
+            features do not fit.
+        cache: folder for prepared data; $DLTRAIN_CACHE or ~/.cache/dltrain if not given.
+        cache_gigabytes: limit of that folder's size; beyond it the least recently used entries are removed.
+        workers: threads that prepare training batches ahead; 0 prepares them in the training thread.
+        when_missing: if the corpus is missing, stop with an error, or use synthetic digits and say so (common_voice).
+        sample: use the synthetic digits even if the corpus is present (common_voice).
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        seed: int,
+        assets: Mapping[str, Any] | None,
+        *,
+        root: str = "data",
+        locale: str = "en",
+        splits: Literal["release", "validated"] = "release",
+        train: str | None = None,
+        validation: Fraction | str | None = None,
+        test: str | None = None,
+        sample_rate_hz: PositiveInt = 16000,
+        max_seconds: PositiveFloat = 10.0,
+        max_bad_fraction: UnitInterval = 0.05,
+        subsampling: Literal[2, 4] = 4,
+        features: LogMel = LogMel(),
+        normalize: Literal["utterance", "speaker", "corpus"] = "utterance",
+        spaces: bool = True,
+        alphabet: str | None = None,
+        batch_size: PositiveInt = 16,
+        batch_seconds: PositiveFloat | None = None,
+        evaluation_batch_size: PositiveInt = 32,
+        augment: SpeechAugmentation | None = None,
+        precompute: bool = True,
+        cache: str | None = None,
+        cache_gigabytes: PositiveFloat = 20.0,
+        workers: NonNegativeInt = 0,
+        when_missing: Literal["error", "sample"] = "error",
+        sample: bool = False,
+    ) -> None:
+        self.name, self._seed, self._workers, self._precompute = variant, seed, workers, precompute
+        self._max_bad_fraction, self._augmentation = max_bad_fraction, augment or SpeechAugmentation()
+        self._cache = Cache(cache_directory(cache), cache_gigabytes * 1e9)
+        self._known = KnownClips()
+        check_augmentation(self._augmentation)
+        options = SourceOptions(
+            root=Path(root).expanduser(),
+            locale=locale,
+            splits=splits,
+            train=train,
+            validation=validation,
+            test=test,
+        )
+        self._assets: dict[str, Any] = dict(assets or {}) or {
+            "dataset": variant,
+            "alphabet": [] if alphabet is None else parse_alphabet(alphabet, spaces),
+            "subsampling": subsampling,
+            "sample_rate_hz": sample_rate_hz,
+            "features": asdict(features),
+            "bands": features.bands,
+            "normalization": {"over": normalize},
+            "text": {"spaces": spaces},
+        }
+        self._preparation = Preparation(self._rate, LogMel(**self._assets["features"]), max_seconds)
+        self._limits = self._make_limits(batch_size, evaluation_batch_size, batch_seconds)
+        self._source = self._choose_source(SOURCES[variant](options), when_missing, sample, training=assets is None)
+        if assets is None:
+            self._learn()
+
+    @property
+    def assets(self) -> Mapping[str, Any]:
+        return self._assets
+
+    @property
+    def fingerprint(self) -> Mapping[str, str]:
+        """The SHA-256 of each table read, and of the list of its clips: a line with name and SHA-256 of each."""
+        return dict(self._known.fingerprint)
+
+    @property
+    def notice(self) -> str | None:
+        return "\n".join(self._known.notices.values()) or None
+
+    @property
+    def _rate(self) -> int:
+        return int(self._assets["sample_rate_hz"])
+
+    def training(self) -> Loader[Utterances]:
+        features = self._preparation.features
+        batches = SpeechTrainingBatches(
+            self._prepare_clips("training"),
+            self._limits[0],
+            seed=self._seed,
+            augmentation=self._augmentation,
+            subsampling=int(self._assets["subsampling"]),
+            hop_seconds=features.hop_ms / 1000,
+            bands=compute_bands(features, self._rate),
+        )
+        return Loader(batches, self._workers)
+
+    def validation(self) -> Loader[Utterances]:
+        return Loader(SpeechEvaluationBatches(self._prepare_clips("validation"), self._limits[1]))
+
+    def test(self) -> Loader[Utterances]:
+        return Loader(SpeechEvaluationBatches(self._prepare_clips("test"), self._limits[1]))
+
+    def transcripts(self) -> list[str]:
+        """The reference transcripts of the training split, spelled in the alphabet."""
+        alphabet = self._assets["alphabet"]
+        return ["".join(alphabet[index] for index in target) for target in self._find_usable("training").targets]
+
+    def clip_name(self, split: Split, clip: int) -> str:
+        """The file name of a clip, given by its index in the split."""
+        return self._find_usable(split).clips[clip].name
+
+    def locate_manifest(self, split: Split) -> Path | None:
+        """Return the path of a split's manifest, whether it exists or not; None if there is no such split."""
+        return self._source.locate_manifest(split)
+
+    def _make_limits(
+        self, training_clips: int, evaluation_clips: int, seconds: float | None
+    ) -> tuple[BatchLimit, BatchLimit]:
+        """Limit the batches of training and of evaluation. Raises UsageError if the longest clip does not fit."""
+        if seconds is None:
+            return BatchLimit(training_clips), BatchLimit(evaluation_clips)
+        longest = self._preparation.max_seconds
+        if seconds < longest + 1:
+            raise UsageError(
+                f"data.batch_seconds: {seconds:g} is too little for one clip of max_seconds {longest:g}; "
+                f"allowed is {longest + 1:g} or more."
+            )
+        limit = BatchLimit(None, int(seconds * 1000 / self._preparation.features.hop_ms))
+        return limit, limit
+
+    def _choose_source(self, source: ClipSource, when_missing: str, sample: bool, training: bool) -> ClipSource:
+        """Choose the corpus, or the sample in its place. For training, all manifests it needs must exist."""
+        source.check_options(training)
+        if (sample or when_missing == "sample") and not source.has_sample:
+            option = "sample: true" if sample else "when_missing: sample"
+            raise UsageError(f"data.{option}: the sample stands in for common_voice only; allowed is an error.")
+        why = "as requested." if sample else "as in this model's training."
+        if not (sample or self._assets["dataset"] == SAMPLE_NAME):
+            try:
+                source.check_present()
+            except DataError as error:
+                if not training:  # reported once a split is needed
+                    return source
+                if when_missing == "error":
+                    raise
+                why = f"because the corpus is missing:\n{error}\n"
+            else:
+                if training:
+                    self._find_manifests(source)
+                return source
+        self._known.sample = make_spoken_sample(self._cache)  # kept, since its lock keeps the files
+        self._known.notices["sample"] = (
+            f"NOT COMMON VOICE: this uses the {SAMPLE_NAME}, strings of digits spoken by a program, {why} No number "
+            "from it is Common Voice's."
+        )
+        self.name = SAMPLE_NAME
+        if training:
+            self._assets["dataset"] = SAMPLE_NAME
+        files = {split: f"{name}.tsv" for split, name in RELEASED.items()}
+        root = self._known.sample.path
+        return OwnManifests(
+            SourceOptions(root=root, train=files["training"], validation=files["validation"], test=files["test"])
+        )
+
+    def _find_manifests(self, source: ClipSource) -> None:
+        """Raise DataError if a manifest is missing that training needs; only note a missing test manifest."""
+        source.find_manifest("training")
+        source.find_manifest("validation")
+        try:
+            if source.locate_manifest("test") is not None:
+                source.find_manifest("test")
+        except DataError as error:
+            self._known.notices["no test"] = f"This can be trained, but not tested yet: {error}"
+
+    def _learn(self) -> None:
+        """Learn alphabet and statistics from the training split. The validation split is checked as well."""
+        self._list_clips(self._source.find_manifest("training"))  # faults of tables are found before sound is read
+        self._list_clips(self._source.find_manifest("validation"))
+        training = self._find_usable("training")
+        if self._assets["normalization"]["over"] != "utterance":
+            corpus = ["" for _ in training.clips]
+            mean, variance = pool_moments(training.survey.frames, training.survey.moments, corpus)[0]
+            self._assets["normalization"] |= {"mean": mean.tolist(), "variance": variance.tolist()}
+        self._find_usable("validation")
+
+    def _prepare_clips(self, split: Split) -> PreparedClips:
+        clips, survey, targets = self._find_usable(split)
+        normalization, statistics = self._assets["normalization"], None
+        if normalization["over"] == "speaker":
+            statistics = pool_moments(survey.frames, survey.moments, [clip.speaker or clip.name for clip in clips])
+        elif normalization["over"] == "corpus":
+            fixed = numpy.array([normalization["mean"], normalization["variance"]], numpy.float32)
+            statistics = numpy.broadcast_to(fixed, (len(clips), *fixed.shape))
+        features = survey.features_of
+        if not self._precompute:
+            extract = build_extractor(self._preparation.features, self._rate)
+            features = partial(_extract_clip, clips, self._preparation, extract)
+        return PreparedClips(
+            clips=clips,
+            frames=survey.frames,
+            targets=targets,
+            features=features,
+            statistics=statistics,
+            speech_db=self._preparation.features.speech_db,
+        )
+
+    def _find_usable(self, split: Split) -> UsableClips:
+        """Return a split without the bad clips, which are counted. Raises DataError if there are too many."""
+        if split not in self._known.usable:
+            self._known.usable[split] = self._drop_bad_clips(split)
+        return self._known.usable[split]
+
+    def check_clips(self, split: Split) -> CheckedClips:
+        """Find a split's clips and why each is left out. If no alphabet was given, check the training split first.
+
+        Raises DataError if the split is missing, or its table cannot be read.
+        """
+        manifest, clips, survey = self._survey_split(split)
+        spaces, alphabet = self._assets["text"]["spaces"], self._assets["alphabet"]
+        texts = [normalize_transcript(clip.text, spaces) for clip in clips]
+        dropped: Counter[str] = Counter()
+        if alphabet:
+            spellings = [spell_transcript(text, self._index_alphabet()) for text in texts]
+            texts = [spelling.text for spelling in spellings]
+            dropped = sum((spelling.dropped for spelling in spellings), Counter())
+        faults = find_clip_faults(clips, survey, texts, self._assets["subsampling"])
+        usable = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
+        if usable and not alphabet:
+            self._assets["alphabet"] = collect_alphabet(usable, spaces)
+        return CheckedClips(manifest, clips, survey, texts=texts, faults=faults, dropped=dropped)
+
+    def _drop_bad_clips(self, split: Split) -> UsableClips:
+        checked = self.check_clips(split)
+        if checked.clips:
+            check_share(checked, self._max_bad_fraction, self._describe_check(split, bool(checked.dropped)))
+        usable = numpy.array([index for index, fault in enumerate(checked.faults) if fault is None], numpy.int64)
+        symbols = self._index_alphabet()
+        notice = describe_left_out(f"{split} split", checked, self._preparation.max_seconds)
+        if notice:
+            self._known.notices[split] = notice
+        targets = [numpy.array([symbols[letter] for letter in checked.texts[index]], numpy.int64) for index in usable]
+        return UsableClips([checked.clips[index] for index in usable.tolist()], checked.survey.select(usable), targets)
+
+    def _describe_check(self, split: Split, dropped: bool) -> str:
+        """The command that lists all of a split's bad clips: by options if they suffice, otherwise by a config."""
+        usual, prepared = Preparation(), self._preparation
+        frames = [(one.sample_rate_hz, one.features.window_ms, one.features.hop_ms) for one in (usual, prepared)]
+        plain = frames[0] == frames[1] and self._assets["text"]["spaces"] and not dropped
+        if not plain or self._source.is_shared(split) or self._known.sample is not None:
+            return "`dltrain data check CONFIG` (the config with its --set flags, or the run's directory)"
+        arguments = ["dltrain", "data", "check", self.name, *self._source.list_check_arguments(split)]
+        for option, value, default in (
+            ("--subsampling", self._assets["subsampling"], 4),
+            ("--max-seconds", prepared.max_seconds, usual.max_seconds),
+        ):
+            arguments += [option, str(value)] if value != default else []
+        return f"`{shlex.join(arguments)}`"
+
+    def _index_alphabet(self) -> dict[str, int]:
+        return {character: index for index, character in enumerate(self._assets["alphabet"])}
+
+    def _survey_split(self, split: Split) -> SurveyedClips:
+        """Survey a split's clips. Raises DataError if there is no such split."""
+        manifest = self._source.find_manifest(split)
+        if not self._source.is_shared(split):
+            return self._survey_manifest(manifest)
+        clips = self._list_clips(manifest)
+        fraction = 0.1 if self._source.options.validation is None else float(self._source.options.validation)
+        kept = hold_out_speakers([clip.speaker or clip.name for clip in clips], fraction, self._seed)
+        if fraction and kept.all() | ~kept.any():
+            raise DataError(
+                f"{manifest}: all its clips are of one speaker, so no part can be kept for validation; name a "
+                "manifest of other clips with data.validation."
+            )
+        indices = numpy.flatnonzero(kept if split == "validation" else ~kept)
+        survey = self._survey_manifest(manifest).survey.select(indices)
+        return SurveyedClips(manifest, [clips[index] for index in indices.tolist()], survey)
+
+    def _list_clips(self, manifest: Path) -> list[Clip]:
+        """Read a whole manifest, once."""
+        known = self._known
+        if manifest not in known.listed:
+            known.listed[manifest], files = self._source.read_clips(manifest)
+            known.fingerprint.update({path.name: sha256(path) for path in files if path.exists()})
+        return known.listed[manifest]
+
+    def _survey_manifest(self, manifest: Path) -> SurveyedClips:
+        """Survey all clips of a manifest, once."""
+        if manifest in self._known.surveyed:
+            return self._known.surveyed[manifest]
+        clips = self._list_clips(manifest)
+        digests = hash_clips(clips, self._cache)
+        listed = hashlib.sha256("".join(f"{c.name} {d}\n" for c, d in zip(clips, digests, strict=True)).encode())
+        self._known.fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()
+        survey = load_survey(
+            clips,
+            digests,
+            self._preparation,
+            description=f"features of {manifest.name}",
+            cache=self._cache,
+            keep=self._precompute,
+        )
+        self._known.surveyed[manifest] = SurveyedClips(manifest, clips, survey)
+        return self._known.surveyed[manifest]
+
+
+def _extract_clip(clips: Sequence[Clip], preparation: Preparation, extract: Extractor, index: int) -> Features:
+    return extract_features(clips[index], preparation, extract)
