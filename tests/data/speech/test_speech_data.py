@@ -430,7 +430,7 @@ def test_the_sample_stands_in_and_says_so(tmp_path: Path, cache: Path) -> None:
     files = [file for file in entry.iterdir() if file.name != "manifest.json"]
     assert len(files) == 603
     assert all(file.read_bytes() == (elsewhere.path / file.name).read_bytes() for file in files)  # the same each time
-    assert "as asked" in str(built(tmp_path / "nowhere", sample=True, features=LogMel(bands=20)).notice)
+    assert "as requested" in str(built(tmp_path / "nowhere", sample=True, features=LogMel(bands=20)).notice)
 
 
 def test_no_voice_is_in_two_splits() -> None:
