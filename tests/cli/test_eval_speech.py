@@ -59,7 +59,7 @@ def test_the_worst_clips(run: Path) -> None:
 
 def test_what_a_person_reads(run: Path) -> None:
     told = good("eval", run, "--worst", 2).stdout
-    assert told.startswith("test split of tones, decode_greedily, checkpoint step-")
+    assert told.startswith("test split of tones, greedy, checkpoint step-")
     assert (
         "\nworst 1: test_2.wav, 3 edits\n"
         "  said        a cad c   d\n"
