@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dltrain.data.speech.log_mel import build_extractor
-from dltrain.options import LogMel
+from dltrain.data.speech.options import LogMel
 from dltrain.runtime.device import choose
 from dltrain.runtime.interrupts import Interrupts
 from support.runs import StopAt, outcome, run_once, run_to_end

@@ -15,7 +15,8 @@ from dltrain.cli import config, describe
 from dltrain.errors import ConfigError, UsageError
 
 PLUGIN = '''
-from dltrain.options import Augmentation, PositiveInt
+from dltrain.data.images.options import Augmentation
+from dltrain.options import PositiveInt
 from dltrain.registry import models, tasks, datasets
 
 @tasks.register("sorting", data="cards", sizes=("cards",))

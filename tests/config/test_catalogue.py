@@ -17,8 +17,9 @@ from dltrain.config.experiment import load_experiment
 from dltrain.config.faults import Fault, Place, Source
 from dltrain.config.generate import read_package
 from dltrain.config.plugins import add_plugin, with_plugins
+from dltrain.data.images.options import Augmentation
 from dltrain.errors import ConfigError
-from dltrain.options import Augmentation, Fraction, PositiveInt, Widths
+from dltrain.options import Fraction, PositiveInt, Widths
 
 HEAD = "from dltrain.registry import models, tasks, datasets, optimizers\n"
 
@@ -56,6 +57,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Optional, Union
 from typing_extensions import TypeAlias
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from dltrain.data.images.options import Augmentation
 from dltrain.options import *
 """
 
@@ -184,7 +186,7 @@ def test_annotations(annotation: str, type_: Any) -> None:
     ],
 )
 def test_defaults(annotation: str, default: str, value: Any) -> None:
-    head = "import dltrain.options as o\nSIDE: int = 3\nBOTH = [SIDE, SIDE]\nSHIFT = 0.5"
+    head = "import dltrain.data.images.options as o\nSIDE: int = 3\nBOTH = [SIDE, SIDE]\nSHIFT = 0.5"
     assert option(annotation, default, head).default == value
 
 

@@ -14,15 +14,17 @@ import yaml
 from dltrain.config import experiment as experiment_module
 from dltrain.config.catalogue import Catalogue
 from dltrain.config.experiment import Choice, Experiment, Loaded, load_experiment, load_tree
+from dltrain.data.images.options import Augmentation
 from dltrain.errors import ConfigError
-from dltrain.options import Augmentation, Plan
+from dltrain.options import Plan
 
 PLUGIN = """
 from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from dltrain.options import Augmentation, Fraction, PositiveInt, Widths
+from dltrain.data.images.options import Augmentation
+from dltrain.options import Fraction, PositiveInt, Widths
 from dltrain.registry import datasets, models, optimizers, schedules, tasks
 
 @tasks.register("sorting", data="cards", sizes=("cards", "suits"))

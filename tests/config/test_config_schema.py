@@ -54,8 +54,8 @@ def test_the_schema_holds_bounds_defaults_and_meanings() -> None:
 PLUGIN = """
 from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from dltrain.data.images.options import Augmentation
 from dltrain.registry import models
-from dltrain.options import Augmentation
 
 @models.register("odd")
 def odd(*, rounds: int, pair: tuple[int, float] = (1, 2.0), weights: dict[str, Annotated[float, Gt(0), Le(9)]] = {},

@@ -21,7 +21,7 @@ from dltrain.batch import NO_TARGET
 from dltrain.data.speech.batches import Utterances
 from dltrain.data.speech.log_mel import build_extractor, model_input
 from dltrain.data.speech.sound import Sound
-from dltrain.options import LogMel
+from dltrain.data.speech.options import LogMel
 from dltrain.registry import datasets, models
 
 FEATURES = LogMel(bands=20)

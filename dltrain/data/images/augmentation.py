@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dltrain.options import Augmentation
+from dltrain.data.images.options import Augmentation
 
 CHANCES = 10
 """Uniform numbers per image: angle, scale, shift (x, y), flip, and erase (whether, area, aspect, y, x)."""

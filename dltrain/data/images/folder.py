@@ -17,11 +17,12 @@ from dltrain.data.cache import Cache, Entry, cache_directory
 from dltrain.data.images.class_folders import Listing, Split, list_pictures, split_folders, ways_out
 from dltrain.data.images.decoded import DecodedPictures, hash_pictures, load_pictures
 from dltrain.data.images.mnist import EvaluationBatches, Images, Splits, TrainingBatches, check_augmentation, held_out
+from dltrain.data.images.options import Augmentation
 from dltrain.data.images.patches import SAMPLE_NAME, picture_sample, sample_listing
 from dltrain.data.images.pictures import PictureFormat
 from dltrain.data.splits import select_fold
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Augmentation, Fold, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
+from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 

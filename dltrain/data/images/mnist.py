@@ -21,10 +21,11 @@ from dltrain.data.images import idx
 from dltrain.data.images.augmentation import CHANCES, augment
 from dltrain.data.images.digits import SAMPLE_NAME, read_sample
 from dltrain.data.images.fetch import fetch, ways_out
+from dltrain.data.images.options import Augmentation
 from dltrain.data.images.sets import FILES, IMAGE_SETS, Split
 from dltrain.data.splits import select_fold
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Augmentation, Fold, Fraction, NonNegativeInt, PositiveInt
+from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveInt
 from dltrain.registry import datasets
 from dltrain.runtime.seeds import generator, keyed_uniform, permutation
 from dltrain.stream import Loader

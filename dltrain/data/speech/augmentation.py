@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from dltrain.data.speech.log_mel import FrequencyBands
+from dltrain.data.speech.options import SpeechAugmentation
 from dltrain.data.speech.statistics import Features
 from dltrain.errors import UsageError
-from dltrain.options import SpeechAugmentation
 
 _NOISE_SHAPE = 3.0
 """Power of noise in one band of one window: a gamma variable, of about this shape where a filter spans a few bins."""

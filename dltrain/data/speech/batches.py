@@ -26,9 +26,9 @@ from dltrain.data.speech.augmentation import (
 )
 from dltrain.data.speech.log_mel import FrequencyBands
 from dltrain.data.speech.manifests import Clip
+from dltrain.data.speech.options import SpeechAugmentation
 from dltrain.data.speech.statistics import Features, compute_moments, normalize_features
 from dltrain.data.speech.transcripts import count_needed_frames
-from dltrain.options import SpeechAugmentation
 from dltrain.runtime.seeds import generator, keyed_uniform, permutation
 
 Indices = NDArray[numpy.int64]

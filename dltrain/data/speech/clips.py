@@ -27,10 +27,10 @@ from dltrain.data.cache import Cache, Entry
 from dltrain.data.progress import Progress
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, build_extractor
 from dltrain.data.speech.manifests import Clip
+from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.sound import UnusableClip, check_audible, decode_sound, resample
 from dltrain.data.speech.statistics import Features, compute_moments
 from dltrain.errors import DataError
-from dltrain.options import LogMel
 from dltrain.runtime.precision import available_cores
 from dltrain.stream import in_order
 

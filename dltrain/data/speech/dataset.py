@@ -29,6 +29,7 @@ from dltrain.data.speech.clips import Preparation, Survey, extract_features, has
 from dltrain.data.speech.common_voice import RELEASED, CommonVoice
 from dltrain.data.speech.log_mel import Extractor, build_extractor, compute_bands
 from dltrain.data.speech.manifests import Clip
+from dltrain.data.speech.options import LogMel, SpeechAugmentation
 from dltrain.data.speech.sample import SAMPLE_NAME, make_spoken_sample
 from dltrain.data.speech.sources import ClipSource, SourceOptions, Split
 from dltrain.data.speech.statistics import Features, pool_moments
@@ -38,11 +39,9 @@ from dltrain.errors import DataError, UsageError
 from dltrain.files import sha256
 from dltrain.options import (
     Fraction,
-    LogMel,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    SpeechAugmentation,
     UnitInterval,
 )
 from dltrain.registry import datasets

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.sound import Samples, Sound, resample
 from dltrain.data.speech.statistics import Features, adapt_moments, compute_moments, normalize_features
 from dltrain.errors import UsageError
-from dltrain.options import LogMel
 
 Extractor = Callable[[Samples], Features]
 """Samples (n,) to log-mel features (1 + n // hop, bands) float32."""

@@ -16,12 +16,12 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, model_input, rebuild_extractor
+from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.recognition import Decoder, Transcribes
 from dltrain.data.speech.recordings import RecordingPiece, read_pieces
 from dltrain.data.speech.sound import SILENCE, resample
 from dltrain.data.speech.statistics import compute_moments, pool_moments
 from dltrain.errors import DataError
-from dltrain.options import LogMel
 from dltrain.runtime.precision import Runtime
 
 BATCHES_AHEAD = 4

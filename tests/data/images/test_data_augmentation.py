@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dltrain.data.images.augmentation import CHANCES, augment, erased, flipped, moved
-from dltrain.options import Augmentation
+from dltrain.data.images.options import Augmentation
 from dltrain.runtime.cuda_wheels import import_torchvision
 from dltrain.runtime.seeds import keyed_uniform
 

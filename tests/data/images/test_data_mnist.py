@@ -27,9 +27,9 @@ from dltrain.data.images.mnist import (
     measure_pixels,
     normalize_pixels,
 )
+from dltrain.data.images.options import Augmentation
 from dltrain.data.images.sets import IMAGE_SETS
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Augmentation
 from dltrain.registry import datasets
 
 REAL = os.environ.get("DLTRAIN_DATA")

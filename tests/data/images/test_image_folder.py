@@ -21,11 +21,12 @@ from dltrain.data.images import mnist
 from dltrain.data.images.check_folder import verify
 from dltrain.data.images.class_folders import list_pictures
 from dltrain.data.images.folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
+from dltrain.data.images.options import Augmentation
 from dltrain.data.images.patches import SAMPLE_NAME
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture, read_picture, resize_picture
 from dltrain.data.images.reader import read_image
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Augmentation, Fold
+from dltrain.options import Fold
 from dltrain.registry import datasets
 
 Counts = Mapping[str, int]

@@ -28,9 +28,9 @@ from dltrain.data.speech.batches import (
     make_buckets,
 )
 from dltrain.data.speech.log_mel import FrequencyBands, build_extractor, compute_bands
+from dltrain.data.speech.options import LogMel, SpeechAugmentation
 from dltrain.data.speech.sound import Sound, resample
 from dltrain.data.speech.statistics import compute_moments, normalize_features
-from dltrain.options import LogMel, SpeechAugmentation
 from dltrain.runtime.seeds import generator, keyed_uniform
 
 BANDS = 6

@@ -16,8 +16,8 @@ from dltrain.data.speech import check as speech_check
 from dltrain.data.speech import clips as spoken_clips
 from dltrain.data.speech import dataset as speech_dataset
 from dltrain.data.speech.check import verify
+from dltrain.data.speech.options import LogMel
 from dltrain.errors import ConfigError, DataError, UsageError
-from dltrain.options import LogMel
 from support.speech import built, names, rewrite, run, speechlike, write_locale
 
 soundfile = pytest.importorskip("soundfile")

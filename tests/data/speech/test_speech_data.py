@@ -23,12 +23,12 @@ from dltrain.data.speech.archive import fetch
 from dltrain.data.speech.check import find_clip_faults, verify
 from dltrain.data.speech.clips import ClipFault
 from dltrain.data.speech.log_mel import model_input
+from dltrain.data.speech.options import LogMel, SpeechAugmentation
 from dltrain.data.speech.sample import SAMPLE_NAME, list_voices, make_spoken_sample
 from dltrain.data.speech.sound import read_sound
 from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.splits import hold_out_speakers
 from dltrain.errors import DataError, UsageError
-from dltrain.options import LogMel, SpeechAugmentation
 from support.speech import built, names, rewrite, run, speechlike, write_locale
 
 soundfile = pytest.importorskip("soundfile")

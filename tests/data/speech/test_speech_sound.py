@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from dltrain.data.speech.log_mel import WindowLengths, build_extractor, model_input, rebuild_extractor
+from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.sound import Sound, UnusableClip, check_audible, decode_sound, read_sound, resample
 from dltrain.data.speech.statistics import compute_moments, normalize_features
 from dltrain.errors import DataError, UsageError
-from dltrain.options import LogMel
 
 soundfile = pytest.importorskip("soundfile")
 
