@@ -21,7 +21,7 @@ from dltrain.core.schedules import Moment
 from dltrain.runs.building import Names, Training, construct, select_sizes
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
-from support.examples import DATASETS, Examples, build_config, examples_of, write_config
+from support.examples import DATASETS, OPTIMIZERS, Examples, build_config, examples_of, write_config
 from support.runs import StopAt, outcome, run_once, run_to_end
 
 CPU = torch.device("cpu")
@@ -244,7 +244,7 @@ def train_a_little(training: Training, steps: int) -> float:
 
 @every_optimizer
 def test_an_optimizer_s_state_round_trips_and_it_lowers_the_loss(name: str, examples: Examples, tmp_path: Path) -> None:
-    config = {**examples.model("mlp"), "optimizer": {"name": name}}
+    config = {**examples.model("mlp"), "optimizer": {"name": name, **OPTIMIZERS.get(name, {})}}
     first, second = (build_config(tmp_path / "config.yaml", config) for _ in range(2))
     start = train_a_little(first, 1)
     train_a_little(first, 3)
@@ -259,7 +259,7 @@ def test_an_optimizer_s_state_round_trips_and_it_lowers_the_loss(name: str, exam
 def test_a_stopped_and_killed_run_of_an_optimizer_ends_with_the_same_bytes(
     name: str, examples: Examples, tmp_path: Path
 ) -> None:
-    assert_exact_resume({**examples.model("mlp"), "optimizer": {"name": name}}, tmp_path)
+    assert_exact_resume({**examples.model("mlp"), "optimizer": {"name": name, **OPTIMIZERS.get(name, {})}}, tmp_path)
 
 
 @every_schedule

@@ -38,9 +38,6 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "fp16 with its scaler": {"trainer": {"precision": "fp16"}, "model": {"name": "mlp", "hidden": [8]}},
     "batch normalisation": {"model": {"batch_norm": True}, "trainer": {"ema": 0.9}},
     "deterministic": {"trainer": {"deterministic": True}},
-    "muon": {"optimizer": {"name": "muon", "learning_rate": 0.02}},
-    "rmsprop": {"optimizer": {"name": "rmsprop", "momentum": 0.9, "centered": True}},
-    "adagrad": {"optimizer": {"name": "adagrad"}},
     "two threads": {"trainer": {"threads": 2}},
     "weights drawn anew, groups of them, and a frozen part": {
         "weights": {"initialization": "orthogonal", "learning_rates": {"classifier.*": 2.0}, "freeze": ["features.*"]},
@@ -79,12 +76,6 @@ def test_stopped_and_killed_runs_end_with_the_same_bytes(
 
 
 TEXTS: dict[str, dict[str, Any]] = {
-    "carried state": {"model": {"name": "rnn", "hidden": 8, "dropout": 0.2}},
-    "sentences": {"model": {"name": "rnn", "cell": "gru", "hidden": 8}, "data": {"form": "sentences"}},
-    "variational masks": {
-        "model": {"name": "rnn", "hidden": 8, "dropout": 0.3, "variational": True, "tied": True},
-        "trainer": {"ema": 0.9},
-    },
     "random lengths and accumulation": {
         "model": {"name": "rnn", "cell": "rnn_tanh", "hidden": 8, "adaptive_cutoffs": [9]},
         "data": {"random_lengths": True},

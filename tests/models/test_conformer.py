@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from dltrain.decoding.ctc import decode_greedily
 from dltrain.models.conformer import Attention, ConformerCTC, ConvolutionModule, compute_rotation, rotated
 from dltrain.models.crnn import inside
 
@@ -84,39 +82,6 @@ def test_the_convolution_module_sees_its_kernel_and_no_more() -> None:
     module(sequence, torch.ones(1, 15, dtype=torch.bool))[0, 7].sum().backward()
     assert sequence.grad is not None
     assert (sequence.grad[0].abs().sum(1) > 0).nonzero().flatten().tolist() == [5, 6, 7, 8, 9]
-
-
-def test_overfits_a_batch_and_all_weights_learn() -> None:
-    recogniser = model(2, dropout=0.0)
-    features, frames = clips()[:3, :16], torch.tensor([16, 12, 5])
-    targets, lengths = torch.tensor([[1, 2, 2], [4, 1, 0], [3, 0, 0]]), torch.tensor([3, 2, 1])
-    optimizer = torch.optim.Adam(recogniser.parameters(), 1e-2)
-    for _ in range(50):
-        scores, times = recogniser(features, frames)
-        loss = functional.ctc_loss(scores.transpose(0, 1), targets, times, lengths)
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(parameter.grad is not None and parameter.grad.any() for parameter in recogniser.parameters())
-        optimizer.step()
-    assert decode_greedily(*recogniser.eval()(features, frames)) == [[1, 2, 2], [4, 1], [3]]
-
-
-def test_bf16_gives_float32_close_to_the_exact() -> None:
-    recogniser = model().eval()
-    exact, _ = recogniser(clips(), FRAMES)
-    with torch.autocast("cpu", torch.bfloat16):
-        rough, _ = recogniser(clips(), FRAMES)
-    assert rough.dtype == torch.float32
-    torch.testing.assert_close(rough, exact, rtol=0, atol=0.1)
-    rough.sum().backward()
-
-
-def test_a_state_dict_carries_everything() -> None:
-    first = model().eval()
-    second = ConformerCTC(BANDS, ALPHABET, 4, channels=[4, 4], width=16, heads=2, layers=2, kernel=5).eval()
-    assert not torch.equal(first(clips(), FRAMES)[0], second(clips(), FRAMES)[0])
-    second.load_state_dict(first.state_dict())
-    assert torch.equal(first(clips(), FRAMES)[0], second(clips(), FRAMES)[0])
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:

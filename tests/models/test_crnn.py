@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.decoding.ctc import decode_greedily
 from dltrain.models.crnn import CRNN, Bidirectional, Subsampling, index_reversed, inside
 
 BANDS, ALPHABET = 10, 6
@@ -114,40 +113,6 @@ def test_parameters_are_those_of_the_architecture() -> None:
     norms = 2 * (32 * 20 + 128 + 128)
     count = sum(parameter.numel() for parameter in CRNN(80, 29, 4).parameters())
     assert count == convolutions + recurrent + norms + 129 * 29
-
-
-@pytest.mark.parametrize("options", [{"dropout": 0.0}, {"cell": "gru", "channels": [8], "dropout": 0.05}])
-def test_overfits_a_batch_and_all_weights_learn(options: dict[str, Any]) -> None:
-    recogniser = model(2, hidden=16, **options)
-    features, frames = clips()[:3, :16], torch.tensor([16, 12, 5])
-    targets, lengths = torch.tensor([[1, 2, 2], [4, 1, 0], [3, 0, 0]]), torch.tensor([3, 2, 1])
-    optimizer = torch.optim.Adam(recogniser.parameters(), 1e-2)
-    for _ in range(50):
-        scores, times = recogniser(features, frames)
-        loss = functional.ctc_loss(scores.transpose(0, 1), targets, times, lengths)
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(parameter.grad is not None and parameter.grad.any() for parameter in recogniser.parameters())
-        optimizer.step()
-    assert decode_greedily(*recogniser.eval()(features, frames)) == [[1, 2, 2], [4, 1], [3]]
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_bf16_gives_float32_close_to_the_exact(cell: str) -> None:
-    recogniser = model(cell=cell).eval()
-    exact, _ = recogniser(clips(), FRAMES)
-    with torch.autocast("cpu", torch.bfloat16):
-        rough, _ = recogniser(clips(), FRAMES)
-    assert rough.dtype == torch.float32
-    torch.testing.assert_close(rough, exact, rtol=0, atol=0.05)
-    rough.sum().backward()
-
-
-def test_a_state_dict_carries_everything() -> None:
-    first, second = model().eval(), CRNN(BANDS, ALPHABET, 4, channels=[4, 4], hidden=8).eval()
-    assert not torch.equal(first(clips(), FRAMES)[0], second(clips(), FRAMES)[0])
-    second.load_state_dict(first.state_dict())
-    assert torch.equal(first(clips(), FRAMES)[0], second(clips(), FRAMES)[0])
 
 
 def test_dropout_is_for_training_alone() -> None:

@@ -16,7 +16,6 @@ from dltrain.models.awd_lstm import AWDLSTM
 from dltrain.models.language_rnn import RecurrentLanguageModel, locked_dropout
 from dltrain.models.output import AdaptiveSoftmax, NextToken, Softmax, cross_entropy
 from dltrain.models.transformer import TransformerLanguageModel
-from dltrain.registry import models
 from dltrain.tree import mapped
 
 V = 23
@@ -68,14 +67,6 @@ def parts(state: Any) -> list[Tensor]:
 
 
 # What all have in common
-
-
-def test_they_are_registered() -> None:
-    assert [models[name] for name in ("rnn", "awd_lstm", "transformer")] == [
-        RecurrentLanguageModel,
-        AWDLSTM,
-        TransformerLanguageModel,
-    ]
 
 
 @every_model
@@ -136,44 +127,6 @@ def test_a_state_is_plain_tuples_of_tensors(name: str) -> None:
                 assert part.shape[1] == 3
 
     check(made(name)(text(4, 3), None).state)
-
-
-@every_model
-def test_gradients_reach_all_weights_and_one_batch_is_learned_by_heart(name: str) -> None:
-    model = made(name)
-    for module in model.modules():
-        for share in (
-            "dropout",
-            "p",
-            "weight_drop",
-            *(f"{place}_dropout" for place in ("embedding", "input", "hidden")),
-        ):
-            if isinstance(getattr(module, share, None), float):
-                setattr(module, share, 0.0)
-    tokens, targets = text(6, 4), text(6, 4, 2)
-    assert len(set(model.parameters())) == len(list(model.parameters()))
-    optimizer = torch.optim.Adam(model.parameters(), 3e-2)
-    for _ in range(120):
-        optimizer.zero_grad()
-        loss(model, tokens, targets).backward()
-        assert all(parameter.grad is not None for parameter in model.parameters())
-        optimizer.step()
-    model.eval()
-    features = model(tokens, None).features.flatten(0, 1)
-    assert (model.log_probabilities(features).argmax(1) == targets.flatten()).float().mean() > 0.95
-
-
-@every_model
-def test_the_seed_decides_the_weights_and_they_can_be_stored(name: str) -> None:
-    model, same = made(name), made(name)
-    for mine, its in zip(model.parameters(), same.parameters(), strict=True):
-        assert torch.equal(mine, its)
-    torch.manual_seed(7)
-    other = MAKERS[name]().eval()
-    expected = model.eval()(text(4, 2), None).features
-    assert not torch.allclose(other(text(4, 2), None).features, expected)
-    other.load_state_dict({key: value.clone() for key, value in model.state_dict().items()})
-    assert torch.equal(other(text(4, 2), None).features, expected)
 
 
 @every_model

@@ -18,8 +18,6 @@ from dltrain.architecture.layers import LAYERS
 from dltrain.architecture.plan import Misfit, chained, laid_out, read
 from dltrain.architecture.shapes import Length, Shape
 from dltrain.models.sequential import Sequential, Stack, built
-from dltrain.runtime.interrupts import Interrupts
-from support.runs import StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 SIZES = {"vocabulary": 20, "classes": 5}
@@ -368,50 +366,9 @@ def test_shapes_that_do_not_fit_are_named() -> None:
         laid_out(IMAGES, [{"dense": {"unit": 3}}])
 
 
-# Training
-
-
-@pytest.fixture
-def small(settings: dict[str, Any]) -> dict[str, Any]:
-    """The small images' config with a network of many kinds of layers."""
-    block = [{"conv2d": {"filters": 6, "padding": "same"}}, "batch_norm", "relu"]
-    layers = [{"conv2d": 4}, "relu", {"max_pool": 4}, {"residual": block}, {"reshape": [6, 36]}, {"gru": 8},
-              {"dropout": 0.2}, {"dense": "classes"}]  # fmt: skip
-    return {**settings, "model": {"name": "sequential", "layers": layers}}
-
-
-def test_stopped_and_killed_runs_end_with_the_same_bytes(
-    small: dict[str, Any], write_settings: Write, tmp_path: Path
-) -> None:
-    small["trainer"].update(checkpoint_every_steps=4, keep_last=9, ema=0.9)
-    config = write_settings(small)
-    run_once(config, tmp_path / "whole", Interrupts())
-    run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(3, kill=True), StopAt(6), StopAt(9, kill=True)])
-    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
-
-
-def test_overfits_one_batch_and_all_weights_learn(small: dict[str, Any]) -> None:
-    torch.manual_seed(0)
-    model = Sequential(IMAGES, layers=small["model"]["layers"])
-    images, labels = torch.randn(20, 1, 28, 28), torch.arange(20) % 10
-    optimizer = torch.optim.Adam(model.parameters(), 2e-2)
-    losses = []
-    for _ in range(60):
-        loss = functional.cross_entropy(model(images), labels)
-        losses.append(float(loss.detach()))
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
-        optimizer.step()
-    assert losses[-1] < losses[0] / 10
-
-
-def test_bf16_and_compiled_layouts_leave_the_outputs_alike() -> None:
+def test_channels_last_leaves_the_outputs_alike() -> None:
     torch.manual_seed(0)
     model = Sequential(IMAGES, layers=CNN)
     images = torch.randn(4, 1, 28, 28)
-    with torch.autocast("cpu", torch.bfloat16):
-        half = model(images)
-    torch.testing.assert_close(half.float(), model(images), rtol=0.1, atol=0.1)
-    last = model.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(last(images), model(images))
+    expected = model(images)
+    torch.testing.assert_close(model.to(memory_format=torch.channels_last)(images), expected)

@@ -156,8 +156,10 @@ class ModelExample:
 RESIDUAL = [
     {"conv2d": {"filters": 4, "padding": "same"}},
     {"residual": {"layers": [{"conv2d": {"filters": 8, "stride": 2, "padding": "same"}}, "batch_norm", "relu"]}},
-    "global_avg_pool",
+    {"reshape": [8, 196]},
+    {"gru": 8},
     {"repeat": {"times": 2, "layers": [{"dense": 16}, "layer_norm", "tanh"]}},
+    {"dropout": 0.1},
     {"dense": "classes"},
 ]
 READER = [
@@ -227,6 +229,14 @@ MODELS: Mapping[str, Sequence[ModelExample]] = {
     ],
     "conformer_ctc": [ModelExample({"channels": [4, 4], "width": 16, "heads": 2, "layers": 2, "kernel": 5})],
 }
+
+
+OPTIMIZERS: Mapping[str, Options] = {
+    "sgd": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
+    "adam": {"amsgrad": True},
+    "rmsprop": {"momentum": 0.9, "centered": True},
+}
+"""Options of an optimizer with which it has more to remember."""
 
 
 class Examples:

@@ -22,11 +22,9 @@ from dltrain.data.images.pixels import restore_pixels, scale_pixels
 from dltrain.errors import UsageError
 from dltrain.models.autoencoder import ConvAutoencoder, DenseAutoencoder, Noise
 from dltrain.observers import pictures
-from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.reconstruction import Reconstruction
 from support.commands import call, good
 from support.images import patterns
-from support.runs import StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 
@@ -167,13 +165,12 @@ def test_images_too_small_for_an_even_kernel_are_refused() -> None:
         ConvAutoencoder(1, 3, 9, 1, channels=[2, 2, 2], kernel=2)
 
 
-@pytest.mark.parametrize("loss", ["mse", "bce"])
 @pytest.mark.parametrize(("kind", "options"), [(DenseAutoencoder, {"hidden": [32]}), (ConvAutoencoder, {})])
-def test_overfits_one_batch_and_all_weights_learn(kind: type[nn.Module], options: dict[str, Any], loss: Any) -> None:
+def test_cross_entropy_lowers_the_squared_error_too(kind: type[nn.Module], options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     pixels = torch.from_numpy(patterns(8, 0)[0]).unsqueeze(1)
     assets = {"channels": 1, "height": 28, "width": 28, "normalize": "unit"}
-    task, model = Reconstruction(assets, loss=loss), kind(1, 28, 28, 1, **options)
+    task, model = Reconstruction(assets, loss="bce"), kind(1, 28, 28, 1, **options)
     whole = batch(assets, pixels)
     before = measured(task, model, whole)["mse"]
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
@@ -206,27 +203,6 @@ def autoencoder(settings: dict[str, Any]) -> dict[str, Any]:
     settings["task"] = "reconstruction"
     settings["model"] = {"name": "dense_autoencoder", "hidden": [8], "code": 4, "noise": 0.2}
     return settings
-
-
-RUNS: dict[str, dict[str, Any]] = {
-    "noise": {},
-    "cross-entropy": {
-        "task": {"name": "reconstruction", "loss": "bce"},
-        "model": {"name": "conv_autoencoder", "channels": [2, 3], "code": 4},
-    },
-}
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_stopped_and_killed_runs_end_with_the_same_bytes(
-    name: str, autoencoder: dict[str, Any], write_settings: Write, tmp_path: Path
-) -> None:
-    autoencoder |= RUNS[name]
-    autoencoder["trainer"].update(checkpoint_every_steps=4, keep_last=9)
-    config = write_settings(autoencoder)
-    run_once(config, tmp_path / "whole", Interrupts())
-    run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(3, kill=True), StopAt(6), StopAt(9, kill=True)])
-    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
 
 
 def test_eval_draws_the_first_images_above_what_became_of_them(

@@ -22,7 +22,7 @@ from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.sequence_regression import SequenceRegression
-from support.runs import StopAt, outcome, run_once, run_to_end
+from support.runs import run_once
 
 Write = Callable[[Mapping[str, Any]], Path]
 
@@ -31,13 +31,6 @@ ASSETS = {
     "mean": [100.0, 0.0, -5.0], "std": [10.0, 1.0, 0.5],
 }  # fmt: skip
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
-    "autoregression": lambda: Autoregression(3, 5, 4),
-    "rnn": lambda: SeriesRNN(3, 4, cell="rnn", hidden=16),
-    "lstm": lambda: SeriesRNN(3, 4, hidden=16, layers=2),
-    "gru": lambda: SeriesRNN(3, 4, cell="gru", hidden=16),
-}
-
 
 def random_batch(count: int) -> Examples:
     draw = torch.Generator().manual_seed(0)
@@ -45,22 +38,6 @@ def random_batch(count: int) -> Examples:
 
 
 # --- models
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_gradients_reach_all_weights_and_one_batch_is_learned(name: str) -> None:
-    torch.manual_seed(0)
-    model, task, batch = MODELS[name](), SequenceRegression(ASSETS), random_batch(8)
-    optimizer = torch.optim.Adam(model.parameters(), 0.03)
-    first = task.step(model, batch, None).loss
-    first.backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
-    for _ in range(200):
-        optimizer.zero_grad()
-        loss = task.step(model, batch, None).loss
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < first.item() / 10
 
 
 def test_autoregression_reads_the_last_steps() -> None:
@@ -196,21 +173,6 @@ def test_a_sine_is_predicted(write_settings: Write, tmp_path: Path) -> None:
     with torch.inference_mode():
         estimates = trained.task.estimates(trained.model, *reader.inputs([given.value]))[0]
     numpy.testing.assert_allclose(estimates.numpy(), 3 + 7 * numpy.sin([180, 180.3]), atol=0.05)
-
-
-@pytest.mark.parametrize(
-    "model", [{"name": "autoregression", "lags": 3}, {"name": "series_rnn", "hidden": 8, "layers": 2, "dropout": 0.2}],
-    ids=lambda model: str(model["name"]),
-)  # fmt: skip
-def test_interrupted_runs_end_with_the_same_bytes(model: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
-    write_numbers(tmp_path / "s.csv", numpy.random.default_rng(0).normal(0, 1, 60))
-    settings = settings_of(tmp_path, model, {"window": 4, "batch_size": 7}, 3, 0.01)
-    settings["trainer"] |= {"checkpoint_every_steps": 4, "keep_last": 9, "log_every_steps": 3}
-    config = write_settings(settings)
-    whole = run_once(config, tmp_path / "whole", Interrupts())
-    broken = run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(3, kill=True), StopAt(6), StopAt(9, kill=True)])
-    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
-    assert broken.state.history == whole.state.history
 
 
 def test_a_models_fault_names_its_section(write_settings: Write, tmp_path: Path) -> None:

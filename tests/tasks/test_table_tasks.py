@@ -15,7 +15,6 @@ from torch import nn
 
 from dltrain.batch import Examples
 from dltrain.core.evaluate import evaluate
-from dltrain.core.optimizers import adam
 from dltrain.data.tables.dataset import load_bundled_table
 from dltrain.errors import UsageError
 from dltrain.models.table import Dense, Linear
@@ -26,7 +25,7 @@ from dltrain.task import Each
 from dltrain.tasks.binary_classification import BinaryClassification, roc_auc
 from dltrain.tasks.regression import Regression, r2
 from dltrain.tasks.tabular_classification import TabularClassification
-from support.runs import StopAt, outcome, run_once, run_to_end
+from support.runs import run_once
 
 Write = Callable[[Mapping[str, Any]], Path]
 
@@ -259,53 +258,12 @@ def settings_of(name: str, model: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("model", ["linear", "dense"])
-@pytest.mark.parametrize("name", KINDS)
-def test_stopped_and_killed_runs_end_with_the_same_bytes(
-    name: str, model: str, write_settings: Write, tmp_path: Path
-) -> None:
-    settings = settings_of(name, model)
-    settings["trainer"]["checkpoint_every_steps"] = 5
-    config = write_settings(settings)
-    run_once(config, tmp_path / "whole", Interrupts())
-    run_to_end(config, tmp_path / "broken", [StopAt(2), StopAt(3, kill=True), StopAt(4)])
-    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_half_precision_trains_too(name: str, write_settings: Write, tmp_path: Path) -> None:
     settings = settings_of(name, "dense")
     settings["trainer"] |= {"precision": "bf16", "epochs": 1}
     history = run_once(write_settings(settings), tmp_path / "run", Interrupts()).state.history
     assert 0 < history[-1]["loss"] < 2
-
-
-@pytest.mark.parametrize(("task", "targets"), [
-    (Regression(numbers(2)), torch.randn(12, 2, generator=torch.Generator().manual_seed(1))),
-    (BinaryClassification(labels("no", "yes")), torch.arange(12) % 2),
-    (TabularClassification(labels("a", "b", "c")), torch.arange(12) % 3),
-])  # fmt: skip
-def test_one_batch_is_learned_by_heart_with_all_weights(task: Any, targets: torch.Tensor) -> None:
-    torch.manual_seed(0)
-    inputs = torch.randn(12, 5)
-    outputs = {**task.sizes}["outputs"]
-    for model in (
-        Dense(5, outputs, hidden=[32, 16], activation="tanh"),
-        Dense(5, outputs, hidden=[64], batch_norm=True),
-    ):
-        optimizer = adam(model.parameters(), learning_rate=0.02)
-        losses = []
-        for _ in range(150):
-            loss = task.step(model, Examples(inputs, targets), None).loss
-            optimizer.zero_grad()
-            loss.backward()
-            losses.append(float(loss.detach()))
-            optimizer.step()
-        assert losses[-1] < losses[0] / 10
-        assert all(parameter.grad is not None for parameter in model.parameters())
-    linear = Linear(5, outputs)
-    task.step(linear, Examples(inputs, targets), None).loss.backward()
-    assert all(bool(parameter.grad.any()) for parameter in linear.parameters())
 
 
 def test_a_line_without_a_constant() -> None:

@@ -22,7 +22,7 @@ from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.text_classification import TextClassification
 from support.documents import write_table
 from support.files import lines
-from support.runs import StopAt, outcome, run_once, run_to_end
+from support.runs import run_once
 
 Write = Callable[[Mapping[str, Any]], Path]
 
@@ -57,25 +57,6 @@ def test_padding_changes_nothing(name: str) -> None:
     for row, length, logits in zip(tokens, lengths, together, strict=True):
         alone = model(row[None, : int(length)], length[None])[0]
         torch.testing.assert_close(alone, logits, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_gradients_reach_all_weights_and_one_batch_is_learned(name: str) -> None:
-    torch.manual_seed(0)
-    model = MODELS[name]()
-    task = TextClassification({"labels": ["a", "b", "c"], "words": ["w"] * 20})
-    tokens, lengths = random_texts()
-    batch = Documents(tokens, lengths, torch.arange(12) % 3)
-    optimizer = torch.optim.Adam(model.parameters(), 0.03)
-    first = task.step(model, batch, None).loss
-    first.backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
-    for _ in range(60):
-        optimizer.zero_grad()
-        loss = task.step(model, batch, None).loss
-        loss.backward()
-        optimizer.step()
-    assert task.step(model.eval(), batch, None).loss.item() < first.item() / 10
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sum"])
@@ -168,25 +149,6 @@ def texts(tmp_path: Path) -> dict[str, Any]:
         "optimizer": {"name": "adam", "learning_rate": 0.05},
         "trainer": {"epochs": 3, "device": "cpu", "threads": 1, "log_every_steps": 3, "checkpoint_every_steps": 4},
     }
-
-
-@pytest.mark.parametrize(
-    "model",
-    [
-        {"name": "embedding_bag", "embedding": 8, "hidden": 8, "dropout": 0.2},
-        {"name": "text_rnn", "embedding": 8, "hidden": 8, "layers": 2, "dropout": 0.3},
-        {"name": "text_cnn", "embedding": 8, "kernels": [2, 12], "filters": 8},
-    ],
-    ids=lambda model: str(model["name"]),
-)
-def test_interrupted_runs_end_with_the_same_bytes(
-    model: dict[str, Any], texts: dict[str, Any], write_settings: Write, tmp_path: Path
-) -> None:
-    config = write_settings({**texts, "model": model, "trainer": {**texts["trainer"], "keep_last": 9}})
-    whole = run_once(config, tmp_path / "whole", Interrupts())
-    broken = run_to_end(config, tmp_path / "broken", [StopAt(3), StopAt(3, kill=True), StopAt(6), StopAt(9, kill=True)])
-    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
-    assert broken.state.history == whole.state.history
 
 
 def test_a_run_learns_and_its_checkpoint_reads_texts(
