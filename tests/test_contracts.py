@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dltrain.config.catalogue import package_catalogue
 from dltrain.config.experiment import load_experiment
 from dltrain.core.evaluate import evaluate
 from dltrain.core.schedules import Moment
+from dltrain.core.summary import measure_model
 from dltrain.runs.building import Names, Training, construct, select_sizes
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
@@ -98,6 +100,23 @@ def assert_exact_resume(config: dict[str, Any], folder: Path) -> None:
     broken = run_to_end(path, folder / "broken", [StopAt(3), StopAt(2, kill=True)])
     assert outcome(folder / "broken") == outcome(folder / "whole")
     assert broken.state.history == whole.state.history
+
+
+@every_model
+def test_the_work_on_all_of_a_model_s_weights_is_counted(
+    name: str, number: int, examples: Examples, tmp_path: Path
+) -> None:
+    training = build_config(tmp_path / "config.yaml", examples.model(name, number))
+    summary = measure_model(
+        training.state.model,
+        training.task,
+        next(iter(training.dataset.training().epoch(0))),
+        optimizer=training.state.optimizer,
+        autocast=nullcontext,
+        average=None,
+    )
+    assert summary.forward_flops > 0
+    assert not {row.name: row.uncounted for row in summary.rows if row.uncounted}
 
 
 @every_model

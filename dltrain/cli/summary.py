@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.tables import format_table
+
 if TYPE_CHECKING:
-    from dltrain.core.summary import Row, Summary
+    from dltrain.core.summary import LayerRow, Summary
 
 COUNTED = "matrix products, convolutions, recurrent layers and attention; a multiply-add is two"
 
@@ -37,19 +39,26 @@ def summary(
     from dataclasses import replace
 
     from dltrain.config.experiment import load_experiment
-    from dltrain.core.summary import summarised
+    from dltrain.core.summary import measure_model
     from dltrain.runs.building import build_training
     from dltrain.runs.directory import CONFIG
     from dltrain.runtime.memory import memory_explained
 
-    words = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
-    experiment = load_experiment(config / CONFIG if (config / CONFIG).is_file() else config, words).experiment
+    settings = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
+    experiment = load_experiment(config / CONFIG if (config / CONFIG).is_file() else config, settings).experiment
     plan = replace(experiment.trainer, device="cpu", compile=False)
     with memory_explained():
         training = build_training(replace(experiment, trainer=plan))
         batch = next(iter(training.dataset.training().epoch(0)))
         state, runtime = training.state, training.runtime
-        found = summarised(state.model, training.task, batch, state.optimizer, runtime.autocast, state.average)
+        found = measure_model(
+            state.model,
+            training.task,
+            batch,
+            optimizer=state.optimizer,
+            autocast=runtime.autocast,
+            average=state.average,
+        )
     if training.dataset.notice:
         typer.echo(f"warning: {training.dataset.notice}", err=True)
     counted = training.task.goal.counted
@@ -60,10 +69,10 @@ def summary(
         "precision": plan.precision,
         "batch": {"count": batch.count, "of": counted},
     }
-    typer.echo(json.dumps({**facts, **as_plain(found)}) if as_json else "\n".join(lines(facts, found)))
+    typer.echo(json.dumps({**facts, **summary_to_json(found)}) if as_json else "\n".join(format_summary(facts, found)))
 
 
-def as_plain(found: Summary) -> dict[str, Any]:
+def summary_to_json(found: Summary) -> dict[str, Any]:
     return {
         "layers": [asdict(row) for row in found.rows],
         "parameters": {"total": found.parameters, "trainable": found.trainable},
@@ -72,35 +81,38 @@ def as_plain(found: Summary) -> dict[str, Any]:
     }
 
 
-def lines(facts: dict[str, Any], found: Summary) -> list[str]:
-    """The summary for people: a table of the layers, and the sums below it."""
+def format_summary(facts: dict[str, Any], found: Summary) -> list[str]:
+    """A table of the layers, and totals below it."""
     count, counted = facts["batch"]["count"], facts["batch"]["of"]
-    each = rounded(found.forward_flops / count)
-    memory = [f"{name} {in_bytes(size)}" for name, size in asdict(found.memory).items() if size]
-    frozen = found.parameters - found.trainable
-    told = {
+    each = format_count(found.forward_flops / count)
+    memory = [f"{name} {format_bytes(size)}" for name, size in asdict(found.memory).items() if size]
+    frozen, total = found.parameters - found.trainable, format_bytes(found.memory.total)
+    uncounted = ", ".join(f"{row.name or row.kind} ({', '.join(row.uncounted)})" for row in found.rows if row.uncounted)
+    facts_below = {
         "parameters": f"{found.parameters:,}" + (f", of which {frozen:,} are frozen" if frozen else ", all trainable"),
-        "forward pass": f"{rounded(found.forward_flops)}FLOP, {each}FLOP for each of {count} {counted}",
-        "training step": f"{rounded(found.step_flops)}FLOP, forward and backward",
+        "forward pass": f"{format_count(found.forward_flops)}FLOP, {each}FLOP for each of {count} {counted}",
+        "training step": f"{format_count(found.step_flops)}FLOP, forward and backward",
         "": f"counted: {COUNTED}",
-        "memory": f"{in_bytes(found.memory.total)} in a training step with {facts['optimizer']}: {', '.join(memory)}",
+        **({"not counted": uncounted} if uncounted else {}),
+        "memory": f"{total} in a training step with {facts['optimizer']}: {', '.join(memory)}",
     }
     head = f"{facts['model']} on {facts['data']}, a training batch of {count} {counted}, {facts['precision']}"
-    return [head, "", *table(found.rows), "", *(f"{name:<15}{value}" for name, value in told.items())]
+    return [head, "", format_layers(found.rows), "", *(f"{name:<15}{value}" for name, value in facts_below.items())]
 
 
-def table(rows: list[Row]) -> list[str]:
-    cells = [("layer", "kind", "output", "parameters", "FLOP")]
-    for row in rows:
-        output = "-" if row.output is None else " x ".join(map(str, row.output))
-        numbers = f"{row.parameters:,}" if row.parameters else "", rounded(row.flops).strip() if row.flops else ""
-        cells.append((row.name or "(the model itself)", row.kind, output, *numbers))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    form = "{{:<{}}}  {{:<{}}}  {{:<{}}}  {{:>{}}}  {{:>{}}}".format(*widths)
-    return [form.format(*line).rstrip() for line in cells]
+def format_layers(layers: list[LayerRow]) -> str:
+    rows = [["layer", "kind", "output", "parameters", "FLOP"]]
+    for layer in layers:
+        output = "-" if layer.output is None else " x ".join(map(str, layer.output))
+        flops = format_count(layer.flops).strip() if layer.flops else ""
+        if layer.uncounted:
+            flops = f"{flops} + not counted" if flops else "not counted"
+        parameters = f"{layer.parameters:,}" if layer.parameters else ""
+        rows.append([layer.name or "(the model itself)", layer.kind, output, parameters, flops])
+    return format_table(rows, left={0, 1, 2})
 
 
-def rounded(number: float) -> str:
+def format_count(number: float) -> str:
     """A number with three digits and the letter of its size, k, M, G or T: `12.3 M`."""
     for letter in ("", "k", "M", "G"):
         if number < 999.5:
@@ -109,7 +121,7 @@ def rounded(number: float) -> str:
     return f"{number:,.4g} T"
 
 
-def in_bytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     value = float(size)
     for unit in ("B", "KiB", "MiB"):
         if value < 999.5:

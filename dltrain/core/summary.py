@@ -1,14 +1,14 @@
-"""What a model is made of and what a training step costs: parameters, shapes, FLOPs and memory, measured on a batch.
+"""A model's layers, and the cost of a training step: parameters, shapes, FLOPs and memory, measured on a batch.
 
-FLOPs are those of matrix products, convolutions, recurrent layers and attention, a multiply-add counted as two; what is
-done number by number (activations, normalisations, a softmax, CTC) is left out.
+FLOPs are those of matrix products, convolutions, recurrent layers and attention; a multiply-add counts as two.
+Elementwise work (activations, normalisations, a softmax, CTC) is left out. Other operations on weights are named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,10 +23,11 @@ from dltrain.task import Task
 
 
 @dataclass
-class Row:
-    """A layer: its place in the model, its class, the shape that came out, its own parameters and FLOPs.
+class LayerRow:
+    """A layer: its name in the model, its class, the shape of its output, its own parameters and FLOPs.
 
-    `output` is None where the model computes with the layer's weights without calling it.
+    `output` is None where the model computes with the layer's weights without calling it. `uncounted` names operations
+    on the layer's weights whose FLOPs are unknown.
     """
 
     name: str
@@ -35,11 +36,12 @@ class Row:
     parameters: int = 0
     trainable: int = 0
     flops: int = 0
+    uncounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a training step holds at once; what kernels need besides for a moment is left out.
+    """Bytes that a training step holds at once, without the temporary memory of kernels.
 
     `activations` are the tensors that the forward pass keeps for the backward pass, weights and inputs excluded;
     `inputs` those of one batch; `average` a moving average of the weights.
@@ -61,7 +63,7 @@ class Memory:
 class Summary:
     """A model and one training step on a batch; FLOPs are the whole batch's."""
 
-    rows: list[Row]
+    rows: list[LayerRow]
     forward_flops: int
     step_flops: int
     memory: Memory
@@ -75,20 +77,21 @@ class Summary:
         return sum(row.trainable for row in self.rows)
 
 
-def summarised(
+def measure_model(
     model: nn.Module,
     task: Task[Any],
     batch: Batch,
+    *,
     optimizer: Optimizer,
     autocast: Callable[[], AbstractContextManager[Any]],
     average: nn.Module | None,
 ) -> Summary:
-    """The summary of a model on the CPU. It takes a training step, and so changes the model and the optimizer.
+    """Summarise a model on the CPU. This takes a training step, and so changes the model and the optimizer.
 
     Raises UsageError where batch normalisation meets a batch of one example.
     """
     model.train()
-    ledger, kept = Ledger(model), Kept([*model.parameters(), *batch.arguments])
+    ledger, kept = Ledger(model), SavedTensors([*model.parameters(), *batch.arguments])
     try:
         with ledger, ledger.watching(), kept.watching(), autocast():
             loss = task.step(model, batch, None).loss
@@ -107,40 +110,40 @@ def summarised(
     memory = Memory(
         parameters=sum(map(size_in_bytes, [*model.parameters(), *model.buffers()])),
         gradients=bytes_of_gradients,
-        optimizer=sum(size_in_bytes(each) for state in optimizer.state.values() for each in tensors_of(state)),
+        optimizer=sum(size_in_bytes(each) for state in optimizer.state.values() for each in iterate_tensors(state)),
         average=0 if average is None else sum(map(size_in_bytes, [*average.parameters(), *average.buffers()])),
         activations=kept.size,
-        inputs=sum(map(size_in_bytes, tensors_of(batch.arguments))),
+        inputs=sum(map(size_in_bytes, iterate_tensors(batch.arguments))),
     )
     return Summary(ledger.rows(), forward, ledger.flops, memory)
 
 
-def tensors_of(value: Any) -> Iterator[Tensor]:
+def iterate_tensors(value: Any) -> Iterator[Tensor]:
     """The tensors within nested tuples, lists and mappings."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping | tuple | list):
         for each in value.values() if isinstance(value, Mapping) else value:
-            yield from tensors_of(each)
+            yield from iterate_tensors(each)
 
 
 def size_in_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def memory_of(tensor: Tensor) -> tuple[int, int]:
-    """Where the memory of a tensor begins, and its bytes: the same for all views of one."""
+def locate_memory(tensor: Tensor) -> tuple[int, int]:
+    """The address and size of a tensor's memory: the same for all views of one."""
     if tensor.is_mkldnn:
         return torch.ops.mkldnn.data_ptr(tensor), size_in_bytes(tensor)
     storage = tensor.untyped_storage()
     return storage.data_ptr(), storage.nbytes()
 
 
-class Kept:
-    """Counts what a forward pass keeps for the backward pass, each piece of memory once, `known` tensors excluded."""
+class SavedTensors:
+    """Counts the bytes that a forward pass keeps for the backward pass, each once, without the `known` tensors."""
 
     def __init__(self, known: list[Any]) -> None:
-        self._known = {memory_of(tensor)[0] for tensor in tensors_of(known)}
+        self._known = {locate_memory(tensor)[0] for tensor in iterate_tensors(known)}
         self._sizes: dict[int, int] = {}
 
     @property
@@ -149,9 +152,9 @@ class Kept:
 
     def watching(self) -> AbstractContextManager[Any]:
         def pack(tensor: Tensor) -> Tensor:
-            place, size = memory_of(tensor)
-            if place not in self._known:
-                self._sizes[place] = size
+            address, size = locate_memory(tensor)
+            if address not in self._known:
+                self._sizes[address] = size
             return tensor
 
         hooks: AbstractContextManager[Any] = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
@@ -183,50 +186,69 @@ FORMULAS: dict[Any, Callable[..., int]] = {
 }
 """FLOPs of an operation, of its arguments and `out_val`; torch's own, and what it does not count on a CPU."""
 
+FREE = {
+    getattr(torch.ops.aten, name)
+    for name in (
+        *("_to_copy", "clone", "copy_", "cat", "stack", "empty_like", "index", "index_select", "gather"),
+        *("embedding", "_embedding_bag", "sum"),
+    )
+}
+"""Operations on weights that move numbers or work one by one, besides views and those that torch tags as pointwise."""
+
 
 @dataclass
-class Called:
-    """What is known of a module: its name, and what it gave and computed when it was called."""
+class ModuleCall:
+    """A module: its name, the shape of its output, and the work done when it was called."""
 
     name: str
     module: nn.Module
     output: tuple[int, ...] | None = None
     flops: int = 0
+    uncounted: dict[str, None] = field(default_factory=dict)
 
 
 class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts FLOPs, all of them and by module: by the one whose weights are used, else by the one that is running."""
+    """Counts FLOPs in total and by module: the one whose weights are used, or else the one that is running."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
-        self._modules = [Called(name, module) for name, module in model.named_modules()]
-        self._owners: dict[int, Called] = {}
+        self._modules = [ModuleCall(name, module) for name, module in model.named_modules()]
+        self._owners: dict[int, ModuleCall] = {}
         for called in self._modules:
             for parameter in called.module.parameters(recurse=False):
-                self._owners.setdefault(memory_of(parameter)[0], called)
-        self._casts: list[Tensor] = []  # kept, so that nothing else comes to lie where they do
-        self._running: list[Called] = []
+                self._owners.setdefault(locate_memory(parameter)[0], called)
+        self._casts: list[Tensor] = []  # kept, so that nothing else gets their addresses
+        self._running: list[ModuleCall] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if func._overloadpacket is torch.ops.aten._to_copy:
-            owner = self._owners.get(memory_of(args[0])[0])
+            owner = self._owners.get(locate_memory(args[0])[0])
             if owner is not None:
-                self._owners[memory_of(out)[0]] = owner
+                self._owners[locate_memory(out)[0]] = owner
                 self._casts.append(out)
         formula = FORMULAS.get(func._overloadpacket)
         if formula is not None:
             flops = int(formula(*args, **(kwargs or {}), out_val=out))
             self.flops += flops
             if self._running:
-                owners = (self._owners.get(memory_of(each)[0]) for each in args if isinstance(each, Tensor))
-                next(filter(None, owners), self._running[-1]).flops += flops
+                next(self._owners_of(args, 1), self._running[-1]).flops += flops
+        elif self._running and not (func.is_view or torch.Tag.pointwise in func.tags or func._overloadpacket in FREE):
+            for owner in self._owners_of(args, 2):
+                owner.uncounted[func._overloadpacket.__name__] = None
         return out
+
+    def _owners_of(self, arguments: Any, dimensions: int) -> Iterator[ModuleCall]:
+        """The modules whose weights are among the arguments, in order; weights of so many dimensions at least."""
+        for each in iterate_tensors(arguments):
+            owner = self._owners.get(locate_memory(each)[0]) if each.dim() >= dimensions else None
+            if owner is not None:
+                yield owner
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Note what is called within: shapes, and which module FLOPs belong to."""
+        """Record the modules called within: shapes, and whose FLOPs are whose."""
         handles = []
         for called in self._modules:
             handles.append(called.module.register_forward_pre_hook(self._entered(called)))
@@ -239,18 +261,18 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for handle in handles:
                 handle.remove()
 
-    def _entered(self, called: Called) -> Callable[..., None]:
+    def _entered(self, called: ModuleCall) -> Callable[..., None]:
         return lambda *_: self._running.append(called)
 
-    def _left(self, called: Called) -> Callable[..., None]:
+    def _left(self, called: ModuleCall) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
             self._running.pop()
-            first = next(tensors_of(outputs), None)
+            first = next(iterate_tensors(outputs), None)
             called.output = None if first is None else tuple(first.shape)
 
         return hook
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[LayerRow]:
         """Every module that has parameters of its own, computes, or holds no other; each parameter once."""
         seen: set[int] = set()
         rows = []
@@ -259,7 +281,8 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
             seen.update(map(id, own))
             leaf = next(called.module.children(), None) is None
             if own or called.flops or (leaf and called.output is not None):
-                row = Row(called.name, type(called.module).__name__, called.output, flops=called.flops)
+                row = LayerRow(called.name, type(called.module).__name__, called.output, flops=called.flops)
+                row.uncounted = tuple(called.uncounted)
                 row.parameters = sum(each.numel() for each in own)
                 row.trainable = sum(each.numel() for each in own if each.requires_grad)
                 rows.append(row)

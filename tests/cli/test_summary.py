@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from dltrain.batch import Examples
-from dltrain.cli.summary import in_bytes, rounded
-from dltrain.core.summary import Summary, summarised
+from dltrain.cli.summary import format_bytes, format_count
+from dltrain.core.summary import Summary, measure_model
 from dltrain.data.speech.batches import Utterances
 from dltrain.data.text.passages import Passages
 from dltrain.models.cnn import CNN
@@ -45,7 +45,9 @@ def passages() -> Passages:
 
 
 def found(model: nn.Module, task: Any, batch: Any, optimizer: type = torch.optim.SGD) -> Summary:
-    return summarised(model, task, batch, optimizer(model.parameters()), nullcontext, None)
+    return measure_model(
+        model, task, batch, optimizer=optimizer(model.parameters()), autocast=nullcontext, average=None
+    )
 
 
 def test_a_cnn_by_hand() -> None:
@@ -172,8 +174,14 @@ def test_speech_by_hand() -> None:
 def test_half_precision_belongs_to_the_same_layers() -> None:
     model = RecurrentLanguageModel(20, hidden=8)
     full = found(model, TEXT, passages())
-    half = summarised(model, TEXT, passages(), torch.optim.SGD(model.parameters()),
-                      lambda: torch.autocast("cpu", torch.bfloat16), model)  # fmt: skip
+    half = measure_model(
+        model,
+        TEXT,
+        passages(),
+        optimizer=torch.optim.SGD(model.parameters()),
+        autocast=lambda: torch.autocast("cpu", torch.bfloat16),
+        average=model,
+    )
     assert [row.flops for row in half.rows] == [row.flops for row in full.rows]
     assert half.memory.average == half.memory.parameters == 4 * full.parameters
 
@@ -278,9 +286,9 @@ def test_every_task_has_a_summary(settings: dict[str, Any], write_settings: Writ
 
 
 def test_numbers_are_readable() -> None:
-    assert [rounded(number) for number in (0, 12, 999.4, 999.6, 12345, 5e6, 7.25e9, 3e12, 1.5e15)] == [
+    assert [format_count(number) for number in (0, 12, 999.4, 999.6, 12345, 5e6, 7.25e9, 3e12, 1.5e15)] == [
         "0 ", "12 ", "999 ", "1 k", "12.3 k", "5 M", "7.25 G", "3 T", "1,500 T",
     ]  # fmt: skip
-    assert [in_bytes(size) for size in (0, 999, 1024, 5 << 20, 3 << 30)] == [
+    assert [format_bytes(size) for size in (0, 999, 1024, 5 << 20, 3 << 30)] == [
         "0 B", "999 B", "1 KiB", "5 MiB", "3 GiB",
     ]  # fmt: skip
