@@ -26,7 +26,7 @@ from torch.nn.functional import ctc_loss
 
 from dltrain.batch import NO_TARGET
 from dltrain.config.experiment import load_tree
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.data.speech.batches import Utterances
 from dltrain.runs.building import Training, build_training
 
@@ -76,7 +76,7 @@ def epochs(training: Training, mode: str, count: int) -> None:
             step(network, optimizer, batch)  # type: ignore[arg-type]
             seconds += hop * int(batch.frames.sum())  # type: ignore[attr-defined]
         trained = time.perf_counter()
-        evaluate(network, training.task, validation, training.runtime)
+        accumulate_counts(network, training.task, validation, training.runtime)
         result = {"sound": seconds, "training": trained - start, "seconds": time.perf_counter() - start}
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()

@@ -45,8 +45,10 @@ class Pads(Protocol):
         ...
 
 
-def in_order(function: Callable[[Item], Made], items: Iterable[Item], workers: int, ahead: int = 2) -> Iterator[Made]:
-    """What `function` makes of each item, in order, made by threads that are each up to `ahead` items ahead.
+def map_in_order(
+    function: Callable[[Item], Made], items: Iterable[Item], workers: int, ahead: int = 2
+) -> Iterator[Made]:
+    """Apply `function` to each item, in order, in threads that each work up to `ahead` items ahead.
 
     Each thread uses one intra-op thread, so that it does not fight the training step for cores.
     """
@@ -79,4 +81,4 @@ class Loader(Generic[B]):
     def epoch(self, epoch: int, start: int = 0) -> Iterator[B]:
         if self.workers == 0:
             return (self.source.batch(epoch, index) for index in range(start, len(self.source)))
-        return in_order(partial(self.source.batch, epoch), range(start, len(self.source)), self.workers)
+        return map_in_order(partial(self.source.batch, epoch), range(start, len(self.source)), self.workers)

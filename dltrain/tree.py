@@ -49,19 +49,19 @@ def join(plain: Any, tensors: dict[str, Tensor]) -> Any:
     return plain
 
 
-def mapped(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     """The same tree of lists, tuples and dicts with `function` of each tensor."""
     if isinstance(tree, Tensor):
         return function(tree)
     if isinstance(tree, list | tuple):
-        parts = [mapped(part, function) for part in tree]
+        parts = [map_tensors(part, function) for part in tree]
         return type(tree)._make(parts) if hasattr(tree, "_make") else type(tree)(parts)
     if isinstance(tree, dict):
-        return {name: mapped(part, function) for name, part in tree.items()}
+        return {name: map_tensors(part, function) for name, part in tree.items()}
     return tree
 
 
-def storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def make_storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU, contiguous, none sharing memory with another, as safetensors wants them."""
     seen: set[int] = set()
     apart: dict[str, Tensor] = {}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dltrain.config.catalogue import package_catalogue
 from dltrain.config.experiment import load_experiment
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Moment
 from dltrain.core.summary import measure_model
 from dltrain.runs.building import Names, Training, construct, select_sizes
@@ -241,7 +241,7 @@ def test_the_scores_of_parts_add_up_to_the_score_of_the_whole(name: str, example
         training = build_config(tmp_path / "config.yaml", examples.model_for_task(name, **options))
         stream = training.dataset.validation()
         assert len(stream) > 1 if size == 3 else len(stream) == 1
-        counts = evaluate(training.state.model, training.task, stream, training.runtime)
+        counts = accumulate_counts(training.state.model, training.task, stream, training.runtime)
         reports.append(training.task.report(counts))
     assert reports[0] == pytest.approx(reports[1], rel=1e-6, nan_ok=True)
     assert {"loss", training.task.goal.metric} <= reports[0].keys()

@@ -13,7 +13,7 @@ import torch
 
 from dltrain.data.speech.log_mel import build_extractor
 from dltrain.data.speech.options import LogMel
-from dltrain.runtime.device import choose
+from dltrain.runtime.device import choose_device
 from dltrain.runtime.interrupts import Interrupts
 from support.runs import StopAt, outcome, run_once, run_to_end
 
@@ -26,7 +26,7 @@ Write = Callable[[Mapping[str, Any]], Path]
 
 
 def test_auto_takes_a_cuda_device() -> None:
-    assert choose("auto").device.type == "cuda"
+    assert choose_device("auto").device.type == "cuda"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli.shared.training import Fresh, Inexact, MaxTime, Overrides, Quiet, seconds
-from dltrain.observers.messages import Voice
+from dltrain.observers.messages import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 
@@ -53,7 +53,7 @@ def cross_validate(
     check_folds(file, load_experiment(file, overrides or ()).experiment)
     members = [member(file, overrides or [], index, folds) for index in range(folds)]
     parent = prepare(output or Path("runs") / f"{name}-cv", KIND, fresh)
-    manner = Manner(interrupts, Voice(quiet, False), inexact)
+    manner = Manner(interrupts, Messenger(quiet, False), inexact)
     lock = Lock(parent)
     try:
         summary = run_all(parent, KIND, members, manner, lambda one: held_out(parent, one, manner))

@@ -17,14 +17,14 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON list.
 
       dltrain devices --json
     """
-    from dltrain.runtime.device import choose, found, gibibytes
+    from dltrain.runtime.device import choose_device, format_gibibytes, list_devices
 
-    there = found()
-    auto = choose("auto")
+    there = list_devices()
+    auto = choose_device("auto")
     if as_json:
         typer.echo(json.dumps([{**device._asdict(), "auto": device.name == str(auto.device)} for device in there]))
         return
     for device in there:
-        memory = f"  {gibibytes(device.free_bytes)} free" if device.free_bytes is not None else ""
+        memory = f"  {format_gibibytes(device.free_bytes)} free" if device.free_bytes is not None else ""
         chosen = f"  <- auto ({auto.why})" if device.name == str(auto.device) else ""
         typer.echo(f"{device.name:<8}{device.description}{memory}{chosen}")

@@ -263,13 +263,13 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
 def _write(file: Path, content: bytes, described: Mapping[str, Any]) -> None:
     """The file and its description, each whole or not at all; the description alone is not left behind."""
     from dltrain.export.weights import description_of
-    from dltrain.files import replace
+    from dltrain.files import write_atomically
 
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = description_of(file)
-    replace(beside, (json.dumps(described, indent=1) + "\n").encode())
+    write_atomically(beside, (json.dumps(described, indent=1) + "\n").encode())
     try:
-        replace(file, content)
+        write_atomically(file, content)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -69,18 +69,18 @@ def find_lr(
 
 def _tested(experiment: Experiment, low: float, high: float, steps: int, picture: Path) -> dict[str, Any]:
     """The outcome of a test, its picture drawn."""
-    from dltrain.core.learning_rate_range import Rates, draw, range_test
+    from dltrain.core.learning_rate_range import RisingRates, draw_range_test, run_range_test
     from dltrain.runs.building import build_training
-    from dltrain.runtime.memory import memory_explained
+    from dltrain.runtime.memory import explain_memory_errors
 
-    with memory_explained():
+    with explain_memory_errors():
         training = build_training(experiment)
         dataset, state, runtime = training.dataset, training.state, training.runtime
         if dataset.notice:
             typer.echo(f"warning: {dataset.notice}", err=True)
         base = float(experiment.optimizer.options.get(RATE, state.base_rates[0]))
-        rates = Rates(low, high, steps, base)
-        curve = range_test(state, training.task, dataset.training(), experiment.trainer, runtime, rates)
+        rates = RisingRates(low, high, steps, base)
+        curve = run_range_test(state, training.task, dataset.training(), experiment.trainer, runtime, rates)
     facts = {
         "data": dataset.name,
         "model": experiment.model.name,
@@ -89,7 +89,7 @@ def _tested(experiment: Experiment, low: float, high: float, steps: int, picture
         "device": str(runtime.device),
         "torch": runtime.signature()["torch"],
     }
-    draw(curve, f"{facts['model']} on {facts['data']}, {facts['optimizer']}, seed {facts['seed']}", picture)
+    draw_range_test(curve, f"{facts['model']} on {facts['data']}, {facts['optimizer']}, seed {facts['seed']}", picture)
     return {**facts, **_read(curve, experiment, base), "picture": str(picture)}
 
 

@@ -10,7 +10,7 @@ import typer
 
 from dltrain.cli.shared.training import Fresh, Inexact, MaxTime, Overrides, Quiet, seconds
 from dltrain.errors import Diverged, DltrainError, Stopped
-from dltrain.observers.messages import Voice
+from dltrain.observers.messages import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ def fit(
       dltrain fit configs/mnist_cnn.yaml --seeds 0-4
     """
     from dltrain.config.experiment import load_experiment
-    from dltrain.runs.directory import CONFIG, numbered, open_run
+    from dltrain.runs.directory import CONFIG, find_free_directory, open_run
 
     interrupts: Interrupts = context.obj
     interrupts.limit(seconds(max_time))
     words = [*(overrides or []), *(["data.sample=true"] if sample else [])]
-    voice = Voice(quiet, json_logs)
+    voice = Messenger(quiet, json_logs)
     if seeds is not None:
         from dltrain.sweeps.members import Manner, fit_seeds
 
@@ -67,7 +67,7 @@ def fit(
     experiment = load_experiment(config, words).experiment
     directory = output or Path("runs") / config.stem
     if fresh:
-        directory = numbered(directory)
+        directory = find_free_directory(directory)
     run = open_run(directory, experiment)
     try:
         voice.tell(run.headline)
@@ -87,7 +87,7 @@ def fit(
         run.lock.release()
 
 
-def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Voice, inexact: bool) -> float:
+def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Messenger, inexact: bool) -> float:
     """Train to the end; the seconds that this process trained for."""
     from dltrain.events import Observer
     from dltrain.observers.console import ProgressBar, console, unheard
@@ -147,7 +147,7 @@ def summarise(run: Run) -> dict[str, Any]:
     return facts
 
 
-def _print(summary: dict[str, Any], voice: Voice, seconds: float | None, as_json: bool) -> None:
+def _print(summary: dict[str, Any], voice: Messenger, seconds: float | None, as_json: bool) -> None:
     from dltrain.observers.console import duration
 
     if voice.json_lines or as_json:

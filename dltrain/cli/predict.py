@@ -214,9 +214,9 @@ def _write_csv(file: io.StringIO, answers: Sequence[Answer], labels: bool, head:
 
 
 def _keep(path: Path, text: str) -> None:
-    from dltrain.files import replace
+    from dltrain.files import write_atomically
 
     try:
-        replace(path, text.encode())
+        write_atomically(path, text.encode())
     except OSError as error:
         raise UsageError(f"--output {path}: cannot be written: {error.strerror}", advice="name another file") from error

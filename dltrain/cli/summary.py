@@ -42,12 +42,12 @@ def summary(
     from dltrain.core.summary import measure_model
     from dltrain.runs.building import build_training
     from dltrain.runs.directory import CONFIG
-    from dltrain.runtime.memory import memory_explained
+    from dltrain.runtime.memory import explain_memory_errors
 
     settings = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
     experiment = load_experiment(config / CONFIG if (config / CONFIG).is_file() else config, settings).experiment
     plan = replace(experiment.trainer, device="cpu", compile=False)
-    with memory_explained():
+    with explain_memory_errors():
         training = build_training(replace(experiment, trainer=plan))
         batch = next(iter(training.dataset.training().epoch(0)))
         state, runtime = training.state, training.runtime

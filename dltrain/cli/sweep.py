@@ -12,7 +12,7 @@ import typer
 
 from dltrain.cli.shared.training import Fresh, Inexact, MaxTime, Overrides, Quiet, seconds
 from dltrain.errors import Stopped, UsageError
-from dltrain.observers.messages import Voice
+from dltrain.observers.messages import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 ROWS_SHOWN = 15
@@ -54,7 +54,7 @@ def sweep(
     file, name = named_file(config)
     loaded = load_experiment(file, overrides or ())
     check_search(file, loaded)
-    manner = TrialManner(interrupts, Voice(quiet, False), inexact)
+    manner = TrialManner(interrupts, Messenger(quiet, False), inexact)
     asked = Sweep(file, overrides or [], loaded, output or Path("runs") / f"{name}-sweep", fresh, manner)
     try:
         asked.run()

@@ -77,10 +77,10 @@ def transcribe(
     from dltrain.data.speech.sound import import_soundfile
     from dltrain.data.speech.transcription import Transcriber
     from dltrain.decoding.ctc import SPACE
-    from dltrain.files import replace
+    from dltrain.files import write_atomically
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
-    from dltrain.runtime.memory import memory_explained
+    from dltrain.runtime.memory import explain_memory_errors
 
     import_soundfile()
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
@@ -112,7 +112,7 @@ def transcribe(
     unreadable = 0
     watch = TranscriptionProgress(len(paths))
     try:
-        with memory_explained():
+        with explain_memory_errors():
             for recording in transcriber.transcribe_files(paths, watch.heard, voice):
                 if recording.fault is not None:
                     unreadable += 1
@@ -128,7 +128,7 @@ def transcribe(
     finally:
         watch.close()
     if output is not None and unreadable < len(paths):
-        replace(output, "".join(written).encode(errors="surrogateescape"))
+        write_atomically(output, "".join(written).encode(errors="surrogateescape"))
     if unreadable:
         raise DataError(f"{unreadable} of {len(paths)} files could not be transcribed; the others are done")
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
-from dltrain.files import sha256, sync_directory, write_synced
+from dltrain.files import hash_file, sync_directory, write_synced
 from dltrain.goal import Goal
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Checkpoint:
         content = self._bytes(MANIFEST)
         try:
             manifest = json.loads(content)
-            whole = isinstance(manifest, dict) and content == _sealed(_unsealed(manifest))
+            whole = isinstance(manifest, dict) and content == _seal(_unseal(manifest))
         except (ValueError, KeyError):
             whole = False
         if not whole:
@@ -95,7 +95,7 @@ class Checkpoint:
 
     def _sha256(self, path: Path) -> str:
         try:
-            return sha256(path)
+            return hash_file(path)
         except PermissionError:
             raise NoCheckpoint(f"{path}: may not be read", advice="change its permissions") from None
 
@@ -154,11 +154,11 @@ class Checkpoint:
         del self.__dict__["contents"]  # as large as the state itself: not to be kept while training
 
 
-def _unsealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _unseal(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in manifest.items() if key != "sha256"}
 
 
-def _sealed(manifest: dict[str, Any]) -> bytes:
+def _seal(manifest: dict[str, Any]) -> bytes:
     """The manifest's exact bytes, its own SHA-256 within: any changed bit shows."""
     digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     return (json.dumps({**manifest, "sha256": digest}, indent=1) + "\n").encode()
@@ -190,7 +190,7 @@ class Checkpoints:
 
     def best(self) -> Checkpoint | None:
         """The one with the best validation score; the last where none has a score."""
-        return best_of(self.sound()) or self.last()
+        return select_best(self.sound()) or self.last()
 
     def aside(self) -> list[Path]:
         """The damaged ones that were renamed."""
@@ -241,7 +241,7 @@ class Checkpoints:
         """Save `state` and `record` under the step's name. An OSError, such as a full disk, leaves nothing behind."""
         from safetensors.torch import save
 
-        from dltrain.tree import split, storable
+        from dltrain.tree import make_storable, split
 
         name = f"step-{state.step:08d}" + ("" if epoch_ended else "-mid")
         temporary = self.directory / f"{_TEMPORARY}{name}-{os.getpid()}"
@@ -251,8 +251,8 @@ class Checkpoints:
         tensors: dict[str, Tensor] = {}
         plain = {"state": split(state.tree(), tensors), "record": record.to_plain()}
         contents = {
-            WEIGHTS: save(storable(dict(state.evaluated_model.state_dict()))),
-            OPTIMIZER: save(storable(tensors)),
+            WEIGHTS: save(make_storable(dict(state.evaluated_model.state_dict()))),
+            OPTIMIZER: save(make_storable(tensors)),
             STATE: json.dumps(plain).encode(),
         }
         manifest = {
@@ -275,7 +275,7 @@ class Checkpoints:
             temporary.mkdir()
             for file, content in contents.items():
                 write_synced(temporary / file, content)
-            write_synced(temporary / MANIFEST, _sealed(manifest))
+            write_synced(temporary / MANIFEST, _seal(manifest))
             sync_directory(temporary)
             temporary.rename(written.path)
         except BaseException:
@@ -287,7 +287,7 @@ class Checkpoints:
     def prune(self, keep_last: int) -> None:
         """Delete all but the newest `keep_last` and the best."""
         everything = list(self)  # written by this process, so not hashed again
-        best = best_of(everything)
+        best = select_best(everything)
         kept = {one.path for one in everything[-keep_last:]} | ({best.path} if best else set())
         for checkpoint in everything:
             if checkpoint.path not in kept:
@@ -297,7 +297,7 @@ class Checkpoints:
                 shutil.rmtree(doomed, ignore_errors=True)
 
 
-def best_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+def select_best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     """The one with the best score, the earliest of equals; None where none has a score."""
     scored = [checkpoint for checkpoint in checkpoints if checkpoint.score is not None]
     if not scored:

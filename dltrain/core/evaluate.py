@@ -14,16 +14,16 @@ from dltrain.stream import Stream
 from dltrain.task import Counts, Task
 
 
-def nothing() -> None:
+def do_nothing() -> None:
     """Between two batches of an evaluation that nobody interrupts or watches."""
 
 
-def evaluate(
+def accumulate_counts(
     model: nn.Module,
     task: Task[Any],
     stream: Stream[Batch],
     runtime: Runtime,
-    between: Callable[[], None] = nothing,
+    between: Callable[[], None] = do_nothing,
 ) -> Counts:
     """The task's counts over all of `stream`, in evaluation mode; training's carry and generators stay untouched.
 

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from dltrain.batch import Batch
 from dltrain.core.schedules import Moment
 from dltrain.core.state import TrainState
-from dltrain.core.trainer import fit
+from dltrain.core.trainer import train_model
 from dltrain.errors import Diverged, Stopped
 from dltrain.events import Event, Logged
-from dltrain.files import replace
+from dltrain.files import write_atomically
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Task
 
-Ended = Literal["all rates tried", "the loss blew up", "the loss or a gradient was not finite"]
+EndReason = Literal["all rates tried", "the loss blew up", "the loss or a gradient was not finite"]
 
 FEWEST = 10
 """Updates below which a curve says nothing."""
@@ -43,7 +43,7 @@ _AT_THE_END = 0.95
 
 
 @dataclass(frozen=True)
-class Rates:
+class RisingRates:
     """A schedule whose learning rate rises from `low` by equal factors, to `high` at the last of `steps` updates.
 
     `base` is the optimizer's own learning rate, of which a schedule gives multiples.
@@ -63,11 +63,11 @@ class Rates:
         return self.at(moment.step) / self.base
 
 
-class Enough(Stopped):
+class RangeTestDone(Stopped):
     """The test has seen what it wanted to see."""
 
 
-class Recorder:
+class LossRecorder:
     """The session of a test: it keeps the loss of each update and saves nothing."""
 
     def __init__(self, steps: int) -> None:
@@ -84,19 +84,19 @@ class Recorder:
 
     def pending(self) -> Stopped | None:
         if self.blown():
-            return Enough("the loss blew up", 0)
-        return Enough("all rates tried", 0) if len(self.losses) >= self.steps else None
+            return RangeTestDone("the loss blew up", 0)
+        return RangeTestDone("all rates tried", 0) if len(self.losses) >= self.steps else None
 
     def blown(self) -> bool:
         """Whether the last few losses are worse than the first ones, and several times as large as the lowest."""
         if len(self.losses) < _RECENT:
             return False
-        recent, begun = median(self.losses[-_RECENT:]), beginning(self.losses)
+        recent, begun = median(self.losses[-_RECENT:]), find_initial_loss(self.losses)
         self._lowest = min(self._lowest, recent, begun)
         return recent > _BLOWN * self._lowest and recent > begun
 
 
-def beginning(losses: Sequence[float]) -> float:
+def find_initial_loss(losses: Sequence[float]) -> float:
     """The loss that a test began with: of the first update, which no rate has touched, unless that was a bad batch."""
     return min(losses[0], median(losses[:_RECENT]))
 
@@ -120,7 +120,7 @@ class Curve:
 
     rates: Sequence[float]
     losses: Sequence[float]
-    ended: Ended
+    ended: EndReason
     steps: int
 
     @cached_property
@@ -131,7 +131,7 @@ class Curve:
         Averages are geometric, unless a loss is not positive: so little of what is blown up gets into those before.
         """
         losses, around = self.losses, _RECENT // 2
-        ceiling = 2 * abs(beginning(losses))
+        ceiling = 2 * abs(find_initial_loss(losses))
         calm = numpy.array(
             [min(ceiling, median(losses[max(0, place - around) : place + around + 1])) for place in range(len(losses))]
         )
@@ -179,13 +179,13 @@ class Curve:
         return self.ended == "all rates tried" and self.lowest >= _AT_THE_END * (len(self.losses) - 1)
 
 
-def range_test(
+def run_range_test(
     state: TrainState,
     task: Task[Any],
     training: Stream[Batch],
     plan: Plan,
     runtime: Runtime,
-    rates: Rates,
+    rates: RisingRates,
 ) -> Curve:
     """Train with rising rates, as often through the training set as need be, until the loss blows up.
 
@@ -203,11 +203,11 @@ def range_test(
         checkpoint_every_steps=None,
         checkpoint_every_minutes=None,
     )
-    recorder = Recorder(rates.steps)
-    ended: Ended = "all rates tried"
+    recorder = LossRecorder(rates.steps)
+    ended: EndReason = "all rates tried"
     try:
-        fit(state, task, training, NoBatches(), tested, rates, runtime, recorder)
-    except Enough:
+        train_model(state, task, training, NoBatches(), tested, rates, runtime, recorder)
+    except RangeTestDone:
         ended = "the loss blew up" if recorder.blown() else ended
     except Diverged as diverged:
         if not recorder.losses:
@@ -220,7 +220,7 @@ def range_test(
     return Curve([rates.at(step) for step in range(len(losses))], losses, ended, rates.steps)
 
 
-def draw(curve: Curve, title: str, path: Path) -> None:
+def draw_range_test(curve: Curve, title: str, path: Path) -> None:
     """The losses over the rates as a PNG, with what can be read from them marked."""
     from matplotlib.figure import Figure
 
@@ -242,4 +242,4 @@ def draw(curve: Curve, title: str, path: Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, content.getvalue())
+    write_atomically(path, content.getvalue())

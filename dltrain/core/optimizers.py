@@ -24,8 +24,8 @@ for _method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_
     vars(_plain).setdefault("__dynamo_disable", _plain)
 
 
-def light(optimizer: Optimizer) -> Optimizer:
-    """The same optimizer, whose step does not import torch's compiler."""
+def bypass_compiler(optimizer: Optimizer) -> Optimizer:
+    """Replace the optimizer's step by one that does not import torch's compiler."""
     plain = inspect.unwrap(type(optimizer).step)
     step = torch.no_grad()(plain)
     optimizer.step = step.__get__(optimizer)  # type: ignore[method-assign]
@@ -51,7 +51,7 @@ def sgd(
         nesterov: look ahead before taking the gradient.
         weight_decay: strength of the L2 penalty.
     """
-    return light(
+    return bypass_compiler(
         torch.optim.SGD(parameters, learning_rate, momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
     )
 
@@ -75,9 +75,15 @@ def adam(
         amsgrad: never let the running mean square shrink (Reddi et al. 2018).
         weight_decay: strength of the L2 penalty.
     """
-    return light(
+    return bypass_compiler(
         torch.optim.Adam(
-            parameters, learning_rate, (betas[0], betas[1]), epsilon, weight_decay, amsgrad=amsgrad, fused=True
+            parameters,
+            learning_rate,
+            (betas[0], betas[1]),
+            epsilon,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            fused=True,
         )
     )
 
@@ -101,9 +107,15 @@ def adamw(
         amsgrad: never let the running mean square shrink (Reddi et al. 2018).
         weight_decay: share of each weight removed at a step, times the learning rate.
     """
-    return light(
+    return bypass_compiler(
         torch.optim.AdamW(
-            parameters, learning_rate, (betas[0], betas[1]), epsilon, weight_decay, amsgrad=amsgrad, fused=True
+            parameters,
+            learning_rate,
+            (betas[0], betas[1]),
+            epsilon,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            fused=True,
         )
     )
 
@@ -129,8 +141,17 @@ def rmsprop(
         centered: divide by the standard deviation instead of the root mean square (Graves 2013).
         weight_decay: strength of the L2 penalty.
     """
-    return light(
-        torch.optim.RMSprop(parameters, learning_rate, decay, epsilon, weight_decay, momentum, centered, foreach=True)
+    return bypass_compiler(
+        torch.optim.RMSprop(
+            parameters,
+            learning_rate,
+            alpha=decay,
+            eps=epsilon,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            centered=centered,
+            foreach=True,
+        )
     )
 
 
@@ -151,7 +172,9 @@ def adagrad(
         epsilon: added to the root of the sum of squares.
         weight_decay: strength of the L2 penalty.
     """
-    return light(torch.optim.Adagrad(parameters, learning_rate, decay, weight_decay, eps=epsilon, foreach=True))
+    return bypass_compiler(
+        torch.optim.Adagrad(parameters, learning_rate, decay, weight_decay, eps=epsilon, foreach=True)
+    )
 
 
 class MuonAndAdamW(Optimizer):
@@ -210,8 +233,8 @@ def muon(
         for two in (True, False)
     )
     return MuonAndAdamW(
-        light(torch.optim.Muon(matrices, learning_rate, weight_decay, momentum)) if matrices else None,
-        light(torch.optim.AdamW(others, adamw_learning_rate, weight_decay=weight_decay, fused=True))
+        bypass_compiler(torch.optim.Muon(matrices, learning_rate, weight_decay, momentum)) if matrices else None,
+        bypass_compiler(torch.optim.AdamW(others, adamw_learning_rate, weight_decay=weight_decay, fused=True))
         if others
         else None,
     )

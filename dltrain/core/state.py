@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dltrain.core.history import History
 from dltrain.options import Plan
-from dltrain.tree import mapped
+from dltrain.tree import map_tensors
 
 
 @dataclass
@@ -87,11 +87,11 @@ class TrainState:
         self.loss_sum = tree["loss_sum"].to(self.loss_sum.device)
         self.examples, self.logged = tree["examples"], tree["logged"]
         self.history = History(tree["history"])
-        self.carry = mapped(tree["carry"], lambda part: part.to(self.loss_sum.device))
+        self.carry = map_tensors(tree["carry"], lambda part: part.to(self.loss_sum.device))
         _set_generators(tree["generators"])
 
 
-def averaged(model: nn.Module, plan: Plan) -> AveragedModel | None:
+def make_average(model: nn.Module, plan: Plan) -> AveragedModel | None:
     """The average of the model's weights and buffers that the plan asks for, or None.
 
     Its first update copies the model. With `ema` later ones move it, with `nt_asgd` they all count alike.
@@ -101,7 +101,7 @@ def averaged(model: nn.Module, plan: Plan) -> AveragedModel | None:
     return None if plan.nt_asgd is None else AveragedModel(model, use_buffers=True)
 
 
-def averages(plan: Plan, scores: Sequence[float]) -> bool:
+def is_averaging(plan: Plan, scores: Sequence[float]) -> bool:
     """Whether updates enter the average by now; `scores` are those of validation so far, turned so that more is better.
 
     With `nt_asgd: n`, from the epoch on that follows one whose score was worse than the best of all but the last n

@@ -14,16 +14,16 @@ from torch.nn.utils import clip_grad_norm_
 
 from dltrain.batch import Batch, to_device
 from dltrain.capabilities import Shows
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Moment, Schedule
-from dltrain.core.state import TrainState, averages
+from dltrain.core.state import TrainState, is_averaging
 from dltrain.errors import Diverged, Stopped
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Task
-from dltrain.tree import mapped
+from dltrain.tree import map_tensors
 
 SMALLEST_SCALE = 2.0**-14
 """fp16's gradient scaler starts at 2**16 and halves with each update that it skips: 30 in a row lead here."""
@@ -43,7 +43,7 @@ class Session(Protocol):
         ...
 
 
-def fit(
+def train_model(
     state: TrainState,
     task: Task[Any],
     training: Stream[Batch],
@@ -64,25 +64,25 @@ def fit(
     batches = len(training)
     steps = plan.epochs * math.ceil(batches / plan.accumulate)
     metric = task.goal.metric
-    while (why := over(state, task, plan)) is None:
+    while (why := find_end_reason(state, task, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
         known = [direction * score for score in state.history.scores(metric) if score is not None]
-        state.averaging = averages(plan, known)
+        state.averaging = is_averaging(plan, known)
         stream = training.epoch(state.epoch, state.position)
         while group := list(islice(stream, plan.accumulate)):
             factor = schedule(Moment(state.step, steps, state.epoch, known))
             set_rates(state, factor * sum(batch.rate for batch in group) / len(group))
             update(state, task, group, plan.clip_norm, runtime)
             if state.step % plan.log_every_steps == 0:
-                session.emit(logged(state, batches, factor))
+                session.emit(summarize_updates(state, batches, factor))
             if state.position < batches and cadence.due(state.step):
-                save(state, session, epoch_ended=False)
+                save_checkpoint(state, session, epoch_ended=False)
             stop_if_asked(state, session)
         factor = schedule(Moment(state.step - 1, steps, state.epoch, known))
         end_epoch(state, task, validation, plan, factor, runtime, session)
         regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
-        if regular or improved(state, task) or over(state, task, plan):
-            save(state, session, epoch_ended=True)
+        if regular or has_improved(state, task) or find_end_reason(state, task, plan):
+            save_checkpoint(state, session, epoch_ended=True)
     session.emit(Finished(state.step, state.epoch, why))
 
 
@@ -97,15 +97,15 @@ def update(
             step = task.step(state.model, to_device(batch, runtime.device), state.carry)
         loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        state.carry = detached(step.carry)
+        state.carry = detach_carry(step.carry)
         losses.append(loss.detach())
     mean = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
     state.loss_sum.add_(mean, alpha=examples)
     state.scaler.unscale_(state.optimizer)
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     note_gradients(state, parameters)
-    if runtime.device.type == "cpu":  # elsewhere reading would stall the device: see check_finite
-        check_finite(state, state.step + 1)
+    if runtime.device.type == "cpu":  # elsewhere reading would stall the device: see raise_if_diverged
+        raise_if_diverged(state, state.step + 1)
     if clip_norm is not None:
         clip_grad_norm_(parameters, clip_norm)
     state.scaler.step(state.optimizer)
@@ -128,7 +128,7 @@ def note_gradients(state: TrainState, parameters: Sequence[Tensor]) -> None:
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, state.not_finite, state.one)
 
 
-def check_finite(state: TrainState, step: int) -> None:
+def raise_if_diverged(state: TrainState, step: int) -> None:
     """Raise Diverged where the loss or a gradient has not been finite.
 
     On a CPU this is asked before each update. On an accelerator, which it would stall, when a line is logged and before
@@ -147,9 +147,9 @@ def check_finite(state: TrainState, step: int) -> None:
         )
 
 
-def detached(carry: Any) -> Any:
+def detach_carry(carry: Any) -> Any:
     """What a step hands on, cut from the graph that made it: truncated back-propagation ends here and only here."""
-    return mapped(carry, Tensor.detach)
+    return map_tensors(carry, Tensor.detach)
 
 
 def set_rates(state: TrainState, factor: float) -> None:
@@ -158,9 +158,9 @@ def set_rates(state: TrainState, factor: float) -> None:
         group["lr"] = base * factor
 
 
-def logged(state: TrainState, batches: int, factor: float) -> Logged:
+def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
     """The means since the last line; the next line starts from here. `factor` is the schedule's."""
-    check_finite(state, state.step)
+    raise_if_diverged(state, state.step)
     loss_sum, examples = float(state.loss_sum), state.examples
     since = examples - state.logged[1]
     loss = (loss_sum - state.logged[0]) / since
@@ -169,12 +169,12 @@ def logged(state: TrainState, batches: int, factor: float) -> Logged:
     return Logged(state.step, state.epoch + 1, state.position, batches, since, loss, rate)
 
 
-def over(state: TrainState, task: Task[Any], plan: Plan) -> str | None:
+def find_end_reason(state: TrainState, task: Task[Any], plan: Plan) -> str | None:
     """Why training is over, or None while it is not."""
     return state.history.finished(task.goal, plan.epochs, plan.patience)
 
 
-def improved(state: TrainState, task: Task[Any]) -> bool:
+def has_improved(state: TrainState, task: Task[Any]) -> bool:
     """Whether the newest epoch is the best one so far."""
     return state.history.best(task.goal) == len(state.history) - 1
 
@@ -189,10 +189,10 @@ def end_epoch(
     session: Session,
 ) -> None:
     """Evaluate on the validation set, and turn to the next epoch. `factor` is what the schedule gave last."""
-    check_finite(state, state.step)
+    raise_if_diverged(state, state.step)
     report: dict[str, float] = {}
     if len(validation):
-        counts = evaluate(
+        counts = accumulate_counts(
             state.evaluated_model, task, validation, runtime, between=lambda: stop_if_asked(state, session)
         )
         report = task.report(counts)
@@ -213,13 +213,13 @@ def end_epoch(
     state.loss_sum.zero_()
     state.examples = state.position = 0
     state.carry = None
-    lines = shown(state, task, runtime.device)
+    lines = show_samples(state, task, runtime.device)
     session.emit(
-        Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, improved(state, task), lines)
+        Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, has_improved(state, task), lines)
     )
 
 
-def shown(state: TrainState, task: Task[Any], device: torch.device) -> Sequence[str]:
+def show_samples(state: TrainState, task: Task[Any], device: torch.device) -> Sequence[str]:
     """What the model does by now, where the task can show it in a few lines."""
     if not isinstance(task, Shows):
         return ()
@@ -230,8 +230,8 @@ def shown(state: TrainState, task: Task[Any], device: torch.device) -> Sequence[
     return lines
 
 
-def save(state: TrainState, session: Session, epoch_ended: bool) -> None:
-    check_finite(state, state.step)
+def save_checkpoint(state: TrainState, session: Session, epoch_ended: bool) -> None:
+    raise_if_diverged(state, state.step)
     session.save(state, epoch_ended)
 
 
@@ -239,7 +239,7 @@ def stop_if_asked(state: TrainState, session: Session) -> None:
     """Save and raise Stopped where the session has a reason to stop."""
     reason = session.pending()
     if reason is not None:
-        save(state, session, epoch_ended=False)
+        save_checkpoint(state, session, epoch_ended=False)
         raise reason
 
 

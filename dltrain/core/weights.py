@@ -50,7 +50,7 @@ def initialize(model: nn.Module, weights: Weights) -> None:
                     SCHEMES[weights.initialization](gate)
 
 
-class Taken(NamedTuple):
+class CopiedTensors(NamedTuple):
     """Which tensors of a model came from elsewhere, and which did not, with the reason; both by name."""
 
     taken: Sequence[str]
@@ -61,7 +61,7 @@ class Taken(NamedTuple):
         return told + "".join(f"\n  {name}: {why}" for name, why in self.kept.items())
 
 
-def take_over(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Taken:
+def copy_matching_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> CopiedTensors:
     """Put those `tensors` into the model that have the name and the shape of one of its own.
 
     So a head with another number of classes stays as it was drawn. Raises ValueError where nothing fits; `source` is
@@ -83,7 +83,7 @@ def take_over(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> T
             f"init_from: {source} holds no tensor with the name and the shape of one of the model's "
             f"(there: {there}, ...; here: {here}, ...)"
         )
-    return Taken(taken, kept)
+    return CopiedTensors(taken, kept)
 
 
 def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
@@ -93,7 +93,7 @@ def freeze(model: nn.Module, patterns: Iterable[str]) -> None:
     pattern that fits no parameter, and where nothing would be left to train.
     """
     for pattern in patterns:
-        for name in fitting(model, pattern, "freeze"):
+        for name in match_parameters(model, pattern, "freeze"):
             model.get_parameter(name).requires_grad = False
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ValueError("freeze: every parameter is frozen, so that nothing is left to train")
@@ -108,7 +108,7 @@ def _stay(mode: bool = True) -> None:
     """In place of a frozen normalisation's `train`."""
 
 
-def fitting(model: nn.Module, pattern: str, option: str) -> list[str]:
+def match_parameters(model: nn.Module, pattern: str, option: str) -> list[str]:
     """The parameters' names that a pattern, with * and ?, fits. Raises ValueError where there are none."""
     names = [name for name, _ in model.named_parameters()]
     found = [name for name in names if fnmatchcase(name, pattern)]
@@ -129,7 +129,7 @@ def parameter_groups(model: nn.Module, weights: Weights, decays: bool) -> list[d
     """
     multipliers: dict[str, float] = {}
     for pattern, multiplier in weights.learning_rates.items():
-        for name in fitting(model, pattern, "learning_rates"):
+        for name in match_parameters(model, pattern, "learning_rates"):
             multipliers.setdefault(name, multiplier)
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -142,7 +142,7 @@ def parameter_groups(model: nn.Module, weights: Weights, decays: bool) -> list[d
 MULTIPLIER, SPARED = "multiplier", "spared"
 
 
-def settle(optimizer: Optimizer) -> Optimizer:
+def apply_group_options(optimizer: Optimizer) -> Optimizer:
     """The optimizer, with what `parameter_groups` asked for put into its groups."""
     for group in optimizer.param_groups:
         group["lr"] *= group.pop(MULTIPLIER)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.errors import DataError
-from dltrain.files import sha256, sync_directory, write_synced
+from dltrain.files import hash_file, sync_directory, write_synced
 
 MANIFEST = "manifest.json"
 HASHED_BYTES = 64 << 20
@@ -129,7 +129,7 @@ def _seal(folder: Path, key: Mapping[str, Any]) -> None:
     for file in sorted(folder.iterdir()):
         with file.open("rb") as written:
             os.fsync(written.fileno())
-        files[file.name] = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        files[file.name] = {"bytes": file.stat().st_size, "sha256": hash_file(file)}
     write_synced(folder / MANIFEST, json.dumps({"key": key, "files": files}, indent=1).encode())
     sync_directory(folder)
 
@@ -171,7 +171,7 @@ def _whole(path: Path) -> bool:
         return False
     for name, facts in files.items():
         size = (path / name).stat().st_size
-        if size != facts["bytes"] or (size <= HASHED_BYTES and sha256(path / name) != facts["sha256"]):
+        if size != facts["bytes"] or (size <= HASHED_BYTES and hash_file(path / name) != facts["sha256"]):
             return False
     return True
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dltrain.errors import DataError
-from dltrain.files import replace
+from dltrain.files import write_atomically
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 HIGHEST_ORDER = 5
@@ -185,7 +185,7 @@ def write_arpa(model: NGramModel, path: Path) -> None:
             lines.append(f"{model.probabilities[key]:.7f}\t{key}{weight}")
         lines.append("")
     content = "\n".join([*lines, "\\end\\", ""]).encode()
-    replace(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+    write_atomically(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
 FollowerCounts = dict[WordTuple, dict[str, int]]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.data.text.language_model import Reading
 from dltrain.export.interface import Interface, count_steps, take_examples
 from dltrain.export.programs import Program
@@ -155,4 +155,4 @@ def scored(
 ) -> Mapping[str, float]:
     """The task's report of a program on a split."""
     kind = DeployedReader if interface.initial else Deployed
-    return task.report(evaluate(kind(program, interface), task, stream, runtime))
+    return task.report(accumulate_counts(kind(program, interface), task, stream, runtime))

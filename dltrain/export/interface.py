@@ -18,7 +18,7 @@ from dltrain.data.text.language_model import LanguageModel, Reading
 from dltrain.export.capture import Axes
 from dltrain.kinds import BATCH, LENGTH
 from dltrain.task import Task
-from dltrain.tree import mapped
+from dltrain.tree import map_tensors
 
 MEMORY = "memory"
 """The axis along which a language model's state grows."""
@@ -124,14 +124,14 @@ def flatten_tensors(tree: Any) -> list[Tensor]:
         tensors.append(tensor)
         return tensor
 
-    mapped(tree, keep)
+    map_tensors(tree, keep)
     return tensors
 
 
 def nest_tensors(tree: Any, tensors: Sequence[Tensor]) -> Any:
     """The given tensors, nested as those of the state `tree` are; None for no tensors."""
     each: Iterator[Tensor] = iter(tensors)
-    return mapped(tree, lambda _: next(each)) if tensors else None
+    return map_tensors(tree, lambda _: next(each)) if tensors else None
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,6 @@ def safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     """All weights and buffers of a model, under their names."""
     from safetensors.torch import save
 
-    from dltrain.tree import storable
+    from dltrain.tree import make_storable
 
-    return save(storable(dict(tensors)), {"format": "pt"})
+    return save(make_storable(dict(tensors)), {"format": "pt"})

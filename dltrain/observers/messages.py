@@ -6,7 +6,7 @@ import json
 import sys
 
 
-class Voice:
+class Messenger:
     """Speaks on stderr, as loudly as asked. Whether anybody listens makes no difference to training."""
 
     def __init__(self, quiet: bool, json_lines: bool) -> None:

@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dltrain.files import replace
+from dltrain.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,4 +17,4 @@ def save(figure: Figure, path: Path) -> None:
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, content.getvalue())
+    write_atomically(path, content.getvalue())

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.files import replace
+from dltrain.files import write_atomically
 from dltrain.observers.png import save
 
 if TYPE_CHECKING:
@@ -99,4 +99,4 @@ td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
 {_rows([[_shown(record.get(name, "")) for name in columns] for record in history], columns)}
 </html>
 """
-    replace(directory / "report.html", page.encode())
+    write_atomically(directory / "report.html", page.encode())

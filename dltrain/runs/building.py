@@ -15,14 +15,14 @@ from dltrain.config.experiment import Choice, Experiment, check_model
 from dltrain.config.plugins import with_plugins
 from dltrain.core.checkpoint import WEIGHTS
 from dltrain.core.schedules import Schedule
-from dltrain.core.state import TrainState, averaged
-from dltrain.core.weights import freeze, initialize, parameter_groups, settle, take_over
+from dltrain.core.state import TrainState, make_average
+from dltrain.core.weights import apply_group_options, copy_matching_tensors, freeze, initialize, parameter_groups
 from dltrain.data.published_weights import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
 from dltrain.errors import NoCheckpoint, UsageError
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runtime import precision
-from dltrain.runtime.weights_files import tensors_in
+from dltrain.runtime.weights_files import read_tensors
 from dltrain.task import Task
 
 
@@ -86,7 +86,7 @@ def read_initial_weights(source: str) -> InitialWeights:
         )
     try:
         content = path.read_bytes()
-        return InitialWeights(source, tensors_in(content), hashlib.sha256(content).hexdigest())
+        return InitialWeights(source, read_tensors(content), hashlib.sha256(content).hexdigest())
     except OSError as error:
         reason = error.strerror
     except ValueError as error:
@@ -112,7 +112,7 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     names = Names(experiment.plugins)
     plan, weights = experiment.trainer, experiment.weights
     begun = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
-    runtime = precision.start(plan, recorded)
+    runtime = precision.start_runtime(plan, recorded)
     dataset = construct(names, "dataset", experiment.data, experiment.data.name, experiment.seed, None)
     task = construct(names, "task", experiment.task, dataset.assets)
     torch.manual_seed(experiment.seed)
@@ -125,9 +125,8 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     try:
         initialize(model, weights)
         if begun is not None:
-            notes.append(
-                f"weights from {begun.source} (sha256 {begun.sha256}): {take_over(model, begun.tensors, begun.source)}"
-            )
+            copied = copy_matching_tensors(model, begun.tensors, begun.source)
+            notes.append(f"weights from {begun.source} (sha256 {begun.sha256}): {copied}")
         freeze(model, weights.freeze)
         decays = bool(experiment.optimizer.options.get("weight_decay"))
         groups = parameter_groups(model, weights, decays)
@@ -135,9 +134,9 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
         raise UsageError(f"weights.{error}", advice="change the weights section of the config") from error
     if plan.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    optimizer = settle(construct(names, "optimizer", experiment.optimizer, groups))
+    optimizer = apply_group_options(construct(names, "optimizer", experiment.optimizer, groups))
     schedule = construct(names, "schedule", experiment.schedule)
-    average = averaged(model, plan)
+    average = make_average(model, plan)
     if plan.compile:
         model.compile()
     wide = torch.float32 if runtime.device.type == "mps" else torch.float64

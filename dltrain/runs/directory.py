@@ -29,12 +29,12 @@ from typing import IO, Any, Literal
 
 from dltrain.config.document import write
 from dltrain.config.experiment import Experiment, load_experiment
-from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, best_of
+from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import NoCheckpoint, RunBusy, UsageError
-from dltrain.files import replace, sync_directory
+from dltrain.files import sync_directory, write_atomically
 
 CONFIG = "config.yaml"
-OURS = {"lock", "plugins", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints"}
+STARTED_FILES = {"lock", "plugins", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints"}
 """What a process that ended before it had written the config may have left behind."""
 
 
@@ -93,18 +93,18 @@ class Run:
         return f"resuming {self.directory} at step {self.checkpoint.step}, epoch {len(record.history) + 1}"
 
 
-def flattened(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def iterate_leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a nested mapping with their dotted paths."""
     if isinstance(tree, Mapping) and tree:
         for name, value in tree.items():
-            yield from flattened(value, f"{path}.{name}" if path else str(name))
+            yield from iterate_leaves(value, f"{path}.{name}" if path else str(name))
     else:
         yield path, tree
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def find_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted paths whose values differ, with both; an absent one is None."""
-    old, new = dict(flattened(before)), dict(flattened(after))
+    old, new = dict(iterate_leaves(before)), dict(iterate_leaves(after))
     return {
         path: (old.get(path), new.get(path))
         for path in sorted(old.keys() | new.keys())
@@ -112,7 +112,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
     }
 
 
-def numbered(directory: Path) -> Path:
+def find_free_directory(directory: Path) -> Path:
     """`directory`, or the first of directory-2, directory-3, ... that does not exist."""
     number, path = 1, directory
     name = directory.resolve().name
@@ -122,16 +122,16 @@ def numbered(directory: Path) -> Path:
     return path
 
 
-def plugin_sources(plugins: tuple[Path, ...]) -> dict[str, str]:
+def read_plugin_sources(plugins: tuple[Path, ...]) -> dict[str, str]:
     """The text of each plug-in by the name that its copy in a run directory gets."""
     return {f"plugins/{path.name}": path.read_text(encoding="utf-8") for path in plugins}
 
 
-def resolved(experiment: Experiment) -> dict[str, Any]:
+def resolve_for_run(experiment: Experiment) -> dict[str, Any]:
     """The complete config as a run directory keeps it, with the plug-ins' copies in place of their originals."""
     tree = experiment.resolved()
     if experiment.plugins:
-        tree["plugins"] = list(plugin_sources(experiment.plugins))
+        tree["plugins"] = list(read_plugin_sources(experiment.plugins))
     return tree
 
 
@@ -150,7 +150,7 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
         raise UsageError(f"{directory}: cannot be made: {error.strerror}", advice="name another one with -o") from None
     if not (directory / CONFIG).exists():
         there = [path.name for path in directory.iterdir() if path.suffix != ".tmp"]
-        strangers = sorted(name for name in there if name not in OURS)
+        strangers = sorted(name for name in there if name not in STARTED_FILES)
         if strangers:
             raise UsageError(
                 f"{directory}: holds {strangers[0]}{' and more' * (len(strangers) > 1)}, but no run of dltrain "
@@ -159,7 +159,7 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
             )
     lock = Lock(directory)
     try:
-        run = _opened(directory, experiment, lock)
+        run = _inspect_run(directory, experiment, lock)
         run.made = made
         return run
     except BaseException:
@@ -167,12 +167,12 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
         raise
 
 
-def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
+def _inspect_run(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     checkpoints = Checkpoints(directory / "checkpoints")
     if not (directory / CONFIG).exists():
         return Run(directory, lock, checkpoints, "new", None, [])
-    config, plugins = resolved(experiment), plugin_sources(experiment.plugins)
-    changed = differences(resolved(load_experiment(directory / CONFIG).experiment), config)
+    config, plugins = resolve_for_run(experiment), read_plugin_sources(experiment.plugins)
+    changed = find_differences(resolve_for_run(load_experiment(directory / CONFIG).experiment), config)
     for name, source in plugins.items():
         copy = directory / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != source:
@@ -197,28 +197,28 @@ def _opened(directory: Path, experiment: Experiment, lock: Lock) -> Run:
         )
     run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged)
     if checkpoint is not None:
-        link_both(directory, checkpoints)
+        link_best_and_last(directory, checkpoints)
         plan, history = experiment.trainer, checkpoint.record.history
         if checkpoint.epoch_ended and history.finished(checkpoint.goal, plan.epochs, plan.patience):
             run.begins = "finished"
     return run
 
 
-def with_copied_plugins(directory: Path, experiment: Experiment) -> Experiment:
+def copy_plugins(directory: Path, experiment: Experiment) -> Experiment:
     """The experiment with its plug-ins' copies in the run directory in place of their originals.
 
     Training imports the copies, as every later command does: a plug-in that needs a file beside it fails here and now.
     """
-    sources = plugin_sources(experiment.plugins)
+    sources = read_plugin_sources(experiment.plugins)
     for name, source in sources.items():
         (directory / name).parent.mkdir(exist_ok=True)
-        replace(directory / name, source.encode())
+        write_atomically(directory / name, source.encode())
     return dataclasses.replace(experiment, plugins=tuple((directory / name).resolve() for name in sources))
 
 
 def write_config(directory: Path, experiment: Experiment) -> None:
     """Put the resolved config into the run directory."""
-    replace(directory / CONFIG, write(resolved(experiment)).encode())
+    write_atomically(directory / CONFIG, write(resolve_for_run(experiment)).encode())
     sync_directory(directory.parent)
 
 
@@ -230,18 +230,18 @@ def append_environment(directory: Path, record: Mapping[str, Any]) -> None:
     except ValueError:
         path.rename(path.with_suffix(".unreadable"))
         records = []
-    replace(path, (json.dumps([*records, record], indent=1) + "\n").encode())
+    write_atomically(path, (json.dumps([*records, record], indent=1) + "\n").encode())
 
 
-def link_both(directory: Path, checkpoints: Checkpoints) -> None:
+def link_best_and_last(directory: Path, checkpoints: Checkpoints) -> None:
     """Point `best` and `last` at what the manifests say."""
     everything = list(checkpoints)
     if everything:
-        link(directory, "last", everything[-1])
-        link(directory, "best", best_of(everything) or everything[-1])
+        link_checkpoint(directory, "last", everything[-1])
+        link_checkpoint(directory, "best", select_best(everything) or everything[-1])
 
 
-def link(directory: Path, name: str, checkpoint: Checkpoint) -> None:
+def link_checkpoint(directory: Path, name: str, checkpoint: Checkpoint) -> None:
     """Point `directory/name` at a checkpoint, in one step. Where the file system has no links, there is none."""
     temporary = directory / f".{name}.{os.getpid()}.tmp"
     try:

@@ -15,13 +15,13 @@ from torch import nn
 from dltrain.batch import Batch
 from dltrain.config.experiment import Experiment, load_tree
 from dltrain.core.checkpoint import Checkpoint
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
 from dltrain.dataset import Dataset
 from dltrain.runs.building import Names, construct, select_sizes
 from dltrain.runtime import precision
-from dltrain.runtime.device import choose
-from dltrain.runtime.memory import memory_explained
+from dltrain.runtime.device import choose_device
+from dltrain.runtime.memory import explain_memory_errors
 from dltrain.stream import Stream
 from dltrain.task import Counts, Task
 
@@ -51,8 +51,8 @@ class Trained:
 
     def counts(self, stream: Stream[Batch]) -> Counts:
         self.runtime.check(self.model)
-        with memory_explained():
-            return evaluate(self.model, self.task, stream, self.runtime)
+        with explain_memory_errors():
+            return accumulate_counts(self.model, self.task, stream, self.runtime)
 
 
 def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = None) -> Trained:
@@ -65,7 +65,7 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
     for section, values in (overrides or {}).items():
         tree[section].update(values)
     asked = "device" in (overrides or {}).get("trainer", {})
-    choose(tree["trainer"]["device"], "--device" if asked else f"{checkpoint.path}: trainer.device", "--device")
+    choose_device(tree["trainer"]["device"], "--device" if asked else f"{checkpoint.path}: trainer.device", "--device")
     with TemporaryDirectory(prefix="dltrain-plugins-") as folder:
         for place, source in record.plugins.items():
             path = Path(folder) / place
@@ -74,7 +74,7 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
         tree["plugins"] = [str(Path(folder) / place) for place in tree.get("plugins", ())]
         experiment = load_tree(tree, str(checkpoint.path))
         names = Names(experiment.plugins)
-        runtime = precision.start(experiment.trainer)
+        runtime = precision.start_runtime(experiment.trainer)
         task = construct(names, "task", experiment.task, record.assets)
         model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task))
         names("dataset", experiment.data.name)

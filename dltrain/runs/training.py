@@ -10,7 +10,7 @@ from dltrain.config.experiment import Experiment
 from dltrain.core.record import Record
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState
-from dltrain.core.trainer import fit
+from dltrain.core.trainer import train_model
 from dltrain.errors import DataError, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
 from dltrain.observers.metrics import MetricsLog
@@ -19,16 +19,16 @@ from dltrain.runs.building import Training, build_training
 from dltrain.runs.directory import (
     Run,
     append_environment,
-    differences,
-    link_both,
-    plugin_sources,
-    resolved,
-    with_copied_plugins,
+    copy_plugins,
+    find_differences,
+    link_best_and_last,
+    read_plugin_sources,
+    resolve_for_run,
     write_config,
 )
-from dltrain.runtime.environment import environment
+from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.runtime.memory import memory_explained
+from dltrain.runtime.memory import explain_memory_errors
 from dltrain.stream import Loader, Pads
 from dltrain.task import Task
 
@@ -66,7 +66,7 @@ class RunSession:
                 advice="make room or mend the disk, then run the same command; it continues from the last checkpoint",
             ) from error
         self.run.checkpoints.prune(self.plan.keep_last)
-        link_both(self.run.directory, self.run.checkpoints)
+        link_best_and_last(self.run.directory, self.run.checkpoints)
         self.emit(Saved(state.step, state.epoch, checkpoint.name))
 
 
@@ -74,10 +74,10 @@ def check_exact(saved: Record, now: Training, experiment: Experiment) -> list[st
     """Why going on from a checkpoint's `saved` record would not give an uninterrupted run's bits; empty if it does."""
     reasons = [
         f"{name} was {before!r} and is {now_is!r}"
-        for name, (before, now_is) in differences(saved.signature, now.runtime.signature()).items()
+        for name, (before, now_is) in find_differences(saved.signature, now.runtime.signature()).items()
     ]
     reasons += [
-        f"the data has changed: {name}" for name in differences(saved.fingerprint, dict(now.dataset.fingerprint))
+        f"the data has changed: {name}" for name in find_differences(saved.fingerprint, dict(now.dataset.fingerprint))
     ]
     epochs = saved.config["trainer"]["epochs"]
     if epochs != experiment.trainer.epochs and now.schedule.spans_run:
@@ -115,8 +115,8 @@ def train_run(
     the run could not go on bit for bit, unless `inexact`.
     """
     saved = None if run.checkpoint is None else run.checkpoint.record
-    copied = with_copied_plugins(run.directory, experiment)
-    with memory_explained():
+    copied = copy_plugins(run.directory, experiment)
+    with explain_memory_errors():
         training = build_training(copied, None if saved is None else saved.signature)
     dataset, state, task = training.dataset, training.state, training.task
     if dataset.notice:
@@ -130,7 +130,7 @@ def train_run(
     if isinstance(streams[0], Loader) and isinstance(source := streams[0].source, Pads):
         tell(f"batches: {len(source)} an epoch, {source.padding_share(0):.1%} of the first epoch's is padding")
     check_scored(experiment, training.schedule, len(streams[1]))
-    config = resolved(experiment)
+    config = resolve_for_run(experiment)
     signature = training.runtime.signature()
     if saved is not None and run.checkpoint is not None:
         reasons = check_exact(saved, training, experiment)
@@ -147,7 +147,7 @@ def train_run(
     append_environment(
         run.directory,
         {
-            **environment(),
+            **describe_process(),
             "signature": signature,
             "seed": experiment.seed,
             "dataset": {"name": dataset.name, "sha256": dict(dataset.fingerprint)},
@@ -162,15 +162,15 @@ def train_run(
         fingerprint=dict(dataset.fingerprint),
         notice=dataset.notice,
         signature=signature,
-        plugins=plugin_sources(experiment.plugins),
+        plugins=read_plugin_sources(experiment.plugins),
     )
     header = {"dataset": dataset.name, "seed": experiment.seed, "metric": task.goal.metric}
     metrics = MetricsLog(run.directory / "metrics.jsonl", None if saved is None else saved.metrics, header)
     session = RunSession(run, task, experiment.trainer, record, metrics, interrupts, observe(training))
     try:
         interrupts.training = True
-        with memory_explained():
-            fit(state, task, *streams, experiment.trainer, training.schedule, training.runtime, session)
+        with explain_memory_errors():
+            train_model(state, task, *streams, experiment.trainer, training.schedule, training.runtime, session)
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise

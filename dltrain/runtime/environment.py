@@ -27,7 +27,7 @@ def _git(*words: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
     found = {"dltrain": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def environment() -> dict[str, Any]:
+def describe_process() -> dict[str, Any]:
     """The record of this process, as plain JSON."""
     commit = _git("rev-parse", "HEAD")
     return {
@@ -47,6 +47,6 @@ def environment() -> dict[str, Any]:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "process": os.getpid(),
-        "versions": versions(),
+        "versions": list_versions(),
         "git": None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain", "-uno"))},
     }

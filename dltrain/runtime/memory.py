@@ -33,7 +33,7 @@ def keep_freed_blocks() -> bool:
 
 
 @contextmanager
-def memory_explained() -> Iterator[None]:
+def explain_memory_errors() -> Iterator[None]:
     """Turns what torch and Python raise when no memory is left into OutOfMemory, which says what to change."""
     try:
         yield

@@ -13,7 +13,7 @@ from torch import nn
 
 from dltrain.errors import UsageError
 from dltrain.options import Plan
-from dltrain.runtime.device import choose
+from dltrain.runtime.device import choose_device
 from dltrain.runtime.memory import keep_freed_blocks
 
 
@@ -68,7 +68,7 @@ class Runtime:
         }
 
 
-def available_cores() -> int:
+def count_cores() -> int:
     """CPU cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
@@ -76,15 +76,15 @@ def available_cores() -> int:
         return os.cpu_count() or 1
 
 
-def start(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runtime:
+def start_runtime(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runtime:
     """The runtime that `plan` asks for, made the process's own.
 
     A run that continues takes over the thread count that it was started with (`recorded`, a signature), since sums
     over another number of threads differ in their last bits.
     """
     keep_freed_blocks()
-    torch.set_num_threads(plan.threads or (recorded or {}).get("threads") or available_cores())
-    chosen = choose(plan.device)
+    torch.set_num_threads(plan.threads or (recorded or {}).get("threads") or count_cores())
+    chosen = choose_device(plan.device)
     if plan.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if plan.deterministic != torch.are_deterministic_algorithms_enabled():  # to say it again costs 0.7 s of imports

@@ -9,17 +9,17 @@ from torch import Tensor
 
 from dltrain.errors import DltrainError
 
-PYTORCH = (b"PK\x03\x04", b"\x80")
+PYTORCH_SIGNATURES = (b"PK\x03\x04", b"\x80")
 """How a file of PyTorch's begins: a zip archive, or before version 1.6 a pickle."""
 
 
-def tensors_in(content: bytes) -> dict[str, Tensor]:
+def read_tensors(content: bytes) -> dict[str, Tensor]:
     """The tensors of a .safetensors or .pth file by name, on the CPU. Raises ValueError, saying what is wrong.
 
     PyTorch's own files are read by its restricted unpickler, which makes tensors and plain containers and runs no code.
     """
     try:
-        if content.startswith(PYTORCH):
+        if content.startswith(PYTORCH_SIGNATURES):
             found = torch.load(io.BytesIO(content), "cpu", weights_only=True)
         else:
             from safetensors.torch import load

@@ -22,9 +22,9 @@ import typer
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
-from dltrain.files import replace
-from dltrain.observers.messages import Voice
-from dltrain.runs.directory import CONFIG, Lock, numbered, open_run
+from dltrain.files import write_atomically
+from dltrain.observers.messages import Messenger
+from dltrain.runs.directory import CONFIG, Lock, find_free_directory, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child
 from dltrain.sweeps.child import ChildFailed, ChildrenFailed
@@ -49,7 +49,7 @@ class Manner:
     """How members are run: what the command was told besides its config."""
 
     interrupts: Interrupts
-    voice: Voice
+    voice: Messenger
     inexact: bool = False
 
     def words(self) -> list[str]:
@@ -78,7 +78,7 @@ def named_file(config: Path) -> tuple[Path, str]:
 def prepare(directory: Path, kind: str, fresh: bool) -> Path:
     """Make the parent directory, with `fresh` a new one. Raises UsageError where it holds something else."""
     if fresh:
-        directory = numbered(directory)
+        directory = find_free_directory(directory)
     if (directory / CONFIG).exists():
         raise UsageError(
             f"{directory}: is a run itself, and several runs need a parent", advice="name another one with -o"
@@ -115,7 +115,7 @@ def kind_of(directory: Path) -> str | None:
 
 
 def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
-    replace(directory / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+    write_atomically(directory / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
 
 def is_finished(directory: Path, experiment: Experiment) -> bool:
@@ -137,7 +137,7 @@ def train(parent: Path, member: Member, manner: Manner, enough: Callable[[], boo
         return
     config = parent / CONFIGS / f"{member.name}.yaml"
     config.parent.mkdir(exist_ok=True)
-    replace(config, member.experiment.yaml().encode())
+    write_atomically(config, member.experiment.yaml().encode())
     call(["fit", str(config), "-o", str(directory), *manner.words()], member, manner, enough)
 
 

@@ -14,10 +14,10 @@ from optuna.trial import Trial, TrialState
 from dltrain.config.experiment import Loaded, load_experiment
 from dltrain.config.search import Search
 from dltrain.errors import ConfigError, UsageError
-from dltrain.files import replace
+from dltrain.files import write_atomically
 from dltrain.goal import Goal
 from dltrain.observers.trials import trials_picture
-from dltrain.runs.directory import differences, plugin_sources
+from dltrain.runs.directory import find_differences, read_plugin_sources
 from dltrain.sweeps.child import ChildFailed
 from dltrain.sweeps.members import CONFIGS, Manner, Member, prepare, train, write_summary
 from dltrain.sweeps.trials import JOURNAL, Claims, Follower, alone, drawn, goal_of, plain, study, trial_name
@@ -85,9 +85,9 @@ class Sweep:
         """Write down what is swept; raise UsageError where it is not what this sweep was begun with."""
         path, now = self.directory / SETTINGS, settings(loaded)
         if not path.exists():
-            replace(path, (json.dumps(now, indent=1) + "\n").encode())
+            write_atomically(path, (json.dumps(now, indent=1) + "\n").encode())
         before = json.loads(path.read_text(encoding="utf-8"))
-        changed = differences(before, now)
+        changed = find_differences(before, now)
         if changed:
             lines = "".join(f"\n  {name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())
             raise UsageError(
@@ -181,7 +181,7 @@ class Sweep:
         if best is not None:
             config = (self.directory / CONFIGS / f"{best['name']}.yaml").read_text(encoding="utf-8")
             remark = f"{best['name']} of {len(trials)}: validation {best['metric']} {best['score']:.6g}"
-            replace(self.directory / BEST, f"# {remark} in epoch {best['epoch']}\n{config}".encode())
+            write_atomically(self.directory / BEST, f"# {remark} in epoch {best['epoch']}\n{config}".encode())
             trials_picture(trials, self.search.dimensions, remark, self.directory / PICTURE)
         return summary
 
@@ -192,7 +192,7 @@ def settings(loaded: Loaded) -> dict[str, Any]:
     assert search is not None
     how = {name: getattr(search, name) for name in ("sampler", "pruner", "warmup_epochs")}
     space = {each.path: {**asdict(each), "names": each.names and sorted(each.names)} for each in search.dimensions}
-    sources = plugin_sources(loaded.experiment.plugins)
+    sources = read_plugin_sources(loaded.experiment.plugins)
     plugins = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
     config = {**loaded.experiment.resolved(), "plugins": plugins}
     plain: dict[str, Any] = json.loads(json.dumps({**config, "search": {**how, "space": space}}))

@@ -18,7 +18,7 @@ from dltrain.batch import NO_TARGET
 from dltrain.data.text.language_model import LanguageModel
 from dltrain.data.text.passages import Passages
 from dltrain.task import Counts, Score
-from dltrain.tree import mapped
+from dltrain.tree import map_tensors
 
 EPSILON = 2e-5
 """Added to the root mean square of a weight's gradient: what the training text never moved takes no endless step."""
@@ -206,4 +206,4 @@ def differentiated(
             gradients = tuple(map(torch.zeros_like, leaves.values()))
     torch.clear_autocast_cache()  # it would keep a copy of every window's weights until the evaluation ends
     counts = {name: count.detach() for name, count in score.counts.items()}
-    return Score(counts, mapped(score.carry, Tensor.detach)), dict(zip(weights, gradients, strict=True))
+    return Score(counts, map_tensors(score.carry, Tensor.detach)), dict(zip(weights, gradients, strict=True))

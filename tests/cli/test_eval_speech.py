@@ -10,7 +10,7 @@ import pytest
 
 from dltrain.decoding.ngram import estimate_ngrams, write_arpa
 from dltrain.errors import DataError, RequirementNotMet, UsageError
-from dltrain.files import sha256
+from dltrain.files import hash_file
 from support.commands import call, good
 from support.files import lines
 from support.tones import train
@@ -95,7 +95,7 @@ def test_a_beam_search_with_a_language_model(run: Path, tmp_path: Path) -> None:
     result = found(run, "--decode", f"lm={lm},lm_weight=5,word_bonus=0")
     assert result["decoder"] == {
         "method": "beam_search", "width": 16, "language_model": str(lm), "weight": 5.0, "bonus": 0.0,
-        "language_model_sha256": sha256(lm),
+        "language_model_sha256": hash_file(lm),
     }  # fmt: skip
     assert result["metrics"]["loss"] == pytest.approx(plain["metrics"]["loss"])
     assert result["metrics"]["word_error_rate"] == pytest.approx(3 / 8)

@@ -369,7 +369,7 @@ def test_the_worst_examples_of_all_batches_and_of_equals_the_first() -> None:
     chances = [torch.tensor([0.75, 0.5, 0.25]), torch.tensor([0.125, 0.75, 0.5])]
     truths = [torch.tensor([0, 1, 1]), torch.tensor([1, 0, 0])]
     batches = [Examples(inputs, targets) for inputs, targets in zip(chances, truths, strict=True)]
-    runtime = precision.start(Plan(device="cpu", threads=1))
+    runtime = precision.start_runtime(Plan(device="cpu", threads=1))
     found = worst_examples(nn.Identity(), Told(0.75), batches, runtime, 5)
     assert [(one.example, one.truth, one.predicted) for one in found] == [
         (3, 1, 0), (0, 0, 1), (2, 1, 0), (4, 0, 1), (1, 1, 0)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from dltrain.batch import Examples
 from dltrain.cli.main import application
-from dltrain.core.learning_rate_range import Curve, Rates, Recorder, draw, range_test
+from dltrain.core.learning_rate_range import Curve, LossRecorder, RisingRates, draw_range_test, run_range_test
 from dltrain.core.state import TrainState
 from dltrain.errors import Diverged, UsageError
 from dltrain.goal import Goal
@@ -58,17 +58,17 @@ class Squares:
         raise AssertionError("a range test reports nothing")
 
 
-def curve_of(rates: Rates, batches: int = 7, deviation: float = 1.0, weight: float = 5.0) -> Curve:
+def curve_of(rates: RisingRates, batches: int = 7, deviation: float = 1.0, weight: float = 5.0) -> Curve:
     """The range test of one weight, which begins far from its targets' mean, by plain gradient descent."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, weight)
     state = TrainState(model, torch.optim.SGD(model.parameters(), rates.base), RUNTIME.scaler())
-    return range_test(state, Squares(), Loader(Numbers(batches, deviation)), PLAN, RUNTIME, rates)
+    return run_range_test(state, Squares(), Loader(Numbers(batches, deviation)), PLAN, RUNTIME, rates)
 
 
 def test_the_loss_of_a_quadratic_turns_up_where_gradient_descent_diverges() -> None:
     # The second derivative of (weight - target)^2 is L = 2, and gradient descent diverges from 2 / L = 1 on.
-    curve = curve_of(Rates(1e-4, 1e3, 280, base=0.5))
+    curve = curve_of(RisingRates(1e-4, 1e3, 280, base=0.5))
     assert curve.ended == "the loss blew up"
     lowest = float(curve.smoothed.min())
     falling = [rate for rate, loss in zip(curve.rates, curve.losses, strict=True) if loss < 3 * lowest]
@@ -84,42 +84,42 @@ def test_the_loss_of_a_quadratic_turns_up_where_gradient_descent_diverges() -> N
 
 
 def test_rates_rise_by_equal_factors_and_every_update_has_its_own() -> None:
-    rates = Rates(1e-3, 1e-1, 5, base=0.2)
+    rates = RisingRates(1e-3, 1e-1, 5, base=0.2)
     assert [rates.at(step) for step in range(5)] == pytest.approx([1e-3, 10**-2.5, 1e-2, 10**-1.5, 1e-1])
-    curve = curve_of(Rates(1e-6, 1e-3, 40, base=0.5), batches=6)  # round the epoch again, six times and a part
+    curve = curve_of(RisingRates(1e-6, 1e-3, 40, base=0.5), batches=6)  # round the epoch again, six times and a part
     assert len(curve.losses) == 40
     assert curve.ended == "all rates tried"
     assert curve.rates[-1] == pytest.approx(1e-3)
 
 
 def test_where_nothing_falls_there_is_no_suggestion() -> None:
-    flat = curve_of(Rates(1e-9, 1e-6, 40, base=0.5))
+    flat = curve_of(RisingRates(1e-9, 1e-6, 40, base=0.5))
     assert (
         flat.fault
         == "the loss does not fall from 1e-09 to 1e-06: try other --low and --high, or look at data and model"
     )
-    arrived = curve_of(Rates(1e-4, 1e3, 100, base=0.5), weight=0.0)
+    arrived = curve_of(RisingRates(1e-4, 1e3, 100, base=0.5), weight=0.0)
     assert arrived.fault is not None
     assert arrived.fault.startswith("the loss only rises from 0.0001 to ")
-    high = curve_of(Rates(5.0, 1e3, 100, base=0.5))
+    high = curve_of(RisingRates(5.0, 1e3, 100, base=0.5))
     assert high.fault == "the loss blew up after 5 of 100 updates, at 6.2: lower --low"
 
 
 def test_a_loss_that_still_falls_at_the_end_is_said_to() -> None:
-    curve = curve_of(Rates(1e-4, 1e-1, 60, base=0.5), deviation=0.1)
+    curve = curve_of(RisingRates(1e-4, 1e-1, 60, base=0.5), deviation=0.1)
     assert curve.fault is None
     assert curve.still_falling
 
 
 def test_a_test_ends_when_the_loss_is_not_finite() -> None:
-    curve = curve_of(Rates(1e20, 1e38, 12, base=0.5))
+    curve = curve_of(RisingRates(1e20, 1e38, 12, base=0.5))
     assert curve.fault == "the loss or a gradient was not finite after 1 of 12 updates, at 1e+20: lower --low"
     with pytest.raises(Diverged, match="the first update, at learning rate 1: the loss or a gradient is not finite"):
-        curve_of(Rates(1.0, 2.0, 30, base=0.5), weight=float("nan"))
+        curve_of(RisingRates(1.0, 2.0, 30, base=0.5), weight=float("nan"))
 
 
 def test_a_single_bad_batch_ends_nothing() -> None:
-    recorder = Recorder(100)
+    recorder = LossRecorder(100)
     recorder.losses = [1.0, 1.0, 1.0, 0.1, 0.1, 0.1, 500.0, 0.1]
     assert recorder.pending() is None
     recorder.losses += [500.0, 500.0, 500.0]
@@ -128,7 +128,7 @@ def test_a_single_bad_batch_ends_nothing() -> None:
 
 def test_a_curve_without_a_reading_is_drawn_too(tmp_path: Path) -> None:
     curve = Curve([1e-3, 1e-2], [1.0, 2.0], "all rates tried", 2)
-    draw(curve, "two updates", tmp_path / "new" / "curve.png")
+    draw_range_test(curve, "two updates", tmp_path / "new" / "curve.png")
     assert (tmp_path / "new" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -19,7 +19,7 @@ from dltrain.core.record import Record
 from dltrain.core.state import TrainState
 from dltrain.errors import NoCheckpoint
 from dltrain.goal import Goal
-from dltrain.tree import join, split, storable
+from dltrain.tree import join, make_storable, split
 
 GOAL = Goal("accuracy", "max")
 RECORD = Record(config={}, assets={}, dataset="made up", fingerprint={}, notice=None, signature={}, plugins={})
@@ -84,7 +84,7 @@ def test_trees_survive_json() -> None:
 
 def test_shared_memory_is_stored_apart() -> None:
     one = torch.ones(3)
-    stored = storable({"a": one, "b": one})
+    stored = make_storable({"a": one, "b": one})
     assert stored["a"].untyped_storage().data_ptr() != stored["b"].untyped_storage().data_ptr()
 
 
@@ -179,12 +179,12 @@ def test_no_checkpoint_is_offered_where_all_are_damaged(tmp_path: Path) -> None:
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:
-    from dltrain.core.checkpoint import _sealed, _unsealed
+    from dltrain.core.checkpoint import _seal, _unseal
 
     checkpoint = written(tmp_path, 10, 0.5)
-    manifest = _unsealed(checkpoint.manifest)
+    manifest = _unseal(checkpoint.manifest)
     manifest["format"] = 99
-    (checkpoint.path / "manifest.json").write_bytes(_sealed(manifest))
+    (checkpoint.path / "manifest.json").write_bytes(_seal(manifest))
     with pytest.raises(
         NoCheckpoint, match=r"written in format 99, and this dltrain reads format 1\nnext: use the version"
     ):

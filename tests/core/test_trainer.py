@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Examples
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Constant, Staircase
-from dltrain.core.state import TrainState, averaged, averages
-from dltrain.core.trainer import detached, fit
+from dltrain.core.state import TrainState, is_averaging, make_average
+from dltrain.core.trainer import detach_carry, train_model
 from dltrain.errors import Diverged, Stopped
 from dltrain.events import Evaluated, Event, Logged
 from dltrain.goal import Goal
@@ -91,7 +91,7 @@ def linear(rate: float = 0.05) -> TrainState:
 def trained(state: TrainState, plan: Plan, size: int = 4, schedule: object = None) -> Listening:
     session = Listening()
     rows = Rows(*table(), size)
-    fit(state, Squares(), rows, rows, plan, schedule or Constant(), CPU, session)  # type: ignore[arg-type]
+    train_model(state, Squares(), rows, rows, plan, schedule or Constant(), CPU, session)  # type: ignore[arg-type]
     return session
 
 
@@ -132,7 +132,7 @@ def test_clipping_bounds_the_length_of_a_step() -> None:
 
 def test_moving_average_meets_its_definition() -> None:
     state, watched = linear(), linear()
-    state.average = averaged(state.model, Plan(ema=0.9))
+    state.average = make_average(state.model, Plan(ema=0.9))
     trained(state, Plan(epochs=1, ema=0.9))
     expected: Tensor | None = None
     rows = Rows(*table(), 4)
@@ -199,7 +199,7 @@ def test_no_validation_set_means_no_score() -> None:
     session, state = Listening(), linear()
     rows = Rows(*table(), 4)
     nothing = Rows(torch.zeros(0, 3), torch.zeros(0), 4)
-    fit(state, Squares(), rows, nothing, Plan(epochs=2), Constant(), CPU, session)  # type: ignore[arg-type]
+    train_model(state, Squares(), rows, nothing, Plan(epochs=2), Constant(), CPU, session)  # type: ignore[arg-type]
     assert [record.get("error") for record in state.history] == [None, None]
     assert session.saved == [(7, True), (14, True)]
 
@@ -213,7 +213,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(bad: float) -> None:
     expected = by_hand_until(2)
     told = r"epoch 1, step 3: the loss is not finite\nnext: lower optimizer.learning_rate"
     with pytest.raises(Diverged, match=told):
-        fit(state, Squares(), rows, rows, Plan(epochs=1), Constant(), CPU, session)  # type: ignore[arg-type]
+        train_model(state, Squares(), rows, rows, Plan(epochs=1), Constant(), CPU, session)  # type: ignore[arg-type]
     for mine, before in zip(state.model.parameters(), expected, strict=True):
         assert torch.equal(mine, before)
     assert session.saved == []
@@ -236,7 +236,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     state = linear()
     rows = Rows(*table(), 4)
     with pytest.raises(Diverged, match=r"step 1: a gradient is not finite\nnext: lower"):
-        fit(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
+        train_model(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
     assert torch.equal(next(state.model.parameters()), next(linear().model.parameters()))
 
 
@@ -252,7 +252,7 @@ def test_fp16_gives_up_when_no_gradient_is_finite_for_long() -> None:
     state.scaler = torch.amp.GradScaler("cpu")
     rows = Rows(*table(40), 1)
     with pytest.raises(Diverged, match=r"step 32: a gradient is not finite"):
-        fit(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
+        train_model(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
 
 
 def test_where_reading_is_dear_the_sums_are_looked_at_before_anything_is_saved() -> None:
@@ -278,7 +278,7 @@ def test_where_reading_is_dear_the_sums_are_looked_at_before_anything_is_saved()
     object.__setattr__(runtime, "precision", "fp32")
     plan = Plan(epochs=1, checkpoint_every_steps=4, log_every_steps=100)
     with pytest.raises(Diverged, match="epoch 1, step 4: the loss is not finite"):
-        fit(linear(), Squares(), rows, rows, plan, Constant(), runtime, session)  # type: ignore[arg-type]
+        train_model(linear(), Squares(), rows, rows, plan, Constant(), runtime, session)  # type: ignore[arg-type]
     assert session.saved == []
 
 
@@ -293,17 +293,17 @@ def test_carry_is_passed_on_detached_and_not_between_epochs() -> None:
             return Step(step.loss, step.loss * 0 + len(seen))
 
     rows = Rows(*table(), 10)
-    fit(linear(), Watching(), rows, rows, Plan(epochs=2), Constant(), CPU, Listening())  # type: ignore[arg-type]
+    train_model(linear(), Watching(), rows, rows, Plan(epochs=2), Constant(), CPU, Listening())  # type: ignore[arg-type]
     assert seen == [None, 1, 2, None, 4, 5]
 
 
 def test_detached_reaches_into_containers() -> None:
     graph = torch.ones(1, requires_grad=True) * 2
-    cut = detached({"a": (graph, [graph]), "b": 3})
+    cut = detach_carry({"a": (graph, [graph]), "b": 3})
     assert not cut["a"][0].requires_grad
     assert not cut["a"][1][0].requires_grad
     assert cut["b"] == 3
-    assert detached(Step(graph, None)).loss.requires_grad is False  # a named tuple stays one
+    assert detach_carry(Step(graph, None)).loss.requires_grad is False  # a named tuple stays one
 
 
 @pytest.mark.parametrize("size", [1, 4, 7, 25, 100])
@@ -313,7 +313,7 @@ def test_evaluation_is_exact_for_ragged_batches_and_leaves_training_alone(size: 
     expected = float(functional.mse_loss(state.model(inputs)[:, 0], targets).detach())
     before = torch.get_rng_state()
     task = Squares()
-    counts = evaluate(state.model, task, Rows(inputs, targets, size), CPU)  # type: ignore[arg-type]
+    counts = accumulate_counts(state.model, task, Rows(inputs, targets, size), CPU)  # type: ignore[arg-type]
     assert task.report(counts)["error"] == pytest.approx(expected, rel=1e-5)
     assert int(counts["count"]) == 25
     assert torch.equal(torch.get_rng_state(), before)
@@ -323,20 +323,20 @@ def test_evaluation_is_exact_for_ragged_batches_and_leaves_training_alone(size: 
 def test_nt_asgd_begins_after_an_epoch_worse_than_all_but_the_last_ones() -> None:
     """Algorithm 1 of Merity et al. 2018: at epoch t, begin where t > n and v_t is worse than all v_0 ... v_t-n-1."""
     plan = Plan(nt_asgd=2)
-    assert not averages(plan, [])
-    assert not averages(plan, [-5.0, -4.0, -6.0])  # t = 2 is not above n
-    assert not averages(plan, [-5.0, -4.0, -3.0, -4.5])  # worse than the last, better than -5
-    assert averages(plan, [-5.0, -4.0, -3.0, -5.5])
-    assert averages(plan, [-5.0, -4.0, -3.0, -5.5, -1.0])  # once begun, it stays
-    assert averages(Plan(ema=0.9), [])
-    assert not averages(Plan(), [-1.0, -2.0, -3.0, -4.0, -9.0])
+    assert not is_averaging(plan, [])
+    assert not is_averaging(plan, [-5.0, -4.0, -6.0])  # t = 2 is not above n
+    assert not is_averaging(plan, [-5.0, -4.0, -3.0, -4.5])  # worse than the last, better than -5
+    assert is_averaging(plan, [-5.0, -4.0, -3.0, -5.5])
+    assert is_averaging(plan, [-5.0, -4.0, -3.0, -5.5, -1.0])  # once begun, it stays
+    assert is_averaging(Plan(ema=0.9), [])
+    assert not is_averaging(Plan(), [-1.0, -2.0, -3.0, -4.0, -9.0])
 
 
 def test_nt_asgd_evaluates_the_mean_of_the_weights_since_it_began() -> None:
     """Descent by far too long steps gets worse with each epoch, so averaging begins when it may: in the fourth."""
     state = linear(3.0)
     plan = Plan(epochs=6, nt_asgd=1)
-    state.average = averaged(state.model, plan)
+    state.average = make_average(state.model, plan)
     weights: dict[int, Tensor] = {}
 
     class Recording(Listening):
@@ -346,7 +346,7 @@ def test_nt_asgd_evaluates_the_mean_of_the_weights_since_it_began() -> None:
             return None
 
     rows = Rows(*table(), 25)
-    fit(state, Squares(), rows, rows, plan, Constant(), CPU, Recording())  # type: ignore[arg-type]
+    train_model(state, Squares(), rows, rows, plan, Constant(), CPU, Recording())  # type: ignore[arg-type]
     errors = [record["error"] for record in state.history]
     assert errors[:3] == sorted(errors[:3])
     assert list(weights) == [4, 5, 6]
@@ -372,7 +372,7 @@ def test_a_batch_may_scale_the_learning_rate() -> None:
         before = state.model.weight.detach().clone()
         session = Listening()
         plan = Plan(epochs=1, log_every_steps=1)
-        fit(state, Squares(), kind(*table(), 25), rows, plan, Constant(), CPU, session)  # type: ignore[arg-type]
+        train_model(state, Squares(), kind(*table(), 25), rows, plan, Constant(), CPU, session)  # type: ignore[arg-type]
         moved.append(state.model.weight.detach() - before)
         assert [event.learning_rate for event in session.events if isinstance(event, Logged | Evaluated)] == [0.1, 0.1]
     torch.testing.assert_close(moved[1], moved[0] / 2)
@@ -384,7 +384,7 @@ def test_what_a_task_shows_comes_with_the_evaluation() -> None:
             return [f"epoch {number}, training {model.training}, {device}, gradients {torch.is_grad_enabled()}"]
 
     session, rows, state = Listening(), Rows(*table(), 25), linear()
-    fit(state, Showing(), rows, rows, Plan(epochs=2), Constant(), CPU, session)  # type: ignore[arg-type]
+    train_model(state, Showing(), rows, rows, Plan(epochs=2), Constant(), CPU, session)  # type: ignore[arg-type]
     shown = [event.shown for event in session.events if isinstance(event, Evaluated)]
     assert shown == [[f"epoch {epoch}, training False, cpu, gradients False"] for epoch in (1, 2)]
     assert state.model.training

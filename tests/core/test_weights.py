@@ -16,7 +16,14 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from dltrain.core.optimizers import adam, adamw, muon, sgd
-from dltrain.core.weights import fitting, freeze, initialize, parameter_groups, settle, take_over
+from dltrain.core.weights import (
+    apply_group_options,
+    copy_matching_tensors,
+    freeze,
+    initialize,
+    match_parameters,
+    parameter_groups,
+)
 from dltrain.errors import DataError
 from dltrain.options import Weights
 from dltrain.runs.building import read_initial_weights
@@ -81,7 +88,7 @@ def test_tensors_of_another_shape_stay_as_they_were_drawn() -> None:
     tensors["3.weight"] = torch.zeros(7, 5)
     del tensors["3.bias"]
     head = model[3].weight.clone()
-    taken = take_over(model, tensors, "elsewhere")
+    taken = copy_matching_tensors(model, tensors, "elsewhere")
     assert float(model[0].weight.detach().min()) == 3.0
     assert torch.equal(model[3].weight, head)
     assert taken.kept == {"3.weight": "is (7, 5) there, and (3, 5) here", "3.bias": "is not there"}
@@ -90,14 +97,14 @@ def test_tensors_of_another_shape_stay_as_they_were_drawn() -> None:
 
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(ValueError, match=r"init_from: there.pt holds no tensor .*\(there: a, \.\.\.; here: 0.weight"):
-        take_over(small(), {"a": torch.zeros(1)}, "there.pt")
+        copy_matching_tensors(small(), {"a": torch.zeros(1)}, "there.pt")
 
 
 def test_frozen_parameters_and_their_statistics_never_change() -> None:
     model = small()
     freeze(model, ["0.*", "1.*"])
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    optimizer = settle(sgd(parameter_groups(model, Weights(), False), learning_rate=0.1))
+    optimizer = apply_group_options(sgd(parameter_groups(model, Weights(), False), learning_rate=0.1))
     model.train()
     for _ in range(3):
         optimizer.zero_grad()
@@ -117,7 +124,7 @@ def test_a_pattern_that_fits_nothing_names_the_nearest_parameter() -> None:
         freeze(small(), ["3.wieght"])
     with pytest.raises(ValueError, match=r"learning_rates: no parameter is called 'head\.\*'"):
         parameter_groups(small(), Weights(learning_rates={"head.*": 2.0}), False)
-    assert fitting(small(), "?.bias", "freeze") == ["0.bias", "1.bias", "3.bias"]
+    assert match_parameters(small(), "?.bias", "freeze") == ["0.bias", "1.bias", "3.bias"]
 
 
 def one_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -131,7 +138,7 @@ def one_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
 def test_a_multiplier_scales_the_step_of_what_its_pattern_fits_first() -> None:
     model = small()
     weights = Weights(learning_rates={"3.bias": 0.5, "3.*": 10.0})
-    moved = one_step(model, settle(sgd(parameter_groups(model, weights, False), learning_rate=0.1)))
+    moved = one_step(model, apply_group_options(sgd(parameter_groups(model, weights, False), learning_rate=0.1)))
     lengths = {name: round(float(step.mean()), 6) for name, step in moved.items()}
     assert lengths == {"0.weight": 0.1, "0.bias": 0.1, "1.weight": 0.1, "1.bias": 0.1, "3.weight": 1.0, "3.bias": 0.05}
 
@@ -145,7 +152,7 @@ def test_decay_spares_biases_and_normalisations(decay_all: bool) -> None:
     groups = parameter_groups(model, Weights(decay_all=decay_all), True)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    settle(adamw(groups, learning_rate=0.1, weight_decay=0.5)).step()
+    apply_group_options(adamw(groups, learning_rate=0.1, weight_decay=0.5)).step()
     for name, parameter in model.named_parameters():  # AdamW with no gradient: w <- w (1 - rate * decay)
         decays = decay_all or parameter.ndim > 1
         torch.testing.assert_close(parameter, torch.full_like(parameter, 0.95 if decays else 1.0), msg=name)
@@ -159,7 +166,9 @@ def test_parameters_stay_in_one_group_where_nothing_sets_them_apart() -> None:
 def test_muon_takes_groups() -> None:
     model = small()
     weights = Weights(learning_rates={"3.*": 0.0001})
-    optimizer = settle(muon(parameter_groups(model, weights, True), learning_rate=0.1, adamw_learning_rate=0.01))
+    optimizer = apply_group_options(
+        muon(parameter_groups(model, weights, True), learning_rate=0.1, adamw_learning_rate=0.01)
+    )
     rates = {(round(group["lr"], 9), group["params"][0].ndim) for group in optimizer.param_groups}
     assert rates == {(1e-6, 1), (1e-5, 2), (0.01, 1), (0.1, 2)}
     moved = one_step(model, optimizer)
@@ -169,7 +178,7 @@ def test_muon_takes_groups() -> None:
 def test_groups_take_the_steps_of_one_group() -> None:
     one, many = small(), small()
     plain = adam(list(one.parameters()), learning_rate=0.1)
-    grouped = settle(
+    grouped = apply_group_options(
         adam(parameter_groups(many, Weights(learning_rates={"0.*": 1.0, "3.*": 1.0}), True), learning_rate=0.1)
     )
     for _ in range(3):

@@ -16,7 +16,7 @@ from dltrain.models.awd_lstm import AWDLSTM
 from dltrain.models.language_rnn import RecurrentLanguageModel, locked_dropout
 from dltrain.models.output import AdaptiveSoftmax, NextToken, Softmax, cross_entropy
 from dltrain.models.transformer import TransformerLanguageModel
-from dltrain.tree import mapped
+from dltrain.tree import map_tensors
 
 V = 23
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn_tanh": nn.RNN, "rnn_relu": nn.RNN}
@@ -62,7 +62,7 @@ def loss(model: NextToken, tokens: Tensor, targets: Tensor, state: Any = None) -
 
 def parts(state: Any) -> list[Tensor]:
     found: list[Tensor] = []
-    mapped(state, lambda part: found.append(part) or part)
+    map_tensors(state, lambda part: found.append(part) or part)
     return found
 
 
@@ -109,10 +109,10 @@ def test_columns_are_independent_and_a_state_can_be_repeated_along_its_second_di
     before, after = model(tokens, None), model(other, None)
     torch.testing.assert_close(before.features[:, [0, 2]], after.features[:, [0, 2]])
     assert not torch.allclose(before.features[:, 1], after.features[:, 1])
-    thrice = mapped(model(tokens[:, :1], None).state, lambda part: part.repeat_interleave(3, 1))
+    thrice = map_tensors(model(tokens[:, :1], None).state, lambda part: part.repeat_interleave(3, 1))
     following = text(1, 1, 3)
     many = model(following.expand(1, 3), thrice).features
-    one = model(following, mapped(thrice, lambda part: part[:, :1])).features
+    one = model(following, map_tensors(thrice, lambda part: part[:, :1])).features
     torch.testing.assert_close(many, one.expand(1, 3, -1))
 
 

@@ -14,10 +14,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.core.weights import take_over
+from dltrain.core.weights import copy_matching_tensors
 from dltrain.models.torchvision_models import Architecture, torchvision_model
 from dltrain.runtime.cuda_wheels import import_torchvision
-from dltrain.runtime.weights_files import tensors_in
+from dltrain.runtime.weights_files import read_tensors
 
 torchvision = import_torchvision()
 Write = Callable[[Mapping[str, Any]], Path]
@@ -131,8 +131,8 @@ def test_published_weights_are_taken_over_but_for_the_head(write: Callable[[Any]
         buffer += 1
     network = torchvision_model(channels, 32, 32, 4)
     head = network.state_dict()["fc.weight"].clone()
-    tensors = tensors_in(write(published.state_dict()))
-    taken = take_over(network, tensors, "resnet18.pth")
+    tensors = read_tensors(write(published.state_dict()))
+    taken = copy_matching_tensors(network, tensors, "resnet18.pth")
     assert dict(taken.kept) == {
         "fc.weight": "is (10, 512) there, and (4, 512) here",
         "fc.bias": "is (10,) there, and (4,) here",
@@ -164,7 +164,7 @@ class Trap:
 )
 def test_files_that_are_not_weights_are_refused_and_nothing_is_run(content: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^{reason}"):
-        tensors_in(content)
+        read_tensors(content)
     assert not Trap.made
 
 

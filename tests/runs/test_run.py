@@ -16,12 +16,12 @@ from dltrain.runs.directory import (
     CONFIG,
     Lock,
     append_environment,
-    differences,
-    flattened,
-    link,
-    numbered,
+    copy_plugins,
+    find_differences,
+    find_free_directory,
+    iterate_leaves,
+    link_checkpoint,
     open_run,
-    with_copied_plugins,
     write_config,
 )
 
@@ -40,13 +40,13 @@ def experiment(**changed: Any) -> Experiment:
 
 def begun(directory: Path, **changed: Any) -> None:
     run = open_run(directory, experiment(**changed))
-    write_config(directory, with_copied_plugins(directory, experiment(**changed)))
+    write_config(directory, copy_plugins(directory, experiment(**changed)))
     run.lock.release()
 
 
 def test_differences_are_told_by_their_dotted_paths() -> None:
-    assert dict(flattened({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "a.c": {}, "d": [1]}
-    changed = differences({"a": {"b": 1, "gone": 2}}, {"a": {"b": 3, "new": None}, "e": 4})
+    assert dict(iterate_leaves({"a": {"b": 1, "c": {}}, "d": [1]})) == {"a.b": 1, "a.c": {}, "d": [1]}
+    changed = find_differences({"a": {"b": 1, "gone": 2}}, {"a": {"b": 3, "new": None}, "e": 4})
     assert changed == {"a.b": (1, 3), "a.gone": (2, None), "e": (None, 4)}
 
 
@@ -119,12 +119,12 @@ def test_a_changed_plugin_is_refused(tmp_path: Path) -> None:
 
 def test_fresh_takes_the_next_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(tmp_path / "run")
-    assert numbered(tmp_path / "run") == tmp_path / "run-2"
+    assert find_free_directory(tmp_path / "run") == tmp_path / "run-2"
     begun(tmp_path / "run-2")
-    assert numbered(tmp_path / "run") == tmp_path / "run-3"
-    assert numbered(tmp_path / "other") == tmp_path / "other"
+    assert find_free_directory(tmp_path / "run") == tmp_path / "run-3"
+    assert find_free_directory(tmp_path / "other") == tmp_path / "other"
     monkeypatch.chdir(tmp_path / "run")
-    assert numbered(Path()) == Path("../run-3")
+    assert find_free_directory(Path()) == Path("../run-3")
 
 
 def test_directories_that_hold_something_else_are_left_alone(tmp_path: Path) -> None:
@@ -166,11 +166,11 @@ def test_an_unreadable_environment_is_moved_aside(tmp_path: Path) -> None:
 
 def test_links_are_for_people_and_may_be_missing(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "checkpoints" / "step-00000001", 1, True)
-    link(tmp_path, "best", checkpoint)
-    link(tmp_path, "best", checkpoint)
+    link_checkpoint(tmp_path, "best", checkpoint)
+    link_checkpoint(tmp_path, "best", checkpoint)
     assert (tmp_path / "best").readlink() == Path("checkpoints/step-00000001")
     (tmp_path / "last").mkdir()
-    link(tmp_path, "last", checkpoint)  # cannot be replaced by a link: left as it is
+    link_checkpoint(tmp_path, "last", checkpoint)  # cannot be replaced by a link: left as it is
     assert (tmp_path / "last").is_dir()
     assert not (tmp_path / CONFIG).exists()
     assert Checkpoints(tmp_path / "checkpoints").last() is None

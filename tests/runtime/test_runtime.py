@@ -12,67 +12,70 @@ from torch import nn
 from dltrain.errors import OutOfMemory, Stopped, UsageError
 from dltrain.options import Plan
 from dltrain.runtime import device, precision
-from dltrain.runtime.device import Found, choose
-from dltrain.runtime.environment import environment
+from dltrain.runtime.device import AvailableDevice, choose_device
+from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.runtime.memory import keep_freed_blocks, memory_explained
+from dltrain.runtime.memory import explain_memory_errors, keep_freed_blocks
 from dltrain.runtime.precision import Runtime
 
 TWO_GPUS = [
-    Found("cuda:0", "GPU A", 2**30, 2**33),
-    Found("cuda:1", "GPU B", 5 * 2**30, 2**33),
-    Found("cpu", "2 threads"),
+    AvailableDevice("cuda:0", "GPU A", 2**30, 2**33),
+    AvailableDevice("cuda:1", "GPU B", 5 * 2**30, 2**33),
+    AvailableDevice("cpu", "2 threads"),
 ]
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])
 def test_auto_takes_the_device_with_most_free_memory_and_says_why(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "found", lambda: TWO_GPUS)
-    assert choose(name) == (torch.device("cuda:1"), "GPU B, 5.0 GiB free, most of 2 devices")
-    assert choose("cuda:0").device == torch.device("cuda:0")
-    assert choose("cpu") == (torch.device("cpu"), "as configured")
+    assert choose_device(name) == (torch.device("cuda:1"), "GPU B, 5.0 GiB free, most of 2 devices")
+    assert choose_device("cuda:0").device == torch.device("cuda:0")
+    assert choose_device("cpu") == (torch.device("cpu"), "as configured")
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:3", "mps", "tpu"])
 def test_an_absent_device_is_an_error_that_lists_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "found", lambda: [Found("cpu", "2 threads, AVX512")])
+    monkeypatch.setattr(device, "found", lambda: [AvailableDevice("cpu", "2 threads, AVX512")])
     with pytest.raises(UsageError) as caught:
-        choose(name)
+        choose_device(name)
     assert str(caught.value) == (
         f"trainer.device: this machine has no device '{name}'\nthere is:\n  cpu: 2 threads, AVX512\n"
         "next: set trainer.device to one of these, or to auto"
     )
-    assert choose("auto") == (torch.device("cpu"), "no CUDA device and no MPS")
+    assert choose_device("auto") == (torch.device("cpu"), "no CUDA device and no MPS")
 
 
 def test_a_resumed_run_takes_over_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     try:
-        precision.start(Plan(device="cpu"), {"threads": 1})
+        precision.start_runtime(Plan(device="cpu"), {"threads": 1})
         assert torch.get_num_threads() == 1
-        precision.start(Plan(device="cpu", threads=2), {"threads": 1})
+        precision.start_runtime(Plan(device="cpu", threads=2), {"threads": 1})
         assert torch.get_num_threads() == 2
-        precision.start(Plan(device="cpu"))
-        assert torch.get_num_threads() == precision.available_cores()
+        precision.start_runtime(Plan(device="cpu"))
+        assert torch.get_num_threads() == precision.count_cores()
     finally:
         torch.set_num_threads(before)
 
 
 def test_deterministic_is_set_and_unset() -> None:
-    precision.start(Plan(device="cpu", deterministic=True))
+    precision.start_runtime(Plan(device="cpu", deterministic=True))
     assert torch.are_deterministic_algorithms_enabled()
-    precision.start(Plan(device="cpu"))
+    precision.start_runtime(Plan(device="cpu"))
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_running_out_of_memory_is_explained() -> None:
-    with pytest.raises(OutOfMemory, match=r"no memory left: .*can't allocate memory") as caught, memory_explained():
+    with (
+        pytest.raises(OutOfMemory, match=r"no memory left: .*can't allocate memory") as caught,
+        explain_memory_errors(),
+    ):
         torch.empty(2**60, dtype=torch.uint8)
     assert "next: lower data.batch_size (trainer.accumulate makes up for it)" in str(caught.value)
     assert caught.value.exit_code == 5
-    with pytest.raises(OutOfMemory, match="the machine has none to give"), memory_explained():
+    with pytest.raises(OutOfMemory, match="the machine has none to give"), explain_memory_errors():
         raise MemoryError
-    with pytest.raises(RuntimeError, match="something else"), memory_explained():
+    with pytest.raises(RuntimeError, match="something else"), explain_memory_errors():
         raise RuntimeError("something else")
 
 
@@ -119,7 +122,7 @@ def test_time_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_environment_bears_the_lack_of_git(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    record = environment()
+    record = describe_process()
     assert record["git"] is None
     assert (
         record["versions"]["torch"] == torch.__version__.split("+")[0]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import NO_TARGET
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.data.text.language_model import Reading
 from dltrain.data.text.passages import Passages
 from dltrain.runtime.precision import Runtime
@@ -90,7 +90,7 @@ def perplexity(counts: Mapping[str, Tensor]) -> float:
 
 
 def measured(model: nn.Module, task: Any, batches: Fixed) -> Mapping[str, Tensor]:
-    return evaluate(model, task, batches, RUNTIME)
+    return accumulate_counts(model, task, batches, RUNTIME)
 
 
 def random_text(length: int, columns: int = 1, seed: int = 0) -> Tensor:

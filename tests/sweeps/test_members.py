@@ -13,7 +13,7 @@ import pytest
 
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import RunBusy, Stopped, UsageError
-from dltrain.observers.messages import Voice
+from dltrain.observers.messages import Messenger
 from dltrain.runs.directory import Lock, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members
@@ -50,7 +50,7 @@ class Fragile(nn.Module):
 
 
 def manner(quiet: bool = True, json_lines: bool = False, interrupts: Interrupts | None = None) -> Manner:
-    return Manner(interrupts or Interrupts(), Voice(quiet, json_lines))
+    return Manner(interrupts or Interrupts(), Messenger(quiet, json_lines))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from sklearn import linear_model, metrics
 from torch import nn
 
 from dltrain.batch import Examples
-from dltrain.core.evaluate import evaluate
+from dltrain.core.evaluate import accumulate_counts
 from dltrain.data.tables.dataset import load_bundled_table
 from dltrain.errors import UsageError
 from dltrain.models.table import Dense, Linear
@@ -47,7 +47,9 @@ class Batches:
 
 def report(task: Any, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
     """What a task reports of a model that gives `outputs`."""
-    found: dict[str, float] = task.report(evaluate(nn.Identity(), task, Loader(Batches(outputs, targets)), CPU))
+    found: dict[str, float] = task.report(
+        accumulate_counts(nn.Identity(), task, Loader(Batches(outputs, targets)), CPU)
+    )
     return found
 
 

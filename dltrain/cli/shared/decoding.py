@@ -88,14 +88,14 @@ class Decoding:
 
     def record(self) -> dict[str, Any]:
         """The method and its numbers as an evaluation records them."""
-        from dltrain.files import sha256
+        from dltrain.files import hash_file
 
         if self.width is None:
             return {"method": "greedy"}
         record: dict[str, Any] = {"method": "beam_search", "width": self.width}
         if self.lm is not None:
             record |= {"language_model": self.lm, "weight": self.weight, "bonus": self.bonus}
-            record["language_model_sha256"] = sha256(Path(self.lm))
+            record["language_model_sha256"] = hash_file(Path(self.lm))
         return record
 
 

@@ -37,10 +37,10 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
 def confused(trained: Trained, stream: Stream[Any], number: int) -> list[Mistake]:
     """The `number` examples that the model is most wrong about."""
     from dltrain.core.mistakes import worst_examples
-    from dltrain.runtime.memory import memory_explained
+    from dltrain.runtime.memory import explain_memory_errors
 
     task: Any = trained.task
-    with memory_explained():
+    with explain_memory_errors():
         return worst_examples(trained.model, task, stream.epoch(0), trained.runtime, number)
 
 

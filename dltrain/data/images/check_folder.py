@@ -13,8 +13,8 @@ from dltrain.data.images.class_folders import Listing, list_pictures, split_fold
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture
 from dltrain.data.progress import Progress
 from dltrain.errors import DataError
-from dltrain.runtime.precision import available_cores
-from dltrain.stream import in_order
+from dltrain.runtime.precision import count_cores
+from dltrain.stream import map_in_order
 
 NAMED = 5
 _WHOLE = PictureFormat(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so that each is decoded at its own size
@@ -72,7 +72,7 @@ def _report(split: str, listing: Listing) -> FolderReport:
     sizes: Counter[str] = Counter()
     paths = [listing.folder / name for name in listing.names]
     with Progress(f"reading {split} pictures", len(paths)) as progress:
-        for name, found in zip(listing.names, in_order(_examined, paths, available_cores()), strict=True):
+        for name, found in zip(listing.names, map_in_order(_examined, paths, count_cores()), strict=True):
             if isinstance(found, UnreadablePicture):
                 report.bad.append((name, str(found)))
             else:

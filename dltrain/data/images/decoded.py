@@ -25,8 +25,8 @@ from torch import Tensor
 from dltrain.data.cache import Cache, Entry
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, read_picture
 from dltrain.data.progress import Progress
-from dltrain.runtime.precision import available_cores
-from dltrain.stream import in_order
+from dltrain.runtime.precision import count_cores
+from dltrain.stream import map_in_order
 
 Made = TypeVar("Made")
 
@@ -127,7 +127,7 @@ def _summed(form: PictureFormat, path: Path) -> tuple[NDArray[numpy.uint8], NDAr
 def _told(function: Callable[[Path], Made], paths: Sequence[Path], what: str) -> Iterator[Made]:
     """What all cores make of the paths, in order, while a progress bar says `what`."""
     with Progress(what, len(paths)) as progress:
-        for made in in_order(function, paths, available_cores()):
+        for made in map_in_order(function, paths, count_cores()):
             yield made
             progress.advance()
 

@@ -31,8 +31,8 @@ from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.sound import UnusableClip, check_audible, decode_sound, resample
 from dltrain.data.speech.statistics import Features, compute_moments
 from dltrain.errors import DataError
-from dltrain.runtime.precision import available_cores
-from dltrain.stream import in_order
+from dltrain.runtime.precision import count_cores
+from dltrain.stream import map_in_order
 
 _FORMAT = 1  # of the cache's entries; increase it if what they hold, or how sound is read, changes
 _AHEAD = 64  # clips that each thread may be ahead of the one being written
@@ -128,7 +128,7 @@ def survey_clips(clips: Sequence[Clip], preparation: Preparation, description: s
     frames, statistics = numpy.zeros(count, numpy.int64), numpy.zeros((count, 2, bands), numpy.float32)
     faults: list[ClipFault | None] = []
     with Progress(description, count) as progress, (keep or Path(os.devnull)).open("wb") as file:
-        results = in_order(lambda clip: examine_clip(clip, preparation, extract), clips, available_cores(), _AHEAD)
+        results = map_in_order(lambda clip: examine_clip(clip, preparation, extract), clips, count_cores(), _AHEAD)
         for index, one in enumerate(results):
             seconds[index], rates[index] = one.seconds, one.sample_rate_hz
             faults.append(one.fault)
@@ -215,7 +215,7 @@ def hash_clips(clips: Sequence[Clip], cache: Cache) -> list[str]:
     def make(folder: Path) -> None:
         with Progress("reading clips", len(clips)) as progress:
             digests = []
-            for digest in in_order(_hash_clip, clips, available_cores(), _AHEAD):
+            for digest in map_in_order(_hash_clip, clips, count_cores(), _AHEAD):
                 digests.append(digest)
                 progress.advance()
         (folder / "digests").write_text("\n".join(digests), encoding="ascii")

@@ -36,7 +36,7 @@ from dltrain.data.speech.statistics import Features, pool_moments
 from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcript, parse_alphabet, spell_transcript
 from dltrain.data.splits import hold_out_speakers
 from dltrain.errors import DataError, UsageError
-from dltrain.files import sha256
+from dltrain.files import hash_file
 from dltrain.options import (
     Fraction,
     NonNegativeInt,
@@ -405,7 +405,7 @@ class SpokenClips:
         known = self._known
         if manifest not in known.listed:
             known.listed[manifest], files = self._source.read_clips(manifest)
-            known.fingerprint.update({path.name: sha256(path) for path in files if path.exists()})
+            known.fingerprint.update({path.name: hash_file(path) for path in files if path.exists()})
         return known.listed[manifest]
 
     def _survey_manifest(self, manifest: Path) -> SurveyedClips:
