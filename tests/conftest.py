@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from dltrain.cli.main import format_error, to_dltrain_error
 from dltrain.sweeps import child
 from dltrain.sweeps.child import Ended
+from support.commands import call
 from support.images import write_images
 from support.members import run_here
 
@@ -58,12 +60,28 @@ def write_settings(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
 
 
 @pytest.fixture
-def dltrain(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def dltrain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in this process, in an empty directory, as `main` does but for signals and --debug."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(tmp_path)
+        result = call(*arguments)
+        code, stderr = result.exit_code, result.stderr
+        if isinstance(result.exception, Exception):
+            error = to_dltrain_error(result.exception)
+            code, stderr = error.exit_code, f"{stderr}{format_error(error, '--json' in arguments)}\n"
+        return subprocess.CompletedProcess(arguments, code, result.stdout, stderr)
+
+    return run
+
+
+@pytest.fixture
+def dltrain_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in a process of its own, in an empty directory."""
 
-    def call(*words: object, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "dltrain", *map(str, words)],
+            [sys.executable, "-m", "dltrain", *map(str, arguments)],
             input=stdin,
             capture_output=True,
             text=True,
@@ -73,7 +91,7 @@ def dltrain(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             check=False,
         )
 
-    return call
+    return run
 
 
 @pytest.fixture

@@ -382,18 +382,20 @@ class Mine(nn.Module):
     assert "the plug-in cannot be imported: ZeroDivisionError: division by zero" in str(broken.exception)
 
 
-def test_errors_are_one_message_and_debug_shows_where(dltrain: Callable[..., Process[str]], tmp_path: Path) -> None:
-    plain = dltrain("eval", "nothing")
+def test_errors_are_one_message_and_debug_shows_where(
+    dltrain_process: Callable[..., Process[str]], tmp_path: Path
+) -> None:
+    plain = dltrain_process("eval", "nothing")
     assert plain.returncode == 7
     assert plain.stderr.startswith("error: nothing: no run directory with checkpoints")
     assert "Traceback" not in plain.stderr
-    debug = dltrain("eval", "nothing", "--debug")
+    debug = dltrain_process("eval", "nothing", "--debug")
     assert "Traceback" in debug.stderr
-    wrong = dltrain("fit", "no.yaml")
+    wrong = dltrain_process("fit", "no.yaml")
     assert wrong.returncode == 2
     assert not (tmp_path / "runs").exists()
-    assert dltrain("--version").stdout.startswith("dltrain ")
-    assert dltrain("fit").returncode == 2
+    assert dltrain_process("--version").stdout.startswith("dltrain ")
+    assert dltrain_process("fit").returncode == 2
 
 
 def test_a_lost_listener_does_not_end_training(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -541,8 +543,10 @@ def test_errors_that_nobody_foresaw_say_where_and_what_next() -> None:
     assert denied.advice == "free some disk space, or change the permissions or the location"
 
 
-def test_machines_get_an_error_as_one_json_object(dltrain: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    result = dltrain("eval", "nowhere", "--json")
+def test_machines_get_an_error_as_one_json_object(
+    dltrain_process: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    result = dltrain_process("eval", "nowhere", "--json")
     assert result.returncode == 7
     assert result.stdout == ""
     event = json.loads(result.stderr)

@@ -556,7 +556,7 @@ def test_a_reader_that_leaves_is_no_failure(words: list[str], run: Path) -> None
         assert process.wait() == 0
 
 
-def test_help_comes_without_torch(dltrain: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_help_comes_without_torch(dltrain_process: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     program = (
         "import sys; from dltrain.cli.main import main; sys.argv = ['dltrain', 'generate', '--help']\n"
         "try: main()\nexcept SystemExit as left: assert not left.code\n"

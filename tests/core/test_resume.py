@@ -240,11 +240,11 @@ def test_a_second_seed_gives_other_weights(settings: dict[str, Any], write_setti
 
 @pytest.mark.parametrize("line", ["epoch 1/3", "epoch 2/3"])
 def test_sigkill_of_a_real_process(
-    line: str, settings: dict[str, Any], write_settings: Write, dltrain: Callable[..., Any], tmp_path: Path
+    line: str, settings: dict[str, Any], write_settings: Write, dltrain_process: Callable[..., Any], tmp_path: Path
 ) -> None:
     settings["trainer"].update(epochs=3, checkpoint_every_steps=2)
     config = write_settings(settings)
-    assert dltrain("fit", config, "-o", "whole", "-q").returncode == 0
+    assert dltrain_process("fit", config, "-o", "whole", "-q").returncode == 0
     words = [sys.executable, "-m", "dltrain", "fit", str(config), "-o", "broken"]
     with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -254,7 +254,7 @@ def test_sigkill_of_a_real_process(
                 break
         process.stderr.read()
     assert process.returncode == -signal.SIGKILL
-    again = dltrain("fit", config, "-o", "broken")
+    again = dltrain_process("fit", config, "-o", "broken")
     assert again.returncode == 0
     assert again.stderr.startswith("resuming broken at step ")
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
@@ -263,7 +263,7 @@ def test_sigkill_of_a_real_process(
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_stop_at_a_step_border(
     number: signal.Signals, code: int, settings: dict[str, Any], write_settings: Write, tmp_path: Path,
-    dltrain: Callable[..., Any],
+    dltrain_process: Callable[..., Any],
 ) -> None:  # fmt: skip
     settings["trainer"].update(epochs=500)
     config = write_settings(settings)
@@ -279,7 +279,7 @@ def test_signals_stop_at_a_step_border(
     assert process.returncode == code
     assert f"error: stopped by {number.name}\nstopped: a checkpoint is kept; the same command continues\n" in told
     assert "Traceback" not in told
-    again = dltrain("fit", config, "-o", "stopped", "--max-time", "0s")
+    again = dltrain_process("fit", config, "-o", "stopped", "--max-time", "0s")
     assert again.returncode == 75
     assert again.stderr.startswith("resuming stopped at step ")
     assert "stopped: the time given by --max-time is spent" in again.stderr
