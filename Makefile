@@ -3,13 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-bench demo check test lint types bench clean docs
+.PHONY: help setup setup-bench demo check test lint types bench clean docs site
 
 help:
 	@echo "make demo    set up, train the MNIST CNN, evaluate it, predict with it"
 	@echo "make check   lint, check types, run the fast tests"
 	@echo "make test    lint, check types, run all tests and measure their coverage"
-	@echo "make setup | lint | types | bench | docs | clean"
+	@echo "make setup | lint | types | bench | docs | site | clean"
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -43,6 +43,13 @@ test: lint types
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m bench
+
+$(VENV)/ready-docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]'
+	touch $@
+
+site: $(VENV)/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 docs: setup
 	$(BIN)/python -m dltrain.config.generate
