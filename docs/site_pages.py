@@ -27,8 +27,4 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Links from a page in docs/ to a file of the root."""
-    return re.sub(r"\]\(\.\./(README|CONTRIBUTING|CHANGELOG)\.md", lambda match: f"]({_page(match[1])}", markdown)
-
-
-def _page(name: str) -> str:
-    return PAGES[f"{name}.md"]
+    return re.sub(r"\]\(\.\./(\w+\.md)", lambda match: f"]({PAGES.get(match[1], match[1])}", markdown)
