@@ -87,6 +87,7 @@ def test_a_model_learns_a_batch_by_heart_with_all_its_weights(
     assert last < first / 10
 
 
+@pytest.mark.slow
 @every_model
 def test_a_stopped_and_killed_run_of_a_model_ends_with_the_same_bytes(
     name: str, number: int, examples: Examples, tmp_path: Path

@@ -51,6 +51,7 @@ trainer: {{epochs: 6, device: cpu, threads: 1}}
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_a_run_directory_holds_what_the_readme_says(run: Path) -> None:
     assert {path.name for path in run.iterdir()} >= {
         "config.yaml", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints", "best", "last",
@@ -343,6 +344,7 @@ def test_cron_hears_nothing_or_json(write_settings: Write, settings: dict[str, A
     assert json.loads(logged.stdout)["best epoch"].endswith(" of 2")
 
 
+@pytest.mark.slow
 def test_a_plugin_trains_resumes_and_travels_with_its_run(
     write_settings: Write, settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -382,6 +384,7 @@ class Mine(nn.Module):
     assert "the plug-in cannot be imported: ZeroDivisionError: division by zero" in str(broken.exception)
 
 
+@pytest.mark.slow
 def test_errors_are_one_message_and_debug_shows_where(
     dltrain_process: Callable[..., Process[str]], tmp_path: Path
 ) -> None:
@@ -398,6 +401,7 @@ def test_errors_are_one_message_and_debug_shows_where(
     assert dltrain_process("fit").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_lost_listener_does_not_end_training(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
     settings["trainer"]["epochs"] = 30
     words = [sys.executable, "-m", "dltrain", "fit", str(write_settings(settings)), "-o", str(tmp_path / "run")]
@@ -444,6 +448,7 @@ def test_quiet_warns_of_a_sample_all_the_same(write_settings: Write, settings: d
     assert any(entry["event"] == "warning" and "NOT MNIST" in entry["text"] for entry in map(json.loads, told))
 
 
+@pytest.mark.slow
 def test_right_answers_among_the_worst_are_not_called_confusions(run: Path) -> None:
     result = good("eval", run, "--worst", 60, "--json")
     worst = json.loads(result.stdout)["worst_examples"]
@@ -543,6 +548,7 @@ def test_errors_that_nobody_foresaw_say_where_and_what_next() -> None:
     assert denied.advice == "free some disk space, or change the permissions or the location"
 
 
+@pytest.mark.slow
 def test_machines_get_an_error_as_one_json_object(
     dltrain_process: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
@@ -560,6 +566,7 @@ def test_predict_without_any_image(run: Path) -> None:
     assert "no image was named, neither on the command line nor on standard input" in str(nothing.exception)
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(run: Path) -> None:
     words = [sys.executable, "-m", "dltrain", "eval", str(run)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -65,6 +65,7 @@ def test_every_example_is_held_out_once_and_read_once(config: Path, tmp_path: Pa
     assert [len(lines(parent / f"fold-{index}" / "evaluations.jsonl")) for index in range(3)] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_other_weights_does_not_count(config: Path, tmp_path: Path, here: list[list[str]]) -> None:
     parent = tmp_path / "cv"
     assert cv(config, "--folds", 2, "-o", parent, "--set", "trainer.epochs=1", "--quiet").stdout == ""

@@ -126,6 +126,7 @@ def test_a_language_model_of_words_needs_words(run: Path, tmp_path: Path) -> Non
         Decoding(lm=str(lm)).decoder(["<blank>", "a"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decode", ["beam=3", f"lm={__file__}"])
 def test_a_task_that_writes_nothing_down(
     decode: str, write_settings: Any, settings: dict[str, Any], tmp_path: Path

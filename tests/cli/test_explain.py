@@ -166,6 +166,7 @@ def colours(path: Path) -> np.ndarray:
         return np.unique(np.asarray(file.convert("RGB")).reshape(-1, 3), axis=0)
 
 
+@pytest.mark.slow
 def test_pictures_of_every_kind_of_image(tmp_path: Path) -> None:
     for channels in (2, 3):
         filters_picture(torch.randn(5, channels, 3, 3), "$ is no formula", tmp_path / "new" / f"{channels}.png")
@@ -194,6 +195,7 @@ def expected_saliency(trained: Trained, path: Path, label: int) -> Tensor:
     return image.grad[0]
 
 
+@pytest.mark.slow
 def test_explain_tells_and_draws_each_image(run: Path, folder: Path) -> None:
     trained = load_trained(find_checkpoint(run))
     told = good("explain", run, folder).stdout.splitlines()

@@ -154,6 +154,7 @@ def test_the_command_suggests_draws_and_leaves_nothing_else(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small-learning-rates.png", "small.yaml"]
 
 
+@pytest.mark.slow
 def test_a_seed_decides_and_all_rates_rise_together(
     call: Callable[..., Result], settings: dict[str, Any], write_settings: Write, tmp_path: Path
 ) -> None:

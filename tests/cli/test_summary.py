@@ -236,6 +236,7 @@ def test_the_table(settings: dict[str, Any], write_settings: Write) -> None:
     )
 
 
+@pytest.mark.slow
 def test_json_batch_size_and_a_run_directory(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
     settings["trainer"].update(epochs=1, ema=0.9)
     config = write_settings(settings)
@@ -268,6 +269,7 @@ def test_what_goes_wrong(settings: dict[str, Any], write_settings: Write, tmp_pa
     assert "'kernal' is not an option of model 'mlp'" in str(fault.exception)
 
 
+@pytest.mark.slow
 def test_every_task_has_a_summary(settings: dict[str, Any], write_settings: Write, images_root: Path) -> None:
     """Models of the other tasks, on the samples that come with their data; the sums are those of the model itself."""
     configs = Path(__file__).parents[2] / "configs"

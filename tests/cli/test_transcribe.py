@@ -516,6 +516,7 @@ def test_a_task_that_does_not_transcribe(
     assert str(refused.exception).endswith("the task 'image_classification' does not transcribe sound")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_quiet(run: Path, clip: Any, tmp_path: Path) -> None:
     paths = " ".join(str(clip(f"{number}.wav", "a")) for number in range(3))
     command = f"({sys.executable} -m dltrain transcribe {run} {paths}; echo $? >&2) | true"

@@ -228,6 +228,7 @@ def test_what_cannot_be_read_is_said_once_and_does_not_count(
     assert nothing.stdout == f"{silent}\t\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize", ["utterance", "corpus"])
 def test_only_models_that_normalise_over_speakers_ask_whose_the_files_are(
     normalize: str, heard: list[torch.Tensor], tmp_path: Path

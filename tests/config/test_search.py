@@ -159,6 +159,7 @@ def test_an_option_that_only_some_choices_have_is_checked_with_those(config: Any
     assert "1 fault in " in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_schema_knows_the_section(config: Any) -> None:
     schema = json_schema()
     good = yaml.safe_load(

@@ -468,6 +468,7 @@ def whole_schema() -> dict[str, Any]:
     return json_schema()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "sound"), [*((each, True) for each in SOUND), *((each, False) for each in FAULTY)])
 def test_schema_and_checker_agree(layers: Any, sound: bool) -> None:
     """Of single layers: whether they fit together is for the checker alone, whose words then tell shapes."""

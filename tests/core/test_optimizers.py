@@ -94,6 +94,7 @@ def test_nesterov_needs_momentum() -> None:
         optimizers.sgd([nn.Parameter(torch.ones(1))], nesterov=True)
 
 
+@pytest.mark.slow
 def test_steps_do_not_import_the_compiler() -> None:
     """It takes a second of every start, and nothing that is not compiled needs it."""
     script = """

@@ -60,6 +60,7 @@ def with_extras(settings: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[
     return tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXTRAS)
 def test_stopped_and_killed_runs_end_with_the_same_bytes(
     name: str, settings: dict[str, Any], write_settings: Write, tmp_path: Path
@@ -112,6 +113,7 @@ def text_settings(tmp_path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEXTS)
 def test_text_runs_end_with_the_same_bytes(
     name: str, text_settings: dict[str, Any], write_settings: Write, tmp_path: Path
@@ -238,6 +240,7 @@ def test_a_second_seed_gives_other_weights(settings: dict[str, Any], write_setti
     assert outcome(tmp_path / "zero")[name] != outcome(tmp_path / "one")[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["epoch 1/3", "epoch 2/3"])
 def test_sigkill_of_a_real_process(
     line: str, settings: dict[str, Any], write_settings: Write, dltrain_process: Callable[..., Any], tmp_path: Path
@@ -260,6 +263,7 @@ def test_sigkill_of_a_real_process(
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_stop_at_a_step_border(
     number: signal.Signals, code: int, settings: dict[str, Any], write_settings: Write, tmp_path: Path,

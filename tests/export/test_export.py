@@ -86,6 +86,7 @@ def compared(subject: Subject, form: Form) -> tuple[Agreement, bytes]:
     return found, content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "model", "task", "kind"),
     [
@@ -111,6 +112,7 @@ def test_torch_export_takes_any_number_and_any_length(
     assert found.lengths == ([] if kind == "images" else [1, 12, 24])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn_relu"])
 def test_onnx_has_recurrent_layers_of_its_own(cell: Any) -> None:
     onnx = pytest.importorskip("onnx")
@@ -140,6 +142,7 @@ class Wide(nn.Module):
         return outputs[:, len(features[0]) // 2]
 
 
+@pytest.mark.slow
 def test_both_directions_and_all_layers_come_along() -> None:
     pytest.importorskip("onnx")
     torch.manual_seed(0)
@@ -372,6 +375,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_weights_are_taken_wherever_a_run_is(run: Path, here: Path) -> None:
     result = good("export", run)
     assert "compared on 1 inputs: the validation split of mnist" in result.stdout
@@ -403,6 +407,7 @@ def test_files_of_weights_that_cannot_be_used_say_why(run: Path, here: Path) -> 
     assert str(named.exception) == "w.safetensors: is one file of weights; leave out --checkpoint last"
 
 
+@pytest.mark.slow
 def test_a_program_runs_without_us_as_its_description_says(run: Path, here: Path, images_root: Path) -> None:
     from dltrain.data.images import idx
 
@@ -429,6 +434,7 @@ def test_a_program_runs_without_us_as_its_description_says(run: Path, here: Path
     )
 
 
+@pytest.mark.slow
 def test_int8_is_measured_beside_the_rest(run: Path, here: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     result = good("export", run, "--format", "onnx", "--quantize", "int8", "--split", "test")
@@ -505,6 +511,7 @@ def test_an_empty_validation_split_gives_way_to_training(run: Path, here: Path, 
     assert "its validation split is empty\nnext: leave out --split" in str(empty.exception)
 
 
+@pytest.mark.slow
 def test_a_language_model_exports_with_its_state(here: Path) -> None:
     draw = random.Random(0)
     Path("text.txt").write_text("".join(" ".join(draw.choices("abcdefgh", k=9)) + "\n" for _ in range(80)))

@@ -25,6 +25,7 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 @needs("torchvision")
 def test_torchvision_transforms_data_sets_and_models_work() -> None:
     code = """
@@ -54,6 +55,7 @@ print("works")
     assert run(code) == "works"
 
 
+@pytest.mark.slow
 @needs("torchaudio")
 def test_torchaudio_features_and_masking_work() -> None:
     code = """

@@ -38,6 +38,7 @@ def test_an_example_draws_consecutive_splitmix64_numbers() -> None:
     assert keyed_uniform(3, 5, torch.tensor([7]), 4)[0].tolist() == expected
 
 
+@pytest.mark.slow
 def test_generators_of_one_key_agree_in_every_process() -> None:
     code = "from dltrain.runtime.seeds import generator; print(generator('a', 1).initial_seed())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

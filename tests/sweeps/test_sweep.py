@@ -60,6 +60,7 @@ def told(parent: Path) -> list[dict[str, Any]]:
     return [{**trial, "directory": None} for trial in trials]
 
 
+@pytest.mark.slow
 def test_the_same_trials_again_and_the_best_config_runs_as_it_stands(
     config: Path, tmp_path: Path, here: list[list[str]]
 ) -> None:
@@ -115,6 +116,7 @@ class StopAfter(Interrupts):
         return Stopped("stopped by the test", 143) if self.left < 0 else None
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_with_the_trial_that_was_stopped(
     config: Path, tmp_path: Path, here: list[list[str]]
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_stopped_sweep_goes_on_with_the_trial_that_was_stopped(
     assert {path.name for path in parent.glob("trial-*")} == before | {f"trial-{number:04d}" for number in range(4)}
 
 
+@pytest.mark.slow
 def test_more_trials_extend_a_sweep_and_other_settings_do_not(
     config: Path, tmp_path: Path, here: list[list[str]]
 ) -> None:
@@ -165,6 +168,7 @@ def test_a_directory_of_other_values_is_left_alone(config: Path, tmp_path: Path,
     assert not here
 
 
+@pytest.mark.slow
 def test_failures_of_the_surroundings_are_tried_again(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +218,7 @@ def test_a_config_without_a_search_and_a_machine_without_optuna(
     assert "needs Optuna, which is not installed\nnext: pip install 'dltrain[sweep]'" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_trials(config: Path, tmp_path: Path) -> None:
     parent = tmp_path / "sweep"
     words = [sys.executable, "-m", "dltrain", "sweep", str(config), "-o", str(parent), "--json"]

@@ -568,6 +568,7 @@ def test_the_sample_never_replaces_pictures_that_are_there(root: Path) -> None:
 # The command line ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_data_check_names_what_is_bad(root: Path, dltrain: Callable[..., Any]) -> None:
     fine = verify("image_folder", root)[0]
     assert fine.lines()[2:] == ["  pictures  40 of 3 classes (ant: 20, bee: 12, cat: 8)", "  sizes     1: 8 x 8"]

@@ -403,6 +403,7 @@ def test_a_missing_corpus_says_where_to_get_it(tmp_path: Path) -> None:
 # The sample ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_sample_stands_in_and_says_so(tmp_path: Path, cache: Path) -> None:
     pytest.importorskip("espeakng_loader")
     dataset = built(tmp_path / "nowhere", when_missing="sample", features=LogMel(bands=20))
@@ -648,6 +649,7 @@ def test_progress_is_silent_when_short_and_tells_when_long(monkeypatch: pytest.M
 # Real data -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(REAL is None, reason="DLTRAIN_DATA does not name the folder with common_voice_digits")
 def test_real_digits() -> None:
     dataset = built(Path(str(REAL)) / "common_voice_digits", subsampling=2)

@@ -282,6 +282,7 @@ def test_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         own(tmp_path, training=["b.txt"], min_count=1)
 
 
+@pytest.mark.slow
 def test_text_never_lies_in_memory_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = numpy.random.default_rng(0)
     vocabulary = numpy.array([f"word{number}" for number in range(100)])
