@@ -14,7 +14,7 @@ import yaml
 
 from dltrain.cli.main import format_error, to_dltrain_error
 from dltrain.sweeps import child
-from dltrain.sweeps.child import Ended
+from dltrain.sweeps.child import FinishedProcess
 from support.commands import call
 from support.images import write_images
 from support.members import run_here
@@ -101,9 +101,9 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_: None)
     given: list[list[str]] = []
 
-    def run(words: Sequence[str], *rest: Any) -> Ended:
+    def run(words: Sequence[str], *rest: Any) -> FinishedProcess:
         given.append(list(words))
         return run_here(words, *rest)
 
-    monkeypatch.setattr(child, "run", run)
+    monkeypatch.setattr(child, "run_dltrain", run)
     return given

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from dltrain.cli import language_model
+from dltrain.cli.shared.options import Overrides
 from dltrain.cli.shared.output import check_output
-from dltrain.cli.shared.training import Overrides
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import DataSets, known_kinds, resolve
 

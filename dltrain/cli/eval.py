@@ -13,21 +13,22 @@ import typer
 from dltrain.cli.shared.adaptation import Adapt, parse_adaptation
 from dltrain.cli.shared.decoding import Decode, parse_decoding
 from dltrain.cli.shared.examples import check_worst
+from dltrain.cli.shared.options import CheckpointName, DeviceName, JsonTables, RunPath
 from dltrain.cli.shared.requirements import Requirement, parse_requirement
 from dltrain.cli.shared.threshold import Threshold, with_threshold
 from dltrain.errors import RequirementNotMet
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
+    run: RunPath,
     split: Annotated[Literal["test", "validation"], typer.Option(help="Which split to evaluate on.")] = "test",
-    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
+    checkpoint: CheckpointName = None,
     require: Annotated[
         list[str] | None,
         typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be given again."),
     ] = None,
     root: Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")] = None,
-    device: Annotated[str | None, typer.Option(help="Device to run on. [default: the one used in training]")] = None,
+    device: DeviceName = None,
     threshold: Threshold = None,
     worst: Annotated[
         int | None,
@@ -35,7 +36,7 @@ def evaluate(
     ] = None,
     adapt: Adapt = None,
     decode: Decode = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    as_json: JsonTables = False,
 ) -> None:
     """Evaluate a trained model.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.training import Fresh, Inexact, MaxTime, Overrides, Quiet, seconds
+from dltrain.cli.shared.members import format_members, print_summary
+from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
 from dltrain.errors import Diverged, DltrainError, Stopped
 from dltrain.observers.messages import Messenger
 from dltrain.runtime.interrupts import Interrupts
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
     from dltrain.runs.building import Training
     from dltrain.runs.directory import Run
+    from dltrain.sweeps.members import RunOptions
 
 
 def fit(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="The YAML file that says what to train, or a run directory.")],
+    config: ConfigFile,
     overrides: Overrides = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The run directory. [default: runs/NAME-OF-CONFIG]")
@@ -34,8 +37,8 @@ def fit(
         str | None, typer.Option(metavar="0,1,2", help="Train once with each seed (also 0-4), and compare.")
     ] = None,
     quiet: Quiet = False,
-    json_logs: Annotated[bool, typer.Option("--json-logs", help="Log and summary as JSON lines.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The summary as one JSON object.")] = False,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="Print log and summary as JSON lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Train a model; resumes an unfinished run.
 
@@ -49,37 +52,44 @@ def fit(
 
       dltrain fit configs/mnist_cnn.yaml --seeds 0-4
     """
+    interrupts: Interrupts = context.obj
+    interrupts.limit(parse_seconds(max_time))
+    overrides = [*(overrides or []), *(["data.sample=true"] if sample else [])]
+    from dltrain.sweeps.members import RunOptions
+
+    options = RunOptions(interrupts, Messenger(quiet, json_logs), inexact)
+    as_json = as_json or json_logs
+    if seeds is None:
+        fit_run(config, overrides, output, options, fresh=fresh, as_json=as_json)
+        return
+    from dltrain.sweeps.seeds import train_seeds
+
+    parent, summary = train_seeds(config, overrides, seeds, output=output, fresh=fresh, options=options)
+    print_summary(parent, summary, format_seeds(summary), as_json=as_json, quiet=quiet)
+
+
+def fit_run(
+    config: Path, overrides: list[str], output: Path | None, options: RunOptions, *, fresh: bool, as_json: bool
+) -> None:
+    """Start, resume or extend one run, and print its summary."""
     from dltrain.config.experiment import load_experiment
     from dltrain.runs.directory import CONFIG, find_free_directory, open_run
 
-    interrupts: Interrupts = context.obj
-    interrupts.limit(seconds(max_time))
-    words = [*(overrides or []), *(["data.sample=true"] if sample else [])]
-    voice = Messenger(quiet, json_logs)
-    if seeds is not None:
-        from dltrain.sweeps.members import Manner, fit_seeds
-
-        fit_seeds(config, words, seeds, output, fresh, Manner(interrupts, voice, inexact), as_json)
-        return
     if (config / CONFIG).is_file():
         output = output or config
         config = config / CONFIG
-    experiment = load_experiment(config, words).experiment
+    experiment = load_experiment(config, overrides).experiment
     directory = output or Path("runs") / config.stem
-    if fresh:
-        directory = find_free_directory(directory)
-    run = open_run(directory, experiment)
+    run = open_run(find_free_directory(directory) if fresh else directory, experiment)
     try:
-        voice.tell(run.headline)
+        options.voice.tell(run.headline)
         for warning in run.warnings:
-            voice.tell(f"warning: {warning}")
+            options.voice.tell(f"warning: {warning}")
         if run.begins != "finished":
-            time = _train(experiment, run, interrupts, voice, inexact)
-            _print(summarise(run), voice, time, as_json)
-        elif (
-            json_logs or as_json or not (run.directory / "report.html").exists()
-        ):  # killed between its end and its report
-            _print(summarise(run), voice, None, as_json)
+            time = train_with_observers(experiment, run, options)
+            print_run_summary(summarize_run(run), options.voice, time, as_json)
+        elif as_json or not (run.directory / "report.html").exists():  # killed between its end and its report
+            print_run_summary(summarize_run(run), options.voice, None, as_json)
     except DltrainError:
         run.remove_if_empty()
         raise
@@ -87,8 +97,8 @@ def fit(
         run.lock.release()
 
 
-def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Messenger, inexact: bool) -> float:
-    """Train to the end; the seconds that this process trained for."""
+def train_with_observers(experiment: Experiment, run: Run, options: RunOptions) -> float:
+    """Train to the end with a log on the console; the seconds that this process trained for."""
     from dltrain.events import Observer
     from dltrain.observers.console import ProgressBar, console, unheard
     from dltrain.observers.times import TimesLog
@@ -98,11 +108,11 @@ def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Mess
     shown: list[Observer] = []
 
     def observe(training: Training) -> list[Observer]:
-        shown.append(console(training.task.goal, quiet=voice.quiet, json_lines=voice.json_lines))
+        shown.append(console(training.task.goal, quiet=options.voice.quiet, json_lines=options.voice.json_lines))
         return [times, *map(unheard, shown)]
 
     try:
-        train_run(experiment, run, interrupts, observe, voice.tell, inexact)
+        train_run(experiment, run, options.interrupts, observe, options.voice.tell, options.inexact)
     except Stopped as stopped:
         if run.checkpoints.last() is None:
             raise
@@ -119,10 +129,10 @@ def _train(experiment: Experiment, run: Run, interrupts: Interrupts, voice: Mess
     return times.seconds
 
 
-def summarise(run: Run) -> dict[str, Any]:
-    """The outcome of a finished run as a table, after its curves and its report have been written.
+def summarize_run(run: Run) -> dict[str, Any]:
+    """The outcome of a finished run by name, for a table; its curves and report are written first.
 
-    All of it comes from the last checkpoint, so it can be made again by any later process.
+    All of it comes from the last checkpoint, so any later process can repeat it.
     """
     from dltrain.observers.report import curves, write_report
 
@@ -147,10 +157,11 @@ def summarise(run: Run) -> dict[str, Any]:
     return facts
 
 
-def _print(summary: dict[str, Any], voice: Messenger, seconds: float | None, as_json: bool) -> None:
+def print_run_summary(summary: dict[str, Any], voice: Messenger, seconds: float | None, as_json: bool) -> None:
+    """Print the outcome as a table or as one JSON object."""
     from dltrain.observers.console import duration
 
-    if voice.json_lines or as_json:
+    if as_json:
         typer.echo(json.dumps({**summary, "seconds in this process": seconds and round(seconds, 1)}))
     elif not voice.quiet:
         if seconds is not None:
@@ -158,3 +169,11 @@ def _print(summary: dict[str, Any], voice: Messenger, seconds: float | None, as_
         width = max(map(len, summary)) + 2
         for name, value in summary.items():
             typer.echo(f"{name:<{width}}{value}")
+
+
+def format_seeds(summary: Mapping[str, Any]) -> Iterator[str]:
+    """The scores of the runs with several seeds, as lines."""
+    finished = [result for result in summary["members"] if result["state"] == "finished"]
+    if finished:
+        yield f"validation split of {finished[0]['dataset']}, the best epoch of each run by {finished[0]['metric']}"
+    yield format_members(summary, "seed")

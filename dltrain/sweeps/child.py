@@ -1,10 +1,9 @@
-"""Another `dltrain` process: started, heard, stopped when this one is, and explained when it fails."""
+"""Another `dltrain` process: started, read from, stopped together with this one, and its failure explained."""
 
 from __future__ import annotations
 
 import ctypes
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -20,14 +19,15 @@ from dltrain.errors import DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
 POLL_SECONDS = 0.1
-LINES_KEPT = 60
-"""Of what a process says, for the message of its failure: a report of faults may be long."""
+LINES_KEPT = 20
+"""Of a process's stderr, to explain its failure: the error, which warnings at exit may follow."""
+ERROR_EVENT = '{"event": "error"'
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 class ChildFailed(DltrainError):
-    """A process ended with another exit code than 0, which is `exit_code`; the message is what it said."""
+    """A process ended with `exit_code`, which is not 0; message and advice are its own."""
 
     def __init__(self, message: str, exit_code: int, *, advice: str | None = None) -> None:
         super().__init__(message, advice=advice)
@@ -35,37 +35,37 @@ class ChildFailed(DltrainError):
 
 
 class ChildrenFailed(ChildFailed):
-    """Some of several processes failed. The exit code is theirs where they have one and the same, else 1."""
+    """Some of several processes failed. The exit code is theirs if they share one, else 1."""
 
     def __init__(self, message: str, exit_codes: Sequence[int], *, advice: str | None = None) -> None:
         super().__init__(message, exit_codes[0] if len(set(exit_codes)) == 1 else 1, advice=advice)
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a process ended: its exit code (128 + N for signal N), what it wrote to stdout, and what it died of."""
+class FinishedProcess:
+    """A finished process: exit code (128 + N for signal N), stdout, and the failure if there was one."""
 
     exit_code: int
     output: str
-    message: str
+    failure: ChildFailed | None = None
 
 
-def run(
-    words: Sequence[str],
+def run_dltrain(
+    arguments: Sequence[str],
     interrupts: Interrupts,
-    hear: Callable[[str], None],
-    enough: Callable[[], bool] = lambda: False,
-) -> Ended:
-    """Run `dltrain WORDS` in a process of its own, until it ends.
+    on_line: Callable[[str], None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FinishedProcess:
+    """Run `dltrain ARGUMENTS --json` in a process of its own until it ends.
 
-    It is sent one SIGTERM when `interrupts` has a reason to stop, or `enough` says so; a run then saves. `hear` is
-    given each line of its stderr, but none after that. It belongs to another process group, so that Ctrl-C reaches it
-    only through this process, once.
+    It gets one SIGTERM when `interrupts` has a reason to stop or `should_stop` is true; a run then saves. `on_line`
+    gets each line of its stderr up to then, the error as one JSON object. It belongs to another process group, so
+    that Ctrl-C reaches it only through this process, once.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as output:
         previous, interrupts.training = interrupts.training, True  # a signal is noted, and asked for below
         process = subprocess.Popen(
-            [sys.executable, "-m", "dltrain", *words],
+            [sys.executable, "-m", "dltrain", *arguments, "--json"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.PIPE,
@@ -76,12 +76,11 @@ def run(
             preexec_fn=_die_with_parent,
         )
         assert process.stderr is not None
-        ears = _Ears(process.stderr, hear)
+        reader = StderrReader(process.stderr, on_line)
         try:
-            stopped = False
             while process.poll() is None:
-                if not stopped and (interrupts.pending() or enough()):
-                    ears.shut = stopped = True
+                if not reader.muted and (interrupts.pending() or should_stop()):
+                    reader.muted = True
                     process.terminate()
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_SECONDS)
@@ -89,10 +88,10 @@ def run(
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-            ears.join()
+            reader.join()
             interrupts.training = previous
         output.seek(0)
-        return Ended(_exit_code(process.returncode), output.read(), _explained(process.returncode, ears.lines))
+        return finish(process.returncode, output.read(), reader.lines)
 
 
 def _die_with_parent() -> None:
@@ -101,42 +100,44 @@ def _die_with_parent() -> None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class _Ears:
-    """Reads a stream in a thread of its own, so that its writer never waits."""
+class StderrReader:
+    """Reads a process's stderr in a thread of its own, so that the process never waits."""
 
-    def __init__(self, stream: IO[str], hear: Callable[[str], None]) -> None:
-        self.shut = False
+    def __init__(self, stream: IO[str], on_line: Callable[[str], None]) -> None:
+        self.muted = False
         self.lines: deque[str] = deque(maxlen=LINES_KEPT)
-        self._stream, self._hear = stream, hear
-        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._stream, self._on_line = stream, on_line
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def _listen(self) -> None:
+    def _read(self) -> None:
         for line in self._stream:
             self.lines.append(line.rstrip("\n"))
-            if not self.shut:
-                self._hear(self.lines[-1])
+            if not self.muted:
+                self._on_line(self.lines[-1])
 
     def join(self) -> None:
         self._thread.join()
         self._stream.close()
 
 
-def _exit_code(returncode: int) -> int:
-    return 128 - returncode if returncode < 0 else returncode
-
-
-def _explained(returncode: int, lines: Sequence[str]) -> str:
-    """Why it failed, in its own last words; empty where it did not."""
-    if returncode < 0:
-        name = signal.Signals(-returncode).name
-        return f"killed by {name}" + ", as a system out of memory does" * (-returncode == signal.SIGKILL)
+def finish(returncode: int, output: str, lines: Sequence[str]) -> FinishedProcess:
+    """The outcome of a process from its return code, stdout and last lines of stderr."""
     if returncode == 0:
-        return ""
-    if lines and lines[-1].startswith('{"event": "error"'):
-        facts = json.loads(lines[-1])
-        return str(DltrainError(facts["message"], advice=facts["advice"]))
-    starts = [number for number, line in enumerate(lines) if line.startswith("error: ")][-1:]
-    starts += [number for number, line in enumerate(lines) if re.match(r"\S.*: error: ", line)]
-    told = list(lines)[starts[0] if starts else -3 :]
-    return "\n".join(told).removeprefix("error: ")
+        return FinishedProcess(0, output)
+    if returncode < 0:
+        cause = ", which the system does when memory runs out" if returncode == -signal.SIGKILL else ""
+        message, advice = f"killed by {signal.Signals(-returncode).name}{cause}", None
+    else:
+        error = read_error(next((line for line in reversed(lines) if line.startswith(ERROR_EVENT)), ""))
+        message, advice = (error.message, error.advice) if error else ("\n".join([*lines][-3:]), None)
+    code = 128 - returncode if returncode < 0 else returncode
+    return FinishedProcess(code, output, ChildFailed(message, code, advice=advice))
+
+
+def read_error(line: str) -> DltrainError | None:
+    """The error that a line of stderr holds as JSON; None for any other line."""
+    if not line.startswith(ERROR_EVENT):
+        return None
+    event = json.loads(line)
+    return DltrainError(event["message"], advice=event["advice"])

@@ -1,4 +1,4 @@
-"""The runs of a cross-validation, each with a fold held out and evaluated on it; what `dltrain cv` calls."""
+"""The runs of a cross-validation, each evaluated on the fold it held out; what `dltrain cv` calls."""
 
 from __future__ import annotations
 
@@ -12,14 +12,37 @@ from dltrain.config.faults import listed
 from dltrain.config.plugins import with_plugins
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import UsageError
-from dltrain.sweeps.members import Manner, Member, call, outcome
+from dltrain.sweeps.members import (
+    Member,
+    RunOptions,
+    find_config,
+    prepare_parent,
+    read_outcome,
+    refuse_override,
+    run_member,
+    run_members,
+)
 
 FOLD = "data.fold"
-KIND = "dltrain cv"
+FOLDS_KIND = "dltrain cv"
+
+
+def train_folds(
+    config: Path, overrides: Sequence[str], folds: int, *, output: Path | None, fresh: bool, options: RunOptions
+) -> tuple[Path, dict[str, Any]]:
+    """Train once for each fold and evaluate on it; the parent directory and its summary."""
+    refuse_override(overrides, FOLD, "cv")
+    file, name = find_config(config)
+    check_folds(file, load_experiment(file, overrides).experiment)
+    members = [make_fold_member(file, overrides, index, folds) for index in range(folds)]
+    parent = prepare_parent(output or Path("runs") / f"{name}-cv", FOLDS_KIND, fresh)
+    return parent, run_members(
+        parent, FOLDS_KIND, members, options, measure=lambda member: evaluate_fold(parent, member, options)
+    )
 
 
 def check_folds(config: Path, experiment: Experiment) -> None:
-    """Raises UsageError, naming the datasets that can, where this one cannot be divided into folds."""
+    """Raises UsageError, with the datasets that have folds, if this one has none."""
     entries = with_plugins(experiment.plugins).of("dataset")
     able = [entry.name for entry in entries if any(option.name == "fold" for option in entry.options)]
     if experiment.data.name not in able:
@@ -29,23 +52,24 @@ def check_folds(config: Path, experiment: Experiment) -> None:
         )
 
 
-def member(config: Path, overrides: Sequence[str], index: int, folds: int) -> Member:
+def make_fold_member(config: Path, overrides: Sequence[str], index: int, folds: int) -> Member:
+    """The run with one fold held out."""
     flag = f"{FOLD}={{index: {index}, of: {folds}}}"
     return Member(f"fold-{index}", {"fold": index}, load_experiment(config, [*overrides, flag]).experiment)
 
 
-def held_out(parent: Path, one: Member, manner: Manner) -> dict[str, Any]:
-    """What a trained run scores on its fold, evaluated unless this checkpoint has been."""
-    directory = parent / one.name
-    evaluation = evaluated(directory)
+def evaluate_fold(parent: Path, member: Member, options: RunOptions) -> dict[str, Any]:
+    """The scores of a trained run on its fold; this checkpoint is evaluated once only."""
+    directory = parent / member.name
+    evaluation = find_evaluation(directory)
     if evaluation is None:
-        evaluation = json.loads(call(["eval", str(directory), "--split", "test", "--json"], one, manner))
-    trained = outcome(directory)
+        evaluation = json.loads(run_member(["eval", str(directory), "--split", "test"], member, options))
+    trained = read_outcome(directory)
     kept = {name: evaluation[name] for name in ("dataset", "metrics", "classes", "confusion") if name in evaluation}
     return {"epoch": trained["epoch"], "epochs": trained["epochs"], "validation": trained["metrics"], **kept}
 
 
-def evaluated(directory: Path) -> dict[str, Any] | None:
+def find_evaluation(directory: Path) -> dict[str, Any] | None:
     """The plain evaluation of a run's best weights on its test split, from evaluations.jsonl; None without one."""
     path = directory / "evaluations.jsonl"
     best = Checkpoints(directory / "checkpoints").best()
@@ -61,8 +85,8 @@ def evaluated(directory: Path) -> dict[str, Any] | None:
     return None
 
 
-def pooled(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[int]]] | None:
-    """The labels and the sum of the folds' confusion matrices: every example once. None where they have none."""
+def pool_confusion(results: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[int]]] | None:
+    """The labels and the sum of the folds' confusion matrices: every example once. None if they have none."""
     finished = [result for result in results if result["state"] == "finished"]
     if not finished or not all("confusion" in result for result in finished):
         return None

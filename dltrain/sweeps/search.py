@@ -1,4 +1,4 @@
-"""A sweep: trials drawn, run, followed and compared; what `dltrain sweep` calls."""
+"""A sweep: trials sampled, run, followed and compared; what `dltrain sweep` calls."""
 
 from __future__ import annotations
 
@@ -13,37 +13,57 @@ from optuna.trial import Trial, TrialState
 
 from dltrain.config.experiment import Loaded, load_experiment
 from dltrain.config.search import Search
-from dltrain.errors import ConfigError, UsageError
+from dltrain.errors import ConfigError, Stopped, UsageError
 from dltrain.files import write_atomically
 from dltrain.goal import Goal
 from dltrain.observers.trials import trials_picture
 from dltrain.runs.directory import find_differences, read_plugin_sources
 from dltrain.sweeps.child import ChildFailed
-from dltrain.sweeps.members import CONFIGS, Manner, Member, prepare, train, write_summary
-from dltrain.sweeps.trials import JOURNAL, Claims, Follower, alone, drawn, goal_of, plain, study, trial_name
+from dltrain.sweeps.members import (
+    CONFIGS,
+    RESUME,
+    Member,
+    RunOptions,
+    find_config,
+    prepare_parent,
+    train_member,
+    write_summary,
+)
+from dltrain.sweeps.trials import (
+    JOURNAL,
+    Follower,
+    TrialQueue,
+    describe_trial,
+    find_goal,
+    hold_lock,
+    open_study,
+    suggest_values,
+    trial_name,
+)
 
-KIND = "dltrain sweep"
+SWEEP_KIND = "dltrain sweep"
 SETTINGS, BEST, PICTURE = "sweep.json", "best.yaml", "plots/trials.png"
 HOPELESS = 3
-"""Trials that fail in this process before any has succeeded, after which no other is begun."""
+"""Trials that fail in this process before any has succeeded, after which no other is started."""
 
 
 @dataclass(frozen=True)
-class TrialManner(Manner):
-    """Trials say little: the sweep itself tells their epochs, and a warning that all of them give is told once."""
+class TrialOptions(RunOptions):
+    """Trials are quiet: the sweep reports their epochs, and shows a warning that all of them give only once."""
 
-    told: set[str] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
 
-    def words(self) -> list[str]:
+    def arguments(self) -> list[str]:
         return ["--quiet", *(["--inexact"] if self.inexact else [])]
 
-    def hear(self, name: str, line: str) -> None:
-        if line.startswith("warning: ") and line not in self.told:
-            self.told.add(line)
+    def pass_on(self, name: str, line: str) -> None:
+        if line.startswith("warning: ") and line not in self.shown:
+            self.shown.add(line)
             self.voice.tell(line)
 
 
 def check_search(config: Path, loaded: Loaded) -> Search:
+    """The config's section `search`. Raises UsageError if it has none."""
     if loaded.search is None:
         raise UsageError(
             f"{config}: has no section 'search', which says what a sweep varies",
@@ -57,33 +77,29 @@ class Sweep:
     """A sweep's directory, its study, and one process's share of the trials."""
 
     def __init__(
-        self,
-        config: Path,
-        overrides: Sequence[str],
-        loaded: Loaded,
-        directory: Path,
-        fresh: bool,
-        manner: TrialManner,
+        self, config: Path, overrides: Sequence[str], *, output: Path | None, fresh: bool, options: TrialOptions
     ) -> None:
-        """Raises UsageError where the directory holds something else, or a sweep with other settings."""
-        self.config, self.overrides, self.manner = config, overrides, manner
-        self.search = check_search(config, loaded)
-        self.directory = prepare(directory, KIND, fresh)
-        with alone(self.directory):
+        """Raises UsageError if the directory holds something else, or a sweep with other settings."""
+        self.config, name = find_config(config)
+        self.overrides, self.options = overrides, options
+        loaded = load_experiment(self.config, overrides)
+        self.search = check_search(self.config, loaded)
+        self.directory = prepare_parent(output or Path("runs") / f"{name}-sweep", SWEEP_KIND, fresh)
+        with hold_lock(self.directory):
             self._check_settings(loaded)
             trials = sorted(self.directory.glob("trial-*"))
             if trials and not (self.directory / JOURNAL).exists():
                 raise UsageError(
-                    f"{self.directory}: holds {trials[0].name}, but no {JOURNAL} that says what was drawn for it",
-                    advice="put the journal back, or begin another sweep with --fresh or -o DIRECTORY",
+                    f"{self.directory}: holds {trials[0].name}, but no {JOURNAL} with its values",
+                    advice="restore the journal, or start another sweep with --fresh or -o DIRECTORY",
                 )
-            self.study = study(self.directory, self.search, loaded.experiment.seed)
+            self.study = open_study(self.directory, self.search, loaded.experiment.seed)
         self.failures = 0
-        self.claims = Claims(self.directory, self.study, self.search.trials)
+        self.queue = TrialQueue(self.directory, self.study, self.search.trials)
 
     def _check_settings(self, loaded: Loaded) -> None:
-        """Write down what is swept; raise UsageError where it is not what this sweep was begun with."""
-        path, now = self.directory / SETTINGS, settings(loaded)
+        """Record the settings. Raises UsageError if this sweep was started with other ones."""
+        path, now = self.directory / SETTINGS, describe_settings(loaded)
         if not path.exists():
             write_atomically(path, (json.dumps(now, indent=1) + "\n").encode())
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -91,34 +107,38 @@ class Sweep:
         if changed:
             lines = "".join(f"\n  {name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())
             raise UsageError(
-                f"{self.directory}: this sweep was begun with other settings{lines}\n"
+                f"{self.directory}: this sweep was started with other settings{lines}\n"
                 "allowed: only search.trials may change",
-                advice="undo the change, or begin another sweep with --fresh or -o DIRECTORY",
+                advice="undo the change, or start another sweep with --fresh or -o DIRECTORY",
             )
 
-    def run(self) -> None:
-        """Run trials until there are as many as asked for. Raises Stopped when asked to stop."""
-        while not self._hopeless():
-            self._check_settings(
-                load_experiment(self.config, self.overrides)
-            )  # the file may have been edited meanwhile
-            with self.claims.next() as trial:
-                if trial is None:
-                    return
-                self._run(trial)
+    def run(self) -> dict[str, Any]:
+        """Run trials until there are enough; the summary. Raises Stopped when asked to stop."""
+        try:
+            while not self._is_hopeless():
+                loaded = load_experiment(self.config, self.overrides)
+                self._check_settings(loaded)  # the file may have been edited meanwhile
+                with self.queue.next() as trial:
+                    if trial is None:
+                        break
+                    self._run_trial(trial)
+        except Stopped as stopped:
+            self.conclude()
+            raise Stopped(f"{stopped.message}\n{self.progress()}", stopped.exit_code, advice=RESUME) from None
+        return self.conclude()
 
-    def _hopeless(self) -> bool:
-        return self.failures >= HOPELESS and best_of(self.results()) is None
+    def _is_hopeless(self) -> bool:
+        return self.failures >= HOPELESS and find_best_trial(self.results()) is None
 
-    def _run(self, trial: Trial) -> None:
+    def _run_trial(self, trial: Trial) -> None:
         name = trial_name(trial.number)
         directory = self.directory / name
         reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        values = drawn(trial, self.search.dimensions)
+        values = suggest_values(trial, self.search.dimensions)
         trial.set_user_attr("values", values)
-        told = "  ".join(f"{path}={value}" for path, value in values.items())
-        self.manner.voice.tell(f"{name}: {told}")
-        follow = Follower(trial, reported, directory, self.manner.voice.tell)
+        settings = "  ".join(f"{path}={value}" for path, value in values.items())
+        self.options.voice.tell(f"{name}: {settings}")
+        follow = Follower(trial, reported, directory, self.options.voice.tell)
         try:
             if not follow.pruned:
                 self._train(name, values, follow)
@@ -126,7 +146,7 @@ class Sweep:
             if not follow():
                 self._fail(trial, failed.exit_code, str(failed))
                 return
-        trial.set_user_attr("goal", goal_of(directory))
+        trial.set_user_attr("goal", find_goal(directory))
         if follow():
             self.study.tell(trial, state=TrialState.PRUNED)
         elif follow.costs:
@@ -135,19 +155,19 @@ class Sweep:
             self._fail(trial, UsageError.exit_code, "no validation score; give data.validation a share above 0")
 
     def _train(self, name: str, values: Mapping[str, str], follow: Follower) -> None:
-        """Raises ChildFailed, also for values that make no sound config together: that fails one trial alone."""
+        """Raises ChildFailed, also for values that do not fit together: that fails one trial only."""
         flags = [f"{path}={value}" for path, value in values.items()]
         try:
             experiment = load_experiment(self.config, [*self.overrides, *flags]).experiment
         except ConfigError as error:
-            raise ChildFailed(str(error), error.exit_code) from None
+            raise ChildFailed(error.message, error.exit_code) from None
         try:
-            train(self.directory, Member(name, {}, experiment), self.manner, follow)
+            train_member(self.directory, Member(name, {}, experiment), self.options, follow)
         except UsageError as error:
             raise UsageError(
-                f"{error}\nthe sweep's journal says other values for {name} than its run directory: they do not belong "
-                "together",
-                advice="put back the one that was changed, or begin another sweep with --fresh",
+                f"{error.message}\nthe sweep's journal has other values for {name} than its run directory: they do not "
+                "belong together",
+                advice="restore the one that was changed, or start another sweep with --fresh",
             ) from None
 
     def _fail(self, trial: Trial, exit_code: int, message: str) -> None:
@@ -156,10 +176,10 @@ class Sweep:
         trial.set_user_attr("message", message)
         self.study.tell(trial, state=TrialState.FAIL)
         first = message.partition("\n")[0]
-        self.manner.voice.tell(f"warning: {trial_name(trial.number)} failed with exit code {exit_code}: {first}")
+        self.options.voice.tell(f"warning: {trial_name(trial.number)} failed with exit code {exit_code}: {first}")
 
     def results(self) -> list[dict[str, Any]]:
-        return [plain(trial, self.directory) for trial in self.study.get_trials(deepcopy=False)]
+        return [describe_trial(trial, self.directory) for trial in self.study.get_trials(deepcopy=False)]
 
     def progress(self) -> str:
         ended = sum(
@@ -168,11 +188,11 @@ class Sweep:
         return f"{self.directory}: {ended} of {self.search.trials} trials are done"
 
     def conclude(self) -> dict[str, Any]:
-        """The summary, which is written down with the best config and a picture."""
+        """Write the summary, the best config and a picture; the summary."""
         trials = self.results()
-        best = best_of(trials)
+        best = find_best_trial(trials)
         summary = {
-            "kind": KIND,
+            "kind": SWEEP_KIND,
             "trials_asked_for": self.search.trials,
             "best": best and best["name"],
             "trials": trials,
@@ -186,8 +206,8 @@ class Sweep:
         return summary
 
 
-def settings(loaded: Loaded) -> dict[str, Any]:
-    """All that a sweep's trials depend on, as plain values."""
+def describe_settings(loaded: Loaded) -> dict[str, Any]:
+    """Everything that a sweep's trials depend on, as plain values."""
     search = loaded.search
     assert search is not None
     how = {name: getattr(search, name) for name in ("sampler", "pruner", "warmup_epochs")}
@@ -199,7 +219,7 @@ def settings(loaded: Loaded) -> dict[str, Any]:
     return plain
 
 
-def best_of(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def find_best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The finished trial with the best score, the first of equals."""
     finished = [result for result in trials if result["state"] == "finished"]
     if not finished:

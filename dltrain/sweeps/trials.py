@@ -1,10 +1,10 @@
 """The trials of a sweep, as Optuna keeps them: in a journal that processes and machines may share.
 
-A trial's number, and what was drawn for it, outlive the process that ran it: one whose process is gone is taken up
-again, in its own run directory. Who runs a trial holds its lock, `claims/trial-0007/lock`.
+A trial's number and values outlive the process that ran it: a trial whose process is gone continues in its own run
+directory. The process that runs a trial holds its lock, `claims/trial-0007/lock`.
 
-What the journal calls values are costs: the score itself where less is better, else its negative. A score's direction
-is known only once a trial has been scored, and a study's has to be said at its beginning.
+What the journal calls values are costs: the score itself if less is better, else its negative. A score's direction is
+known only once a trial has been scored, but a study needs its direction from the start.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from dltrain.runs.directory import Lock
 
 JOURNAL, CLAIMS = "trials.journal", "claims"
 OUTCOMES = (2, 4, 5)
-"""Exit codes that the drawn values lead to (settings that do not fit together, divergence, no memory), so that to try
-the trial again would be in vain."""
+"""Exit codes caused by the values themselves (settings that do not fit together, divergence, no memory): a second try
+of the trial would fail too."""
 PATIENCE_SECONDS = 60.0
 MEDIAN_OF = 5
 STATES = {
@@ -48,9 +48,9 @@ STATES = {
 
 
 class KeyedSampler(BaseSampler):
-    """Draws each value from (seed, trial, option) and the trials before: not from what this process drew so far.
+    """Samples each value from (seed, trial, option) and the trials before, whatever this process sampled so far.
 
-    So a sweep that was interrupted draws what an uninterrupted one would have.
+    So an interrupted sweep samples the same values as an uninterrupted one.
     """
 
     def __init__(self, sampler: str, seed: int) -> None:
@@ -74,8 +74,8 @@ class KeyedSampler(BaseSampler):
 
 
 @contextmanager
-def alone(directory: Path) -> Iterator[None]:
-    """Hold the directory's lock, which other sweeps hold for a moment only. Raises RunBusy after a minute."""
+def hold_lock(directory: Path) -> Iterator[None]:
+    """Hold the directory's lock, which other sweeps hold only briefly. Raises RunBusy after a minute."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
@@ -91,8 +91,8 @@ def alone(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def study(directory: Path, search: Search, seed: int) -> Study:
-    """The study in the directory's journal, a new one where there is none."""
+def open_study(directory: Path, search: Search, seed: int) -> Study:
+    """The study in the directory's journal, which is created if there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     pruner = optuna.pruners.MedianPruner(MEDIAN_OF, search.warmup_epochs)
     return optuna.create_study(
@@ -108,45 +108,45 @@ def trial_name(number: int) -> str:
     return f"trial-{number:04d}"
 
 
-def counts(trial: FrozenTrial) -> bool:
-    """Whether a trial is one of those that the sweep is made of, and not to be replaced by another."""
+def is_counted(trial: FrozenTrial) -> bool:
+    """Whether a trial is one of the sweep's, instead of one that another replaces."""
     return trial.state != TrialState.FAIL or trial.user_attrs.get("exit_code") in OUTCOMES
 
 
-class Claims:
-    """Who runs which trial: this process asks for one after another, as long as the sweep is not complete."""
+class TrialQueue:
+    """Hands out trials to this process, one after another, until the sweep is complete."""
 
     def __init__(self, directory: Path, study: Study, trials: int) -> None:
         self._directory, self._study, self._trials = directory, study, trials
-        self._to_begin = trials - self._counted()  # so that trials which fail again and again come to an end
+        self._to_start = trials - self._count_trials()  # so that trials which always fail come to an end
 
-    def _counted(self) -> int:
-        return sum(counts(trial) for trial in self._study.get_trials(deepcopy=False))
+    def _count_trials(self) -> int:
+        return sum(is_counted(trial) for trial in self._study.get_trials(deepcopy=False))
 
     @contextmanager
     def next(self) -> Iterator[Trial | None]:
-        """A trial whose process is gone, else a new one, held by this process; None when there is nothing to do."""
-        with alone(self._directory):
-            trial, lock = self._abandoned() or self._new() or (None, None)
+        """A trial whose process is gone, else a new one, locked by this process; None if there is nothing to do."""
+        with hold_lock(self._directory):
+            trial, lock = self._take_abandoned() or self._start_new() or (None, None)
         try:
             yield trial
         finally:
             if lock is not None:
                 lock.release()
 
-    def _abandoned(self) -> tuple[Trial, Lock] | None:
+    def _take_abandoned(self) -> tuple[Trial, Lock] | None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            lock = self._lock(trial.number)
+            lock = self._try_lock(trial.number)
             if lock is None:
                 continue
-            if self._still_trains(trial.number):
+            if self._is_training(trial.number):
                 lock.release()
                 continue
             return Trial(self._study, trial._trial_id), lock
         return None
 
-    def _still_trains(self, number: int) -> bool:
-        """Whether a run has outlived the sweep that began it: one that was killed, whose trial is still being saved."""
+    def _is_training(self, number: int) -> bool:
+        """Whether a run has outlived the sweep that started it: one that was killed and is still saving."""
         directory = self._directory / trial_name(number)
         try:
             if directory.exists():
@@ -155,16 +155,16 @@ class Claims:
             return True
         return False
 
-    def _new(self) -> tuple[Trial, Lock] | None:
-        if self._to_begin <= 0 or self._counted() >= self._trials:
+    def _start_new(self) -> tuple[Trial, Lock] | None:
+        if self._to_start <= 0 or self._count_trials() >= self._trials:
             return None
-        self._to_begin -= 1
+        self._to_start -= 1
         trial = self._study.ask()
-        lock = self._lock(trial.number)
+        lock = self._try_lock(trial.number)
         assert lock is not None, "a trial that did not exist has no owner"
         return trial, lock
 
-    def _lock(self, number: int) -> Lock | None:
+    def _try_lock(self, number: int) -> Lock | None:
         directory = self._directory / CLAIMS / trial_name(number)
         directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -173,34 +173,34 @@ class Claims:
             return None
 
 
-def drawn(trial: Trial, dimensions: Sequence[Dimension]) -> dict[str, str]:
-    """The trial's value for each path that applies to it, as YAML; drawn, or drawn by an earlier process."""
+def suggest_values(trial: Trial, dimensions: Sequence[Dimension]) -> dict[str, str]:
+    """The trial's value for each path that applies to it, as YAML; those an earlier process sampled are kept."""
     values: dict[str, str] = {}
     for dimension in dimensions:
         if dimension.applies(values):
-            values[dimension.path] = _drawn(trial, dimension)
+            values[dimension.path] = _suggest_value(trial, dimension)
     return values
 
 
-def _drawn(trial: Trial, dimension: Dimension) -> str:
+def _suggest_value(trial: Trial, dimension: Dimension) -> str:
     path, low, log, step = dimension.path, dimension.low, dimension.log, dimension.step
     if dimension.values:
         return trial.suggest_categorical(path, dimension.values)
-    high = dimension.high if step is None else _last(low, dimension.high, step)
+    high = dimension.high if step is None else _last_step(low, dimension.high, step)
     if isinstance(low, int) and isinstance(high, int):
         return str(trial.suggest_int(path, low, high, step=int(step or 1), log=log))
     return write_value(trial.suggest_float(path, low, high, step=step, log=log))
 
 
-def _last(low: float, high: float, step: float) -> float:
+def _last_step(low: float, high: float, step: float) -> float:
     """The largest of low, low + step, low + 2 * step, ... that is not above `high`."""
     first, width, last = (Decimal(str(each)) for each in (low, step, high))
     value = first + (last - first) // width * width
     return int(value) if isinstance(low, int) else float(value)
 
 
-def goal_of(directory: Path) -> Goal | None:
-    """What a run is scored by, as its checkpoints say; None while there is none."""
+def find_goal(directory: Path) -> Goal | None:
+    """The goal of a run, from its checkpoints; None while there is none."""
     for checkpoint in Checkpoints(directory / "checkpoints"):
         try:
             return checkpoint.goal
@@ -209,24 +209,24 @@ def goal_of(directory: Path) -> Goal | None:
     return None
 
 
-def cost(goal: Goal, score: float) -> float:
-    """What Optuna minimises; its own inverse."""
+def to_cost(goal: Goal, score: float) -> float:
+    """What Optuna minimises, from a score; its own inverse."""
     return score if goal.direction == "min" else -score
 
 
 class Follower:
-    """Follows a trial's metrics.jsonl: reports the score of each epoch, and says when the trial may be stopped.
+    """Follows a trial's metrics.jsonl: reports the score of each epoch, and decides when to stop the trial.
 
-    Epochs are judged one after another, however many are read at once, so a slow look cannot change the verdict.
+    Epochs are judged one after another, however many are read at once, so a late look cannot change the decision.
     """
 
     def __init__(
-        self, trial: Trial, reported: Mapping[int, float], directory: Path, tell: Callable[[str], None]
+        self, trial: Trial, reported: Mapping[int, float], directory: Path, report: Callable[[str], None]
     ) -> None:
         self.costs = dict(reported)
         self._goal: Goal | None = None
         self.pruned = bool(reported and trial.should_prune())
-        self._trial, self._directory, self._tell = trial, directory, tell
+        self._trial, self._directory, self._report = trial, directory, report
         self._epoch = max(reported, default=0)
         self._size = 0
 
@@ -236,28 +236,29 @@ class Follower:
         size = path.stat().st_size if path.exists() else 0
         if self.pruned or size == self._size:
             return self.pruned
-        self._goal = self._goal or goal_of(self._directory)
+        self._goal = self._goal or find_goal(self._directory)
         if self._goal is None:
             return False
         self._size = size
-        for epoch, score in scores(path, self._goal.metric):
+        for epoch, score in read_scores(path, self._goal.metric):
             if epoch > self._epoch and not self.pruned:
                 self._judge(epoch, score, self._goal)
         return self.pruned
 
     def _judge(self, epoch: int, score: float | None, goal: Goal) -> None:
         self._epoch = epoch
-        if score is None:  # not a number: worth nothing, and nothing to compare
+        if score is None:  # not a number: there is nothing to compare
             return
-        self.costs[epoch] = cost(goal, score)
+        self.costs[epoch] = to_cost(goal, score)
         self._trial.report(self.costs[epoch], epoch)
         self.pruned = bool(self._trial.should_prune())
         name = trial_name(self._trial.number)
-        self._tell(f"{name}: epoch {epoch}: validation {goal.metric} {score:.4f}{', stopped' * self.pruned}")
+        stopped = ", stopped" if self.pruned else ""
+        self._report(f"{name}: epoch {epoch}: validation {goal.metric} {score:.4f}{stopped}")
 
 
-def scores(path: Path, metric: str) -> list[tuple[int, float | None]]:
-    """Each epoch in a metrics.jsonl and its validation score, None where that is not a number; no unfinished line."""
+def read_scores(path: Path, metric: str) -> list[tuple[int, float | None]]:
+    """Each epoch in a metrics.jsonl and its validation score, None if not a number; an unfinished line is left out."""
     epochs = []
     for line in path.read_bytes().split(b"\n")[:-1]:
         event = json.loads(line)
@@ -266,8 +267,8 @@ def scores(path: Path, metric: str) -> list[tuple[int, float | None]]:
     return epochs
 
 
-def plain(trial: FrozenTrial, parent: Path) -> dict[str, Any]:
-    """What is known of a trial, as plain values: its state, what was drawn, and the score of its best epoch."""
+def describe_trial(trial: FrozenTrial, parent: Path) -> dict[str, Any]:
+    """A trial as plain values: its state, its values, and the score of its best epoch."""
     noted, costs, name = trial.user_attrs, trial.intermediate_values, trial_name(trial.number)
     result: dict[str, Any] = {
         "number": trial.number,
@@ -278,9 +279,14 @@ def plain(trial: FrozenTrial, parent: Path) -> dict[str, Any]:
         "epochs": max(costs, default=0),
     }
     if trial.state == TrialState.FAIL:
-        result |= {"exit_code": noted["exit_code"], "message": noted["message"], "outcome": counts(trial)}
+        result |= {"exit_code": noted["exit_code"], "message": noted["message"], "outcome": is_counted(trial)}
     elif "goal" in noted and costs:
         goal = Goal(*noted["goal"])
         best = min(costs, key=lambda epoch: (costs[epoch], epoch))
-        result |= {"metric": goal.metric, "direction": goal.direction, "score": cost(goal, costs[best]), "epoch": best}
+        result |= {
+            "metric": goal.metric,
+            "direction": goal.direction,
+            "score": to_cost(goal, costs[best]),
+            "epoch": best,
+        }
     return result

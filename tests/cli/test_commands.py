@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
+from dltrain.cli.shared.options import parse_seconds
 from dltrain.cli.shared.requirements import parse_requirement
-from dltrain.cli.shared.training import seconds
 from dltrain.errors import DataError, Diverged, NoCheckpoint, RequirementNotMet, RunBusy, UsageError
 from dltrain.runs.directory import Lock
 from support.commands import call, good
@@ -137,13 +137,13 @@ def test_requirements_that_cannot_be_read(text: str) -> None:
     ("text", "expected"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1h30m", 5400), (None, None)]
 )
 def test_durations(text: str | None, expected: float | None) -> None:
-    assert seconds(text) == expected
+    assert parse_seconds(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "h", "2 hours", "-3s", "1h x"])
 def test_durations_that_cannot_be_read(text: str) -> None:
     with pytest.raises(UsageError, match="allowed is a duration such as 90s, 30m, 2h or 1h30m"):
-        seconds(text)
+        parse_seconds(text)
 
 
 def test_a_second_fit_says_finished_without_importing_torch(run: Path) -> None:

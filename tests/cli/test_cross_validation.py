@@ -46,7 +46,7 @@ def test_every_example_is_held_out_once_and_read_once(config: Path, tmp_path: Pa
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     confusions = [np.array(member["confusion"]) for member in summary["members"]]
-    labels, together = folds.pooled(summary["members"]) or ([], [])
+    labels, together = folds.pool_confusion(summary["members"]) or ([], [])
     assert labels == [str(label) for label in range(CLASSES)]
     assert np.array_equal(np.sum(together, axis=1), np.bincount(patterns(IMAGES, 1)[1], minlength=CLASSES))
     assert np.array_equal(np.sum(confusions, axis=0), together)
@@ -81,11 +81,11 @@ def test_a_fold_that_fails_is_named_and_the_others_count(
 ) -> None:
     from dltrain.sweeps import child
 
-    def run(words: Any, *rest: Any) -> child.Ended:
+    def run(words: Any, *rest: Any) -> child.FinishedProcess:
         failing = words[0] == "eval" and "fold-1" in words[1]
-        return child.Ended(5, "", "no memory left") if failing else run_here(words, *rest)
+        return child.FinishedProcess(5, "", ChildFailed("no memory left", 5)) if failing else run_here(words, *rest)
 
-    monkeypatch.setattr(child, "run", run)
+    monkeypatch.setattr(child, "run_dltrain", run)
     result = cv(config, "--folds", 2, "-o", tmp_path / "cv", "--set", "trainer.epochs=1")
     assert "fold-1: exit code 5: no memory left" in str(result.exception)
     assert "   1  failed: exit code 5" in result.stdout
@@ -103,7 +103,7 @@ def test_too_many_folds_are_told_of_once(tmp_path: Path, write_settings: Write, 
     assert isinstance(result.exception, ChildFailed)
     assert result.exception.exit_code == 3
     assert str(result.exception) == (
-        f"{tmp_path}/cv: fold-0, the first of 100 runs, cannot begin, and the others were not tried\n"
+        f"{tmp_path}/cv: fold-0, the first of 100 runs, cannot start; the others were not tried\n"
         "100 folds need as many examples, found 60\nnext: make fewer folds"
     )
     assert [one["state"] for one in json.loads((tmp_path / "cv" / "summary.json").read_text())["members"]] == ["failed"]
@@ -134,9 +134,9 @@ def test_folds_belong_to_the_settings(config: Path, tmp_path: Path, here: list[l
 
 def test_labels_of_other_folds_are_not_added() -> None:
     one = {"state": "finished", "classes": {"a": {}}, "confusion": [[1]]}
-    assert folds.pooled([one, {**one, "classes": {"b": {}}}]) is None
-    assert folds.pooled([{"state": "finished"}]) is None
-    assert folds.pooled([one, one]) == (["a"], [[2]])
+    assert folds.pool_confusion([one, {**one, "classes": {"b": {}}}]) is None
+    assert folds.pool_confusion([{"state": "finished"}]) is None
+    assert folds.pool_confusion([one, one]) == (["a"], [[2]])
 
 
 def test_the_test_files_of_idx_sets_are_not_there(config: Path) -> None:

@@ -8,20 +8,21 @@ from typer.testing import CliRunner
 
 from dltrain.cli.main import application, to_dltrain_error
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.sweeps.child import Ended
+from dltrain.sweeps.child import ChildFailed, FinishedProcess
 
 
 def run_here(
-    words: Sequence[str],
+    arguments: Sequence[str],
     interrupts: Interrupts,
-    hear: Callable[[str], None],
-    enough: Callable[[], bool] = lambda: False,
-) -> Ended:
-    """What `child.run` does, in this process, to the end: torch is loaded here already."""
-    result = CliRunner().invoke(application(), list(words), obj=interrupts)
+    on_line: Callable[[str], None],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> FinishedProcess:
+    """Do what `child.run_dltrain` does, in this process, to the end: torch is loaded here already."""
+    result = CliRunner().invoke(application(), [*arguments, "--json"], obj=interrupts)
     for line in result.stderr.splitlines():
-        hear(line)
+        on_line(line)
     if isinstance(result.exception, Exception):
         fault = to_dltrain_error(result.exception)
-        return Ended(fault.exit_code, "", str(fault))
-    return Ended(result.exit_code, result.stdout, "")
+        failure = ChildFailed(fault.message, fault.exit_code, advice=fault.advice)
+        return FinishedProcess(fault.exit_code, "", failure)
+    return FinishedProcess(result.exit_code, result.stdout)

@@ -5,20 +5,32 @@ from __future__ import annotations
 import json
 import signal
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dltrain.cli.fit import format_seeds
+from dltrain.cli.shared.members import print_summary
+from dltrain.cli.shared.tables import format_table
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import RunBusy, Stopped, UsageError
 from dltrain.observers.messages import Messenger
 from dltrain.runs.directory import Lock, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members
-from dltrain.sweeps.child import ChildFailed, ChildrenFailed, Ended
-from dltrain.sweeps.members import Manner, fit_seeds, prepare, raise_failed, refuse_set, seed_list, spread, table
+from dltrain.sweeps.child import ChildFailed, ChildrenFailed, FinishedProcess
+from dltrain.sweeps.members import (
+    RunOptions,
+    describe_spread,
+    prepare_parent,
+    raise_failed,
+    refuse_override,
+)
+from dltrain.sweeps.seeds import parse_seeds, train_seeds
 from support.runs import outcome as bytes_of
 from support.runs import run_once
 
@@ -49,8 +61,16 @@ class Fragile(nn.Module):
 '''
 
 
-def manner(quiet: bool = True, json_lines: bool = False, interrupts: Interrupts | None = None) -> Manner:
-    return Manner(interrupts or Interrupts(), Messenger(quiet, json_lines))
+def options(quiet: bool = True, json_lines: bool = False, interrupts: Interrupts | None = None) -> RunOptions:
+    return RunOptions(interrupts or Interrupts(), Messenger(quiet, json_lines))
+
+
+def fit_seeds(
+    config: Path, overrides: list[str], seeds: str, output: Path | None, options: RunOptions, *, as_json: bool = False
+) -> None:
+    """Do what `dltrain fit --seeds` does, in this process."""
+    parent, summary = train_seeds(config, overrides, seeds, output=output, fresh=False, options=options)
+    print_summary(parent, summary, format_seeds(summary), as_json=as_json, quiet=options.voice.quiet)
 
 
 @pytest.fixture
@@ -64,7 +84,7 @@ def fragile(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> 
     ("text", "numbers"), [("0", [0]), ("0,1,2", [0, 1, 2]), ("0-4", [0, 1, 2, 3, 4]), ("7, 1 - 2", [7, 1, 2])]
 )
 def test_seeds_are_numbers_and_ranges(text: str, numbers: list[int]) -> None:
-    assert seed_list(text) == numbers
+    assert parse_seeds(text) == numbers
 
 
 @pytest.mark.parametrize(
@@ -82,53 +102,52 @@ def test_seeds_are_numbers_and_ranges(text: str, numbers: list[int]) -> None:
 )
 def test_other_seeds_are_refused(text: str, told: str) -> None:
     with pytest.raises(UsageError) as caught:
-        seed_list(text)
+        parse_seeds(text)
     assert told in str(caught.value)
 
 
 def test_what_members_have_of_their_own_is_not_set() -> None:
-    refuse_set(["model.seed=1", "data.folded=2"], "seed", "--seeds")
+    refuse_override(["model.seed=1", "data.folded=2"], "seed", "--seeds")
     with pytest.raises(UsageError, match=r"--set seed=1: --seeds gives each run its own seed\nnext: leave out one"):
-        refuse_set(["trainer.epochs=2", "seed=1"], "seed", "--seeds")
+        refuse_override(["trainer.epochs=2", "seed=1"], "seed", "--seeds")
     with pytest.raises(UsageError, match=r"--set data.fold.of=3: cv gives each run its own data.fold"):
-        refuse_set(["data.fold.of=3"], "data.fold", "cv")
+        refuse_override(["data.fold.of=3"], "data.fold", "cv")
 
 
 def test_spread_is_the_sample_standard_deviation_of_what_there_is() -> None:
     values = [0.9, 0.8, 0.95]
-    found = spread([*values, None])
+    found = describe_spread([*values, None])
     assert found["standard_deviation"] == pytest.approx(statistics.stdev(values), rel=1e-12)
     assert found["mean"] == pytest.approx(2.65 / 3, rel=1e-12)
     assert (found["count"], found["minimum"], found["maximum"]) == (3, 0.8, 0.95)
-    assert spread([0.5])["standard_deviation"] is None
-    assert spread([])["mean"] is None
+    assert describe_spread([0.5])["standard_deviation"] is None
+    assert describe_spread([])["mean"] is None
 
 
 def test_a_table_ends_short_rows_with_text() -> None:
-    assert (
-        table([["seed", "a"], ["0", "0.5"], ["1 failed: exit code 4"]]) == "seed    a\n   0  0.5\n1 failed: exit code 4"
-    )
+    rows = [["seed", "a"], ["0", "0.5"], ["1 failed: exit code 4"]]
+    assert format_table(rows) == "seed    a\n   0  0.5\n1 failed: exit code 4"
+    assert format_table([["a", "b", "c"], ["xx", 1, "yy"]], left=[0, 2]) == "a   b  c\nxx  1  yy"
 
 
 def test_a_parent_holds_nothing_else(tmp_path: Path) -> None:
-    parent = prepare(tmp_path / "deep" / "seeds", "dltrain fit --seeds", fresh=False)
+    parent = prepare_parent(tmp_path / "deep" / "seeds", "dltrain fit --seeds", fresh=False)
     assert json.loads((parent / "summary.json").read_text()) == {"kind": "dltrain fit --seeds"}
-    assert prepare(parent, "dltrain fit --seeds", fresh=True).name == "seeds-2"
+    assert prepare_parent(parent, "dltrain fit --seeds", fresh=True).name == "seeds-2"
     with pytest.raises(UsageError, match="seeds: holds the runs of `dltrain fit --seeds`, not of `dltrain cv`"):
-        prepare(parent, "dltrain cv", fresh=False)
+        prepare_parent(parent, "dltrain cv", fresh=False)
     (tmp_path / "config.yaml").write_text("")
     with pytest.raises(UsageError, match="is a run itself, and several runs need a parent"):
-        prepare(tmp_path, "dltrain cv", fresh=False)
+        prepare_parent(tmp_path, "dltrain cv", fresh=False)
     letters = tmp_path / "letters"
     letters.mkdir()
     (letters / "to_mother.txt").write_text("dear")
     with pytest.raises(UsageError, match=r"letters: holds to_mother.txt, but no summary.json of dltrain's"):
-        prepare(letters, "dltrain cv", fresh=False)
+        prepare_parent(letters, "dltrain cv", fresh=False)
     with pytest.raises(UsageError, match=r"to_mother.txt: cannot be made: File exists"):
-        prepare(letters / "to_mother.txt", "dltrain cv", fresh=False)
+        prepare_parent(letters / "to_mother.txt", "dltrain cv", fresh=False)
 
 
-@pytest.mark.slow
 def test_seeds_do_what_fit_does_and_only_what_is_missing(
     fragile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,7 +155,7 @@ def test_seeds_do_what_fit_does_and_only_what_is_missing(
     parent = tmp_path / "seeds"
     monkeypatch.setenv("REFUSED_SEED", "5")
     with pytest.raises(ChildrenFailed) as caught:
-        fit_seeds(fragile, [], "3,5", parent, False, manner(quiet=False), as_json=False)
+        fit_seeds(fragile, [], "3,5", parent, options(quiet=False))
     assert caught.value.exit_code == 2
     assert f"{parent}: 1 of 2 runs failed, the others count\n" in str(caught.value)
     assert "seed-5: exit code 2: model 'fragile': this seed is refused\n  next: change its options" in str(caught.value)
@@ -149,7 +168,7 @@ def test_seeds_do_what_fit_does_and_only_what_is_missing(
     metrics = (parent / "seed-3" / "metrics.jsonl").stat().st_mtime_ns
 
     monkeypatch.delenv("REFUSED_SEED")
-    fit_seeds(fragile, [], "3,5", parent, False, manner(quiet=False), as_json=True)
+    fit_seeds(fragile, [], "3,5", parent, options(quiet=False), as_json=True)
     out, err = capsys.readouterr()
     assert "seed-3: run 1 of 2 (finished before)\nseed-5: run 2 of 2\n" in err
     assert (parent / "seed-3" / "metrics.jsonl").stat().st_mtime_ns == metrics
@@ -177,14 +196,14 @@ def with_seed(config: Path, seed: int) -> Path:
 def test_other_settings_are_refused_before_anything_is_started(
     fragile: Path, tmp_path: Path, here: list[list[str]]
 ) -> None:
-    fit_seeds(fragile, [], "1", tmp_path / "seeds", False, manner(), as_json=False)
+    fit_seeds(fragile, [], "1", tmp_path / "seeds", options())
     assert len(here) == 1
     with pytest.raises(
         UsageError, match=r"seed-1: this run was begun with other settings\n  model.bias: True -> False"
     ):
-        fit_seeds(fragile, ["model.bias=false"], "0-1", tmp_path / "seeds", False, manner(), as_json=False)
+        fit_seeds(fragile, ["model.bias=false"], "0-1", tmp_path / "seeds", options())
     assert len(here) == 1
-    fit_seeds(fragile, ["trainer.epochs=3"], "1", tmp_path / "seeds", False, manner(), as_json=False)
+    fit_seeds(fragile, ["trainer.epochs=3"], "1", tmp_path / "seeds", options())
     assert json.loads((tmp_path / "seeds" / "summary.json").read_text())["members"][0]["epochs"] == 3
 
 
@@ -193,15 +212,15 @@ def test_a_run_directory_can_be_given_and_its_name_is_kept(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run_once(fragile, tmp_path / "first", Interrupts())
-    fit_seeds(tmp_path / "first", ["trainer.epochs=1"], "4", None, False, manner(), as_json=False)
+    fit_seeds(tmp_path / "first", ["trainer.epochs=1"], "4", None, options())
     assert (tmp_path / "runs" / "first-seeds" / "seed-4" / "best").exists()
 
 
 def test_a_second_process_on_the_parent_is_kept_out(fragile: Path, tmp_path: Path, here: list[list[str]]) -> None:
-    prepare(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
+    prepare_parent(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
     lock = Lock(tmp_path / "seeds")
     with pytest.raises(RunBusy, match="another process trains here"):
-        fit_seeds(fragile, [], "1", tmp_path / "seeds", False, manner(), as_json=False)
+        fit_seeds(fragile, [], "1", tmp_path / "seeds", options())
     lock.release()
     assert not here
 
@@ -210,10 +229,10 @@ def test_a_busy_member_fails_alone(fragile: Path, tmp_path: Path, here: list[lis
     experiment = load_experiment(fragile, ["seed=0"]).experiment
     run = open_run(tmp_path / "seeds-elsewhere", experiment)
     run.lock.release()
-    prepare(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
+    prepare_parent(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
     busy = open_run(tmp_path / "seeds" / "seed-0", experiment)
     with pytest.raises(ChildrenFailed, match=r"seed-0: exit code 8: .*another process trains here") as caught:
-        fit_seeds(fragile, [], "0,1", tmp_path / "seeds", False, manner(), as_json=False)
+        fit_seeds(fragile, [], "0,1", tmp_path / "seeds", options())
     busy.lock.release()
     assert caught.value.exit_code == 8
     assert (tmp_path / "seeds" / "seed-1" / "report.html").exists()
@@ -223,9 +242,9 @@ def test_max_time_covers_the_whole(fragile: Path, tmp_path: Path, here: list[lis
     interrupts = Interrupts()
     interrupts.limit(0)
     with pytest.raises(Stopped) as caught:
-        fit_seeds(fragile, [], "0-3", tmp_path / "seeds", False, manner(interrupts=interrupts), as_json=False)
+        fit_seeds(fragile, [], "0-3", tmp_path / "seeds", options(interrupts=interrupts))
     assert caught.value.exit_code == 75
-    assert str(caught.value).endswith("seeds: 0 of 4 runs are done; the same command continues")
+    assert str(caught.value).endswith("seeds: 0 of 4 runs are done\nnext: rerun the same command to resume")
     assert not here
 
 
@@ -239,30 +258,32 @@ def test_several_exit_codes_become_one(tmp_path: Path) -> None:
     assert caught.value.exit_code == 4
 
 
-@pytest.mark.slow
 def test_a_stopped_member_saves_and_says_no_more(fragile: Path, tmp_path: Path) -> None:
     """In a process of its own."""
     metrics, heard = tmp_path / "run" / "metrics.jsonl", []
     words = ["fit", str(fragile), "--set", "trainer.epochs=100000", "-o", str(tmp_path / "run")]
-    ended = child.run(words, Interrupts(), heard.append, lambda: metrics.exists() and b'"step"' in metrics.read_bytes())
+    ended = child.run_dltrain(
+        words, Interrupts(), heard.append, lambda: metrics.exists() and b'"step"' in metrics.read_bytes()
+    )
     assert ended.exit_code == 143
-    assert ended.message.startswith("stopped by SIGTERM\n")
+    assert ended.failure is not None
+    assert ended.failure.message == "stopped by SIGTERM"
     assert list((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert any("new run" in line for line in heard)
     assert not any("error: stopped" in line for line in heard)
 
 
-def test_why_a_process_failed_is_what_it_said_last() -> None:
-    said = ["epoch 1", "error: no memory left: 3 GB", "next: lower data.batch_size"]
-    assert child._explained(5, said) == "no memory left: 3 GB\nnext: lower data.batch_size"
+def test_a_process_fails_with_the_error_that_it_reported() -> None:
     event = '{"event": "error", "message": "no memory left: 3 GB", "advice": "lower data.batch_size", "exit_code": 5}'
-    assert child._explained(5, ["epoch 1", event]) == "no memory left: 3 GB\nnext: lower data.batch_size"
-    report = ["a.yaml:3:1: error: 'x' is not known", "    x: 1", "1 fault in a.yaml"]
-    assert child._explained(2, ["note", *report]) == "\n".join(report)
-    assert child._explained(1, ["a", "b", "c", "d"]) == "b\nc\nd"
-    assert child._explained(-signal.SIGKILL, said) == "killed by SIGKILL, as a system out of memory does"
-    assert child._explained(-signal.SIGSEGV, said) == "killed by SIGSEGV"
-    assert child._exit_code(-signal.SIGSEGV) == 139
+    assert child.finish(0, "{}", ["warning: slow"]) == FinishedProcess(0, "{}")
+    failure = child.finish(5, "", ["epoch 1", event, "a warning at exit"]).failure
+    assert isinstance(failure, ChildFailed)
+    assert (failure.message, failure.advice, failure.exit_code) == ("no memory left: 3 GB", "lower data.batch_size", 5)
+    assert str(child.finish(1, "", ["a", "b", "c", "d"]).failure) == "b\nc\nd"
+    killed = child.finish(-signal.SIGKILL, "", [event])
+    assert str(killed.failure) == "killed by SIGKILL, which the system does when memory runs out"
+    assert str(child.finish(-signal.SIGSEGV, "", []).failure) == "killed by SIGSEGV"
+    assert child.finish(-signal.SIGSEGV, "", []).exit_code == 139
 
 
 def test_a_signal_to_this_process_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,24 +296,32 @@ def test_a_signal_to_this_process_is_passed_on(monkeypatch: pytest.MonkeyPatch) 
             self.asked += 1
             return Stopped("stopped by SIGINT", 130) if self.asked > 1 else None
 
-    monkeypatch.setattr(child, "run", lambda *_: Ended(143, "", "stopped by SIGTERM"))
+    process = FinishedProcess(143, "", ChildFailed("stopped by SIGTERM", 143))
+    monkeypatch.setattr(child, "run_dltrain", lambda *_: process)
     experiment: Any = None
     with pytest.raises(Stopped, match="stopped by SIGINT") as caught:
-        members.call(["fit"], members.Member("seed-0", {}, experiment), manner(interrupts=Told()))
+        members.run_member(["fit"], members.Member("seed-0", {}, experiment), options(interrupts=Told()))
     assert caught.value.exit_code == 130
     with pytest.raises(ChildFailed, match="stopped by SIGTERM") as failed:
-        members.call(["fit"], members.Member("seed-0", {}, experiment), manner())
+        members.run_member(["fit"], members.Member("seed-0", {}, experiment), options())
     assert failed.value.exit_code == 143
 
 
 def test_members_are_heard_by_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    manner().hear("seed-0", "epoch 1")
-    manner(json_lines=True).hear("seed-1", '{"event": "Logged"}')
+    options().pass_on("seed-0", "epoch 1")
+    options(json_lines=True).pass_on("seed-1", '{"event": "Logged"}')
     assert capsys.readouterr().err == 'seed-0: epoch 1\n{"member": "seed-1", "event": "Logged"}\n'
-    assert manner(json_lines=True).words() == ["--quiet", "--json-logs"]
+    assert options(json_lines=True).arguments() == ["--quiet", "--json-logs"]
 
     def gone(*_: object, **__: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(members.typer, "echo", gone)
-    manner().hear("seed-0", "epoch 2")
+    monkeypatch.setattr("builtins.print", gone)
+    options().pass_on("seed-0", "epoch 2")
+
+
+def test_parents_of_runs_need_no_command_line() -> None:
+    modules = [f"dltrain.sweeps.{name}" for name in ("members", "seeds", "folds", "search")]
+    program = f"import sys, {', '.join(modules)}; assert not {{'typer', 'torch'}} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

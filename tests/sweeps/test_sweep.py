@@ -25,8 +25,17 @@ from dltrain.goal import Goal
 from dltrain.runs.directory import Lock
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, trials
-from dltrain.sweeps.child import Ended
-from dltrain.sweeps.trials import Claims, Follower, KeyedSampler, alone, drawn, goal_of, scores, study
+from dltrain.sweeps.child import ChildFailed, FinishedProcess
+from dltrain.sweeps.trials import (
+    Follower,
+    KeyedSampler,
+    TrialQueue,
+    find_goal,
+    hold_lock,
+    open_study,
+    read_scores,
+    suggest_values,
+)
 from support.members import run_here
 from support.runs import run_once
 
@@ -124,7 +133,7 @@ def test_a_stopped_sweep_goes_on_with_the_trial_that_was_stopped(
     swept(config, whole, "--quiet")
     result = swept(config, parent, interrupts=StopAfter(9))
     assert "stopped by the test" in str(result.exception)
-    assert "of 4 trials are done; the same command continues" in str(result.exception)
+    assert "of 4 trials are done\nnext: rerun the same command to resume" in str(result.exception)
     assert result.exception.exit_code == 143  # type: ignore[union-attr]
     assert [trial["state"] for trial in told(parent)].count("running") == 1
     before = {path.name for path in parent.glob("trial-*")}
@@ -147,11 +156,11 @@ def test_more_trials_extend_a_sweep_and_other_settings_do_not(
         ("search.space={model.hidden: [[4]]}", "search.space.model.hidden.values: ['[4]', '[8]'] -> ['[4]']"),
     ):
         result = swept(config, parent, "--set", flag)
-        assert f"sweep: this sweep was begun with other settings\n  {difference}" in str(result.exception)
+        assert f"sweep: this sweep was started with other settings\n  {difference}" in str(result.exception)
         assert "allowed: only search.trials may change" in str(result.exception)
     (parent / trials.JOURNAL).unlink()
     result = swept(config, parent)
-    assert "holds trial-0000, but no trials.journal that says what was drawn for it" in str(result.exception)
+    assert "holds trial-0000, but no trials.journal with its values" in str(result.exception)
 
 
 def test_a_directory_of_other_values_is_left_alone(config: Path, tmp_path: Path, here: list[list[str]]) -> None:
@@ -160,11 +169,11 @@ def test_a_directory_of_other_values_is_left_alone(config: Path, tmp_path: Path,
     (parent / "summary.json").write_text('{"kind": "dltrain sweep"}')
     loaded = load_experiment(config)
     assert loaded.search is not None
-    study(parent, loaded.search, 0)  # a journal, since without one the directory below would be explained by that
+    open_study(parent, loaded.search, 0)  # a journal, since without one the directory below would be explained by that
     run_once(config, parent / "trial-0000", Interrupts())
     result = swept(config, parent)
     assert "trial-0000: this run was begun with other settings\n" in str(result.exception)
-    assert "the sweep's journal says other values for trial-0000 than its run directory" in str(result.exception)
+    assert "the sweep's journal has other values for trial-0000 than its run directory" in str(result.exception)
     assert not here
 
 
@@ -175,18 +184,18 @@ def test_failures_of_the_surroundings_are_tried_again(
     """Three in a row end the sweep; the next one begins as many trials as are missing."""
     parent, given = tmp_path / "sweep", []
 
-    def lost(words: Any, *_: Any) -> Ended:
+    def lost(words: Any, *_: Any) -> FinishedProcess:
         given.append(words)
-        return Ended(3, "", "data: not there\nnext: bring it back")
+        return FinishedProcess(3, "", ChildFailed("data: not there", 3, advice="bring it back"))
 
     flags = ("--set", "search.space={optimizer.learning_rate: [0.001, 0.1]}")
-    monkeypatch.setattr(child, "run", lost)
+    monkeypatch.setattr(child, "run_dltrain", lost)
     result = swept(config, parent, *flags)
     assert len(given) == 3
     assert result.exception.exit_code == 3  # type: ignore[union-attr]
     assert "3 of 3 runs failed" in str(result.exception)
     assert "trial-0002: exit code 3: data: not there\n  next: bring it back" in str(result.exception)
-    monkeypatch.setattr(child, "run", run_here)
+    monkeypatch.setattr(child, "run_dltrain", run_here)
     result = swept(config, parent, *flags)
     assert [trial["state"] for trial in told(parent)] == ["failed"] * 3 + ["finished"] * 4
     assert result.exception.exit_code == 3  # type: ignore[union-attr]
@@ -243,11 +252,11 @@ def test_two_processes_share_the_trials(config: Path, tmp_path: Path) -> None:
 
 def values_of(parent: Path, search: Search, number: int, seed: int = 0) -> list[dict[str, str]]:
     parent.mkdir(exist_ok=True)
-    asked = study(parent, search, seed)
+    asked = open_study(parent, search, seed)
     values = []
     for _ in range(number):
         trial = asked.ask()
-        values.append(drawn(trial, search.dimensions))
+        values.append(suggest_values(trial, search.dimensions))
         asked.tell(trial, float(trial.number % 3))
     return values
 
@@ -281,15 +290,15 @@ def test_ranges_keep_to_their_steps_and_conditions(tmp_path: Path) -> None:
 
 def test_an_abandoned_trial_is_taken_up_by_one_process_alone(tmp_path: Path) -> None:
     search = searching(RATE, trials=2)
-    first, second = study(tmp_path, search, 0), study(tmp_path, search, 0)
+    first, second = open_study(tmp_path, search, 0), open_study(tmp_path, search, 0)
     lost = first.ask()
-    value = drawn(lost, search.dimensions)
-    claims = Claims(tmp_path, first, 2), Claims(tmp_path, second, 2)
+    value = suggest_values(lost, search.dimensions)
+    claims = TrialQueue(tmp_path, first, 2), TrialQueue(tmp_path, second, 2)
     with claims[0].next() as taken, claims[1].next() as new:
         assert taken is not None
         assert new is not None
         assert (taken.number, new.number) == (0, 1)
-        assert drawn(taken, search.dimensions) == value
+        assert suggest_values(taken, search.dimensions) == value
         with claims[0].next() as nothing:
             assert nothing is None
     (tmp_path / "trial-0001").mkdir()
@@ -304,12 +313,12 @@ def test_an_abandoned_trial_is_taken_up_by_one_process_alone(tmp_path: Path) -> 
 
 
 def test_failed_trials_are_replaced_only_if_another_try_could_succeed(tmp_path: Path) -> None:
-    asked = study(tmp_path, searching(RATE), 0)
+    asked = open_study(tmp_path, searching(RATE), 0)
     for exit_code in (3, 4):
         trial = asked.ask()
         trial.set_user_attr("exit_code", exit_code)
         asked.tell(trial, state=TrialState.FAIL)
-    claims = Claims(tmp_path, asked, 2)
+    claims = TrialQueue(tmp_path, asked, 2)
     with claims.next() as trial:
         assert trial is not None
         assert trial.number == 2
@@ -321,10 +330,10 @@ def test_failed_trials_are_replaced_only_if_another_try_could_succeed(tmp_path: 
 def test_the_parents_lock_is_waited_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = Lock(tmp_path)
     monkeypatch.setattr(trials, "PATIENCE_SECONDS", -1.0)
-    with pytest.raises(RunBusy), alone(tmp_path):
+    with pytest.raises(RunBusy), hold_lock(tmp_path):
         pass
     lock.release()
-    with alone(tmp_path), pytest.raises(RunBusy):
+    with hold_lock(tmp_path), pytest.raises(RunBusy):
         Lock(tmp_path)
     Lock(tmp_path).release()
 
@@ -336,7 +345,7 @@ def epoch(number: int, accuracy: float | None) -> str:
 def test_scores_are_those_of_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "run"}\n{"event": "step"}\n' + epoch(1, 0.5) + epoch(2, None) + epoch(3, 0.75)[:-5])
-    assert scores(path, "accuracy") == [(1, 0.5), (2, None)]
+    assert read_scores(path, "accuracy") == [(1, 0.5), (2, None)]
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -344,8 +353,8 @@ def test_a_trial_below_the_median_is_stopped_at_the_same_epoch(
     at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By Optuna's own rule, however many epochs are read at a time; and again after its process has gone."""
-    monkeypatch.setattr(trials, "goal_of", lambda _: Goal("accuracy", "max"))
-    asked = study(tmp_path, searching(RATE), 0)
+    monkeypatch.setattr(trials, "find_goal", lambda _: Goal("accuracy", "max"))
+    asked = open_study(tmp_path, searching(RATE), 0)
     for _ in range(5):
         trial = asked.ask()
         for number, accuracy in ((1, 0.5), (2, 0.7), (3, 0.8)):
@@ -369,12 +378,12 @@ def test_a_trial_below_the_median_is_stopped_at_the_same_epoch(
 
 
 def test_what_scores_a_run_stands_in_its_checkpoints(config: Path, tmp_path: Path) -> None:
-    assert goal_of(tmp_path / "run") is None
+    assert find_goal(tmp_path / "run") is None
     run_once(config, tmp_path / "run", Interrupts())
-    assert goal_of(tmp_path / "run") == Goal("accuracy", "max")
+    assert find_goal(tmp_path / "run") == Goal("accuracy", "max")
     for path in (tmp_path / "run" / "checkpoints").glob("*/manifest.json"):
         path.unlink()
-    assert goal_of(tmp_path / "run") is None
+    assert find_goal(tmp_path / "run") is None
 
 
 def test_the_sampler_draws_nothing_together() -> None:
@@ -385,7 +394,7 @@ def test_the_sampler_draws_nothing_together() -> None:
 
 
 def test_numbers_in_tables_are_short() -> None:
-    assert [sweep.shortened(text) for text in ("0.1", "0.00123456789", "[128, 64, 32]")] == [
+    assert [sweep.shorten_number(text) for text in ("0.1", "0.00123456789", "[128, 64, 32]")] == [
         "0.1",
         "0.00123457",
         "[128, 64, 32]",
