@@ -11,7 +11,7 @@ import typer
 
 from dltrain.cli.shared.members import format_members, print_summary
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
-from dltrain.errors import Diverged, DltrainError, Stopped
+from dltrain.errors import DltrainError
 from dltrain.observers.messages import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
@@ -82,14 +82,14 @@ def fit_run(
     directory = output or Path("runs") / config.stem
     run = open_run(find_free_directory(directory) if fresh else directory, experiment)
     try:
-        options.voice.tell(run.headline)
+        options.messenger.inform(run.headline)
         for warning in run.warnings:
-            options.voice.tell(f"warning: {warning}")
+            options.messenger.warn(warning)
         if run.begins != "finished":
             time = train_with_observers(experiment, run, options)
-            print_run_summary(summarize_run(run), options.voice, time, as_json)
+            print_run_summary(summarize_run(run), options.messenger, time, as_json)
         elif as_json or not (run.directory / "report.html").exists():  # killed between its end and its report
-            print_run_summary(summarize_run(run), options.voice, None, as_json)
+            print_run_summary(summarize_run(run), options.messenger, None, as_json)
     except DltrainError:
         run.remove_if_empty()
         raise
@@ -108,20 +108,13 @@ def train_with_observers(experiment: Experiment, run: Run, options: RunOptions) 
     shown: list[Observer] = []
 
     def observe(training: Training) -> list[Observer]:
-        shown.append(console(training.task.goal, quiet=options.voice.quiet, json_lines=options.voice.json_lines))
+        shown.append(
+            console(training.task.goal, quiet=options.messenger.quiet, json_lines=options.messenger.json_lines)
+        )
         return [times, *map(unheard, shown)]
 
     try:
-        train_run(experiment, run, options.interrupts, observe, options.voice.tell, options.inexact)
-    except Stopped as stopped:
-        if run.checkpoints.last() is None:
-            raise
-        advice = f"rerun the same command to resume from the checkpoint in {run.directory}"
-        raise Stopped(stopped.message, stopped.exit_code, advice=advice) from None
-    except Diverged as diverged:
-        last = run.checkpoints.last()
-        kept = "no checkpoint was written before" if last is None else f"the last checkpoint is kept ({last.name})"
-        raise Diverged(f"{diverged.message}; {kept}", advice=diverged.advice) from None
+        train_run(experiment, run, options.interrupts, observe, options.messenger, inexact=options.inexact)
     finally:
         for observer in shown:
             if isinstance(observer, ProgressBar):
@@ -157,13 +150,13 @@ def summarize_run(run: Run) -> dict[str, Any]:
     return facts
 
 
-def print_run_summary(summary: dict[str, Any], voice: Messenger, seconds: float | None, as_json: bool) -> None:
+def print_run_summary(summary: dict[str, Any], messenger: Messenger, seconds: float | None, as_json: bool) -> None:
     """Print the outcome as a table or as one JSON object."""
     from dltrain.observers.console import duration
 
     if as_json:
         typer.echo(json.dumps({**summary, "seconds in this process": seconds and round(seconds, 1)}))
-    elif not voice.quiet:
+    elif not messenger.quiet:
         if seconds is not None:
             summary["time"] = duration(seconds)
         width = max(map(len, summary)) + 2

@@ -206,7 +206,16 @@ def run_range_test(
     recorder = LossRecorder(rates.steps)
     ended: EndReason = "all rates tried"
     try:
-        train_model(state, task, training, NoBatches(), tested, rates, runtime, recorder)
+        train_model(
+            state,
+            task,
+            training=training,
+            validation=NoBatches(),
+            plan=tested,
+            schedule=rates,
+            runtime=runtime,
+            session=recorder,
+        )
     except RangeTestDone:
         ended = "the loss blew up" if recorder.blown() else ended
     except Diverged as diverged:

@@ -46,6 +46,7 @@ class Session(Protocol):
 def train_model(
     state: TrainState,
     task: Task[Any],
+    *,
     training: Stream[Batch],
     validation: Stream[Batch],
     plan: Plan,
@@ -53,7 +54,7 @@ def train_model(
     runtime: Runtime,
     session: Session,
 ) -> None:
-    """Train until the plan's epochs are done or patience is at its end; `state` is where to go on from.
+    """Train from `state` on until the plan's epochs are done or patience runs out.
 
     Raises Stopped, after a checkpoint, when the session asks for it, and Diverged, before the update, when a loss or
     a gradient is not finite.
@@ -72,14 +73,14 @@ def train_model(
         while group := list(islice(stream, plan.accumulate)):
             factor = schedule(Moment(state.step, steps, state.epoch, known))
             set_rates(state, factor * sum(batch.rate for batch in group) / len(group))
-            update(state, task, group, plan.clip_norm, runtime)
+            update(state, task, group, clip_norm=plan.clip_norm, runtime=runtime)
             if state.step % plan.log_every_steps == 0:
                 session.emit(summarize_updates(state, batches, factor))
             if state.position < batches and cadence.due(state.step):
                 save_checkpoint(state, session, epoch_ended=False)
             stop_if_asked(state, session)
         factor = schedule(Moment(state.step - 1, steps, state.epoch, known))
-        end_epoch(state, task, validation, plan, factor, runtime, session)
+        end_epoch(state, task, validation=validation, plan=plan, factor=factor, runtime=runtime, session=session)
         regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
         if regular or has_improved(state, task) or find_end_reason(state, task, plan):
             save_checkpoint(state, session, epoch_ended=True)
@@ -87,7 +88,7 @@ def train_model(
 
 
 def update(
-    state: TrainState, task: Task[Any], batches: Sequence[Batch], clip_norm: float | None, runtime: Runtime
+    state: TrainState, task: Task[Any], batches: Sequence[Batch], *, clip_norm: float | None, runtime: Runtime
 ) -> None:
     """One step of the optimizer on the mean loss over all examples of `batches`."""
     examples = sum(batch.count for batch in batches)
@@ -182,6 +183,7 @@ def has_improved(state: TrainState, task: Task[Any]) -> bool:
 def end_epoch(
     state: TrainState,
     task: Task[Any],
+    *,
     validation: Stream[Batch],
     plan: Plan,
     factor: float,

@@ -1,4 +1,4 @@
-"""What a command says on stderr while it works."""
+"""Messages to the user on stderr."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import sys
 
 
 class Messenger:
-    """Speaks on stderr, as loudly as asked. Whether anybody listens makes no difference to training."""
+    """Writes messages to stderr, as text or as JSON lines. A closed stderr never stops training."""
 
-    def __init__(self, quiet: bool, json_lines: bool) -> None:
+    def __init__(self, quiet: bool = False, json_lines: bool = False) -> None:
         self.quiet = quiet
         self.json_lines = json_lines
 
-    def tell(self, line: str) -> None:
-        """Say something that a quiet or a machine-read log does without, unless it is a warning."""
-        warning = line.startswith("warning: ")
-        if self.json_lines:
-            line = json.dumps({"event": "warning" if warning else "note", "text": line.removeprefix("warning: ")})
-        elif self.quiet and not warning:
-            return
+    def inform(self, line: str) -> None:
+        """Write a note; with `quiet` and without `json_lines` it is left out."""
+        if self.json_lines or not self.quiet:
+            self._write("note", line, line)
+
+    def warn(self, line: str) -> None:
+        self._write("warning", line, f"warning: {line}")
+
+    def _write(self, kind: str, text: str, line: str) -> None:
         try:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            print(json.dumps({"event": kind, "text": text}) if self.json_lines else line, file=sys.stderr, flush=True)  # noqa: T201
         except OSError:
             self.quiet = True

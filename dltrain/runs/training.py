@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from dltrain.batch import Batch
 from dltrain.config.experiment import Experiment
+from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.record import Record
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState
 from dltrain.core.trainer import train_model
-from dltrain.errors import DataError, Stopped, UsageError
+from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
+from dltrain.observers.messages import Messenger
 from dltrain.observers.metrics import MetricsLog
 from dltrain.options import Plan
 from dltrain.runs.building import Training, build_training
@@ -29,7 +34,7 @@ from dltrain.runs.directory import (
 from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import explain_memory_errors
-from dltrain.stream import Loader, Pads
+from dltrain.stream import Loader, Pads, Stream
 from dltrain.task import Task
 
 
@@ -63,7 +68,7 @@ class RunSession:
         except OSError as error:
             raise DataError(
                 f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}",
-                advice="make room or mend the disk, then run the same command; it continues from the last checkpoint",
+                advice="free some disk space, then run the same command",
             ) from error
         self.run.checkpoints.prune(self.plan.keep_last)
         link_best_and_last(self.run.directory, self.run.checkpoints)
@@ -71,7 +76,7 @@ class RunSession:
 
 
 def check_exact(saved: Record, now: Training, experiment: Experiment) -> list[str]:
-    """Why going on from a checkpoint's `saved` record would not give an uninterrupted run's bits; empty if it does."""
+    """Reasons why continuing from a checkpoint would not give the bits of an uninterrupted run; empty if it does."""
     reasons = [
         f"{name} was {before!r} and is {now_is!r}"
         for name, (before, now_is) in find_differences(saved.signature, now.runtime.signature()).items()
@@ -96,7 +101,7 @@ def check_scored(experiment: Experiment, schedule: Schedule, batches: int) -> No
     ):
         if waits:
             raise UsageError(
-                f"{setting} goes by validation scores, and the validation split is empty",
+                f"{setting} depends on validation scores, but the validation split is empty",
                 advice="give data.validation a share above 0, or leave this setting out",
             )
 
@@ -106,78 +111,144 @@ def train_run(
     run: Run,
     interrupts: Interrupts,
     observe: Callable[[Training], list[Observer]],
-    tell: Callable[[str], None],
+    messenger: Messenger,
+    *,
     inexact: bool = False,
 ) -> Training:
     """Train in an opened run directory until the end, from its checkpoint if it has one.
 
-    `observe` gives the observers once the task is known; `tell` passes a line on to the user. Raises UsageError where
-    the run could not go on bit for bit, unless `inexact`.
+    `observe` returns the observers once the task is known. Raises UsageError where the run could not continue bit for
+    bit, unless `inexact`; Stopped and Diverged report which checkpoint is left.
     """
     saved = None if run.checkpoint is None else run.checkpoint.record
-    copied = copy_plugins(run.directory, experiment)
-    with explain_memory_errors():
-        training = build_training(copied, None if saved is None else saved.signature)
-    dataset, state, task = training.dataset, training.state, training.task
-    if dataset.notice:
-        tell(f"warning: {dataset.notice}")
-    tell(f"device: {training.runtime.device} ({training.runtime.why})")
-    for note in training.notes:
-        tell(note)
-    if training.runtime.device.type == "cuda" and not experiment.trainer.deterministic:
-        tell("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
-    streams = dataset.training(), dataset.validation()
-    if isinstance(streams[0], Loader) and isinstance(source := streams[0].source, Pads):
-        tell(f"batches: {len(source)} an epoch, {source.padding_share(0):.1%} of the first epoch's is padding")
-    check_scored(experiment, training.schedule, len(streams[1]))
-    config = resolve_for_run(experiment)
-    signature = training.runtime.signature()
-    if saved is not None and run.checkpoint is not None:
-        reasons = check_exact(saved, training, experiment)
-        if reasons and not inexact:
-            raise UsageError(
-                f"{run.directory}: continuing would not give the same result as an uninterrupted run:\n  "
-                + "\n  ".join(reasons),
-                advice="restore what has changed, or accept another result with --inexact, or begin with --fresh",
-            )
-        for reason in reasons:
-            tell(f"warning: not exact: {reason}")
-        run.checkpoint.restore(state)
-    write_config(run.directory, experiment)
-    append_environment(
-        run.directory,
-        {
-            **describe_process(),
-            "signature": signature,
-            "seed": experiment.seed,
-            "dataset": {"name": dataset.name, "sha256": dict(dataset.fingerprint)},
-            "begins_at_step": state.step,
-            "notes": training.notes,
-        },
-    )
-    record = Record(
-        config=config,
-        assets=dict(dataset.assets),
-        dataset=dataset.name,
-        fingerprint=dict(dataset.fingerprint),
-        notice=dataset.notice,
-        signature=signature,
-        plugins=read_plugin_sources(experiment.plugins),
-    )
-    header = {"dataset": dataset.name, "seed": experiment.seed, "metric": task.goal.metric}
-    metrics = MetricsLog(run.directory / "metrics.jsonl", None if saved is None else saved.metrics, header)
-    session = RunSession(run, task, experiment.trainer, record, metrics, interrupts, observe(training))
-    try:
-        interrupts.training = True
+    with add_checkpoint_to_errors(run):
+        copied = copy_plugins(run.directory, experiment)
         with explain_memory_errors():
-            train_model(state, task, *streams, experiment.trainer, training.schedule, training.runtime, session)
+            training = build_training(copied, None if saved is None else saved.signature)
+        batches, validation = training.dataset.training(), training.dataset.validation()
+        announce(training, batches, experiment.trainer, messenger)
+        check_scored(experiment, training.schedule, len(validation))
+        if run.checkpoint is not None:
+            continue_exactly(run.checkpoint, training, experiment, messenger, inexact=inexact)
+        write_config(run.directory, experiment)
+        append_environment(run.directory, describe_training(training, experiment))
+        session = RunSession(
+            run=run,
+            task=training.task,
+            plan=experiment.trainer,
+            record=make_record(training, experiment),
+            metrics=open_log(run.directory, training, experiment, None if saved is None else saved.metrics),
+            interrupts=interrupts,
+            observers=observe(training),
+        )
+        try:
+            interrupts.training = True
+            with explain_memory_errors(), explain_single_examples():
+                train_model(
+                    training.state,
+                    training.task,
+                    training=batches,
+                    validation=validation,
+                    plan=experiment.trainer,
+                    schedule=training.schedule,
+                    runtime=training.runtime,
+                    session=session,
+                )
+        finally:
+            interrupts.training = False
+            session.metrics.close()
+    return training
+
+
+@contextmanager
+def add_checkpoint_to_errors(run: Run) -> Iterator[None]:
+    """Add to the errors that end training early which checkpoint is left, and how to continue from it."""
+    try:
+        yield
+    except Stopped as stopped:
+        if run.checkpoints.last() is not None:
+            stopped.advice = f"rerun the same command to resume from the checkpoint in {run.directory}"
+        raise
+    except Diverged as diverged:
+        last = run.checkpoints.last()
+        kept = "no checkpoint was written before" if last is None else f"the last checkpoint is kept ({last.name})"
+        diverged.message += f"; {kept}"
+        raise
+
+
+@contextmanager
+def explain_single_examples() -> Iterator[None]:
+    """Turn torch's error on batch normalisation of one example into a UsageError."""
+    try:
+        yield
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise
         raise UsageError(
             "model: batch normalisation cannot learn from a batch of one example", advice="raise data.batch_size"
         ) from error
-    finally:
-        interrupts.training = False
-        metrics.close()
-    return training
+
+
+def announce(training: Training, batches: Stream[Batch], plan: Plan, messenger: Messenger) -> None:
+    """Report the data, the device, the initial weights and the padding, before training starts."""
+    runtime = training.runtime
+    if training.dataset.notice:
+        messenger.warn(training.dataset.notice)
+    messenger.inform(f"device: {runtime.device} ({runtime.why})")
+    for note in training.notes:
+        messenger.inform(note)
+    if runtime.device.type == "cuda" and not plan.deterministic:
+        messenger.inform("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
+    if isinstance(batches, Loader) and isinstance(source := batches.source, Pads):
+        share = f"{source.padding_share(0):.1%}"
+        messenger.inform(f"batches: {len(source)} per epoch; {share} of the first epoch's is padding")
+
+
+def continue_exactly(
+    checkpoint: Checkpoint, training: Training, experiment: Experiment, messenger: Messenger, *, inexact: bool
+) -> None:
+    """Restore a checkpoint's state. Raises UsageError where the bits would change, unless `inexact`."""
+    reasons = check_exact(checkpoint.record, training, experiment)
+    if reasons and not inexact:
+        raise UsageError(
+            f"{checkpoint.path.parents[1]}: continuing would not give the same result as an uninterrupted run:\n  "
+            + "\n  ".join(reasons),
+            advice="undo the change, or accept a different result with --inexact, or start again with --fresh",
+        )
+    for reason in reasons:
+        messenger.warn(f"not exact: {reason}")
+    checkpoint.restore(training.state)
+
+
+def describe_training(training: Training, experiment: Experiment) -> dict[str, Any]:
+    """One entry of environment.json: this process, and the data and the step that it starts with."""
+    dataset = training.dataset
+    return {
+        **describe_process(),
+        "signature": training.runtime.signature(),
+        "seed": experiment.seed,
+        "dataset": {"name": dataset.name, "sha256": dict(dataset.fingerprint)},
+        "begins_at_step": training.state.step,
+        "notes": training.notes,
+    }
+
+
+def make_record(training: Training, experiment: Experiment) -> Record:
+    """The record of this training's checkpoints, before its first epoch has ended."""
+    dataset = training.dataset
+    return Record(
+        config=resolve_for_run(experiment),
+        assets=dict(dataset.assets),
+        dataset=dataset.name,
+        fingerprint=dict(dataset.fingerprint),
+        notice=dataset.notice,
+        signature=training.runtime.signature(),
+        plugins=read_plugin_sources(experiment.plugins),
+    )
+
+
+def open_log(directory: Path, training: Training, experiment: Experiment, mark: Mapping[str, Any] | None) -> MetricsLog:
+    """Open metrics.jsonl, cut back to a checkpoint's `mark` if the run continues."""
+    metric = training.task.goal.metric
+    header = {"dataset": training.dataset.name, "seed": experiment.seed, "metric": metric}
+    return MetricsLog(directory / "metrics.jsonl", mark, header)

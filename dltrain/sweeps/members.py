@@ -46,19 +46,19 @@ class RunOptions:
     """Command-line options of a run, passed on to every member."""
 
     interrupts: Interrupts
-    voice: Messenger
+    messenger: Messenger
     inexact: bool = False
 
     def arguments(self) -> list[str]:
         """These options as the arguments of a member's command."""
-        flags = {"--inexact": self.inexact, "--quiet": self.voice.quiet, "--json-logs": self.voice.json_lines}
+        flags = {"--inexact": self.inexact, "--quiet": self.messenger.quiet, "--json-logs": self.messenger.json_lines}
         return [flag for flag, given in flags.items() if given]
 
     def pass_on(self, name: str, line: str) -> None:
         """Write a line of a member's stderr to this process's own, with the member's name. A closed stderr is fine."""
-        if self.voice.json_lines and line.startswith("{"):
+        if self.messenger.json_lines and line.startswith("{"):
             line = json.dumps({"member": name, **json.loads(line)})
-        elif not self.voice.json_lines:
+        elif not self.messenger.json_lines:
             error = child.read_error(line)
             line = f"{name}: {line if error is None else f'error: {error}'}"
         with suppress(OSError):
@@ -195,7 +195,7 @@ def run_members(
         results: list[dict[str, Any]] = []
         for number, member in enumerate(members, 1):
             already = " (finished before)" if is_finished(parent / member.name, member.experiment) else ""
-            options.voice.tell(f"{member.name}: run {number} of {len(members)}{already}")
+            options.messenger.inform(f"{member.name}: run {number} of {len(members)}{already}")
             result: dict[str, Any] = {"name": member.name, **member.facts, "directory": str(parent / member.name)}
             try:
                 train_member(parent, member, options)

@@ -59,7 +59,7 @@ class TrialOptions(RunOptions):
     def pass_on(self, name: str, line: str) -> None:
         if line.startswith("warning: ") and line not in self.shown:
             self.shown.add(line)
-            self.voice.tell(line)
+            self.messenger.warn(line.removeprefix("warning: "))
 
 
 def check_search(config: Path, loaded: Loaded) -> Search:
@@ -137,8 +137,8 @@ class Sweep:
         values = suggest_values(trial, self.search.dimensions)
         trial.set_user_attr("values", values)
         settings = "  ".join(f"{path}={value}" for path, value in values.items())
-        self.options.voice.tell(f"{name}: {settings}")
-        follow = Follower(trial, reported, directory, self.options.voice.tell)
+        self.options.messenger.inform(f"{name}: {settings}")
+        follow = Follower(trial, reported, directory, self.options.messenger.inform)
         try:
             if not follow.pruned:
                 self._train(name, values, follow)
@@ -176,7 +176,7 @@ class Sweep:
         trial.set_user_attr("message", message)
         self.study.tell(trial, state=TrialState.FAIL)
         first = message.partition("\n")[0]
-        self.options.voice.tell(f"warning: {trial_name(trial.number)} failed with exit code {exit_code}: {first}")
+        self.options.messenger.warn(f"{trial_name(trial.number)} failed with exit code {exit_code}: {first}")
 
     def results(self) -> list[dict[str, Any]]:
         return [describe_trial(trial, self.directory) for trial in self.study.get_trials(deepcopy=False)]

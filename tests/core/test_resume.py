@@ -17,7 +17,7 @@ import pytest
 
 from dltrain.runtime.interrupts import Interrupts
 from support.files import lines
-from support.runs import StopAt, outcome, run_once, run_to_end
+from support.runs import Recorded, StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 
@@ -174,16 +174,16 @@ def speech_settings(tmp_path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_the_share_of_padding_is_told(speech_settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+def test_the_padding_share_is_reported(speech_settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
     speech_settings["data"] |= {"validation": "clips.tsv", "batch_size": 32}
     speech_settings["model"] = {"name": "crnn", "channels": [2], "hidden": 8}
     speech_settings["trainer"]["epochs"] = 1
-    told: list[str] = []
-    run_once(write_settings(speech_settings), tmp_path / "run", Interrupts(), tell=told.append)
+    messages = Recorded()
+    run_once(write_settings(speech_settings), tmp_path / "run", Interrupts(), messenger=messages)
     words = [line.split("\t")[1] for line in (tmp_path / "clips.tsv").read_text().splitlines()[1:]]
     frames = [1 + 1200 * len(word) // 80 for word in words]  # a window every 10 ms
     share = 1 - sum(frames) / (32 * max(frames))
-    assert f"batches: 1 an epoch, {share:.1%} of the first epoch's is padding" in told
+    assert f"batches: 1 per epoch; {share:.1%} of the first epoch's is padding" in messages.lines
 
 
 @pytest.mark.parametrize("name", SPEECH)
@@ -281,7 +281,8 @@ def test_signals_stop_at_a_step_border(
                 break
         told = process.stderr.read()
     assert process.returncode == code
-    assert f"error: stopped by {number.name}\nstopped: a checkpoint is kept; the same command continues\n" in told
+    advice = "rerun the same command to resume from the checkpoint in stopped"
+    assert f"error: stopped by {number.name}\nnext: {advice}\n" in told
     assert "Traceback" not in told
     again = dltrain_process("fit", config, "-o", "stopped", "--max-time", "0s")
     assert again.returncode == 75

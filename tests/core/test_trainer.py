@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from dltrain.runtime.precision import Runtime
 from dltrain.task import Counts, Score, Step
 
 CPU = Runtime(torch.device("cpu"), "a test")
+CONSTANT = Constant()
 
 
 @dataclass
@@ -88,10 +90,32 @@ def linear(rate: float = 0.05) -> TrainState:
     return TrainState(model, torch.optim.SGD(model.parameters(), rate, momentum=0.9), CPU.scaler())
 
 
+def train(
+    state: TrainState,
+    task: Any,
+    rows: tuple[Any, Any],
+    plan: Plan,
+    session: Any,
+    schedule: Any = CONSTANT,
+    runtime: Runtime = CPU,
+) -> None:
+    """Train on the first of `rows` and validate on the second."""
+    train_model(
+        state,
+        task,
+        training=rows[0],
+        validation=rows[1],
+        plan=plan,
+        schedule=schedule,
+        runtime=runtime,
+        session=session,
+    )
+
+
 def trained(state: TrainState, plan: Plan, size: int = 4, schedule: object = None) -> Listening:
     session = Listening()
     rows = Rows(*table(), size)
-    train_model(state, Squares(), rows, rows, plan, schedule or Constant(), CPU, session)  # type: ignore[arg-type]
+    train(state, Squares(), (rows, rows), plan, session, schedule=schedule or Constant())
     return session
 
 
@@ -199,7 +223,7 @@ def test_no_validation_set_means_no_score() -> None:
     session, state = Listening(), linear()
     rows = Rows(*table(), 4)
     nothing = Rows(torch.zeros(0, 3), torch.zeros(0), 4)
-    train_model(state, Squares(), rows, nothing, Plan(epochs=2), Constant(), CPU, session)  # type: ignore[arg-type]
+    train(state, Squares(), (rows, nothing), Plan(epochs=2), session)
     assert [record.get("error") for record in state.history] == [None, None]
     assert session.saved == [(7, True), (14, True)]
 
@@ -213,7 +237,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(bad: float) -> None:
     expected = by_hand_until(2)
     told = r"epoch 1, step 3: the loss is not finite\nnext: lower optimizer.learning_rate"
     with pytest.raises(Diverged, match=told):
-        train_model(state, Squares(), rows, rows, Plan(epochs=1), Constant(), CPU, session)  # type: ignore[arg-type]
+        train(state, Squares(), (rows, rows), Plan(epochs=1), session)
     for mine, before in zip(state.model.parameters(), expected, strict=True):
         assert torch.equal(mine, before)
     assert session.saved == []
@@ -236,7 +260,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     state = linear()
     rows = Rows(*table(), 4)
     with pytest.raises(Diverged, match=r"step 1: a gradient is not finite\nnext: lower"):
-        train_model(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
+        train(state, RootOfZero(), (rows, rows), Plan(epochs=1), Listening())
     assert torch.equal(next(state.model.parameters()), next(linear().model.parameters()))
 
 
@@ -252,7 +276,7 @@ def test_fp16_gives_up_when_no_gradient_is_finite_for_long() -> None:
     state.scaler = torch.amp.GradScaler("cpu")
     rows = Rows(*table(40), 1)
     with pytest.raises(Diverged, match=r"step 32: a gradient is not finite"):
-        train_model(state, RootOfZero(), rows, rows, Plan(epochs=1), Constant(), CPU, Listening())  # type: ignore[arg-type]
+        train(state, RootOfZero(), (rows, rows), Plan(epochs=1), Listening())
 
 
 def test_where_reading_is_dear_the_sums_are_looked_at_before_anything_is_saved() -> None:
@@ -278,7 +302,7 @@ def test_where_reading_is_dear_the_sums_are_looked_at_before_anything_is_saved()
     object.__setattr__(runtime, "precision", "fp32")
     plan = Plan(epochs=1, checkpoint_every_steps=4, log_every_steps=100)
     with pytest.raises(Diverged, match="epoch 1, step 4: the loss is not finite"):
-        train_model(linear(), Squares(), rows, rows, plan, Constant(), runtime, session)  # type: ignore[arg-type]
+        train(linear(), Squares(), (rows, rows), plan, session, runtime=runtime)
     assert session.saved == []
 
 
@@ -293,7 +317,7 @@ def test_carry_is_passed_on_detached_and_not_between_epochs() -> None:
             return Step(step.loss, step.loss * 0 + len(seen))
 
     rows = Rows(*table(), 10)
-    train_model(linear(), Watching(), rows, rows, Plan(epochs=2), Constant(), CPU, Listening())  # type: ignore[arg-type]
+    train(linear(), Watching(), (rows, rows), Plan(epochs=2), Listening())
     assert seen == [None, 1, 2, None, 4, 5]
 
 
@@ -313,7 +337,7 @@ def test_evaluation_is_exact_for_ragged_batches_and_leaves_training_alone(size: 
     expected = float(functional.mse_loss(state.model(inputs)[:, 0], targets).detach())
     before = torch.get_rng_state()
     task = Squares()
-    counts = accumulate_counts(state.model, task, Rows(inputs, targets, size), CPU)  # type: ignore[arg-type]
+    counts = accumulate_counts(state.model, task, Rows(inputs, targets, size), CPU)
     assert task.report(counts)["error"] == pytest.approx(expected, rel=1e-5)
     assert int(counts["count"]) == 25
     assert torch.equal(torch.get_rng_state(), before)
@@ -346,7 +370,7 @@ def test_nt_asgd_evaluates_the_mean_of_the_weights_since_it_began() -> None:
             return None
 
     rows = Rows(*table(), 25)
-    train_model(state, Squares(), rows, rows, plan, Constant(), CPU, Recording())  # type: ignore[arg-type]
+    train(state, Squares(), (rows, rows), plan, Recording())
     errors = [record["error"] for record in state.history]
     assert errors[:3] == sorted(errors[:3])
     assert list(weights) == [4, 5, 6]
@@ -372,7 +396,7 @@ def test_a_batch_may_scale_the_learning_rate() -> None:
         before = state.model.weight.detach().clone()
         session = Listening()
         plan = Plan(epochs=1, log_every_steps=1)
-        train_model(state, Squares(), kind(*table(), 25), rows, plan, Constant(), CPU, session)  # type: ignore[arg-type]
+        train(state, Squares(), (kind(*table(), 25), rows), plan, session)
         moved.append(state.model.weight.detach() - before)
         assert [event.learning_rate for event in session.events if isinstance(event, Logged | Evaluated)] == [0.1, 0.1]
     torch.testing.assert_close(moved[1], moved[0] / 2)
@@ -384,7 +408,7 @@ def test_what_a_task_shows_comes_with_the_evaluation() -> None:
             return [f"epoch {number}, training {model.training}, {device}, gradients {torch.is_grad_enabled()}"]
 
     session, rows, state = Listening(), Rows(*table(), 25), linear()
-    train_model(state, Showing(), rows, rows, Plan(epochs=2), Constant(), CPU, session)  # type: ignore[arg-type]
+    train(state, Showing(), (rows, rows), Plan(epochs=2), session)
     shown = [event.shown for event in session.events if isinstance(event, Evaluated)]
     assert shown == [[f"epoch {epoch}, training False, cpu, gradients False"] for epoch in (1, 2)]
     assert state.model.training

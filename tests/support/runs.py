@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,22 @@ import pytest
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import Stopped
 from dltrain.events import Event
+from dltrain.observers.messages import Messenger
 from dltrain.runs.building import Training
 from dltrain.runs.directory import open_run
 from dltrain.runs.training import train_run
 from dltrain.runtime.interrupts import Interrupts
+
+
+class Recorded(Messenger):
+    """Keeps the messages in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def _write(self, kind: str, text: str, line: str) -> None:
+        self.lines.append(line)
 
 
 class Killed(BaseException):
@@ -42,13 +53,13 @@ def run_once(
     directory: Path,
     interrupts: Interrupts,
     events: list[Event] | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    messenger: Messenger | None = None,
 ) -> Training:
     experiment = load_experiment(config).experiment
     run = open_run(directory, experiment)
     seen: list[Event] = [] if events is None else events
     try:
-        return train_run(experiment, run, interrupts, lambda _: [seen.append], tell)
+        return train_run(experiment, run, interrupts, lambda _: [seen.append], messenger or Messenger(quiet=True))
     finally:
         run.lock.release()
 

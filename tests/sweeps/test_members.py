@@ -70,7 +70,7 @@ def fit_seeds(
 ) -> None:
     """Do what `dltrain fit --seeds` does, in this process."""
     parent, summary = train_seeds(config, overrides, seeds, output=output, fresh=False, options=options)
-    print_summary(parent, summary, format_seeds(summary), as_json=as_json, quiet=options.voice.quiet)
+    print_summary(parent, summary, format_seeds(summary), as_json=as_json, quiet=options.messenger.quiet)
 
 
 @pytest.fixture
