@@ -1,1 +1,1 @@
-"""What `make bench` measures: ratios within one run, on the machine at hand."""
+"""The benchmarks of `make bench`: ratios within one run on one machine."""

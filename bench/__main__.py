@@ -1,10 +1,10 @@
-"""`make bench`: dltrain beside bare loops and other tools, in one run on one machine.
+"""`make bench`: compares dltrain with bare loops and other tools, in one run on one machine.
 
     python -m bench                    # everything
     python -m bench epoch startup      # some of it
     THREADS=1 python -m bench language # on one core (text only)
 
-Goals are ratios within the run, or times of start-up; the exit code is 1 where one is missed.
+Goals are ratios within the run, or start-up times; the exit code is 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DATA = Path(os.environ.get("DLTRAIN_DATA", "data")).resolve()
 ROUNDS, EPOCHS = 4, 3
 THREADS = os.environ.get("THREADS", "2")
 CLOSE = ("fastest bare loop", "dltrain fit")
-"""Those whose ratio is a goal take part in every round; the others, which are far behind, in the first."""
+"""Contestants that take part in every round, since their ratio is a goal; others run in the first only."""
 
 
 def python(*words: str, folder: Path = HERE.parent) -> str:
@@ -42,7 +42,7 @@ def python(*words: str, folder: Path = HERE.parent) -> str:
 
 
 def dltrain_epochs() -> list[float]:
-    """Seconds an epoch of `dltrain fit`: training, validation, log and checkpoint, from its own times.jsonl."""
+    """Seconds per epoch of `dltrain fit`: training, validation, log and checkpoint, from its own times.jsonl."""
     with tempfile.TemporaryDirectory() as name:
         run = Path(name) / "run"
         config = HERE.parent / "configs" / "mnist_cnn.yaml"
@@ -68,7 +68,7 @@ def tool_epochs(tool: str) -> list[float]:
 
 
 def epoch() -> bool:
-    """An epoch of MNIST's CNN: the contestants take turns, so that a slow minute of the machine meets them all."""
+    """Time an epoch of MNIST's CNN; contestants take turns, so that a slow minute of the machine affects them all."""
     if not (DATA / "MNIST").is_dir():
         print(f"epoch: skipped, no MNIST in {DATA} (set DLTRAIN_DATA)")
         return True
@@ -109,7 +109,7 @@ def wall(*words: str, **environment: str) -> float:
 
 
 def startup() -> bool:
-    """Commands that need no torch, and the way to the first training step."""
+    """Time commands that need no torch, and the way to the first training step."""
     config = str(HERE.parent / "configs" / "mnist_cnn.yaml")
     met = True
     script = str(Path(sys.executable).parent / "dltrain")
@@ -149,12 +149,12 @@ def first_step() -> float:
 
 
 def generation() -> bool:
-    """Tokens a second of generation; see bench/generation.py."""
+    """Measure tokens per second of generation; see bench/generation.py."""
     return subprocess.run([sys.executable, "-m", "bench.generation"], cwd=HERE.parent, check=False).returncode == 0
 
 
 def kills() -> bool:
-    """50 kills at random moments for each kind of run; see bench/kills.py."""
+    """Kill each kind of run 50 times at random moments; see bench/kills.py."""
     codes = [
         subprocess.run([sys.executable, "-m", "bench.kills", config], cwd=HERE.parent, check=False).returncode
         for config in CONFIGS
@@ -163,7 +163,7 @@ def kills() -> bool:
 
 
 def language() -> bool:
-    """Training on text against a bare loop, at two sizes: the contestants take turns, the first epochs do not count."""
+    """Time training on text and a bare loop, at two sizes; contestants take turns, and first epochs do not count."""
     met = True
     with tempfile.TemporaryDirectory() as name:
         text = Path(name) / "text.txt"
@@ -194,7 +194,7 @@ def language() -> bool:
 
 
 def language_epochs(text: Path, units: int) -> list[float]:
-    """Seconds an epoch of `dltrain fit` on the words of a text file, from its own times.jsonl."""
+    """Seconds per epoch of `dltrain fit` on the words of a text file, from its own times.jsonl."""
     with tempfile.TemporaryDirectory() as name:
         run = Path(name) / "run"
         config = {
@@ -211,7 +211,7 @@ def language_epochs(text: Path, units: int) -> list[float]:
 
 
 def speech() -> bool:
-    """Training on speech against a bare loop and against random batches; its data side; the speed of features."""
+    """Time training on speech, a bare loop and random batches; preparation of batches; speed of features."""
     times: dict[str, list[tuple[float, float]]] = {"bare loop": [], "dltrain fit": [], "random batches": []}
     for _ in range(2):
         for name, mode in (("bare loop", "bare"), ("random batches", "random")):

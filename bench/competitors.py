@@ -1,6 +1,6 @@
 """The same model and data through other tools, with their own log, checkpoint and progress bar on.
 
-    python -m bench.competitors lightning --epochs 3 --data DIRECTORY     # one JSON line: seconds an epoch
+    python -m bench.competitors lightning --epochs 3 --data DIRECTORY     # one JSON line: seconds per epoch
 
 Each trains MNIST's CNN with Adam at batch 64 on 54,000 images and evaluates on 6,000 after each epoch.
 """

@@ -1,10 +1,10 @@
-"""Tokens a second of generation, beside a bare loop that one writes by hand, in one process.
+"""Tokens per second of generation, compared with a hand-written loop in the same process.
 
     python -m bench.generation
 
 A language model of two LSTM layers with untrained weights and a vocabulary of 10,000 words, at 200 and at 650 units.
-The bare loop runs `nn.LSTMCell`s with the same weights and draws with `torch.multinomial`. All take turns, so that a
-slow second of the machine meets all of them; a ratio is the median of the rounds' own ratios.
+The bare loop runs `nn.LSTMCell`s with the same weights and samples with `torch.multinomial`. All take turns, so that a
+slow second of the machine affects them all; a ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STREAMS = 64
 
 
 class Bare:
-    """Two LSTM cells and a softmax, stepped by hand, on the very weights of a model: where they lie matters too."""
+    """Two LSTM cells and a softmax, stepped by hand, sharing a model's weights: the place in memory matters too."""
 
     def __init__(self, model: RecurrentLanguageModel, units: int) -> None:
         self.embedding, self.output, self.units = model.embedding, model.output, units
@@ -56,7 +56,7 @@ class Bare:
 
 
 def rate(write: Callable[[int], object], tokens: int) -> float:
-    """Steps a second."""
+    """Steps per second."""
     start = time.perf_counter()
     write(tokens)
     return tokens / (time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""Kills training with SIGKILL at random moments, and compares the end with that of a run that was left alone.
+"""Kills training with SIGKILL at random moments, and compares the result with that of an uninterrupted run.
 
 python -m bench.kills images --kills 50
 python -m bench.kills text

@@ -5,7 +5,7 @@ the lines is the validation set, and evaluates after each epoch::
 
     python -m bench.language_loop TEXT --units 200 --epochs 3    # one JSON line per epoch
 
-`write_text` makes such a file: random words, as many different ones as Penn Treebank has.
+`write_text` makes such a file: random words, with as many distinct ones as Penn Treebank.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Epoch(NamedTuple):
 
 
 def write_text(path: Path, lines: int) -> None:
-    """Lines of 20 words that fall off as 1/rank, and at the top each of the 10,000 words once."""
+    """Write lines of 20 words with frequencies proportional to 1/rank, after each of the 10,000 words once."""
     draw = random.Random(0)
     words = [f"w{number}" for number in range(WORDS - 1)]  # the end of a line is the last word
     weights = [1 / (rank + 1) for rank in range(len(words))]
@@ -43,7 +43,7 @@ def write_text(path: Path, lines: int) -> None:
 
 
 class Network(nn.Module):
-    """As one writes it: torch's own two-layer LSTM between an embedding and a softmax."""
+    """Torch's own two-layer LSTM between an embedding and a softmax."""
 
     def __init__(self, words: int, units: int) -> None:
         super().__init__()

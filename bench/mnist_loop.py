@@ -1,12 +1,12 @@
 """The bare training loops that `dltrain fit` is timed against: MNIST, one CNN, Adam, batch 64, fp32.
 
-`plain_epoch` is what a competent person writes over preloaded tensors. `fastest_epoch` is the fastest loop
+`plain_epoch` is a straightforward loop over preloaded tensors. `fastest_epoch` is the fastest loop
 found for a CPU with the same fp32 math; `gradients_agree` measures how far its gradients are from the plain
 loop's. Both run on the training set's first 54,000 examples and evaluate loss and accuracy on the other 6,000::
 
     python bench/mnist_loop.py fastest --epochs 3 --data DIRECTORY    # one JSON line per epoch
 
-Where the fastest loop's time comes from, each with the same result up to rounding:
+Why the fastest loop is faster; each change gives the same result up to rounding:
 
 - oneDNN's blocked layout from the first convolution to the flattening: pooling does without ATen's 64-bit indices and
   its scatter into zeros, and a step costs about one page fault, where the plain loop's costs some 2,600.
@@ -81,7 +81,7 @@ class Network(nn.Module):
         self.dense2 = nn.Linear(64, 10)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 1, 28, 28) to logits (N, 10), as one writes it."""
+        """Map images (N, 1, 28, 28) to logits (N, 10), written plainly."""
         maps = F.max_pool2d(F.relu(self.conv1(images)), 2)  # (N, 32, 13, 13)
         maps = F.max_pool2d(F.relu(self.conv2(maps)), 2)  # (N, 64, 5, 5)
         return self.dense2(F.relu(self.dense1(maps.flatten(1))))  # type: ignore[no-any-return]
@@ -98,7 +98,7 @@ class FastNetwork(Network):
 
 
 class Loop(NamedTuple):
-    """What an epoch changes."""
+    """The objects that an epoch changes."""
 
     network: Network
     optimizer: torch.optim.Optimizer
@@ -111,7 +111,7 @@ def plain_loop(seed: int = 0) -> Loop:
 
 
 def fastest_loop(seed: int = 0) -> Loop:
-    """Starts from the weights of `plain_loop(seed)`."""
+    """Start from the weights of `plain_loop(seed)`."""
     torch.manual_seed(seed)
     network = FastNetwork()
     return Loop(network, torch.optim.Adam(network.parameters(), lr=1e-3, fused=True))
@@ -123,7 +123,7 @@ def plain_epoch(loop: Loop, data: Data, order: Tensor) -> Epoch:
 
 
 def fastest_epoch(loop: Loop, data: Data, order: Tensor) -> Epoch:
-    """As `plain_epoch`: all that is faster lies in the network and its optimizer."""
+    """Like `plain_epoch`: the speed comes from the network and its optimizer."""
     return _epoch(loop, data, order)
 
 

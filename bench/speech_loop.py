@@ -1,11 +1,11 @@
-"""The bare training loop that `dltrain fit` is timed against on speech, and what its data costs.
+"""The bare training loop that `dltrain fit` is timed against on speech, and the cost of its data.
 
 The model and the batches are dltrain's own; the loop around them is written by hand::
 
     python -m bench.speech_loop bare --epochs 3      # one JSON line per epoch: training and evaluation
-    python -m bench.speech_loop random --epochs 3    # batches of clips of all lengths, as many in each on average
+    python -m bench.speech_loop random --epochs 3    # batches of clips of any length, the same number on average
     python -m bench.speech_loop data                 # where a step's time goes
-    python -m bench.speech_loop features             # seconds of sound per second of one core, into an empty cache
+    python -m bench.speech_loop features             # seconds of sound per second of one core, with an empty cache
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AUGMENT = {"time_masks": 2, "time_mask_seconds": 0.4, "frequency_masks": 2, "tem
 
 
 def config(epochs: int, threads: int, augmented: bool = False) -> dict[str, Any]:
-    """`configs/common_voice_crnn.yaml` in its smaller size; the spoken sample where Common Voice is not there."""
+    """`configs/common_voice_crnn.yaml` in its smaller size; the spoken sample if Common Voice is missing."""
     there = (DATA / "common_voice" / "en").is_dir()
     source = {"root": str(DATA)} if there else {"sample": True}
     return {
@@ -58,7 +58,7 @@ def step(network: nn.Module, optimizer: torch.optim.Optimizer, batch: Utterances
 
 
 def shuffled(training: Training, batches: int) -> Iterator[Utterances]:
-    """The training clips in as many batches, but each of random clips."""
+    """Put the training clips into as many batches, each of random clips."""
     spoken = training.dataset.training().source.spoken  # type: ignore[attr-defined]
     for places in torch.randperm(len(spoken)).tensor_split(batches):
         yield spoken.make_batch(places.numpy())
@@ -83,7 +83,7 @@ def epochs(training: Training, mode: str, count: int) -> None:
 
 
 def data_side(threads: int) -> None:
-    """Milliseconds a step: making its batch, without and with augmentation, and computing with it."""
+    """Milliseconds per step: preparing its batch, without and with augmentation, and computing."""
     result: dict[str, float] = {}
     for name, augmented in (("plain", False), ("augmented", True)):
         training = build_training(load_tree(config(1, threads, augmented), "bench"))
@@ -104,7 +104,7 @@ def data_side(threads: int) -> None:
 
 
 def features() -> None:
-    """Seconds of sound, and seconds that one core takes from the files to the features in the cache."""
+    """Seconds of sound, and seconds that one core needs to compute its features from the files."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     build_training(load_tree(config(1, 1), "bench"))  # what is compiled or imported once
     with tempfile.TemporaryDirectory() as cache:
