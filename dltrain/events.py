@@ -1,9 +1,38 @@
-"""What happens while training, as frozen facts. Observers receive them and cannot steer."""
+"""What happens while training, as frozen facts. Observers receive them and cannot steer.
+
+An observer is anything that takes an event. One that a config can name is registered, and is built for each process
+that trains, with the run that it follows::
+
+    @observers.register("losses")
+    class Losses:
+        '''Every loss, in a text file.
+
+        Options:
+            file: its name in the run directory.
+        '''
+
+        def __init__(self, run: WatchedRun, *, file: str = "losses.txt") -> None:
+            self._file = (run.directory / file).open("a")
+
+        def __call__(self, event: Event) -> None:
+            if isinstance(event, Logged):
+                print(event.step, event.loss, file=self._file, flush=True)
+
+        def close(self) -> None:
+            self._file.close()
+
+`close`, if there is one, is called when training ends for whatever reason. After a resume, steps since the last
+checkpoint are reported again. An observer that raises an error other than OSError is dropped with a warning.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dltrain.goal import Goal
 
 
 @dataclass(frozen=True)
@@ -65,6 +94,20 @@ class Finished:
     step: int
     epoch: int
     why: str
+
+
+@dataclass(frozen=True)
+class WatchedRun:
+    """The run that an observer follows: its directory, its resolved `config`, and the `goal` of its task.
+
+    `quiet` asks for no output but warnings.
+    """
+
+    directory: Path
+    config: Mapping[str, Any]
+    dataset: str
+    goal: Goal
+    quiet: bool = False
 
 
 Event = EpochStarted | Logged | Evaluated | Saved | Finished

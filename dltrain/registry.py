@@ -80,6 +80,7 @@ datasets = Registry("dataset")
 tasks = Registry("task")
 optimizers = Registry("optimizer")
 schedules = Registry("schedule")
+observers = Registry("observer")
 
-REGISTRIES = {each.kind: each for each in (models, datasets, tasks, optimizers, schedules)}
+REGISTRIES = {each.kind: each for each in (models, datasets, tasks, optimizers, schedules, observers)}
 """The registries by the kind of thing that they hold."""

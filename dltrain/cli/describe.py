@@ -25,11 +25,13 @@ Plugins = Annotated[
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="models, datasets, tasks, optimizers or schedules.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="models, datasets, tasks, optimizers, schedules, observers.")
+    ],
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
-    """List models, datasets, tasks, optimizers or schedules."""
+    """List models, datasets, tasks, optimizers, schedules, observers."""
     from dltrain.config.plugins import with_plugins
 
     kind = kind_of(kind)
@@ -44,7 +46,7 @@ def list_names(
 
 
 def describe(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, dataset, task, optimizer or schedule.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, dataset, task, optimizer, schedule or observer.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `dltrain list` shows.")],
     as_json: Json = False,
     plugins: Plugins = None,

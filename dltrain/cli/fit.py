@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,9 +88,9 @@ def fit_run(
         for warning in run.warnings:
             options.messenger.warn(warning)
         if run.begins != "finished":
-            time = train_with_observers(experiment, run, options)
-            print_run_summary(summarize_run(run), options.messenger, time, as_json)
-        elif as_json or not (run.directory / "report.html").exists():  # killed between its end and its report
+            seconds = train_with_observers(experiment, run, options)
+            print_run_summary(summarize_run(run), options.messenger, seconds, as_json)
+        elif complete_report(run, experiment) or as_json:
             print_run_summary(summarize_run(run), options.messenger, None, as_json)
     except DltrainError:
         run.remove_if_empty()
@@ -98,67 +100,74 @@ def fit_run(
 
 
 def train_with_observers(experiment: Experiment, run: Run, options: RunOptions) -> float:
-    """Train to the end with a log on the console; the seconds that this process trained for."""
-    from dltrain.events import Observer
-    from dltrain.observers.console import ProgressBar, console, unheard
-    from dltrain.observers.times import TimesLog
+    """Train to the end with the config's observers; the seconds that this process trained for."""
+    from dltrain.events import Observer, WatchedRun
+    from dltrain.observers.console import JsonLines, MutedWhenClosed
+    from dltrain.observers.guard import Guarded
+    from dltrain.runs.building import construct
     from dltrain.runs.training import train_run
 
-    times = TimesLog(run.directory / "times.jsonl")
-    shown: list[Observer] = []
+    watching: list[Guarded] = []
+    messenger = options.messenger
+    start = time.perf_counter()
 
     def observe(training: Training) -> list[Observer]:
-        shown.append(
-            console(training.task.goal, quiet=options.messenger.quiet, json_lines=options.messenger.json_lines)
+        watched = WatchedRun(
+            directory=run.directory,
+            config=experiment.resolved(),
+            dataset=training.dataset.name,
+            goal=training.task.goal,
+            quiet=messenger.quiet or messenger.json_lines,
         )
-        return [times, *map(unheard, shown)]
+        for choice in experiment.observers:
+            built = construct(training.names, "observer", choice, watched)
+            watching.append(Guarded(choice.name, built, messenger.warn))
+        return [*([MutedWhenClosed(JsonLines(sys.stderr))] if messenger.json_lines else []), *watching]
 
     try:
         train_run(experiment, run, options.interrupts, observe, options.messenger, inexact=options.inexact)
     finally:
-        for observer in shown:
-            if isinstance(observer, ProgressBar):
-                observer.close()
-    return times.seconds
+        for observer in watching:
+            observer.close()
+    return time.perf_counter() - start
+
+
+def complete_report(run: Run, experiment: Experiment) -> bool:
+    """Write the report of a finished run that was killed before it was written; whether it was missing."""
+    from dltrain.observers.report import write_outcome
+
+    last = run.checkpoints.last()
+    reports = any(choice.name == "report" for choice in experiment.observers)
+    if last is None or not reports or (run.directory / "report.html").exists():
+        return False
+    write_outcome(run.directory, last)
+    return True
 
 
 def summarize_run(run: Run) -> dict[str, Any]:
-    """The outcome of a finished run by name, for a table; its curves and report are written first.
-
-    All of it comes from the last checkpoint, so any later process can repeat it.
-    """
-    from dltrain.observers.report import curves, write_report
+    """The outcome of a finished run by name, for a table, from its last checkpoint."""
+    from dltrain.observers.report import CURVES, summarize_outcome
 
     last = run.checkpoints.last()
     assert last is not None, "a finished run has a checkpoint"
-    record, goal = last.record, last.goal
-    history, config = record.history, record.config
-    best = history.best(goal)
-    title = f"{config['model']['name']} on {record.dataset}, seed {config['seed']}"
-    picture = run.directory / "plots" / "training.png"
-    curves(history, goal.metric, title, picture)
-    facts: dict[str, Any] = {"data": record.dataset, "model": config["model"]["name"], "seed": config["seed"]}
-    if best is not None:
-        facts["best epoch"] = f"{best + 1} of {len(history)}"
-        facts[f"validation {goal.metric}"] = round(history[best][goal.metric], 6)
-    facts["device"] = f"{record.signature['device']}, torch {record.signature['torch']}"
-    write_report(run.directory, title, facts, history, record.notice)
+    facts = summarize_outcome(last)
     facts["run directory"] = str(run.directory)
     facts["best checkpoint"] = str(run.directory / "best")
-    facts["curves"] = str(picture)
+    if (run.directory / CURVES).exists():
+        facts["curves"] = str(run.directory / CURVES)
     facts["next"] = f"dltrain eval {run.directory}"
     return facts
 
 
 def print_run_summary(summary: dict[str, Any], messenger: Messenger, seconds: float | None, as_json: bool) -> None:
     """Print the outcome as a table or as one JSON object."""
-    from dltrain.observers.console import duration
+    from dltrain.observers.console import format_duration
 
     if as_json:
         typer.echo(json.dumps({**summary, "seconds in this process": seconds and round(seconds, 1)}))
     elif not messenger.quiet:
         if seconds is not None:
-            summary["time"] = duration(seconds)
+            summary["time"] = format_duration(seconds)
         width = max(map(len, summary)) + 2
         for name, value in summary.items():
             typer.echo(f"{name:<{width}}{value}")

@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from importlib import import_module
-from typing import Annotated, Any, Literal, get_args, get_origin
-
-from annotated_types import Ge, Le
+from typing import Any, Literal, get_args, get_origin
 
 from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
@@ -30,19 +28,12 @@ from dltrain.config.annotations import (
     words,
 )
 from dltrain.config.catalogue import Catalogue, Entry
-from dltrain.config.compose import CHOICES, expanded_choice
+from dltrain.config.compose import expanded_choice
 from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, found, resolve
 from dltrain.config.faults import Fault, Place, listed, nearest
 from dltrain.config.named import place_within, written
-from dltrain.options import Plan, Weights
+from dltrain.config.sections import CHOICES, GROUPS, NAMES, SETTINGS, Section
 
-KIND_OF = {"task": "task", "data": "dataset", "model": "model", "optimizer": "optimizer", "schedule": "schedule"}
-DEFAULT_CHOICES = {"optimizer": "adam", "schedule": "constant"}
-SECTIONS = ("task", "seed", "data", "model", "optimizer", "schedule", "weights", "trainer")
-GROUPS: dict[str, type] = {"weights": Weights, "trainer": Plan}
-"""Sections that are one group of options."""
-OTHER_KEYS = ("search", "extends", "plugins")
-SEED = Option("seed", Annotated[int, Ge(0), Le(2**63 - 1)], 0, "what all randomness is drawn from.")
 DEFAULT = "default"
 """The origin of a value that nobody set."""
 
@@ -59,86 +50,112 @@ class Check:
 
     def run(self) -> dict[str, Any]:
         """The checked sections: (name, options) of each choice, the seed and the plan; sound without faults only."""
-        nodes = {section: self._choice_node(section) for section in CHOICES}
+        nodes = {section.name: self._choice_node(section) for section in CHOICES.values()}
         self._unknown_sections()
         checked: dict[str, Any] = {}
         sound = []
-        for section in SECTIONS:
+        for section in SETTINGS:
             before = len(self.faults)
-            if section == "seed":
-                checked[section] = self._seed()
-            elif section in GROUPS:
-                checked[section] = self._section_group(section)
-            else:
-                checked[section] = self._choice(section, nodes[section])
-            if section in ("data", "model") and len(self.faults) == before:
-                sound.append(section)
+            checked[section.name] = self._section(section, nodes.get(section.name))
+            if section.name in ("data", "model") and len(self.faults) == before:
+                sound.append(section.name)
         self._fit_together()
         self._check_model({section: checked[section][1] for section in sound if checked[section]})
         return checked
 
+    def _section(self, section: Section, node: MappingNode | None) -> Any:
+        """The checked value of one section; `node` is that of a choice."""
+        if section.several:
+            return self._list(section)
+        if section.kind is not None:
+            return self._choice(section.name, node, self.chosen.get(section.name))
+        pair = self.tree.entries.get(section.name)
+        if section.group is not None:
+            given = MappingNode(self.tree.place) if pair is None else pair.node
+            return self._group(given, section.group, section.name, f"the {section.name} section")
+        assert section.option is not None
+        self.origins[section.name] = DEFAULT if pair is None else str(pair.node.place)
+        return (
+            section.option.default if pair is None else self._value(pair.node, section.option.annotation, section.name)
+        )
+
     def _unknown_sections(self) -> None:
         for key, pair in self.tree.entries.items():
-            if key not in SECTIONS:
-                message, near = self._misplaced(key, "not a section of a config", "", (*SECTIONS, *OTHER_KEYS))
-                self.faults.append(Fault(pair.key_place, message, listed((*SECTIONS, *OTHER_KEYS)), near))
+            if key not in (each.name for each in SETTINGS):
+                message, near = self._misplaced(key, "not a section of a config", "", NAMES)
+                self.faults.append(Fault(pair.key_place, message, listed(NAMES), near))
 
-    def _choice_node(self, section: str) -> MappingNode | None:
+    def _choice_node(self, section: Section) -> MappingNode | None:
         """The section as a mapping, its entry noted in `chosen`; None where it is absent or at fault."""
-        kind, default = KIND_OF[section], DEFAULT_CHOICES.get(section)
-        pair = self.tree.entries.get(section)
-        node = MappingNode(self.tree.place) if pair is None else expanded_choice(pair.node)
-        if pair is None and default is None:
-            allowed = listed(self.catalogue.names(kind))
-            self.faults.append(Fault(self._top(), f"the section '{section}' is missing", allowed))
+        pair = self.tree.entries.get(section.name)
+        if pair is None and not section.default:
+            allowed = listed(self.catalogue.names(str(section.kind)))
+            self.faults.append(Fault(self._top(), f"the section '{section.name}' is missing", allowed))
             return None
+        node = MappingNode(self.tree.place) if pair is None else pair.node
+        return self._named_node(node, section.name, section)
+
+    def _named_node(self, node: Node, path: str, section: Section) -> MappingNode | None:
+        """A node that names a registered thing, as a mapping, the entry noted in `chosen`; None after a fault."""
+        node, allowed = expanded_choice(node), listed(self.catalogue.names(str(section.kind)))
         if not isinstance(node, MappingNode):
-            message = f"{section} must be a name, or a mapping with a name and options, found {found(node)}"
-            self.faults.append(Fault(node.place, message, listed(self.catalogue.names(kind))))
+            message = f"{path} must be a name, or a mapping with a name and options, found {found(node)}"
+            self.faults.append(Fault(node.place, message, allowed))
             return None
         named = node.entries.get("name")
-        if named is None and default is None:
-            self.faults.append(Fault(node.place, f"{section}.name is missing", listed(self.catalogue.names(kind))))
+        if named is not None:
+            self.origins[f"{path}.name"] = str(named.node.place)
+            self._choose(path, named.node.place, named.node, str(section.kind))
+        elif section.default and not section.several:
+            self.origins[f"{path}.name"] = DEFAULT
+            self._choose(path, node.place, section.default[0], str(section.kind))
+        else:
+            self.faults.append(Fault(node.place, f"{path}.name is missing", allowed))
             return None
-        self.origins[f"{section}.name"] = DEFAULT if named is None else str(named.node.place)
-        place = node.place if named is None else named.node.place
-        self._choose(section, place, default if named is None else named.node)
         return node
+
+    def _list(self, section: Section) -> list[tuple[str, dict[str, Any]] | None]:
+        """The (name, options) of each item of a section that is a list."""
+        pair, origins = self.tree.entries.get(section.name), self.origins
+        origins[section.name] = DEFAULT if pair is None else str(pair.node.place)
+        self.origins = {}  # the list has one origin, as a whole
+        names = (ScalarNode(self.tree.place, name, True, name) for name in section.default)
+        node = ListNode(self.tree.place, tuple(names)) if pair is None else pair.node
+        items: list[tuple[str, dict[str, Any]] | None] = []
+        if not isinstance(node, ListNode):
+            message = f"{section.name} must be a list of names, or of mappings with a name and options"
+            allowed = listed(self.catalogue.names(str(section.kind)))
+            self.faults.append(Fault(node.place, f"{message}, found {found(node)}", allowed))
+        else:
+            for index, item in enumerate(node.items):
+                path = f"{section.name}[{index}]"
+                given = self._named_node(item, path, section)
+                items.append(self._choice(path, given, self.chosen.get(path)))
+        self.origins = origins
+        return items
 
     def _top(self) -> Place:
         return Place(self.tree.place.source, *((1, 1) if self.tree.place.line else (0, 0)))
 
-    def _choose(self, section: str, place: Place, name: Node | str | None) -> None:
-        kind = KIND_OF[section]
+    def _choose(self, path: str, place: Place, name: Node | str | None, kind: str) -> None:
         if isinstance(name, ScalarNode) and name.value is not None:
             name = name.text
         if not isinstance(name, str):
             what, names = "null" if name is None else found(name), self.catalogue.names(kind)
-            self.faults.append(Fault(place, f"{section}.name must be a name, found {what}", listed(names)))
+            self.faults.append(Fault(place, f"{path}.name must be a name, found {what}", listed(names)))
             return
         entry = self.catalogue.find(kind, name)
         if entry is None:
             names = self.catalogue.names(kind)
             self.faults.append(Fault(place, f"{kind} '{name}' is not known", listed(names), nearest(name, names)))
         else:
-            self.chosen[section] = entry
+            self.chosen[path] = entry
 
-    def _choice(self, section: str, node: MappingNode | None) -> tuple[str, dict[str, Any]] | None:
-        entry = self.chosen.get(section)
+    def _choice(self, path: str, node: MappingNode | None, entry: Entry | None) -> tuple[str, dict[str, Any]] | None:
         if node is None or entry is None:
             return None
         given = MappingNode(node.place, {key: pair for key, pair in node.entries.items() if key != "name"})
-        return entry.name, self._options(given, entry.options, section, f"{entry.kind} '{entry.name}'")
-
-    def _seed(self) -> Any:
-        pair = self.tree.entries.get("seed")
-        self.origins["seed"] = DEFAULT if pair is None else str(pair.node.place)
-        return SEED.default if pair is None else self._value(pair.node, SEED.annotation, "seed")
-
-    def _section_group(self, section: str) -> Any:
-        pair = self.tree.entries.get(section)
-        node = MappingNode(self.tree.place) if pair is None else pair.node
-        return self._group(node, GROUPS[section], section, f"the {section} section")
+        return entry.name, self._options(given, entry.options, path, f"{entry.kind} '{entry.name}'")
 
     def _fit_together(self) -> None:
         """Whether the data and the model are of the task's kind."""
@@ -212,13 +229,13 @@ class Check:
         message = f"'{key}' is {problem}"
         section = path.partition(".")[0]
         homes = [name for name in (*GROUPS, *CHOICES) if name != path and key in self._known_options(name)]
-        if key in SECTIONS and path:
+        if key in NAMES and path:
             return f"{message}; '{key}' is a section of its own, at the left margin", None
         if homes:
             return f"{message}; '{key}' belongs to '{homes[0]}'", None
         near = nearest(key, names)
         if near is None and section in CHOICES and path == section:
-            entries = self.catalogue.of(KIND_OF[section])
+            entries = self.catalogue.of(str(CHOICES[section].kind))
             others = [each.name for each in entries if any(option.name == key for option in each.options)]
             if others:
                 return f"{message}; it is one of {listed(others)}", None

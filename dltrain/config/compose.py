@@ -10,9 +10,7 @@ from pathlib import Path
 
 from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, clipped, found, parse, read, resolve
 from dltrain.config.faults import Fault, Place, Refused, Source, nearest
-
-CHOICES = ("task", "data", "model", "optimizer", "schedule")
-"""The sections that name one entry of the catalogue and set its options."""
+from dltrain.config.sections import CHOICES
 
 FLAG = "--set"
 

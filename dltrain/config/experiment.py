@@ -9,11 +9,12 @@ from typing import Any
 
 from dltrain.config.catalogue import Entry, package_catalogue
 from dltrain.config.check import Check, misfits
-from dltrain.config.compose import CHOICES, Composed, compose, expanded_choice, take_plugins
+from dltrain.config.compose import Composed, compose, expanded_choice, take_plugins
 from dltrain.config.document import MappingNode, Node, tree_of, write
 from dltrain.config.faults import Fault, Source, report
 from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, checked_search, take_search
+from dltrain.config.sections import CHOICES, SETTINGS
 from dltrain.options import Plan, Weights
 
 
@@ -23,6 +24,10 @@ class Choice:
 
     name: str
     options: Mapping[str, Any]
+
+    def resolved(self) -> dict[str, Any]:
+        """The name and every option, as plain values."""
+        return {"name": self.name, **_plain(self.options)}
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Experiment:
     weights: Weights
     trainer: Plan
     seed: int
+    observers: tuple[Choice, ...] = ()
     plugins: tuple[Path, ...] = ()
     source: str = field(default="", compare=False)
     model_node: Node | None = field(default=None, compare=False, repr=False)
@@ -48,12 +54,12 @@ class Experiment:
         Plug-ins stand with their absolute paths.
         """
         tree: dict[str, Any] = {}
-        for section in ("task", "seed", "data", "model", "optimizer", "schedule", "weights", "trainer"):
-            value = getattr(self, section)
-            if isinstance(value, Choice):
-                tree[section] = {"name": value.name, **_plain(value.options)}
+        for section in SETTINGS:
+            value = getattr(self, section.name)
+            if section.several:
+                tree[section.name] = [each.resolved() if each.options else each.name for each in value]
             else:
-                tree[section] = _plain(value)
+                tree[section.name] = value.resolved() if isinstance(value, Choice) else _plain(value)
         return {**tree, "plugins": [str(path) for path in self.plugins]}
 
     def yaml(self) -> str:
@@ -129,6 +135,7 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
         weights=checked["weights"],
         trainer=checked["trainer"],
         seed=checked["seed"],
+        observers=tuple(Choice(*each) for each in checked["observers"] if each is not None),
         plugins=tuple(plugin.path for plugin in composed.plugins),
         source=source,
         model_node=expanded_choice(tree.entries["model"].node) if "model" in tree.entries else None,

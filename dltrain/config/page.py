@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dltrain.architecture.named import Named
 from dltrain.config.annotations import REQUIRED, Option, group, group_options, listed_names, split_docstring, words
 from dltrain.config.catalogue import Catalogue, Entry, package_catalogue
-from dltrain.config.check import DEFAULT_CHOICES, GROUPS, KIND_OF, SEED
 from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, write_value
-from dltrain.config.schema import _SECTION_WORDS, _text, plain
+from dltrain.config.schema import _text, plain
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
+from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 
 WIDTH = 115
 
@@ -30,7 +30,7 @@ trainer: {epochs: 10}
 ```
 
 `task`, `data`, `model`, `optimizer` and `schedule` each name one thing and set its options. Where no option is
-set, the name is enough: `model: lenet`.
+set, the name is enough: `model: lenet`. `observers` is a list of such.
 
 `dltrain config check FILE` finds every fault without starting anything, `dltrain config show FILE --origin` prints
 every setting and where it comes from, `dltrain describe model cnn` explains one thing, and `dltrain config schema`
@@ -58,8 +58,8 @@ characters `${`.
 
 ## Plug-ins
 
-`plugins: [my_model.py]` adds what those files register: your own models, datasets, tasks, optimizers and schedules.
-The paths are relative to the file that names them; a config adds its plug-ins to its parent's.
+`plugins: [my_model.py]` adds what those files register: your own models, datasets, tasks, optimizers, schedules
+and observers. The paths are relative to the file that names them; a config adds its plug-ins to its parent's.
 
 **Plug-ins are executed**, also by commands that only check: `dltrain config check`, `config show`, and `list`,
 `describe` and `config schema` with `--plugin`. Do not check a config whose plug-ins you do not trust.
@@ -102,11 +102,12 @@ def markdown() -> str:
         break_on_hyphens=False,
     )
     blocks = [_INTRODUCTION, f"## How the YAML is read\n\n{safety}\n", "## Sections\n", _seed_and_groups()]
-    for section, kind in KIND_OF.items():
-        default = DEFAULT_CHOICES.get(section)
-        told = f" Default: `{default}`." if default else " Required."
-        blocks.append(f"## `{section}`\n\n{_SECTION_WORDS[section]}{told}\n")
-        blocks += _entries(section, catalogue.of(kind))
+    for section in (*CHOICES.values(), *LISTS.values()):
+        default = ", ".join(section.default)
+        default = f"`[{default}]`" if section.several else f"`{default}`"
+        note = f"Default: {default}." if section.default else "Required."
+        blocks.append(f"## `{section.name}`\n\n{textwrap.fill(f'{section.meaning} {note}', WIDTH)}\n")
+        blocks += _entries(section, catalogue.of(str(section.kind)))
     blocks += [*_groups(catalogue), _search_page()]
     return "\n".join(blocks)
 
@@ -138,12 +139,13 @@ def _search_page() -> str:
     return f"## `search`\n\n{_SEARCH_WORDS}\n{options}\nA range:\n\n{interval}"
 
 
-def _entries(section: str, entries: Sequence[Entry]) -> list[str]:
+def _entries(section: Section, entries: Sequence[Entry]) -> list[str]:
     """A part for each entry; names of one and the same thing share theirs."""
     names: dict[str, list[str]] = {}
     for entry in entries:
         options = _table(entry.options) if entry.options else "It has no options.\n"
-        names.setdefault(f"{entry.doc}\n\n{options}", []).append(f"`{section}: {entry.name}`")
+        name = f"[{entry.name}]" if section.several else entry.name
+        names.setdefault(f"{entry.doc}\n\n{options}", []).append(f"`{section.name}: {name}`")
     return [f"### {', '.join(headings)}\n\n{body}" for body, headings in names.items()]
 
 

@@ -24,9 +24,9 @@ from dltrain.config.annotations import (
     takes_null,
 )
 from dltrain.config.catalogue import Entry
-from dltrain.config.check import DEFAULT_CHOICES, GROUPS, KIND_OF, SEED
 from dltrain.config.plugins import with_plugins
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
+from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 
 _REFERENCE = {
     "type": "string",
@@ -35,20 +35,18 @@ _REFERENCE = {
 }
 _TO_REFERENCE = {"$ref": "#/$defs/reference"}
 
-_SECTION_WORDS = {
-    "task": "What is learned, and how it is scored.",
-    "data": "What it is learned from.",
-    "model": "What learns.",
-    "optimizer": "How the weights change.",
-    "schedule": "How the learning rate changes over the run.",
-}
-
 
 def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
     """The schema (draft 2020-12) of a config that uses these plug-ins, as a plain dict. Raises ConfigError."""
     catalogue = with_plugins(plugins)
     definitions: dict[str, Any] = {"reference": _REFERENCE}
-    sections = {section: _choice(section, catalogue.of(kind), definitions) for section, kind in KIND_OF.items()}
+    entries = {each.name: catalogue.of(str(each.kind)) for each in (*CHOICES.values(), *LISTS.values())}
+    sections = {each.name: _choice(each, entries[each.name], definitions) for each in CHOICES.values()}
+    for each in LISTS.values():
+        items = _choice(each, entries[each.name], definitions)
+        sections[each.name] = {"type": "array", "items": items, "default": list(each.default)}
+    complete = {name: _complete(section, entries[name]) for name, section in CHOICES.items()}
+    complete |= {name: {"items": _complete(section, entries[name])} for name, section in LISTS.items()}
     files = {"type": "array", "items": {"type": "string", "minLength": 1}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -66,8 +64,8 @@ def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
         # What a config must have, it may have from the one that it extends.
         "if": {"not": {"required": ["extends"]}},
         "then": {
-            "required": [section for section in KIND_OF if section not in DEFAULT_CHOICES],
-            "properties": {section: _complete(section, catalogue.of(kind)) for section, kind in KIND_OF.items()},
+            "required": [section.name for section in CHOICES.values() if not section.default],
+            "properties": complete,
         },
         "$defs": definitions,
     }
@@ -82,20 +80,20 @@ def _search() -> dict[str, Any]:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _choice(section: str, entries: Sequence[Entry], definitions: dict[str, Any]) -> dict[str, Any]:
+def _choice(section: Section, entries: Sequence[Entry], definitions: dict[str, Any]) -> dict[str, Any]:
     """A section that names an entry: the name alone, or a mapping whose name says which options there are."""
     branches: list[dict[str, Any]] = [{"enum": [entry.name for entry in entries]}, _TO_REFERENCE]
     for entry in entries:
         entry_schema = _object(entry.options, entry.summary)
         entry_schema["properties"] = {"name": {"const": entry.name}, **entry_schema["properties"]}
-        definitions[f"{section}.{entry.name}"] = entry_schema
+        definitions[f"{section.name}.{entry.name}"] = entry_schema
         for choices in filter(None, (listed_names(option.annotation) for option in entry.options)):
             definitions[choices.noun] = _one_of(choices)
-        branches.append({"$ref": f"#/$defs/{section}.{entry.name}"})
+        branches.append({"$ref": f"#/$defs/{section.name}.{entry.name}"})
     # A name from the environment is not known here, nor are its options.
     branches.append({"type": "object", "properties": {"name": _TO_REFERENCE}, "required": ["name"]})
-    chosen = {"description": _SECTION_WORDS[section], "anyOf": branches}
-    return {**chosen, "default": DEFAULT_CHOICES[section]} if section in DEFAULT_CHOICES else chosen
+    chosen = {"description": section.meaning, "anyOf": branches}
+    return {**chosen, "default": section.default[0]} if section.default and not section.several else chosen
 
 
 def _one_of(choices: Named) -> dict[str, Any]:
@@ -115,15 +113,15 @@ def _one_of(choices: Named) -> dict[str, Any]:
     return {"anyOf": branches}
 
 
-def _complete(section: str, entries: Sequence[Entry]) -> dict[str, Any]:
+def _complete(section: Section, entries: Sequence[Entry]) -> dict[str, Any]:
     """What a section must hold besides, in a file that extends no other."""
-    default = DEFAULT_CHOICES.get(section)
+    default = None if section.several or not section.default else section.default[0]
     rules: list[dict[str, Any]] = []
     if default is None:
         rules.append({"if": {"type": "object"}, "then": {"required": ["name"]}})
     elif any(entry.name == default for entry in entries):
         unnamed = {"type": "object", "not": {"required": ["name"]}}
-        rules.append({"if": unnamed, "then": {"$ref": f"#/$defs/{section}.{default}"}})
+        rules.append({"if": unnamed, "then": {"$ref": f"#/$defs/{section.name}.{default}"}})
     for entry in entries:
         needed = [option.name for option in entry.options if option.default is REQUIRED]
         if needed:

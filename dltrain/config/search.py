@@ -21,10 +21,11 @@ from typing_extensions import Doc
 
 from dltrain.config.annotations import REQUIRED, Option, alternatives, group, group_options, parts
 from dltrain.config.catalogue import Catalogue
-from dltrain.config.check import GROUPS, KIND_OF, Check
-from dltrain.config.compose import CHOICES, merged
+from dltrain.config.check import Check
+from dltrain.config.compose import merged
 from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, found, write_value
 from dltrain.config.faults import Fault, Place, listed
+from dltrain.config.sections import CHOICES, GROUPS, LISTS
 from dltrain.options import NonNegativeInt, PositiveFloat, PositiveInt
 
 SECTION = "search"
@@ -159,9 +160,9 @@ class _SearchCheck(Check):
         self.entries = {section: [entry] for section, entry in self.chosen.items()}
         for path, pair in asked.items():
             section = path.partition(".")[0]
-            if section in KIND_OF and path == _name_path(path) and isinstance(pair.node, ListNode):
+            if section in CHOICES and path == _name_path(path) and isinstance(pair.node, ListNode):
                 names = [item.text for item in pair.node.items if isinstance(item, ScalarNode)]
-                known = (self.catalogue.find(KIND_OF[section], name) for name in names)
+                known = (self.catalogue.find(str(CHOICES[section].kind), name) for name in names)
                 self.entries[section] = [entry for entry in known if entry is not None]
 
     def _fault(self, place: Place, message: str, allowed: str | None = None) -> None:
@@ -171,7 +172,7 @@ class _SearchCheck(Check):
         section, _, option = path.partition(".")
         if path in FIXED:
             self._fault(pair.key_place, f"'{path}' is not searched over: {FIXED[path]}")
-        elif section in ("extends", "plugins", SECTION):
+        elif section in ("extends", "plugins", SECTION, *LISTS):
             self._fault(pair.key_place, f"'{path}' is not searched over; name an option of another section")
         elif section in (*CHOICES, *GROUPS) and not option:
             example = group_options(GROUPS[section])[0].name if section in GROUPS else "name"

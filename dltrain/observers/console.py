@@ -9,13 +9,14 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TextIO
 
-from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged, Observer
+from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged, Observer, WatchedRun
 from dltrain.goal import Goal
+from dltrain.registry import observers
 
 SECONDS_BETWEEN_LINES = 30.0
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as a person writes them: 4.2 s, 3 min 05 s, 1 h 02 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -41,7 +42,7 @@ def epoch_line(event: Evaluated, goal: Goal, seconds: float) -> str:
         parts.append(f"validation {goal.metric} {event.report[goal.metric]:.4f}")
         if "loss" in event.report and goal.metric != "loss":
             parts.append(f"validation loss {event.report['loss']:.4f}")
-    parts.append(duration(seconds))
+    parts.append(format_duration(seconds))
     return "  ".join(parts) + ("  best" if event.improved else "")
 
 
@@ -145,30 +146,33 @@ class ProgressBar:
             self._progress.stop()
 
 
-def console(goal: Goal, *, quiet: bool, json_lines: bool, out: TextIO | None = None) -> Observer:
+@observers.register("progress")
+def show_progress(run: WatchedRun) -> Observer:
+    """Progress on stderr: a bar on a terminal, a line for each epoch elsewhere. The option `--quiet` silences it."""
+    return ignore if run.quiet else MutedWhenClosed(choose_console(run.goal, sys.stderr))
+
+
+def choose_console(goal: Goal, out: TextIO) -> Observer:
     """The observer that fits where the messages go."""
-    out = out or sys.stderr
-    if json_lines:
-        return JsonLines(out)
-    if quiet:
-        return ignore
     return ProgressBar(goal, out) if out.isatty() else PlainLines(goal, out)
 
 
 def ignore(event: Event) -> None:
-    """Says nothing."""
+    """Print nothing."""
 
 
-def unheard(observer: Observer) -> Observer:
-    """The observer, silent for good once its stream is closed: a lost terminal or pipe must not end training."""
-    silent = False
+class MutedWhenClosed:
+    """An observer that is silent for good once its stream is closed: a lost terminal or pipe must not end training."""
 
-    def watch(event: Event) -> None:
-        nonlocal silent
-        if not silent:
-            try:
-                observer(event)
-            except (OSError, ValueError):  # ValueError: the file object itself was closed
-                silent = True
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
 
-    return watch
+    def __call__(self, event: Event) -> None:
+        try:
+            self._observer(event)
+        except (OSError, ValueError):  # ValueError: the file object itself was closed
+            self._observer = ignore
+
+    def close(self) -> None:
+        if isinstance(self._observer, ProgressBar):
+            self._observer.close()

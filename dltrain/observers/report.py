@@ -1,4 +1,4 @@
-"""Pictures and a page for people: training curves, the confusion matrix, report.html."""
+"""Training curves, the confusion matrix and report.html."""
 
 from __future__ import annotations
 
@@ -7,14 +7,55 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dltrain.core.checkpoint import Checkpoint, Checkpoints
+from dltrain.events import Event, Finished, WatchedRun
 from dltrain.files import write_atomically
 from dltrain.observers.png import save
+from dltrain.registry import observers
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, path: Path) -> None:
+CURVES = Path("plots", "training.png")
+
+
+@observers.register("report")
+class Report:
+    """report.html and plots/training.png in the run directory, when training has ended."""
+
+    def __init__(self, run: WatchedRun) -> None:
+        self._directory = run.directory
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            last = Checkpoints(self._directory / "checkpoints").last()
+            assert last is not None, "a finished run has a checkpoint"
+            write_outcome(self._directory, last)
+
+
+def write_outcome(directory: Path, last: Checkpoint) -> None:
+    """The curves and the report of a run, from its last checkpoint."""
+    record = last.record
+    title = f"{record.config['model']['name']} on {record.dataset}, seed {record.config['seed']}"
+    draw_curves(record.history, last.goal.metric, title, directory / CURVES)
+    write_report(directory, title, summarize_outcome(last), record.history, record.notice)
+
+
+def summarize_outcome(last: Checkpoint) -> dict[str, Any]:
+    """What was trained on what, the best epoch and its score, and the device, from the last checkpoint of a run."""
+    record, goal = last.record, last.goal
+    history, config = record.history, record.config
+    facts: dict[str, Any] = {"data": record.dataset, "model": config["model"]["name"], "seed": config["seed"]}
+    best = history.best(goal)
+    if best is not None:
+        facts["best epoch"] = f"{best + 1} of {len(history)}"
+        facts[f"validation {goal.metric}"] = round(history[best][goal.metric], 6)
+    facts["device"] = f"{record.signature['device']}, torch {record.signature['torch']}"
+    return facts
+
+
+def draw_curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, path: Path) -> None:
     """Loss and the goal's metric over the epochs, with the learning rate below, as a PNG."""
     from matplotlib.figure import Figure
 

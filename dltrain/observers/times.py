@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
-from dltrain.events import EpochStarted, Evaluated, Event
+from dltrain.events import EpochStarted, Evaluated, Event, WatchedRun
 from dltrain.observers.metrics import line
+from dltrain.registry import observers
 
 
+@observers.register("times")
 class TimesLog:
-    """One line an epoch: its seconds in this process and the batches trained on.
+    """One line of times.jsonl for each epoch: its seconds in this process and the batches trained on.
 
     They are counted from the end of the epoch before, so that writing its checkpoint is in them.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._began = time.perf_counter()
+    def __init__(self, run: WatchedRun) -> None:
+        self._path = run.directory / "times.jsonl"
         self._mark: float | None = None
         self._batches = 0
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since this was made."""
-        return time.perf_counter() - self._began
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpochStarted):

@@ -58,6 +58,7 @@ class Training:
     schedule: Schedule
     state: TrainState
     runtime: precision.Runtime
+    names: Names
     notes: list[str] = field(default_factory=list)
 
 
@@ -142,4 +143,4 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     wide = torch.float32 if runtime.device.type == "mps" else torch.float64
     loss_sum = torch.zeros((), dtype=wide, device=runtime.device)
     state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
-    return Training(dataset, task, schedule, state, runtime, notes)
+    return Training(dataset, task, schedule, state, runtime, names, notes)

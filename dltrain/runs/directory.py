@@ -173,6 +173,7 @@ def _inspect_run(directory: Path, experiment: Experiment, lock: Lock) -> Run:
         return Run(directory, lock, checkpoints, "new", None, [])
     config, plugins = resolve_for_run(experiment), read_plugin_sources(experiment.plugins)
     changed = find_differences(resolve_for_run(load_experiment(directory / CONFIG).experiment), config)
+    changed.pop("observers", None)
     for name, source in plugins.items():
         copy = directory / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != source:
@@ -184,7 +185,7 @@ def _inspect_run(directory: Path, experiment: Experiment, lock: Lock) -> Run:
         lines = "".join(f"\n  {path}: {old!r} -> {new!r}" for path, (old, new) in changed.items())
         raise UsageError(
             f"{directory}: this run was begun with other settings{lines}\n"
-            "allowed: only trainer.epochs may change, to more",
+            "allowed: only observers and, to more, trainer.epochs may change",
             advice="undo the change, or begin another run with --fresh or -o DIRECTORY",
         )
     damaged = checkpoints.set_aside_damaged()

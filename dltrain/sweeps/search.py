@@ -215,6 +215,7 @@ def describe_settings(loaded: Loaded) -> dict[str, Any]:
     sources = read_plugin_sources(loaded.experiment.plugins)
     plugins = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
     config = {**loaded.experiment.resolved(), "plugins": plugins}
+    del config["observers"]  # they cannot change a score
     plain: dict[str, Any] = json.loads(json.dumps({**config, "search": {**how, "space": space}}))
     return plain
 

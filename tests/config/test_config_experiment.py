@@ -278,7 +278,8 @@ def test_faults_of_nested_values(options: str, expected: str) -> None:
          f"    allowed: {TRAINER}"),
         ("tariner: {}",
          "a.yaml:5:1: error: 'tariner' is not a section of a config\n    tariner: {}\n    ^\n"
-         "    allowed: task, seed, data, model, optimizer, schedule, weights, trainer, search, extends, plugins\n"
+         "    allowed: task, seed, data, model, optimizer, schedule, weights, trainer, observers, search, "
+         "extends, plugins\n"
          "    did you mean 'trainer'?"),
         ("trainer: {ema: 0.9, nt_asgd: 5}",
          "a.yaml:5:10: error: trainer: ema and nt_asgd both say how weights are averaged; give one, and null for the "
@@ -286,7 +287,8 @@ def test_faults_of_nested_values(options: str, expected: str) -> None:
         ("epochs: 3",
          "a.yaml:5:1: error: 'epochs' is not a section of a config; 'epochs' belongs to 'trainer'\n    epochs: 3\n"
          "    ^\n"
-         "    allowed: task, seed, data, model, optimizer, schedule, weights, trainer, search, extends, plugins"),
+         "    allowed: task, seed, data, model, optimizer, schedule, weights, trainer, observers, search, "
+         "extends, plugins"),
         ("optimizer: {name: steady, lr: 1}",
          "a.yaml:5:27: error: 'lr' is not an option of optimizer 'steady'\n    optimizer: {name: steady, lr: 1}\n"
          "                              ^\n    allowed: learning_rate\n    did you mean 'learning_rate'?"),
@@ -608,7 +610,18 @@ ODD = "data: {name: deck, root: 'a ${env:X}', label: 'no', pair: [1, 1e-5], weig
 def test_a_resolved_config_means_the_same(text: str, folder: Path) -> None:
     experiment = loaded(text).experiment
     tree = experiment.resolved()
-    assert list(tree) == ["task", "seed", "data", "model", "optimizer", "schedule", "weights", "trainer", "plugins"]
+    assert list(tree) == [
+        "task",
+        "seed",
+        "data",
+        "model",
+        "optimizer",
+        "schedule",
+        "weights",
+        "trainer",
+        "observers",
+        "plugins",
+    ]
     assert load_tree(tree, "run") == experiment
     Path("elsewhere").mkdir()
     Path("elsewhere/b.yaml").write_text(experiment.yaml())

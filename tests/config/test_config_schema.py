@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from dltrain.config.catalogue import package_catalogue
-from dltrain.config.check import DEFAULT_CHOICES, KIND_OF
 from dltrain.config.experiment import load_experiment
 from dltrain.config.page import markdown
 from dltrain.config.schema import json_schema
+from dltrain.config.sections import SECTIONS
 from dltrain.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,8 @@ def test_the_page_is_up_to_date() -> None:
 def test_the_page_names_every_option() -> None:
     page = markdown()
     for entry in package_catalogue().entries:
-        section = next(section for section, kind in KIND_OF.items() if kind == entry.kind)
-        assert f"`{section}: {entry.name}`" in page
+        section = next(section for section in SECTIONS if section.kind == entry.kind)
+        assert f"`{section.name}: {f'[{entry.name}]' if section.several else entry.name}`" in page
         for option in entry.options:
             assert f"| `{option.name}` |" in page
 
@@ -47,7 +47,7 @@ def test_the_schema_holds_bounds_defaults_and_meanings() -> None:
     assert (channels["type"], channels["minItems"], channels["default"]) == ("array", 1, [32, 64])
     epochs = schema["properties"]["trainer"]["properties"]["epochs"]
     assert (epochs["anyOf"][0], epochs["default"]) == ({"type": "integer", "minimum": 1}, 10)
-    assert schema["properties"]["optimizer"]["default"] == DEFAULT_CHOICES["optimizer"]
+    assert schema["properties"]["optimizer"]["default"] == "adam"
     assert schema["then"]["required"] == ["task", "data", "model"]
 
 
@@ -76,6 +76,8 @@ GOOD = [
     CNN + "optimizer: {name: sgd, momentum: 0.9}\nschedule: cosine\n",
     "extends: base.yaml\n",
     "extends: base.yaml\nmodel: {kernel: 5}\n",
+    CNN + "observers: [times, {name: progress}]\n",
+    CNN + "observers: []\n",
     ODD.format("pair: [1, 2.5], weights: {a: 2}, some: [1], either: x, group: {shift: 0.5}, many: [1], share: 0"),
     ODD.format("either: null"),
 ]
@@ -91,6 +93,10 @@ BAD = [
     CNN + "optimizer: {momentum: 0.9}\n",
     CNN + "optimizer: {name: sgd, betas: [0.9, 0.9]}\n",
     CNN + "plugins: plugin.py\n",
+    CNN + "observers: times\n",
+    CNN + "observers: [tims]\n",
+    CNN + "observers: [{}]\n",
+    CNN + "observers: [{name: times, file: a}]\n",
     CNN + "extends: 3.5\nplugins: [3]\n",
     CNN.replace("cnn", "cnnn"),
     CNN.replace("cnn", "{kernel: 3}"),

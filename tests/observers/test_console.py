@@ -5,12 +5,22 @@ from __future__ import annotations
 import io
 import json
 import time
+from pathlib import Path
 
 import pytest
 
-from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
+from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged, WatchedRun
 from dltrain.goal import Goal
-from dltrain.observers.console import PlainLines, ProgressBar, console, duration, ignore, unheard
+from dltrain.observers.console import (
+    JsonLines,
+    MutedWhenClosed,
+    PlainLines,
+    ProgressBar,
+    choose_console,
+    format_duration,
+    ignore,
+    show_progress,
+)
 
 GOAL = Goal("accuracy", "max")
 EVENTS: list[Event] = [
@@ -39,7 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_elsewhere_one_plain_line_an_epoch() -> None:
     out = io.StringIO()
-    observer = console(GOAL, quiet=False, json_lines=False, out=out)
+    observer = choose_console(GOAL, out)
     assert isinstance(observer, PlainLines)
     for event in EVENTS:
         observer(event)
@@ -67,7 +77,7 @@ def test_a_terminal_gets_a_bar_with_loss_score_and_speed(monkeypatch: pytest.Mon
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     out = Terminal()
-    observer = console(GOAL, quiet=False, json_lines=False, out=out)
+    observer = choose_console(GOAL, out)
     assert isinstance(observer, ProgressBar)
     for event in EVENTS:
         clock[0] += 1
@@ -84,7 +94,7 @@ def test_a_terminal_gets_a_bar_with_loss_score_and_speed(monkeypatch: pytest.Mon
 
 def test_json_lines_hold_every_event() -> None:
     out = io.StringIO()
-    observer = console(GOAL, quiet=True, json_lines=True, out=out)
+    observer = JsonLines(out)
     for event in EVENTS:
         observer(event)
     told = [json.loads(line) for line in out.getvalue().splitlines()]
@@ -94,17 +104,17 @@ def test_json_lines_hold_every_event() -> None:
 
 def test_a_closed_stream_silences_the_observer_and_nothing_else() -> None:
     out = io.StringIO()
-    observer = unheard(PlainLines(GOAL, out))
+    observer = MutedWhenClosed(PlainLines(GOAL, out))
     out.close()
     for event in EVENTS:
         observer(event)
 
 
 def test_quiet_says_nothing() -> None:
-    assert console(GOAL, quiet=True, json_lines=False, out=Terminal()) is ignore
+    assert show_progress(WatchedRun(Path(), {}, "iris", GOAL, quiet=True)) is ignore
     ignore(EVENTS[0])
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(4.23, "4.2 s"), (185, "3 min 05 s"), (3720, "1 h 02 min")])
 def test_durations_as_a_person_writes_them(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
+    assert format_duration(seconds) == told

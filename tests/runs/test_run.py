@@ -96,7 +96,7 @@ def test_other_settings_are_refused_with_the_differences(path: str, value: objec
     with pytest.raises(UsageError) as caught:
         open_run(tmp_path / "run", experiment(**changed))
     assert "this run was begun with other settings\n" + told in str(caught.value)
-    assert "allowed: only trainer.epochs may change, to more" in str(caught.value)
+    assert "allowed: only observers and, to more, trainer.epochs may change" in str(caught.value)
     Lock(tmp_path / "run").release()  # a refusal holds no lock
 
 
