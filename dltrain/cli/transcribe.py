@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,48 +16,55 @@ from dltrain.cli.shared.output import check_output
 from dltrain.errors import DataError, OutOfMemory, UsageError
 
 if TYPE_CHECKING:
-    from dltrain.data.speech.transcription import Recording
+    from dltrain.data.speech.transcription import Recording, Speaker, Transcriber
+    from dltrain.runs.loading import Trained
+
+SoundFiles = Annotated[
+    list[str], typer.Argument(help="WAV, FLAC, OGG or MP3 files, folders, or - for names on standard input.")
+]
+BeamWidth = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="WIDTH", help="Beam search with so many hypotheses (arXiv:1408.2873). [default: greedy]"
+    ),
+]
+SameSpeaker = Annotated[
+    bool, typer.Option("--same-speaker", help="All files are from one speaker; improves short clips.")
+]
+Timestamps = Annotated[bool, typer.Option("--timestamps", help="Print the time of each word.")]
+OutputFile = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to this file, once all is done.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pieces of up to 29 seconds in a batch.")]
 
 
 def transcribe(
     run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
-    files: Annotated[
-        list[str], typer.Argument(help="WAV, FLAC, OGG or MP3 files, folders, or - for names on standard input.")
-    ],
-    beam: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="WIDTH", help="Search so many texts at a time (arXiv:1408.2873). [default: greedy]"
-        ),
-    ] = None,
+    files: SoundFiles,
+    beam: BeamWidth = None,
     lm: LanguageModelFile = None,
     lm_weight: LanguageModelWeight = None,
     word_bonus: WordBonus = None,
-    same_speaker: Annotated[
-        bool,
-        typer.Option("--same-speaker", help="One person speaks in all the files: short clips of one voice want it."),
-    ] = False,
-    timestamps: Annotated[bool, typer.Option("--timestamps", help="Say when each word is said.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each file.")] = False,
+    same_speaker: SameSpeaker = False,
+    timestamps: Timestamps = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file, one per line.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="SubRip captions, of one file.")] = False,
     vtt: Annotated[bool, typer.Option("--vtt", help="WebVTT captions, of one file.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there, once all is done.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pieces of up to 29 seconds that go together.")] = 8,
+    output: OutputFile = None,
+    batch_size: BatchSize = 8,
     checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
-    device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device to run on. [default: the one used in training]")] = None,
 ) -> None:
     """Transcribe speech.
 
     Prints a line for each sound file: its name and the text, tab-separated. Files may be of any length, sample rate and
-    number of channels: long ones are read piece by piece and cut where nobody speaks. With --timestamps there is a line
-    for each word: the file, seconds at which the word begins and ends, and the word.
+    number of channels: long ones are read piece by piece and cut at silences. With --timestamps there is a line for
+    each word: the file, the seconds at which the word begins and ends, and the word.
 
-    A model trained with data.normalize: speaker hears each voice against all that the same voice says: a whole file,
-    or with --same-speaker all files, which are read through first. Without it, short clips are understood worse.
+    A model trained with data.normalize: speaker normalises the sound over all speech of a speaker: over a whole file,
+    or with --same-speaker over all files, which are then read twice. Without it, short clips have more errors.
 
-    A file that cannot be read is named on stderr, the others are done, and the exit code is 3.
+    Unreadable files are reported on stderr, the rest are processed, and the exit code is 3.
 
     Examples:
 
@@ -69,18 +76,27 @@ def transcribe(
     """
     forms = {"--json": as_json, "--srt": srt, "--vtt": vtt}
     check_forms(forms, timestamps, output)
-    chosen = check_decoding(Decoding(beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus), dashes=True)
-    from dltrain.data.input_files import list_input_files
-    from dltrain.data.progress import Progress
+    decoding = check_decoding(Decoding(beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus), dashes=True)
+    trained = load_recogniser(run, checkpoint, device)
+    over = trained.record.assets["normalization"]["over"]
+    if same_speaker:
+        check_speakers(over)
+    paths = list_sound_files(files, captions=next((form for form in ("--srt", "--vtt") if forms[form]), None))
+    if len(paths) > 1 and not same_speaker and over == "speaker":
+        typer.echo("note: each file counts as another speaker's; if one person speaks, add --same-speaker", err=True)
+    task: Any = trained.task
+    transcriber = build_transcriber(trained, decoding, batch_size)
+    form = choose_format(forms, " " if " " in task.alphabet else "", timestamps)
+    speaker = measure_speaker(transcriber, paths) if same_speaker else None
+    write_transcripts(transcriber, paths, speaker, form, output)
+
+
+def load_recogniser(run: Path, checkpoint: str | None, device: str | None) -> Trained:
+    """Load a run's model; prints its notice. Raises UsageError if it does not transcribe."""
     from dltrain.data.speech.recognition import Transcribes
-    from dltrain.data.speech.recordings import SUFFIXES
     from dltrain.data.speech.sound import import_soundfile
-    from dltrain.data.speech.transcription import Transcriber
-    from dltrain.decoding.ctc import SPACE
-    from dltrain.files import write_atomically
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
-    from dltrain.runtime.memory import explain_memory_errors
 
     import_soundfile()
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
@@ -88,45 +104,73 @@ def transcribe(
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not transcribe sound")
     if trained.record.notice:
         typer.echo(f"warning: {trained.record.notice}", err=True)
-    task, assets = trained.task, trained.record.assets
-    if same_speaker:
-        check_speakers(assets["normalization"]["over"])
+    return trained
+
+
+def list_sound_files(files: Sequence[str], captions: str | None) -> list[Path]:
+    """List the files to transcribe. Raises DataError for none, UsageError for several with an option of captions."""
+    from dltrain.data.input_files import list_input_files
+    from dltrain.data.speech.recordings import SUFFIXES
+
     paths = list_input_files(files, iter(sys.stdin or ()), SUFFIXES, "sound")
     if not paths:
-        raise DataError("no sound file was named, neither on the command line nor on standard input")
-    if (srt or vtt) and len(paths) > 1:
-        option = "--srt" if srt else "--vtt"
-        raise UsageError(
-            f"{option}: {len(paths)} files were named; allowed is one, since captions are of one recording"
-        )
-    if len(paths) > 1 and not same_speaker and assets["normalization"]["over"] == "speaker":
-        typer.echo("note: each file is taken for another speaker's; if one person speaks, add --same-speaker", err=True)
-    form = choose_format(forms, " " if SPACE in task.alphabet else "", timestamps)
-    decoder = chosen.decoder(task.alphabet)
-    transcriber = Transcriber(task, trained.model, trained.runtime, assets, decoder, batch_size)
-    voice = None
-    if same_speaker:
-        with Progress("hearing the voice", len(set(paths))) as progress:
-            voice = transcriber.measure_speaker(paths, progress.advance)
+        raise DataError("no sound files given, on the command line or on standard input")
+    if captions and len(paths) > 1:
+        raise UsageError(f"{captions}: {len(paths)} files given; allowed is one, since captions are of one recording")
+    return paths
+
+
+def build_transcriber(trained: Trained, decoding: Decoding, batch_size: int) -> Transcriber:
+    from dltrain.data.speech.transcription import Transcriber
+
+    task: Any = trained.task
+    return Transcriber(
+        task=task,
+        model=trained.model,
+        runtime=trained.runtime,
+        assets=trained.record.assets,
+        decoder=decoding.decoder(task.alphabet),
+        batch_size=batch_size,
+    )
+
+
+def measure_speaker(transcriber: Transcriber, paths: Sequence[Path]) -> Speaker:
+    """Compute the statistics of the speaker of all files, with a progress bar."""
+    from dltrain.data.progress import Progress
+
+    with Progress("measuring the speaker", len(set(paths))) as progress:
+        return transcriber.measure_speaker(paths, progress.advance)
+
+
+def write_transcripts(
+    transcriber: Transcriber,
+    paths: Sequence[Path],
+    speaker: Speaker | None,
+    form: Callable[[Recording], str],
+    output: Path | None,
+) -> None:
+    """Transcribe files and print each one's transcript, or write all to `output`. Raises DataError for bad files."""
+    from dltrain.files import write_atomically
+    from dltrain.runtime.memory import explain_memory_errors
+
     written: list[str] = []
     unreadable = 0
-    watch = TranscriptionProgress(len(paths))
+    progress = TranscriptionProgress(len(paths))
     try:
         with explain_memory_errors():
-            for recording in transcriber.transcribe_files(paths, watch.heard, voice):
+            for recording in transcriber.transcribe_files(paths, progress.advance, speaker):
                 if recording.fault is not None:
                     unreadable += 1
-                    watch.say(f"error: {recording.fault}\n", err=True)
-                    continue
-                text = form(recording)
-                if output is None:
-                    watch.say(text)
+                    progress.print_result(f"error: {recording.fault}\n", err=True)
+                elif output is None:
+                    progress.print_result(form(recording))
                 else:
-                    written.append(text)
+                    written.append(form(recording))
     except OutOfMemory as error:
-        raise OutOfMemory(f"{str(error).splitlines()[0]}", advice=f"lower --batch-size {batch_size}") from error
+        advice = f"lower --batch-size {transcriber.batch_size}"
+        raise OutOfMemory(f"{str(error).splitlines()[0]}", advice=advice) from error
     finally:
-        watch.close()
+        progress.close()
     if output is not None and unreadable < len(paths):
         write_atomically(output, "".join(written).encode(errors="surrogateescape"))
     if unreadable:
@@ -134,7 +178,7 @@ def transcribe(
 
 
 def check_forms(forms: Mapping[str, bool], timestamps: bool, output: Path | None) -> None:
-    """Raises UsageError for options that do not go together, and for a place that cannot be written to."""
+    """Raise UsageError for options that do not go together, and for an output file that cannot be written."""
     asked = [option for option, given in forms.items() if given]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} do not go together", advice="leave one of them out")
@@ -145,7 +189,7 @@ def check_forms(forms: Mapping[str, bool], timestamps: bool, output: Path | None
 
 
 def check_speakers(over: str) -> None:
-    """Raises UsageError for a model whose features are normalised over something else than a speaker."""
+    """Raise UsageError for a model whose features are not normalised over a speaker."""
     if over != "speaker":
         raise UsageError(
             f"--same-speaker: the features of this model are normalised over the {over}, whoever speaks; it goes with "
@@ -155,7 +199,7 @@ def check_speakers(over: str) -> None:
 
 
 def choose_format(forms: Mapping[str, bool], separator: str, timestamps: bool) -> Callable[[Recording], str]:
-    """The function that gives a recording's words as they are to be written, new lines included."""
+    """Choose the function that formats a recording's words for output, line ends included."""
     from dltrain.data.speech.captions import format_srt, format_vtt, make_captions
 
     if forms["--srt"]:
@@ -191,7 +235,7 @@ def format_json(recording: Recording, separator: str, timestamps: bool) -> str:
 
 
 class TranscriptionProgress:
-    """Prints what is found, and on a terminal, below it, how far the work is."""
+    """Prints results, and on a terminal, below them, the progress."""
 
     def __init__(self, files: int) -> None:
         self._files = files
@@ -213,13 +257,13 @@ class TranscriptionProgress:
             self._bar.add_task("reading")
             self._bar.start()
 
-    def heard(self, seconds: float) -> None:
-        """So much more sound has been transcribed."""
+    def advance(self, seconds: float) -> None:
+        """Add `seconds` of transcribed sound."""
         self._seconds += seconds
         self._show()
 
-    def say(self, text: str, err: bool = False) -> None:
-        """Print the outcome of one file, with the bar out of the way."""
+    def print_result(self, text: str, err: bool = False) -> None:
+        """Print the result of one file, above the progress bar."""
         self._done += 1
         self.close()
         typer.echo(text, nl=False, err=err)
@@ -234,7 +278,7 @@ class TranscriptionProgress:
 
     def _show(self) -> None:
         if self._bar is not None:
-            told = f"{self._done} of {self._files} files, {self._seconds / 60:.1f} minutes of sound"
+            description = f"{self._done} of {self._files} files, {self._seconds / 60:.1f} minutes of sound"
             with suppress(OSError, ValueError):
-                self._bar.update(self._bar.task_ids[0], description=told)
+                self._bar.update(self._bar.task_ids[0], description=description)
                 self._bar.refresh()

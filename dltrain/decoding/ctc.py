@@ -1,4 +1,4 @@
-"""From a CTC model's probabilities to text: greedy, prefix beam search, and the frames in which each symbol was said.
+"""From a CTC model's probabilities to text: greedy decoding, prefix beam search, and alignment of symbols to frames.
 
 Connectionist temporal classification, Graves et al. 2006. A path names one symbol of the alphabet for each frame; its
 labelling is what remains once repeats are merged and blanks dropped. Symbol 0 is the blank.
@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltrain.data.speech.recognition import Word
+from dltrain.data.speech.transcripts import count_needed_frames
 from dltrain.decoding.ngram import END, UNKNOWN, NGramModel, WordTuple
 
 BLANK = 0
@@ -38,7 +38,7 @@ def decode_greedily(log_probabilities: Tensor, frames: Tensor) -> list[list[int]
 
 
 class Hypothesis(NamedTuple):
-    """A labelling and its score: log p in nats, and with a language model what that adds."""
+    """A labelling and its score: log p in nats, and the language model's score if there is one."""
 
     symbols: tuple[int, ...]
     score: float
@@ -48,13 +48,13 @@ class Hypothesis(NamedTuple):
 class BeamSearch:
     """Prefix beam search (Hannun et al. 2014, arXiv:1408.2873), in log space: a `Decoder`.
 
-    Sums over the paths of each labelling, where `greedy` takes the single likeliest path. With a language model a
-    labelling scores log p(labelling | clip) + alpha * log p(words) + beta * number of words, in nats; a word is scored
-    once a space or the end follows it, and before that, as <unk>, once no word of the model starts like it.
+    Sums over the paths of each labelling, where `decode_greedily` takes the single likeliest path. With a language
+    model a labelling scores log p(labelling | clip) + alpha * log p(words) + beta * number of words, in nats; a word is
+    scored once a space or the end follows it, and before that, as <unk>, once no word of the model starts like it.
 
-    `floor` bounds the work: in each frame, symbols less likely than that are passed over, the likeliest excepted. In
-    the many frames of a trained model that are blank beyond doubt, that leaves the blank alone. Raises ValueError for a
-    language model of words where the alphabet has no space.
+    `floor` limits the work: in each frame, symbols less likely than it are skipped, except the likeliest. In the many
+    frames of a trained model that are clearly blank, only the blank remains. Raises ValueError for a language model of
+    words if the alphabet has no space.
     """
 
     alphabet: Sequence[str]
@@ -70,7 +70,7 @@ class BeamSearch:
 
     @cached_property
     def _starts(self) -> frozenset[str]:
-        """Everything that a word of the language model starts with."""
+        """All prefixes of the language model's words."""
         known = self.language_model.vocabulary if self.language_model is not None else ()
         return frozenset(word[:end] for word in known for end in range(1, len(word) + 1))
 
@@ -91,20 +91,20 @@ class BeamSearch:
             for prefix in beam:
                 self._extend(prefix, chosen, reached)
             for prefix in reached:
-                prefix.turn()
+                prefix.advance()
             beam = sorted(reached, key=_Prefix.rank, reverse=True)[: self.width]
         found = [Hypothesis(prefix.symbols(), prefix.total + self._ended(prefix)) for prefix in beam]
         return sorted(found, key=lambda hypothesis: hypothesis.score, reverse=True)
 
     def _extend(self, prefix: _Prefix, chosen: list[tuple[int, float]], reached: dict[_Prefix, None]) -> None:
-        """Hand the prefix's probability on to itself and to the prefixes one symbol longer."""
+        """Pass the prefix's probability on to itself and to the prefixes one symbol longer."""
         for symbol, log_probability in chosen:
             if symbol == BLANK:
                 prefix.next_blank = add_logs(prefix.next_blank, prefix.total + log_probability)
                 reached[prefix] = None
                 continue
             before = prefix.total
-            if symbol == prefix.symbol:  # the same symbol goes on; only after a blank it comes again
+            if symbol == prefix.symbol:  # the same symbol continues; only after a blank is it a new one
                 prefix.next_symbol = add_logs(prefix.next_symbol, prefix.ends_in_symbol + log_probability)
                 reached[prefix] = None
                 before = prefix.ends_in_blank
@@ -136,13 +136,13 @@ class BeamSearch:
         return longer
 
     def _word(self, prefix: _Prefix) -> float:
-        """What the word that a prefix ends in adds to its score, once it is complete."""
+        """The score of the word that a prefix ends in, once it is complete."""
         if self.language_model is None or not prefix.word:
             return 0.0
         return self._scaled(self.language_model.score(prefix.context, prefix.word)) + self.beta
 
     def _ended(self, prefix: _Prefix) -> float:
-        """What the language model adds to the score of a whole labelling."""
+        """The language model's score of a whole labelling."""
         if self.language_model is None:
             return 0.0
         context = self.language_model.after(prefix.context, prefix.word) if prefix.word else prefix.context
@@ -153,7 +153,7 @@ class BeamSearch:
 
 
 class _Prefix:
-    """A node of the tree of labellings: its probabilities, by what its paths end in, in this frame and the next."""
+    """A node of the tree of labellings: its probabilities in this frame and the next, by how its paths end."""
 
     __slots__ = (
         "bonus", "context", "ends_in_blank", "ends_in_symbol", "longer", "next_blank", "next_symbol", "shorter",
@@ -167,10 +167,10 @@ class _Prefix:
         self.next_blank = self.next_symbol = IMPOSSIBLE
         self.context: WordTuple = ()
         self.word = ""
-        self.words = 0.0  # what the complete words add to the score
-        self.bonus = 0.0  # the same, and what the incomplete one adds already
+        self.words = 0.0  # score of the complete words
+        self.bonus = 0.0  # the same, with the score of the incomplete word so far
 
-    def turn(self) -> None:
+    def advance(self) -> None:
         """The next frame becomes this one."""
         self.ends_in_blank, self.ends_in_symbol = self.next_blank, self.next_symbol
         self.total = add_logs(self.ends_in_blank, self.ends_in_symbol)
@@ -198,71 +198,67 @@ def add_logs(first: float, second: float) -> float:
 
 
 class SymbolSpan(NamedTuple):
-    """Where a symbol was said: frames `first` <= frame < `end`, and the mean of its log-probabilities there."""
+    """The frames of a symbol, `first` <= frame < `end`, and the mean of its log-probabilities there."""
 
     first: int
     end: int
     log_probability: float
 
 
-def needed_frames(symbols: Sequence[int]) -> int:
-    """The fewest frames that a labelling fits in: between two of the same symbol there must be a blank."""
-    return len(symbols) + sum(first == second for first, second in pairwise(symbols))
-
-
 def align_symbols(log_probabilities: NDArray[numpy.float32], symbols: Sequence[int]) -> list[SymbolSpan]:
-    """Where each symbol lies on the likeliest of the paths (T, alphabet) with the labelling `symbols`.
+    """Align each symbol to frames on the likeliest of the paths (T, alphabet) with the labelling `symbols`.
 
-    Raises ValueError where no path has it, since there are too few frames.
+    Raises ValueError if there are too few frames for any path.
     """
     length = len(log_probabilities)
-    if needed_frames(symbols) > length:
-        raise ValueError(f"{len(symbols)} symbols need {needed_frames(symbols)} frames, found {length}")
+    if count_needed_frames(symbols) > length:
+        raise ValueError(f"{len(symbols)} symbols need {count_needed_frames(symbols)} frames, found {length}")
     if not symbols:
         return []
     states = numpy.zeros(2 * len(symbols) + 1, dtype=numpy.int64)  # blank, symbol, blank, symbol, ..., blank
     states[1::2] = symbols
-    place = _likeliest_states(log_probabilities[:, states].astype(numpy.float64), states)
-    said = [numpy.flatnonzero(place == 2 * number + 1) for number in range(len(symbols))]
-    return [
-        SymbolSpan(int(frames[0]), int(frames[-1]) + 1, float(log_probabilities[frames, symbol].mean()))
-        for frames, symbol in zip(said, symbols, strict=True)
-    ]
+    path = _find_likeliest_states(log_probabilities[:, states].astype(numpy.float64), states)
+    spans = []
+    for number, symbol in enumerate(symbols):
+        frames = numpy.flatnonzero(path == 2 * number + 1)
+        mean = float(log_probabilities[frames, symbol].mean())
+        spans.append(SymbolSpan(int(frames[0]), int(frames[-1]) + 1, mean))
+    return spans
 
 
-def _likeliest_states(scores: NDArray[numpy.float64], states: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
-    """The state of each frame (T,) on the best way through `scores` (T, states) (Viterbi 1967)."""
+def _find_likeliest_states(scores: NDArray[numpy.float64], states: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
+    """Find the state of each frame (T,) on the best path through `scores` (T, states) (Viterbi 1967)."""
     may_skip = numpy.zeros(len(states), dtype=bool)
     may_skip[2:] = (states[2:] != BLANK) & (states[2:] != states[:-2])
     best = numpy.full(len(states), IMPOSSIBLE)
     best[:2] = scores[0, :2]
-    steps = numpy.zeros(scores.shape, dtype=numpy.int64)  # how many states each frame's best way moved on by
+    steps = numpy.zeros(scores.shape, dtype=numpy.int64)  # how many states the best path advances by, in each frame
     ways = numpy.full((3, len(states)), IMPOSSIBLE)
     for frame in range(1, len(scores)):
         ways[0], ways[1, 1:] = best, best[:-1]
         ways[2, 2:] = numpy.where(may_skip[2:], best[:-2], IMPOSSIBLE)
         steps[frame] = ways.argmax(0)
         best = ways.max(0) + scores[frame]
-    place = numpy.empty(len(scores), dtype=numpy.int64)
-    place[-1] = len(states) - 1 if best[-1] > best[-2] else len(states) - 2
+    path = numpy.empty(len(scores), dtype=numpy.int64)
+    path[-1] = len(states) - 1 if best[-1] > best[-2] else len(states) - 2
     for frame in range(len(scores) - 1, 0, -1):
-        place[frame - 1] = place[frame] - steps[frame, place[frame]]
-    return place
+        path[frame - 1] = path[frame] - steps[frame, path[frame]]
+    return path
 
 
-def group_words(symbols: Sequence[int], where: Sequence[SymbolSpan], alphabet: Sequence[str]) -> list[Word]:
-    """What stands between the spaces of a labelling, with its place, from the symbols' `spans`.
+def group_words(symbols: Sequence[int], spans: Sequence[SymbolSpan], alphabet: Sequence[str]) -> list[Word]:
+    """Group a labelling into words, which spaces separate, each with its frames from the symbols' `spans`.
 
-    Where the alphabet has no space, each character is a word.
+    If the alphabet has no space, each character is a word.
     """
     letters = [alphabet[symbol] for symbol in symbols]
-    borders = [number for number, letter in enumerate(letters) if letter == SPACE]
-    ranges = list(zip([0, *(border + 1 for border in borders)], [*borders, len(letters)], strict=True))
+    spaces = [index for index, letter in enumerate(letters) if letter == SPACE]
+    ranges = list(zip([0, *(index + 1 for index in spaces)], [*spaces, len(letters)], strict=True))
     if SPACE not in alphabet:
-        ranges = [(number, number + 1) for number in range(len(letters))]
-    found: list[Word] = []
+        ranges = [(index, index + 1) for index in range(len(letters))]
+    words: list[Word] = []
     for start, end in ranges:
-        if said := where[start:end]:
-            confidence = math.exp(sum(span.log_probability for span in said) / len(said))
-            found.append(Word("".join(letters[start:end]), said[0].first, said[-1].end, confidence))
-    return found
+        if own := spans[start:end]:
+            confidence = math.exp(sum(span.log_probability for span in own) / len(own))
+            words.append(Word("".join(letters[start:end]), own[0].first, own[-1].end, confidence))
+    return words

@@ -1,4 +1,8 @@
-"""Edit distances: the fewest insertions, deletions and substitutions between two sequences, and where they are."""
+"""Edit distances: the fewest insertions, deletions and substitutions between two sequences, and their positions.
+
+Ties prefer equal pairs: of alignments with equally few edits, one with the most equal pairs is chosen. So the counts of
+substitutions, insertions and deletions may differ from other tools' while the totals agree.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from numpy.typing import NDArray
 Symbol = TypeVar("Symbol", int, str)
 
 GAP = "*"
-"""Stands where one of two aligned texts has nothing."""
+"""Placeholder for an inserted or deleted symbol."""
 
 
 class EditCounts(NamedTuple):
-    """What turns a reference of `length` symbols into a hypothesis."""
+    """The numbers of edits that turn a reference of `length` symbols into a hypothesis."""
 
     substitutions: int
     insertions: int
@@ -28,10 +32,10 @@ class EditCounts(NamedTuple):
 
 
 def align(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> list[tuple[Symbol | None, Symbol | None]]:
-    """Pairs of symbols, in order, that differ in as few places as possible (Levenshtein 1966).
+    """Align two sequences in pairs of symbols, with as few edits as possible (Levenshtein 1966).
 
-    None stands in a pair for a symbol inserted or deleted. Of alignments with equally few edits it is one of those with
-    the most equal pairs.
+    None in a pair stands for an inserted or deleted symbol. Of alignments with equally few edits, it is one with the
+    most equal pairs.
     """
     start, end = _count_common_ends(reference, hypothesis)
     rows, columns = len(reference) - end, len(hypothesis) - end
@@ -57,7 +61,7 @@ def align(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> list[tup
 
 
 def _count_common_ends(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]) -> tuple[int, int]:
-    """How many symbols two sequences share at the start, and how many of the rest at the end: none need be compared."""
+    """Count the symbols that two sequences share at the start, and at the end of the rest: none need be compared."""
     shorter = min(len(reference), len(hypothesis))
     start = 0
     while start < shorter and reference[start] == hypothesis[start]:
@@ -69,19 +73,19 @@ def _count_common_ends(reference: Sequence[Symbol], hypothesis: Sequence[Symbol]
 
 
 def _compute_costs(reference: Sequence[Symbol], hypothesis: Sequence[Symbol], edit: int) -> NDArray[numpy.int64]:
-    """The cost of aligning each prefix of `reference` with each prefix of `hypothesis`, (R + 1, H + 1).
+    """Compute the cost of aligning each prefix of `reference` with each prefix of `hypothesis`, (R + 1, H + 1).
 
-    An edit costs `edit`, an equal pair -1. A row is found at a time: the insertions within it, each built on its
-    neighbour, are a running minimum once what insertions alone would cost is taken off.
+    An edit costs `edit`, an equal pair -1. Computes a row at a time: the insertions within it, each depending on its
+    neighbour, are a running minimum after the cost of insertions alone is subtracted.
     """
-    places: dict[Symbol, int] = {}
-    wanted, found = (
-        numpy.array([places.setdefault(symbol, len(places)) for symbol in symbols], dtype=numpy.int64)
+    numbers: dict[Symbol, int] = {}
+    rows, columns = (
+        numpy.array([numbers.setdefault(symbol, len(numbers)) for symbol in symbols], dtype=numpy.int64)
         for symbols in (reference, hypothesis)
     )
-    pairs = numpy.where(wanted[:, None] == found, -1, edit)
-    inserted = edit * numpy.arange(len(found) + 1)
-    costs = numpy.empty((len(wanted) + 1, len(found) + 1), dtype=numpy.int64)
+    pairs = numpy.where(rows[:, None] == columns, -1, edit)
+    inserted = edit * numpy.arange(len(columns) + 1)
+    costs = numpy.empty((len(rows) + 1, len(columns) + 1), dtype=numpy.int64)
     costs[0] = inserted
     for above, pair, row in zip(costs, pairs, costs[1:], strict=False):
         best = above + edit - inserted
@@ -91,7 +95,7 @@ def _compute_costs(reference: Sequence[Symbol], hypothesis: Sequence[Symbol], ed
 
 
 def count_edits(pairs: Sequence[tuple[Symbol | None, Symbol | None]]) -> EditCounts:
-    """The edits of an alignment."""
+    """Count the edits of an alignment."""
     insertions = sum(reference is None for reference, _ in pairs)
     deletions = sum(hypothesis is None for _, hypothesis in pairs)
     different = sum(reference != hypothesis for reference, hypothesis in pairs)
@@ -99,7 +103,7 @@ def count_edits(pairs: Sequence[tuple[Symbol | None, Symbol | None]]) -> EditCou
 
 
 def format_alignment(pairs: Sequence[tuple[str | None, str | None]]) -> tuple[str, str, str]:
-    """An alignment of words as three lines: reference, hypothesis, and S, I or D below each edit."""
+    """Format an alignment of words as three lines: reference, hypothesis, and S, I or D below each edit."""
     lines: tuple[list[str], list[str], list[str]] = ([], [], [])
     for reference, hypothesis in pairs:
         width = max(len(reference or ""), len(hypothesis or ""))

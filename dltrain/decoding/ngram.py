@@ -43,23 +43,23 @@ class NGramModel:
 
     @cached_property
     def vocabulary(self) -> frozenset[str]:
-        """Its words, <s>, </s> and <unk> among them where the model has them."""
+        """All words of the model, with <s>, </s> and <unk> if it has them."""
         return frozenset(key for key in self.probabilities if " " not in key)
 
-    def known(self, word: str) -> str:
-        """The word, or <unk> for one that the model does not know."""
+    def map_unknown(self, word: str) -> str:
+        """Return the word, or <unk> if it is not in the model."""
         return word if word in self.probabilities else UNKNOWN
 
     def after(self, context: WordTuple, word: str) -> WordTuple:
-        """The context of the word that follows `word`: the last order - 1 words, as known to the model."""
-        return (*context, self.known(word))[1 - self.order :] if self.order > 1 else ()
+        """Return the context of the word after `word`: the last order - 1 words, unknown ones as <unk>."""
+        return (*context, self.map_unknown(word))[1 - self.order :] if self.order > 1 else ()
 
     def score(self, context: WordTuple, word: str) -> float:
-        """log10 p(word | context); the longest n-gram that is there counts, times the weights of the contexts left.
+        """Compute log10 p(word | context): the longest known n-gram, times the back-off weights of longer contexts.
 
         `context` is () or what `after` returned; a sentence starts with (`<s>`,).
         """
-        word = self.known(word)
+        word = self.map_unknown(word)
         weight = 0.0
         for start in range(len(context) + 1):
             rest = context[start:]
@@ -71,7 +71,7 @@ class NGramModel:
         return weight + UNKNOWN_WITHOUT_MODEL
 
     def sentence(self, words: Iterable[str]) -> float:
-        """log10 p of a whole sentence, its beginning given and its end included."""
+        """Compute log10 p of a whole sentence, given its beginning and including its end."""
         context, total = self.beginning, 0.0
         for word in (*words, END):
             total += self.score(context, word)
@@ -84,7 +84,7 @@ class NGramModel:
 
 
 def read_arpa(path: Path) -> NGramModel:
-    """The model in an ARPA file, plain or .gz, of orders 1 to 5. Raises DataError, with the line, for anything else."""
+    """Read an ARPA file, plain or .gz, of orders 1 to 5. Raises DataError, with the line, for anything else."""
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
             return _ArpaReader(path, file).model()
@@ -113,12 +113,10 @@ class _ArpaReader:
     def _fail(self, expected: str, found: str | None) -> NoReturn:
         where = f"{self._path}:{self._number}"
         what = "the end of the file" if found is None else f"'{found[:60]}'"
-        raise DataError(
-            f"{where}: expected {expected}, found {what}", advice="make the ARPA file anew, or copy it again"
-        )
+        raise DataError(f"{where}: expected {expected}, found {what}", advice="make or copy the ARPA file again")
 
     def model(self) -> NGramModel:
-        if "\\data\\" not in self._lines:  # anything may stand before it
+        if "\\data\\" not in self._lines:  # any text is allowed before it
             self._fail("a line '\\data\\', since a language model is an ARPA file", None)
         counts, line = self._counts()
         probabilities: dict[str, float] = {}
@@ -130,13 +128,13 @@ class _ArpaReader:
             line = self._section(order, probabilities, backoffs)
             found = len(probabilities) - before
             if found != count:
-                self._fail(f"the {count} {order}-grams that \\data\\ tells of", f"{found} different ones")
+                self._fail(f"the {count} {order}-grams that \\data\\ lists", f"{found} different ones")
         if line != "\\end\\":
             self._fail("'\\end\\'", line)
         return NGramModel(len(counts), probabilities, backoffs)
 
     def _counts(self) -> tuple[list[int], str | None]:
-        """The numbers of n-grams by order, and the line after them."""
+        """Read the numbers of n-grams by order. Also returns the line after them."""
         counts: list[int] = []
         line = next(self._lines, None)
         while line and (match := re.fullmatch(rf"ngram\s+{len(counts) + 1}\s*=\s*(\d+)", line)):
@@ -147,13 +145,13 @@ class _ArpaReader:
         return counts, line
 
     def _section(self, order: int, probabilities: dict[str, float], backoffs: dict[str, float]) -> str | None:
-        """Read the n-grams of one order; the line that ends them."""
+        """Read the n-grams of one order. Returns the line that ends them."""
         for line in self._lines:
             if line.startswith("\\") and line.endswith(("-grams:", "\\end\\")):
                 return line
             fields = line.split()
             if len(fields) not in (order + 1, order + 2):
-                self._fail(f"log10 p, {order} words and perhaps a back-off weight", line)
+                self._fail(f"log10 p, {order} words and optionally a back-off weight", line)
             key = " ".join(fields[1 : order + 1])
             probabilities[key] = probability = self._value(fields[0], line)
             if probability > 0:
@@ -168,7 +166,7 @@ class _ArpaReader:
         except ValueError:
             self._fail(f"a number, not '{text}', in the n-gram", line)
         if math.isnan(value):
-            self._fail("a number that is one", line)
+            self._fail("a number other than NaN", line)
         return value
 
 
@@ -193,12 +191,12 @@ FollowerCounts = dict[WordTuple, dict[str, int]]
 
 
 def estimate_ngrams(sentences: Iterable[str], order: int) -> NGramModel:
-    """The interpolated Kneser-Ney model of text, a sentence a line, words with white space between.
+    """Estimate an interpolated Kneser-Ney model from text, one sentence per line, words separated by white space.
 
     One discount for each order, n1 / (n1 + 2 n2) of the numbers of n-grams seen once and twice (Kneser and Ney 1995;
     the interpolated form of Chen and Goodman 1999), one half where that is 0 or 1. Below the highest order a word
-    counts once for each different word that it follows. What the words leave of the first order is spread evenly over
-    them and <unk>. Raises DataError where there is no word, and for <s> or </s> within a sentence.
+    counts once for each different word before it. The remaining probability of the first order is divided evenly
+    between them and <unk>. Raises DataError if there is no word, and for <s> or </s> within a sentence.
     """
     if not 1 <= order <= HIGHEST_ORDER:
         raise ValueError(f"the order of a language model is 1 to {HIGHEST_ORDER}, found {order}")
@@ -225,7 +223,7 @@ def estimate_ngrams(sentences: Iterable[str], order: int) -> NGramModel:
 
 
 def _count_highest_order(sentences: Iterable[str], order: int) -> FollowerCounts:
-    """How often each word follows the order - 1 words before it, fewer where the sentence has no more."""
+    """Count how often each word follows the order - 1 words before it, or fewer at the start of a sentence."""
     counts: FollowerCounts = defaultdict(Counter)
     for number, sentence in enumerate(sentences, 1):
         words = sentence.split()
@@ -234,17 +232,17 @@ def _count_highest_order(sentences: Iterable[str], order: int) -> FollowerCounts
         if BEGIN in words or END in words:
             raise DataError(f"line {number} of the text: {BEGIN} and {END} are added to each line; take them out")
         padded = (BEGIN, *words, END)
-        for place in range(1, len(padded)):
-            counts[padded[max(0, place - order + 1) : place]][padded[place]] += 1
+        for index in range(1, len(padded)):
+            counts[padded[max(0, index - order + 1) : index]][padded[index]] += 1
     if not counts:
-        raise DataError("the text for the language model holds no word")
+        raise DataError("the text for the language model has no words")
     return counts
 
 
 def _adjust_counts(highest: FollowerCounts, order: int) -> list[FollowerCounts]:
-    """The counts of each order, 1 first: how often for the highest, below it after how many different words.
+    """Adjust the counts of each order, 1 first: occurrences for the highest, below it the different words before.
 
-    An n-gram that starts a sentence has no word before it: it keeps how often it was seen.
+    An n-gram that starts a sentence has no word before it: it keeps its number of occurrences.
     """
     tables: list[FollowerCounts] = [defaultdict(Counter) for _ in range(order)]
     for context, followers in highest.items():

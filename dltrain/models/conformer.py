@@ -1,4 +1,4 @@
-"""Conformers: attention over the whole clip and convolution over its neighbourhood, in turns."""
+"""Conformers: attention over the whole clip and convolution over neighbouring frames, alternately."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.models.crnn import Subsampling, inside
+from dltrain.models.crnn import Subsampling
+from dltrain.models.layers import mark_valid, rotate
 from dltrain.options import Fraction, PositiveInt, Widths
 from dltrain.registry import models
 
@@ -18,14 +19,6 @@ def compute_rotation(length: int, width: int, device: torch.device) -> Rotation:
     rates = 10000.0 ** (-torch.arange(0, width, 2, device=device) / width)
     angles = torch.arange(length, device=device)[:, None] * rates
     return angles.cos(), angles.sin()
-
-
-def rotated(vectors: Tensor, turn: Rotation) -> Tensor:
-    """Vectors (..., T, width) turned by their place: a product of two depends on the places' difference alone."""
-    cosines, sines = turn
-    first, second = vectors.float().chunk(2, -1)
-    turned = torch.cat([first * cosines - second * sines, first * sines + second * cosines], -1)
-    return turned.to(vectors.dtype)
 
 
 class Attention(nn.Module):
@@ -40,12 +33,12 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, sequence: Tensor, valid: Tensor, turn: Rotation) -> Tensor:
-        """(N, T, width) to the same shape; `valid` (N, T) says which frames may be looked at."""
+        """(N, T, width) to the same shape; `valid` (N, T) marks the frames to attend to."""
         split = self.projections(self.norm(sequence)).unflatten(2, (3, self.heads, -1))
         queries, keys, values = split.permute(2, 0, 3, 1, 4)  # (N, heads, T, width / heads) each
         attended = functional.scaled_dot_product_attention(
-            rotated(queries, turn),
-            rotated(keys, turn),
+            rotate(queries.float(), *turn).to(queries.dtype),
+            rotate(keys.float(), *turn).to(keys.dtype),
             values,
             attn_mask=valid[:, None, None, :],
             dropout_p=self.rate if self.training else 0.0,
@@ -73,7 +66,7 @@ class ConvolutionModule(nn.Module):
 
 
 class ConformerBlock(nn.Module):
-    """Half a dense step, attention, convolution, half a dense step, each added to what came in; then a layer norm."""
+    """Half a dense step, attention, convolution, half a dense step, each with a skip connection; then a layer norm."""
 
     def __init__(self, width: int, heads: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -101,22 +94,22 @@ class ConformerBlock(nn.Module):
 
 @models.register("conformer_ctc")
 class ConformerCTC(nn.Module):
-    """A Conformer encoder and the probability of each character in each frame.
+    """A Conformer encoder that gives the probability of each character in each frame.
 
     Gulati et al. 2020, "Conformer: Convolution-augmented Transformer for Speech Recognition" (arXiv:2005.08100), with
-    rotary positions instead of Transformer-XL's, and layer normalisation where the paper's convolution module has
-    batch normalisation: no clip's scores depend on the clips beside it, nor on padding. It learns poorly without a
+    rotary positions instead of Transformer-XL's, and layer normalisation instead of batch normalisation in the
+    convolution module: no clip's scores depend on the clips beside it, nor on padding. It learns poorly without a
     warm-up of the learning rate.
 
     Features (N, T, bands) and frames (N,) to log-probabilities (N, T / subsampling rounded up, alphabet) float32 and
-    their lengths (N,). Raises ValueError for a width that the heads cannot share, and for an even kernel.
+    their lengths (N,). Raises ValueError for a width that is no multiple of twice the heads, and for an even kernel.
 
     Options:
-        channels: filters of each convolution that comes first, one number a convolution; each halves the bands.
-        width: numbers that stand for a frame within the blocks.
-        heads: attention heads; each takes width / heads of those numbers, which must be even.
+        channels: filters of each convolution before the blocks, one number per convolution; each halves the bands.
+        width: features of each frame within the blocks.
+        heads: attention heads; each has width / heads of those features, which must be even.
         layers: blocks.
-        kernel: frames that the depthwise convolution sees at a time; odd.
+        kernel: frames that the depthwise convolution spans; odd.
         dropout: share of units dropped after each part of a block.
     """
 
@@ -147,7 +140,7 @@ class ConformerCTC(nn.Module):
 
     def forward(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         hidden, frames = self.subsampling(features, frames)
-        valid = inside(frames, hidden.shape[1])
+        valid = mark_valid(frames, hidden.shape[1])
         turn = compute_rotation(hidden.shape[1], self.head_width, hidden.device)
         hidden = self.dropout(self.entry(hidden))
         for block in self.blocks:

@@ -33,6 +33,21 @@ def pooled_activation(activation: str, pool: int) -> list[nn.Module]:
     return [nn.MaxPool2d(pool), chosen]
 
 
+def mark_valid(lengths: Tensor, steps: int) -> Tensor:
+    """Mark the steps that belong to each sequence, (N, steps) bool, by the sequences' lengths (N,)."""
+    return torch.arange(steps, device=lengths.device) < lengths[:, None]
+
+
+def rotate(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Rotate vectors (..., D) by angles (..., D / 2), whose pairs of elements are half a vector apart.
+
+    Rotary positions (Su et al. 2021, arXiv:2104.09864): the product of two vectors depends on the difference of their
+    positions alone.
+    """
+    first, second = vectors.chunk(2, -1)
+    return torch.cat((first * cosines - second * sines, second * cosines + first * sines), -1)
+
+
 class Features(nn.Sequential):
     """Convolution, pooling and activation layers, run in oneDNN's blocked layout where that is possible.
 

@@ -15,8 +15,8 @@ from dltrain.architecture import layers as written
 from dltrain.architecture.layers import Layers, both
 from dltrain.architecture.plan import Placed, laid_out, projection
 from dltrain.architecture.shapes import Dimension, Shape, Window
-from dltrain.models.crnn import index_reversed, inside
-from dltrain.models.layers import ACTIVATIONS, NOT_MONOTONE, Features
+from dltrain.models.crnn import index_reversed
+from dltrain.models.layers import ACTIVATIONS, NOT_MONOTONE, Features, mark_valid
 from dltrain.registry import models
 
 Lengths = Tensor | None
@@ -145,7 +145,7 @@ class SequenceConvolution(OverTime):
     def forward(self, inputs: Tensor, lengths: Lengths) -> tuple[Tensor, Lengths]:
         before, behind = sides(self.window)
         if lengths is not None:
-            inputs = inputs * inside(lengths, inputs.shape[1])[:, :, None]
+            inputs = inputs * mark_valid(lengths, inputs.shape[1])[:, :, None]
             behind = torch.sym_max(behind, self.window.span - before - inputs.shape[1])  # type: ignore[no-untyped-call]
         outputs = self.convolution(functional.pad(inputs.transpose(1, 2), (before, behind)))
         return outputs.transpose(1, 2), after(self.window, lengths)
@@ -183,7 +183,9 @@ class SequencePooling(OverTime):
 
     def forward(self, inputs: Tensor, lengths: Lengths) -> tuple[Tensor, Lengths]:
         steps = inputs.shape[1]
-        own = inputs.new_ones(inputs.shape[0], steps) if lengths is None else inside(lengths, steps).to(inputs.dtype)
+        own = (
+            inputs.new_ones(inputs.shape[0], steps) if lengths is None else mark_valid(lengths, steps).to(inputs.dtype)
+        )
         before, behind = sides(self.window)
         if lengths is not None:
             behind = torch.sym_max(behind, self.window.span - before - steps)  # type: ignore[no-untyped-call]
@@ -221,7 +223,7 @@ class GlobalPooling(OverTime):
         if lengths is None:
             return inputs.amax(axes) if self.largest else inputs.mean(axes), None
         lengths = lengths.clamp(min=1)
-        own = inside(lengths, inputs.shape[1])[:, :, None]
+        own = mark_valid(lengths, inputs.shape[1])[:, :, None]
         if self.largest:
             return inputs.masked_fill(~own, -torch.inf).amax(axes), None
         return inputs.masked_fill(~own, 0.0).sum(axes) / lengths[:, None], None

@@ -12,13 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.models.language_rnn import recurrent_layer
+from dltrain.models.layers import mark_valid
 from dltrain.options import Fraction, PositiveInt, Widths
 from dltrain.registry import models
-
-
-def inside(lengths: Tensor, steps: int) -> Tensor:
-    """Which of the steps belong to each text, (N, steps) bool, for lengths (N,)."""
-    return torch.arange(steps, device=lengths.device) < lengths[:, None]
 
 
 @models.register("embedding_bag")
@@ -54,7 +50,7 @@ class EmbeddingBag(nn.Module):
         self.classifier = nn.Sequential(*layers, nn.Linear(hidden or embedding, classes))
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        shares = inside(lengths, tokens.shape[1]).to(self.embedding.weight.dtype)
+        shares = mark_valid(lengths, tokens.shape[1]).to(self.embedding.weight.dtype)
         if self.pooling == "mean":
             shares = shares / lengths[:, None]
         logits: Tensor = self.classifier(self.embedding(tokens, per_sample_weights=shares))
@@ -118,7 +114,7 @@ class TextRNN(nn.Module):
     def _pooled(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(T, N, H) as (N, H)."""
         if self.pooling == "mean":
-            shares = inside(lengths, len(features)) / lengths[:, None]  # (N, T)
+            shares = mark_valid(lengths, len(features)) / lengths[:, None]  # (N, T)
             return torch.einsum("tnh,nt->nh", features, shares.to(features.dtype))
         width = features.shape[2] // len(cast(nn.ModuleList, self.layers[0]))
         last = features[lengths - 1, torch.arange(len(lengths), device=lengths.device)]
@@ -164,13 +160,15 @@ class TextCNN(nn.Module):
         self.classifier = nn.Linear(filters * len(kernels), classes)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        vectors = self.embedding(tokens) * inside(lengths, tokens.shape[1])[:, :, None]
+        vectors = self.embedding(tokens) * mark_valid(lengths, tokens.shape[1])[:, :, None]
         vectors = vectors.transpose(1, 2)  # (N, embedding, T)
         highest = []
         for convolution in self.convolutions:
             kernel = cast(nn.Conv1d, convolution).kernel_size[0]
             maps = convolution(functional.pad(vectors, (0, max(0, kernel - vectors.shape[2]))))  # (N, filters, T')
-            whole = inside((lengths - kernel + 1).clamp(min=1), maps.shape[2])  # where the filter is within the text
+            whole = mark_valid(
+                (lengths - kernel + 1).clamp(min=1), maps.shape[2]
+            )  # where the filter is within the text
             highest.append(maps.masked_fill(~whole[:, None], -torch.inf).amax(2))
         features = functional.dropout(torch.cat(highest, 1).relu(), self.dropout, self.training)
         logits: Tensor = self.classifier(features)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.data.text.language_model import Reading
+from dltrain.models.layers import rotate
 from dltrain.models.output import NextToken, Softmax, tied_softmax
 from dltrain.options import Fraction, PositiveInt
 from dltrain.registry import models
@@ -28,12 +29,6 @@ class Window(NamedTuple):
     causal: bool
     rotation: tuple[Tensor, Tensor] | None
     remembered: int
-
-
-def rotated(vectors: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Vectors (T, N, heads, D) turned by angles (T, 1, 1, D / 2), pairs being half a vector apart."""
-    first, second = vectors.chunk(2, -1)
-    return torch.cat((first * cosines - second * sines, second * cosines + first * sines), -1)
 
 
 class Block(nn.Module):
@@ -66,8 +61,8 @@ class Block(nn.Module):
         keys, values = reachable.unbind(2)
         if window.rotation is not None:
             cosines, sines = window.rotation
-            queries = rotated(queries, cosines[-length:], sines[-length:])
-            keys = rotated(keys, cosines, sines)
+            queries = rotate(queries, cosines[-length:], sines[-length:])
+            keys = rotate(keys, cosines, sines)
         mixed = functional.scaled_dot_product_attention(
             queries.permute(1, 2, 0, 3),
             keys.permute(1, 2, 0, 3),

@@ -62,22 +62,22 @@ def test_what_a_person_reads(run: Path) -> None:
     assert told.startswith("test split of tones, greedy, checkpoint step-")
     assert (
         "\nworst 1: test_2.wav, 3 edits\n"
-        "  said        a cad c   d\n"
-        "  understood  * ba  cab d\n"
+        "  reference   a cad c   d\n"
+        "  hypothesis  * ba  cab d\n"
         "              D S   S\n"
         "\nworst 2: test_3.wav, 1 edit\n"
-        "  said        c\n"
-        "  understood  b\n"
+        "  reference   c\n"
+        "  hypothesis  b\n"
         "              S\n"
     ) in told
-    table = [line.split() for line in told[told.index("   said") :].splitlines()]
-    assert table[0] == ["said", "understood", "times"]
+    table = [line.split() for line in told[told.index("reference  hypothesis") :].splitlines()]
+    assert table[0] == ["reference", "hypothesis", "count"]
     assert sorted(table[1:]) == [
         ["c", "b", "2"], ["d", "nothing", "1"], ["nothing", "b", "1"], ["space", "nothing", "1"],
     ]  # fmt: skip
     perfect = good("eval", run, "--split", "validation", "--worst", 2).stdout
     assert "worst" not in perfect
-    assert "understood" not in perfect
+    assert "hypothesis" not in perfect
 
 
 def test_clips_without_names(tmp_path: Path) -> None:

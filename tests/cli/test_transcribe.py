@@ -89,7 +89,7 @@ def test_folders_and_names_on_standard_input(run: Path, clip: Any, tmp_path: Pat
     assert good("transcribe", run, "-", stdin=f"{second}\n\n{first}\n").stdout == f"{second}\tb\n{first}\ta\n"
     nothing = call("transcribe", run, "-", stdin="")
     assert isinstance(nothing.exception, DataError)
-    assert str(nothing.exception) == "no sound file was named, neither on the command line nor on standard input"
+    assert str(nothing.exception) == "no sound files given, on the command line or on standard input"
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty: no file in it ends in \.aif, .*\.wav\nnext: name sound files"):
         list_input_files([str(tmp_path / "empty")], iter(()), SUFFIXES, "sound")
@@ -455,7 +455,7 @@ def test_captions_of_a_file(run: Path, clip: Any, tmp_path: Path) -> None:
     assert good("transcribe", run, path, "--vtt").stdout == ("WEBVTT\n\n" + times.replace(",", ".") + "\nab cad\n\n")
     refused = call("transcribe", run, path, path, "--vtt")
     assert isinstance(refused.exception, UsageError)
-    assert str(refused.exception) == ("--vtt: 2 files were named; allowed is one, since captions are of one recording")
+    assert str(refused.exception) == ("--vtt: 2 files given; allowed is one, since captions are of one recording")
 
 
 @pytest.mark.parametrize(
@@ -553,8 +553,8 @@ def test_on_a_terminal_there_is_progress_and_nothing_is_lost(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", screen)
     watch = TranscriptionProgress(2)
-    watch.heard(90)
-    watch.say("one.wav\ta b\n")
+    watch.advance(90)
+    watch.print_result("one.wav\ta b\n")
     watch.close()
     assert capsys.readouterr().out == "one.wav\ta b\n"
     assert "0 of 2 files, 1.5 minutes of sound" in screen.getvalue()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dltrain.data.speech.transcripts import count_needed_frames
 from dltrain.decoding.ctc import (
     BeamSearch,
     SymbolSpan,
@@ -19,7 +20,6 @@ from dltrain.decoding.ctc import (
     align_symbols,
     decode_greedily,
     group_words,
-    needed_frames,
 )
 from dltrain.decoding.ngram import NGramModel, estimate_ngrams
 
@@ -164,8 +164,8 @@ def test_spans_of_nothing_and_of_too_much() -> None:
     scores = log_probabilities(3)
     assert align_symbols(scores, []) == []
     assert align_symbols(scores[:0], []) == []
-    assert needed_frames([2, 2, 3]) == 4
-    assert needed_frames([]) == 0
+    assert count_needed_frames([2, 2, 3]) == 4
+    assert count_needed_frames([]) == 0
     with pytest.raises(ValueError, match="3 symbols need 4 frames, found 3"):
         align_symbols(scores, [2, 2, 3])
 

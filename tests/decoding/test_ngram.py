@@ -95,7 +95,7 @@ def test_estimates_sum_to_one_after_every_context(order: int) -> None:
     contexts = {model.beginning} | {tuple(key.split()) for key in model.backoffs}
     for _ in range(50):
         contexts.add(tuple(draw.choices([*predicted, "unheard"], k=order - 1)))
-    contexts = {tuple(model.known(word) for word in context) for context in contexts}
+    contexts = {tuple(model.map_unknown(word) for word in context) for context in contexts}
     assert len(contexts) > (50 if order > 2 else 0)
     for context in contexts:
         assert sum(10 ** model.score(context, word) for word in predicted) == pytest.approx(1, abs=1e-9)
@@ -163,12 +163,12 @@ def test_kenlm_reads_what_is_written(tmp_path: Path) -> None:
             "-0.7\tthe",
             "-0.7\tthe big",
             12,
-            "log10 p, 1 words and perhaps a back-off weight, found '-0.7\tthe big\t-0.42'",
+            "log10 p, 1 words and optionally a back-off weight, found '-0.7\tthe big\t-0.42'",
         ),
         ("-0.7\tthe", "x\tthe", 12, "a number, not 'x', in the n-gram, found 'x\tthe\t-0.42'"),
-        ("-0.7\tthe", "nan\tthe", 12, "a number that is one, found 'nan\tthe\t-0.42'"),
+        ("-0.7\tthe", "nan\tthe", 12, "a number other than NaN, found 'nan\tthe\t-0.42'"),
         ("-0.7\tthe", "0.7\tthe", 12, "a log10 probability of at most 0, found '0.7\tthe\t-0.42'"),
-        ("cat\t-0.17", "the\t-0.17", 16, "the 6 1-grams that \\data\\ tells of, found '5 different ones'"),
+        ("cat\t-0.17", "the\t-0.17", 16, "the 6 1-grams that \\data\\ lists, found '5 different ones'"),
         ("\\2-grams:", "\\3-grams:", 16, "'\\2-grams:', found '\\3-grams:'"),
         ("\\end\\", "", 27, "'\\end\\', found the end of the file"),
     ],
@@ -178,7 +178,7 @@ def test_faults_have_a_line(small: Path, old: str, new: str, line: int, message:
     small.write_text(SMALL.replace(old, new, 1))
     with pytest.raises(DataError) as caught:
         read_arpa(small)
-    expected = f"{small}:{line}: expected {message}\nnext: make the ARPA file anew, or copy it again"
+    expected = f"{small}:{line}: expected {message}\nnext: make or copy the ARPA file again"
     assert str(caught.value) == expected
 
 
@@ -210,7 +210,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_texts_that_make_no_model() -> None:
-    with pytest.raises(DataError, match="the text for the language model holds no word"):
+    with pytest.raises(DataError, match="the text for the language model has no words"):
         estimate_ngrams(["", "  "], 3)
     with pytest.raises(DataError, match="line 2 of the text: <s> and </s> are added to each line; take them out"):
         estimate_ngrams(["a", "<s> a </s>"], 3)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.models.crnn import CRNN, Bidirectional, Subsampling, index_reversed, inside
+from dltrain.models.crnn import CRNN, Bidirectional, Subsampling, index_reversed
+from dltrain.models.layers import mark_valid
 
 BANDS, ALPHABET = 10, 6
 FRAMES = torch.tensor([37, 24, 5, 1])
@@ -18,7 +19,7 @@ FRAMES = torch.tensor([37, 24, 5, 1])
 def clips(seed: int = 0) -> Tensor:
     """Four clips of FRAMES frames (4, 37, BANDS), zero after their end."""
     features = torch.randn(4, 37, BANDS, generator=torch.Generator().manual_seed(seed))
-    return features * inside(FRAMES, 37)[:, :, None]
+    return features * mark_valid(FRAMES, 37)[:, :, None]
 
 
 def model(subsampling: int = 4, **options: Any) -> CRNN:
@@ -47,16 +48,16 @@ def test_padding_and_company_change_nothing(subsampling: int, options: dict[str,
         alone, _ = recogniser(features[number : number + 1, :frames], FRAMES[number : number + 1])
         assert alone.shape[1] == length
         torch.testing.assert_close(together[number, :length], alone[0], rtol=0, atol=1e-5)
-    noisy, _ = recogniser(features + 7 * ~inside(FRAMES, 37)[:, :, None], FRAMES)
+    noisy, _ = recogniser(features + 7 * ~mark_valid(FRAMES, 37)[:, :, None], FRAMES)
     torch.testing.assert_close(noisy, together, rtol=0, atol=0)
 
 
 def test_what_lies_outside_gets_no_gradient_and_all_within_does() -> None:
     features = clips().requires_grad_()
     scores, lengths = model(dropout=0.0)(features, FRAMES)
-    scores[inside(lengths, scores.shape[1])].square().sum().backward()
+    scores[mark_valid(lengths, scores.shape[1])].square().sum().backward()
     assert features.grad is not None
-    assert torch.equal(features.grad.abs().sum(2) > 0, inside(FRAMES, 37))
+    assert torch.equal(features.grad.abs().sum(2) > 0, mark_valid(FRAMES, 37))
 
 
 def test_a_bidirectional_layer_is_torch_s_over_packed_sequences() -> None:
@@ -70,7 +71,7 @@ def test_a_bidirectional_layer_is_torch_s_over_packed_sequences() -> None:
         getattr(theirs, f"{name}_reverse").data.copy_(weight.data)
     packed = nn.utils.rnn.pack_padded_sequence(sequence, frames, batch_first=True)
     expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
-    valid = inside(frames, 7)
+    valid = mark_valid(frames, 7)
     torch.testing.assert_close(layer(sequence, index_reversed(frames, 7))[valid], expected[valid])
 
 

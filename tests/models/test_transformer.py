@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dltrain.models.transformer import Block, TransformerLanguageModel, rotated
+from dltrain.models.layers import rotate
+from dltrain.models.transformer import Block, TransformerLanguageModel
 
 V = 19
 HEADS = 2
@@ -112,7 +113,7 @@ def test_rotation_keeps_lengths_and_depends_on_distance_alone() -> None:
 
     def turned(vector: Tensor, place: int) -> Tensor:
         angles = (place * frequencies)[None, None, None]
-        return rotated(vector, angles.cos(), angles.sin()).flatten()
+        return rotate(vector, angles.cos(), angles.sin()).flatten()
 
     torch.testing.assert_close(turned(query, 11).norm(), query.norm())
     products = [turned(query, place + 7) @ turned(key, place) for place in (0, 5, 100)]

@@ -70,16 +70,16 @@ def test_the_loss_is_the_sum_over_all_paths_for_each_character() -> None:
     ]
     step = TASK.step(Fixed(), batch, None)
     assert float(step.loss) == pytest.approx(sum(expected) / 5, rel=1e-5)
-    judged = TASK.judge(Fixed(), batch, decode_greedily)
-    assert [judgement.nats for judgement in judged] == pytest.approx(expected, rel=1e-5)
+    results = TASK.decode_clips(Fixed(), batch, decode_greedily)
+    assert [result.nats for result in results] == pytest.approx(expected, rel=1e-5)
     assert TASK.report(TASK.score(Fixed(), batch, None).counts)["loss"] == pytest.approx(sum(expected) / 5, rel=1e-5)
 
 
 def test_rates_are_those_counted_by_hand() -> None:
     """Said and understood: a space less and b for c; an a too much; nothing of a b; and all of it."""
     batch = utterances(saying("abb", "aab ca", "", "cab b"), [60] * 4, ["a bc", "ab ca", "a b", "cab b"], first=7)
-    judged = TASK.judge(Fixed(), batch, decode_greedily)
-    assert [(one.clip, one.reference, one.hypothesis) for one in judged] == [
+    results = TASK.decode_clips(Fixed(), batch, decode_greedily)
+    assert [(one.clip, one.reference, one.hypothesis) for one in results] == [
         (7, "a bc", "abb"),
         (8, "ab ca", "aab ca"),
         (9, "a b", ""),
@@ -105,8 +105,8 @@ def test_rates_are_those_counted_by_hand() -> None:
 def test_word_error_rate_is_jiwer_s() -> None:
     jiwer = pytest.importorskip("jiwer")
     said, understood = ["a bc", "ab ca", "a b", "cab b", "a a a"], ["abb", "aab ca", "c", "cab b", "a a b a"]
-    judgements = [ClipResult(clip, *texts, 0.0) for clip, texts in enumerate(zip(said, understood, strict=True))]
-    report = TASK.report(TASK.tally(judgements))
+    results = [ClipResult(clip, *texts, 0.0) for clip, texts in enumerate(zip(said, understood, strict=True))]
+    report = TASK.report(TASK.tally(results))
     assert report["word_error_rate"] == pytest.approx(jiwer.wer(said, understood))
     assert report["character_error_rate"] == pytest.approx(jiwer.cer(said, understood))
 
@@ -125,13 +125,13 @@ def test_clips_too_short_for_their_text_count_in_the_rates_alone() -> None:
     torch.manual_seed(0)
     features = torch.randn(3, 6, 5)
     batch = utterances(features, [6, 6, 6], ["ab", "abca", "aab"])  # three frames; "aab" needs four
-    judged = TASK.judge(Fixed(), batch, decode_greedily)
-    assert [judgement.nats is None for judgement in judged] == [False, True, True]
+    results = TASK.decode_clips(Fixed(), batch, decode_greedily)
+    assert [result.nats is None for result in results] == [False, True, True]
     counts = TASK.score(Fixed(), batch, None).counts
     report = TASK.report(counts)
     assert int(counts["utterances"]) == 3
     assert int(counts["confusion"][1:].sum()) == 9
-    assert report["loss"] == pytest.approx((judged[0].nats or 0) / 2)
+    assert report["loss"] == pytest.approx((results[0].nats or 0) / 2)
     assert math.isinf(float(TASK.step(Fixed(), batch, None).loss))
 
 
@@ -145,19 +145,19 @@ def test_silence_counts_what_is_heard_in_it() -> None:
 def test_the_most_confused_characters_come_first() -> None:
     pairs = [("abc", "abb"), ("bc", "bb"), ("a", "ab"), ("ab", "b"), ("ac", "abc"), ("c", "b"), ("b", "b ")]
     counts = TASK.tally([ClipResult(0, *texts, 0.0) for texts in pairs])
-    assert TASK.confused(counts, 2) == [("c", "b", 3), ("", "b", 2)]
-    assert sorted(TASK.confused(counts, 100)[2:]) == [("", " ", 1), ("a", "", 1)]
+    assert TASK.list_confusions(counts, 2) == [("c", "b", 3), ("", "b", 2)]
+    assert sorted(TASK.list_confusions(counts, 100)[2:]) == [("", " ", 1), ("a", "", 1)]
 
 
 def test_the_worst_utterances_come_with_what_differs() -> None:
     texts = [("a b", "a b"), ("a b", "a c"), ("ab c a", "b c"), ("c", "a"), ("c", "a b")]
-    judgements = [ClipResult(clip, *pair, 0.0) for clip, pair in enumerate(texts)]
-    assert [judgement.clip for judgement in TASK.worst(judgements, 3)] == [2, 4, 1]
-    assert [judgement.clip for judgement in TASK.worst(judgements, 9)] == [2, 4, 1, 3]
-    assert TASK.compared(judgements[1]) == [("a", "a"), ("b", "c")]
-    assert TASK.compared(judgements[2]) == [("ab", "b"), ("c", "c"), ("a", None)]
+    results = [ClipResult(clip, *pair, 0.0) for clip, pair in enumerate(texts)]
+    assert [result.clip for result in TASK.select_worst(results, 3)] == [2, 4, 1]
+    assert [result.clip for result in TASK.select_worst(results, 9)] == [2, 4, 1, 3]
+    assert TASK.align_result(results[1]) == [("a", "a"), ("b", "c")]
+    assert TASK.align_result(results[2]) == [("ab", "b"), ("c", "c"), ("a", None)]
     unspaced = SpeechRecognition({**ASSETS, "alphabet": ["<blank>", "a", "b"]})
-    assert unspaced.compared(ClipResult(0, "ab", "bb", 0.0)) == [("a", "b"), ("b", "b")]
+    assert unspaced.align_result(ClipResult(0, "ab", "bb", 0.0)) == [("a", "b"), ("b", "b")]
 
 
 def test_transcripts_have_words_and_their_frames() -> None:

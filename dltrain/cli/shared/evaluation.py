@@ -12,8 +12,8 @@ import typer
 
 from dltrain.cli.shared import examples, forecasts
 from dltrain.cli.shared.adaptation import Adaptation, check_finite, prepare_adaptation
+from dltrain.cli.shared.clip_scoring import ClipScoring, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.decoding import Decoding
-from dltrain.cli.shared.judgements import ClipScoring, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.kinds import kind_of
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
@@ -67,7 +67,7 @@ def run_evaluation(
     if adaptation:
         scored = replace(trained, task=adaptation.scorer(trained, dataset))
     elif judges:
-        scored = judges.scoring(trained)
+        scored = judges.replace_task(trained)
     counts = scored.counts(stream)
     report = trained.task.report(counts)
     if adaptation:
@@ -206,7 +206,7 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
         yield f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}"
     yield from format_worst(result)
     if result.get("confused"):
-        yield "\n" + format_table([["said", "understood", "times"], *list_confusion_rows(result)])
+        yield "\n" + format_table(list_confusion_rows(result))
     if "classes" in result:
         yield from format_classes(result["classes"], result["confusion"])
     if result.get("worst_examples"):

@@ -1,4 +1,4 @@
-"""Speech recognition: the model, decoders, transcripts, and what a task and a dataset can do with them."""
+"""Speech recognition: acoustic models, decoders, transcripts, and the capabilities of tasks and data sets."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dltrain.task import Counts
 
 
 class AcousticModel(Protocol):
-    """A model of what was said, as the speech tasks use it; any module with this method is one."""
+    """An acoustic model, as the speech tasks use it; any module with this method is one."""
 
     def __call__(self, features: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, T, F) of `frames` (N,) to log-probabilities (N, T', alphabet) float32 and their lengths (N,).
 
-        T' is T / subsampling, rounded up. What lies after a clip's frames changes nothing.
+        T' is T / subsampling, rounded up. What comes after a clip's frames changes nothing.
         """
         ...
 
@@ -35,14 +35,14 @@ class Word(NamedTuple):
 
 
 class Transcript(NamedTuple):
-    """What a clip says; the words' places are counted in frames of the features."""
+    """The transcript of a clip; words are located in frames of the features."""
 
     text: str
     words: Sequence[Word]
 
 
 class ClipResult(NamedTuple):
-    """A clip by its place in the split, what was said, what was understood, and -log p of the former in nats.
+    """A clip by its index in the split, its reference, its hypothesis, and -log p of the reference in nats.
 
     `nats` is None for a clip with more characters than CTC can place in its frames.
     """
@@ -55,52 +55,54 @@ class ClipResult(NamedTuple):
 
 @runtime_checkable
 class Transcribes(Protocol):
-    """Can write down what is said in sound of the user's."""
+    """A task that can transcribe the user's own sound."""
 
     alphabet: Sequence[str]
     """Symbol 0 is CTC's blank; without a space among them, each character is a word."""
 
     def transcribe(self, model: nn.Module, features: Tensor, frames: Tensor, decoder: Decoder) -> list[Transcript]:
-        """Features (N, T, bands) of `frames` (N,) to what each clip says."""
+        """Transcribe features (N, T, bands) of `frames` (N,)."""
         ...
 
 
 @runtime_checkable
 class ScoresClips(Protocol):
-    """Can tell, clip by clip, what was said and what a decoder makes of it."""
+    """A task that can compare reference and hypothesis, clip by clip."""
 
     alphabet: Sequence[str]
 
-    def judge(self, model: nn.Module, batch: Any, decoder: Decoder) -> list[ClipResult]: ...
-
-    def tally(self, judgements: Sequence[ClipResult]) -> Counts:
-        """The counts of some clips, additive as those of `Task.score`."""
+    def decode_clips(self, model: nn.Module, batch: Any, decoder: Decoder) -> list[ClipResult]:
+        """Decode each clip of a batch."""
         ...
 
-    def compared(self, judgement: ClipResult) -> Sequence[tuple[str | None, str | None]]:
-        """What was said beside what was understood, aligned; None where one of them has nothing."""
+    def tally(self, results: Sequence[ClipResult]) -> Counts:
+        """Count the edits of some clips; the counts are additive, like those of `Task.score`."""
         ...
 
-    def worst(self, judgements: Sequence[ClipResult], number: int) -> Sequence[ClipResult]:
-        """The `number` judgements with the most mistakes; none without any."""
+    def align_result(self, result: ClipResult) -> Sequence[tuple[str | None, str | None]]:
+        """Align reference and hypothesis; None in a pair stands for an insertion or deletion."""
         ...
 
-    def confused(self, counts: Counts, number: int) -> Sequence[tuple[str, str, int]]:
-        """The `number` most frequent mistakes: what was said, what was understood, how often; "" for nothing."""
+    def select_worst(self, results: Sequence[ClipResult], number: int) -> Sequence[ClipResult]:
+        """Select the `number` results with the most edits; none without any."""
+        ...
+
+    def list_confusions(self, counts: Counts, number: int) -> Sequence[tuple[str, str, int]]:
+        """List the `number` most frequent confusions: reference, hypothesis, count; "" for nothing."""
         ...
 
 
 @runtime_checkable
 class NamesClips(Protocol):
-    """A dataset of sound that can say which file a clip of its splits is."""
+    """A data set of sound that knows the file name of each clip."""
 
     def clip_name(self, split: str, clip: int) -> str: ...
 
 
 @runtime_checkable
 class Transcribed(Protocol):
-    """A dataset of sound with its transcripts."""
+    """A data set of sound with its transcripts."""
 
     def transcripts(self) -> Sequence[str]:
-        """What is said in each clip of the training split, as the model is to spell it."""
+        """The reference transcripts of the training split, spelled in the alphabet."""
         ...
