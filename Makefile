@@ -44,12 +44,9 @@ test: lint types
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m bench
 
-$(VENV)/ready-docs: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]'
-	touch $@
-
-site: $(VENV)/ready-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+site: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "build/site/index.html"
 
 docs: setup
 	$(BIN)/python -m dltrain.config.generate
