@@ -8,7 +8,6 @@ Steps come before channels, (T, C), and an image's channels before its height an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -411,7 +410,7 @@ class Repeat(Block):
     layers: Layers
 
 
-LAYERS: Mapping[str, type[Layer]] = {
+LAYERS: dict[str, type[Layer]] = {
     "dense": Dense,
     "conv1d": Conv1d,
     "conv2d": Conv2d,

@@ -1,0 +1,127 @@
+"""The examples of docs/extending.md run as the page says."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dltrain.cli import main
+from dltrain.errors import UsageError
+from dltrain.kinds import find_kind
+from support.commands import call, good
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"```(?:python|yaml)\n# ([\w.]+)\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = re.findall(r"^dltrain (.*)$", PAGE, re.MULTILINE)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with all files of the page."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in FILES.items():
+        Path(name).write_text(text)
+    return tmp_path
+
+
+def test_all_files_of_the_page_are_found() -> None:
+    assert len(FILES) == PAGE.count("```python") + PAGE.count("```yaml")
+
+
+@pytest.mark.parametrize("name", ["wide", "stripes", "absolute", "pairs"])
+def test_a_plugin_trains(name: str, here: Path) -> None:
+    good("config", "check", f"{name}.yaml")
+    good("fit", f"{name}.yaml", "-o", "run", "-q")
+    assert json.loads(good("eval", "run", "--json").stdout)["metrics"]["loss"] > 0
+
+
+def test_a_subclass_of_a_model_of_the_package_is_a_model(here: Path) -> None:
+    config = (
+        Path("wide.yaml").read_text().replace("{name: wide, units: 16}", "{name: cold_cnn, channels: [2], hidden: 4}")
+    )
+    Path("cold.yaml").write_text(config)
+    good("fit", "cold.yaml", "-o", "run", "-q")
+
+
+def test_a_kind_of_its_own_works_with_every_command(here: Path) -> None:
+    for command in COMMANDS:
+        good(*command.split())
+    evaluation = json.loads(good("eval", "runs/pairs", "--worst", "3", "--json").stdout)
+    assert evaluation["metrics"]["accuracy"] > 0.8
+    assert len(evaluation["worst_examples"]) == 3
+    assert good("predict", "runs/pairs", "1,0:2,3", "1,0:-1,0").stdout.split()[1::3] == ["same", "different"]
+    unread = call("predict", "runs/pairs", "1,0:2,3", "nothing")
+    assert str(unread.exception) == "1 of 2 pairs could not be read; the others are done"
+    summary = json.loads(good("summary", "pairs.yaml", "--json").stdout)
+    assert [row["uncounted"] for row in summary["layers"]] == [["_trilinear"]]
+    assert "not counted    product (_trilinear)" in good("summary", "pairs.yaml").stdout
+    assert len(json.loads(Path("runs/pairs_cv/summary.json").read_text())["members"]) == 3
+
+
+@pytest.mark.parametrize("form", ["safetensors", "torch-export", "onnx"])
+def test_a_kind_of_its_own_is_exported(form: str, here: Path) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnx")
+    good("fit", "pairs.yaml", "-o", "run", "-q")
+    good("export", "run", "--format", form, "-o", "exported")
+    described = json.loads(Path("exported.json").read_text())
+    assert described["preparation"]["steps"] == ["two points, float32"]
+    if form != "safetensors":
+        assert [(port["name"], port["shape"]) for port in described["inputs"]] == [
+            ("left", ["batch", 2]),
+            ("right", ["batch", 2]),
+        ]
+    good("export", "run", "--format", form, "-o", "synthetic", "--synthetic")
+
+
+def test_a_kind_without_a_reader_says_how_to_add_one(here: Path) -> None:
+    source = Path("pairs.py").read_text().replace('"pairs"', '"silent"').replace("        reader=PairReader,\n", "")
+    source = source.replace("        synthetic=draw_pairs,\n", "")
+    Path("pairs.py").write_text(source.replace('"same_side"', '"silent_side"').replace('"bilinear"', '"silent_model"'))
+    config = Path("pairs.yaml").read_text().replace("data: pairs", "data: silent").replace("same_side", "silent_side")
+    Path("pairs.yaml").write_text(config.replace("bilinear", "silent_model"))
+    good("fit", "pairs.yaml", "-o", "run", "-q")
+    refused = call("predict", "run", "1,0:2,3")
+    assert isinstance(refused.exception, UsageError)
+    assert str(refused.exception) == (
+        "run: nothing reads inputs of the kind of data 'silent'\n"
+        "next: register a reader in the plug-in: register(Kind(name='silent', reader=...)), see docs/extending.md"
+    )
+    refused = call("export", "run", "--synthetic")
+    assert str(refused.exception).startswith("--synthetic: the kind of data 'silent' has no synthetic inputs")
+
+
+def test_two_kinds_of_one_name_are_refused() -> None:
+    from dataclasses import replace
+
+    from dltrain.kinds import register
+
+    images = find_kind("images")
+    assert register(replace(images)) == images
+    with pytest.raises(ValueError, match="the kind of data 'images' is already registered; rename it"):
+        register(replace(images, plural="pictures"))
+
+
+def test_a_layer_is_checked_and_built(here: Path, dltrain: Callable[..., object]) -> None:
+    """In a process of its own, since layers are known to all configs."""
+    for command in (("config", "check", "scale.yaml"), ("fit", "scale.yaml", "-o", "run", "-q"), ("eval", "run")):
+        result = dltrain(*command)
+        assert getattr(result, "returncode", None) == 0, result
+    refused = dltrain("config", "check", "scale.yaml", "--set", "model.layers=[{scale: high}, {dense: outputs}]")
+    assert "layer 1" in getattr(refused, "stderr", "")
+
+
+def test_a_command_is_added(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (entry,) = re.findall(r'`"(\w+)": "(\w+:\w+)"`', PAGE)
+    module = ModuleType("dltrain.cli.steps")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(FILES["steps.py"], vars(module))
+    monkeypatch.setitem(main.COMMANDS, *entry)
+    good("fit", "pairs.yaml", "-o", "run", "-q")
+    assert good("steps", "run").stdout == "80\n"
