@@ -16,7 +16,7 @@ import typer
 from dltrain.cli.main import application
 from support.pages import PAGES, ROOT, commands_of, run_steps, steps_of, write_files
 
-PENDING = {"extending.md", "run-directory.md"}
+PENDING = {"run-directory.md"}
 RUNNABLE = [page for page in PAGES if page.name != "README.md" and list(steps_of(page))]
 """The README's commands run in tests/packaging, from a wheel."""
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
