@@ -1,8 +1,8 @@
-"""Tables in text files: .csv, .tsv and .jsonl, plain or gzipped, whose columns are found by their names.
+"""Read tables in text files: .csv, .tsv and .jsonl, plain or gzipped, with named columns.
 
-A .csv file is quoted as RFC 4180 says: a field may hold commas, quotes and line ends. A .tsv file is lines of fields
-between tabs, without any quoting: a quotation mark is a character like others. A .jsonl file has one JSON object a
-line. The encoding is UTF-8, a byte order mark is skipped, and CRLF ends a line as LF does.
+A .csv file is quoted as in RFC 4180: a field may hold commas, quotes and line ends. A .tsv file has lines of fields
+between tabs, without quoting: a quotation mark is an ordinary character. A .jsonl file has one JSON object a line. The
+encoding is UTF-8, a byte order mark is skipped, and lines end with LF or CRLF.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from dltrain.data.text_files import LineSpan, TextFile, read_pieces
+from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 LONGEST_FIELD = 1 << 24
-"""Characters of a field beyond which a quotation mark is taken to be missing."""
+"""Characters of a field beyond which a quotation mark is assumed to be missing."""
 
 Field = str | None
 Rows = Iterator[tuple[int, list[Field]]]
 Ragged = list[tuple[int, DataError]]
-"""The lines of rows with too many or too few fields, and what to say of each."""
+"""The lines of rows with too many or too few fields, and an error for each."""
 
 
 @dataclass(frozen=True)
 class DelimitedTable:
-    """Rows of fields, each with the line from 1 that it begins in; `name` is what messages call the table.
+    """Rows of fields, each with its first line, from 1; `name` is the table's name in messages.
 
-    A field is None where a JSON object has no text, number, true or false.
+    A field is None if a JSON object has no text, number, true or false there.
     """
 
     name: str
@@ -43,44 +43,58 @@ class DelimitedTable:
     rows: list[list[Field]]
 
     def column(self, name: str, option: str, advice: str | None = None) -> list[str]:
-        """The fields of a column, which `option` names. Raises DataError where it is missing, twice there, or no text.
+        """Return the fields of a column, named by `option`. Raises DataError if it is missing, repeated, or not text.
 
-        The message has the nearest name, and for a column that is missing `advice`, or that to set the option.
+        The message suggests the nearest name, and for a missing column `advice`, or setting the option.
         """
-        if self.columns.count(name) != 1:
-            raise self._absent(name, option, advice or f"set {option} to a column")
-        place = self.columns.index(name)
+        if name not in self.columns:
+            found = ", ".join(repr(column) for column in self.columns)
+            raise DataError(
+                f"{self.name}: no column '{name}' ({option}); found {found}{suggest_name(name, self.columns)}",
+                advice=advice or f"set {option} to a column",
+            )
+        if self.columns.count(name) > 1:
+            message = f"{self.name}: {self.columns.count(name)} columns are called '{name}'"
+            raise DataError(message, advice="rename all but one")
+        index = self.columns.index(name)
         fields = []
         for line, row in zip(self.lines, self.rows, strict=True):
-            field = row[place]
+            field = row[index]
             if field is None:
                 raise DataError(
                     f"{self.name}, line {line}: no value for '{name}'; expected is a text, a number, true or false",
-                    advice="mend the line, or leave it out",
+                    advice="correct the line, or leave it out",
                 )
             fields.append(field)
         return fields
 
-    def _absent(self, name: str, option: str, advice: str) -> DataError:
-        if name in self.columns:
-            message = f"{self.name}: {self.columns.count(name)} columns are called '{name}'"
-            return DataError(message, advice="rename all but one")
-        near = get_close_matches(name, self.columns, 1)
-        guess = f"\ndid you mean '{near[0]}'?" if near else ""
-        found = ", ".join(repr(column) for column in self.columns)
-        return DataError(f"{self.name}: no column '{name}' ({option}); found {found}{guess}", advice=advice)
+    def check_header(self) -> None:
+        """Raises DataError if the first line holds numbers instead of names."""
+        if all(_is_number(name) for name in self.columns):
+            raise DataError(
+                f"{self.name}: its first line holds numbers ({', '.join(self.columns[:5])}), not the columns' names",
+                advice="add a first line with names",
+            )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def get_table_suffix(path: Path) -> str | None:
-    """The suffix of `path` that says what kind of table it is, .gz left aside; None where it is none."""
+    """Return the suffix of `path` without .gz if it is one of SUFFIXES, else None."""
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     return suffix if suffix in SUFFIXES else None
 
 
 def read_delimited(file: TextFile, ragged: Ragged | None = None) -> DelimitedTable:
-    """A whole file. Raises DataError for one that is no table, has no row, or is damaged, with its line.
+    """Read a whole file. Raises DataError for one that is no table, has no row, or is damaged, with the line.
 
-    Rows with too many or too few fields are added to `ragged`, if it is given, and left out.
+    Rows with too many or too few fields are added to `ragged` if given, and left out.
     """
     form = get_table_suffix(file.path)
     if form is None:
@@ -93,11 +107,11 @@ def read_delimited(file: TextFile, ragged: Ragged | None = None) -> DelimitedTab
 
 
 def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = None) -> DelimitedTable:
-    """A text in one of the forms of SUFFIXES as a table, as `read_table` gives it."""
+    """Parse a text in one of the formats of SUFFIXES, as `read_delimited` does."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if form == ".jsonl":
-        return _from_objects(text, name)
-    rows = _quoted(text, name) if form == ".csv" else _tabbed(text)
+        return _read_jsonl(text, name)
+    rows = _read_csv(text, name) if form == ".csv" else _read_tsv(text)
     _, header = next(rows, (0, []))
     columns = tuple((field or "").strip() for field in header)
     lines: list[int] = []
@@ -111,7 +125,7 @@ def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = Non
             cause = "a separator within a field that is not quoted?" if len(row) > len(columns) else "cut short?"
             fault = DataError(
                 f"{name}, line {line}: {len(row)} fields, but the first line has {len(columns)} ({cause})",
-                advice="mend the line, or quote the field",
+                advice="correct the line, or quote the field",
             )
             if ragged is None:
                 raise fault
@@ -126,8 +140,8 @@ def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = Non
     return DelimitedTable(name, columns, lines, fields)
 
 
-def _quoted(text: str, name: str) -> Rows:
-    csv.field_size_limit(LONGEST_FIELD)  # the process's; the module's own bound is shorter than many a document
+def _read_csv(text: str, name: str) -> Rows:
+    csv.field_size_limit(LONGEST_FIELD)  # for the whole process; the default is shorter than many documents
     reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
     line = 1
     try:
@@ -137,16 +151,16 @@ def _quoted(text: str, name: str) -> Rows:
     except csv.Error as error:
         raise DataError(
             f"{name}, line {line}: not CSV: {error}",
-            advice="mend the row that begins there; is a quotation mark missing?",
+            advice="correct the row that starts there; is a quotation mark missing?",
         ) from None
 
 
-def _tabbed(text: str) -> Rows:
+def _read_tsv(text: str) -> Rows:
     for line, row in enumerate(text.split("\n"), 1):
         yield line, list(row.split("\t")) if row else []
 
 
-def _from_objects(text: str, name: str) -> DelimitedTable:
+def _read_jsonl(text: str, name: str) -> DelimitedTable:
     columns: tuple[str, ...] = ()
     lines: list[int] = []
     rows: list[list[Field]] = []
@@ -156,19 +170,21 @@ def _from_objects(text: str, name: str) -> DelimitedTable:
         try:
             found: Any = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}, line {line}: not JSON: {error}", advice="mend the line") from None
+            raise DataError(f"{name}, line {line}: not JSON: {error}", advice="correct the line") from None
         if not isinstance(found, dict):
             raise DataError(
-                f"{name}, line {line}: expected a JSON object, found {content.strip()[:80]}", advice="mend the line"
+                f"{name}, line {line}: expected a JSON object, found {content.strip()[:80]}", advice="correct the line"
             )
         columns = columns or tuple(found)
         lines.append(line)
-        rows.append([_told(found.get(column)) for column in columns])
+        rows.append([_convert_field(found.get(column)) for column in columns])
     if not rows:
         raise DataError(f"{name}: no row in it; expected is one JSON object a line")
     return DelimitedTable(name, columns, lines, rows)
 
 
-def _told(value: Any) -> Field:
-    """A JSON value as a table's field."""
-    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, int | float) else None
+def _convert_field(value: Any) -> Field:
+    """Convert a JSON value to a field."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, int | float) else None

@@ -1,4 +1,4 @@
-"""Fetching one published file: from the first mirror that gives the right one, whole or not at all."""
+"""Fetch a published file from the first mirror that provides it, whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _TIMEOUT_SECONDS = 10
 
 
 class Remote(NamedTuple):
-    """A file as every mirror has it, under its folder's address.
+    """A file as every mirror has it, under the address of its folder.
 
-    `size_bytes` is None where nobody states it; `digest` may be the first digits alone, or "".
+    `size_bytes` is None if it is not published; `digest` may be its first digits only, or "".
     """
 
     name: str
@@ -34,15 +34,11 @@ class Remote(NamedTuple):
 
 
 def fetch_file(
-    file: Remote,
-    target: Path,
-    mirrors: Sequence[str],
-    ways_out: str,
-    progress: Progress | None = None,
+    file: Remote, target: Path, mirrors: Sequence[str], *, advice: str, progress: Progress | None = None
 ) -> Path:
-    """The path in the folder `target` that the file now has: complete, and with the right checksum.
+    """Fetch a file, complete and with the right checksum, into the folder `target`; return its path.
 
-    Raises DataError with what each mirror answered, and `ways_out`: what a user without the file can do.
+    Raises DataError with the answer of each mirror; `advice` says what to do without the file.
     """
     path = target / file.name
     try:
@@ -50,7 +46,7 @@ def fetch_file(
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=target)
     except OSError as error:
         raise DataError(
-            f"{path.name}: not there, and {target} cannot be written to ({error.strerror}).\n{ways_out}"
+            f"{path.name}: missing, and {target} cannot be written to ({error.strerror})", advice=advice
         ) from error
     part = Path(name)
     failures = []
@@ -69,11 +65,11 @@ def fetch_file(
                 failures.append(f"  {url}: {failure}")
     finally:
         part.unlink(missing_ok=True)
-    raise DataError("\n".join((f"{path.name}: no mirror gave it.", *failures, ways_out)))
+    raise DataError("\n".join((f"{path.name}: no mirror provides it:", *failures)), advice=advice)
 
 
 def _download(url: str, stream: BinaryIO, file: Remote, progress: Progress | None) -> str | None:
-    """What went wrong, or None when `stream` now holds the file."""
+    """Download a file into `stream`; return what went wrong, or None."""
     stream.seek(0)
     stream.truncate()
     digest, received, expected = hashlib.new(file.algorithm, usedforsecurity=False), 0, file.size_bytes

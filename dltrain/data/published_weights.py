@@ -1,4 +1,4 @@
-"""Weights that others have published, fetched once."""
+"""Download published weights once."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SCHEMES = ("https://", "http://")
 
 
 def fetch_weights(address: str) -> Path:
-    """The file at an address, from the cache's folder `weights`, or downloaded into it.
+    """Return the file at an address, from the cache's folder `weights`, downloading it there if it is missing.
 
-    Where its name ends in the beginning of its SHA-256, as those of PyTorch's hub do (`resnet18-f37072fd.pth`), it is
+    If its name ends with the first digits of its SHA-256, as PyTorch's hub does (`resnet18-f37072fd.pth`), they are
     compared. Raises DataError.
     """
     folder, _, _ = address.rpartition("/")
@@ -25,4 +25,5 @@ def fetch_weights(address: str) -> Path:
         return target / name
     stated = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
     remote = Remote(name, None, "sha256", stated[1] if stated else "")
-    return fetch_file(remote, target, [folder], f"Fetch it elsewhere, and name the file: weights.init_from: {name}")
+    advice = f"download it elsewhere, and name the file: weights.init_from: {name}"
+    return fetch_file(remote, target, [folder], advice=advice)

@@ -1,9 +1,11 @@
-"""Which examples are held out: the folds of a cross-validation, and whole speakers."""
+"""Which examples belong to which split: shares of the data, folds of a cross-validation, and whole speakers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction as Rational
+from math import floor
 from typing import Any
 
 import numpy
@@ -14,14 +16,64 @@ from dltrain.errors import DataError
 from dltrain.options import Fold
 from dltrain.runtime.seeds import generator
 
+Mask = NDArray[numpy.bool_]
+
+
+def hold_out(strata: NDArray[Any], share: float, seed: int, split: str = "validation") -> Mask:
+    """Select the examples kept for another split, (N,) bool: exactly round(N * share) of them.
+
+    Each of the `strata` (N,) contributes its share, rounded by the largest remainder method.
+    """
+    exact = Rational(str(share))  # 0.1 means a tenth, not the nearest double
+    groups = [numpy.flatnonzero(strata == stratum) for stratum in numpy.unique(strata)]
+    quotas = [exact * len(group) for group in groups]
+    counts = [floor(quota) for quota in quotas]
+    by_remainder = sorted(range(len(groups)), key=lambda number: counts[number] - quotas[number])
+    for number in by_remainder[: round(exact * len(strata)) - sum(counts)]:
+        counts[number] += 1
+    kept = numpy.zeros(len(strata), bool)
+    for number, (group, count) in enumerate(zip(groups, counts, strict=True)):
+        order = torch.randperm(len(group), generator=generator(split, seed, number))
+        kept[group[order[:count].numpy()]] = True
+    return kept
+
+
+def hold_out_rows(
+    count: int,
+    share: float,
+    seed: int,
+    *,
+    split: str,
+    labels: NDArray[Any] | None,
+    groups: NDArray[Any] | None,
+    source: str,
+) -> Mask:
+    """Select the rows of a table kept for `split`, (count,) bool; `source` names the table in messages.
+
+    With `groups` (count,), a share of the groups is kept as a whole; else with `labels` (count,) the split is
+    stratified. Raises DataError if the share amounts to no row, or to all of them.
+    """
+    if groups is not None:
+        names, numbers = numpy.unique(groups, return_inverse=True)
+        kept = hold_out(numpy.zeros(len(names)), share, seed, split)[numbers]
+    else:
+        kept = hold_out(numpy.zeros(count) if labels is None else labels, share, seed, split)
+    if not kept.any() or kept.all():
+        total = f"{count} rows" if groups is None else f"{len(names)} groups of rows"
+        raise DataError(
+            f"{source}: data.{split}={share} of {total} {'leaves none to train on' if kept.any() else 'is no row'}",
+            advice=f"give another share, or 0 for no {split} split, or a file",
+        )
+    return kept
+
 
 def select_fold(
-    count: int, fold: Fold, seed: int, labels: NDArray[Any] | None = None, groups: NDArray[Any] | None = None
-) -> NDArray[numpy.bool_]:
-    """Which of `count` examples the fold holds out, (count,) bool; every example is in one of the folds.
+    count: int, fold: Fold, seed: int, *, labels: NDArray[Any] | None = None, groups: NDArray[Any] | None = None
+) -> Mask:
+    """Select the examples that a fold of scikit-learn's splitters holds out, (count,) bool.
 
-    With `labels` (count,) the folds are stratified, with `groups` (count,) no group is in two of them. Raises DataError
-    for more folds than there are examples, groups, or examples of a class.
+    Every example is in exactly one fold. With `labels` (count,) the folds are stratified; with `groups` (count,) no
+    group is in two folds. Raises DataError for more folds than examples, groups, or examples of a class.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 

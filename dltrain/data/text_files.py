@@ -57,6 +57,17 @@ def find_file(path: Path) -> Path | None:
     return None
 
 
+def require_file(root: Path, name: str) -> Path:
+    """Find the file `name` relative to `root`, plain or .gz. Raises DataError if there is none."""
+    path = find_file(root / Path(name).expanduser())
+    if path is None:
+        raise DataError(
+            f"{name} (plain or .gz): not found in {root.absolute()}",
+            advice="correct the name in the data section, or set data.root to the folder that has the file",
+        )
+    return path
+
+
 def scan_file(path: Path) -> TextFile:
     """What a file is, read once. Raises DataError for one that is empty, damaged or unreadable."""
     digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from dltrain.cli.main import application
 from dltrain.config.experiment import load_experiment
-from dltrain.data.images import idx
+from dltrain.data.images.sets import FILES, locate_image_set
 from dltrain.errors import UsageError
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import folds
@@ -141,4 +141,4 @@ def test_labels_of_other_folds_are_not_added() -> None:
 
 def test_the_test_files_of_idx_sets_are_not_there(config: Path) -> None:
     root = Path(load_experiment(config).experiment.data.options["root"])
-    assert idx.missing_files(root, "MNIST", "test")
+    assert locate_image_set("mnist", root).list_missing(FILES["test"])

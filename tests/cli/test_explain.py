@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dltrain.batch import Examples
 from dltrain.core.mistakes import worst_examples
 from dltrain.data.images.explanation import first_filters, integrated_gradients, saliency
-from dltrain.data.images.mnist import normalize_pixels
+from dltrain.data.images.pixels import normalize_pixels
 from dltrain.errors import DataError, UsageError
 from dltrain.models.cnn import CNN
 from dltrain.models.mlp import MLP

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from dltrain.data.tables.dataset import load_bundled_table
+from dltrain.data.tables.bundled import load_bundled_table
 from dltrain.data.tables.reader import TableReader, given_row
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import find_kind, resolve
@@ -181,7 +181,7 @@ def test_eval_measures_what_predict_says(tumours: Path, threshold: float | None)
 
 
 def test_a_category_that_training_did_not_know_is_named(tumours: Path) -> None:
-    told = "column 'side': 'no one knows' is not among the categories trained on; none of them was counted"
+    told = "column 'side': 'no one knows' is not among the categories trained on; they were ignored"
     assert f"warning: {told}" in good("eval", tumours).stderr
     assert f"note: {told}" in good("predict", tumours, tumours.parent / "test.csv").stderr
     assert "note" not in good("predict", tumours, tumours.parent / "train.csv").stderr

@@ -29,7 +29,7 @@ GROUPS = np.arange(COUNT) // 5
     ],
 )
 def test_folds_are_scikit_learns(labels: Any, groups: Any, splitter: type, seed: int) -> None:
-    held = [select_fold(COUNT, Fold(index, FOLDS), seed, labels, groups) for index in range(FOLDS)]
+    held = [select_fold(COUNT, Fold(index, FOLDS), seed, labels=labels, groups=groups) for index in range(FOLDS)]
     assert np.array_equal(np.sum(held, axis=0), np.ones(COUNT))
     parts = splitter(FOLDS, shuffle=True, random_state=seed % 2**32)
     expected: Iterable[Any] = parts.split(np.zeros(COUNT), np.zeros(COUNT) if labels is None else labels, groups)
@@ -38,9 +38,9 @@ def test_folds_are_scikit_learns(labels: Any, groups: Any, splitter: type, seed:
 
 def test_labels_keep_their_shares_and_groups_stay_whole() -> None:
     for index in range(FOLDS):
-        stratified = select_fold(COUNT, Fold(index, FOLDS), 3, LABELS)
+        stratified = select_fold(COUNT, Fold(index, FOLDS), 3, labels=LABELS)
         assert (LABELS[stratified] == "a").sum() == 20 / FOLDS
-        grouped = select_fold(COUNT, Fold(index, FOLDS), 3, None, GROUPS)
+        grouped = select_fold(COUNT, Fold(index, FOLDS), 3, groups=GROUPS)
         assert not set(GROUPS[grouped]) & set(GROUPS[~grouped])
 
 
@@ -58,7 +58,7 @@ def test_another_seed_makes_other_folds() -> None:
 )
 def test_too_few_of_anything_are_refused(labels: Any, groups: Any, told: str) -> None:
     with pytest.raises(DataError) as caught:
-        select_fold(4, Fold(0, 5), 0, labels, groups)
+        select_fold(4, Fold(0, 5), 0, labels=labels, groups=groups)
     assert told in str(caught.value)
 
 

@@ -410,6 +410,7 @@ def test_files_of_weights_that_cannot_be_used_say_why(run: Path, here: Path) -> 
 @pytest.mark.slow
 def test_a_program_runs_without_us_as_its_description_says(run: Path, here: Path, images_root: Path) -> None:
     from dltrain.data.images import idx
+    from dltrain.data.images.sets import locate_image_set
 
     result = good("export", run, "--format", "torch-export", "-o", "new/bars.pt2", "--json")
     told = json.loads(result.stdout)
@@ -419,7 +420,7 @@ def test_a_program_runs_without_us_as_its_description_says(run: Path, here: Path
         "on": "the validation split of mnist", "inputs": 4, "sizes": [1, 2, 7, 40], "difference": 0, "allowed": 1e-4
     }  # fmt: skip
     assert [port["shape"] for port in told["inputs"]] == [["batch", 1, 28, 28]]
-    pixels, labels = idx.read_split(images_root, "MNIST", "test", 10)
+    pixels, labels = idx.read_split(locate_image_set("mnist", images_root), "test", 10)
     prepared = told["preparation"]
     inputs = torch.from_numpy(pixels.copy()).unsqueeze(1).float() * prepared["scale"][0] + prepared["offset"][0]
     program = torch.export.load("new/bars.pt2").module()

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from dltrain.batch import Examples
 from dltrain.cli.shared import examples
-from dltrain.data.images.mnist import normalize_pixels
-from dltrain.data.images.pixels import restore_pixels, scale_pixels
+from dltrain.data.images.pixels import normalize_pixels, restore_pixels, scale_pixels
 from dltrain.errors import UsageError
 from dltrain.models.autoencoder import ConvAutoencoder, DenseAutoencoder, Noise
 from dltrain.observers import pictures

@@ -15,7 +15,7 @@ from torch import nn
 
 from dltrain.batch import Examples
 from dltrain.core.evaluate import accumulate_counts
-from dltrain.data.tables.dataset import load_bundled_table
+from dltrain.data.tables.bundled import load_bundled_table
 from dltrain.errors import UsageError
 from dltrain.models.table import Dense, Linear
 from dltrain.runtime.interrupts import Interrupts

@@ -1,4 +1,4 @@
-"""Texts as the numbers of their words or characters, and batches of texts of like lengths."""
+"""Texts as the ids of their words or characters, and batches of texts of similar lengths."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dltrain.data.batching import IndexedBatches, order_by_length
 from dltrain.data.text.vocabulary import END, Vocabulary, choose_words
-from dltrain.runtime.seeds import generator, permutation
+from dltrain.stream import Loader
 
 Unit = Literal["word", "character"]
 Int64s = NDArray[numpy.int64]
-
-_POOL_BATCHES = 100
 
 # Marks of Latin, Devanagari, Arabic and CJK scripts; not every sign that is no letter: vowel signs belong to words.
 _MARKS = (
@@ -32,7 +31,7 @@ _WORD = re.compile(rf"[^\s{_MARKS}]+(?:['\u2019-][^\s{_MARKS}]+|(?<=\d)[.,]\d+)*
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """Texts with a label each: tokens (N, T) int64, 0 after each text's number of tokens `lengths` (N,) int64.
+    """Labelled texts: tokens (N, T) int64, 0 after each text's number of tokens `lengths` (N,) int64.
 
     `targets` (N,) int64 are classes.
     """
@@ -52,16 +51,16 @@ class Documents:
 
 
 class Tokenizer(NamedTuple):
-    """How text becomes tokens.
+    """Splits text into tokens.
 
-    With `punctuation` each mark is a word of its own, but for those within words and numbers (don't, 3.14).
+    With `punctuation` each mark is a separate word, except within words and numbers (don't, 3.14).
     """
 
     unit: Unit
     lowercase: bool
     punctuation: bool
 
-    def tokens(self, text: str) -> Iterable[str]:
+    def tokenize(self, text: str) -> Iterable[str]:
         if self.lowercase:
             text = text.lower()
         if self.unit == "character":
@@ -70,18 +69,18 @@ class Tokenizer(NamedTuple):
 
 
 def learn_document_vocabulary(
-    texts: Iterable[str], cut: Tokenizer, max_tokens: int, min_count: int, max_vocabulary: int | None
+    texts: Iterable[str], tokenizer: Tokenizer, *, max_tokens: int, min_count: int, max_vocabulary: int | None
 ) -> tuple[list[str], str | None]:
-    """The vocabulary of texts, `<eos>` at each one's end included, and its `<unk>` or None; see `chosen_words`."""
+    """Learn the vocabulary of texts, including the final `<eos>`, and its `<unk>` or None; see `choose_words`."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(islice(chain(cut.tokens(text), [END]), max_tokens))
+        counts.update(islice(chain(tokenizer.tokenize(text), [END]), max_tokens))
     counts.setdefault(END, 0)
     return choose_words(counts, min_count, max_vocabulary)
 
 
 class EncodedDocument(NamedTuple):
-    """The numbers of a text's tokens; how many it had, how many of them were unknown, and whether more were cut off."""
+    """The ids of a text's tokens, their number, the number of unknown ones, and whether the text was truncated."""
 
     ids: list[int]
     tokens: int
@@ -90,20 +89,20 @@ class EncodedDocument(NamedTuple):
 
 
 class DocumentEncoder:
-    """Turns texts into the numbers of a dataset's assets, a checkpoint's too.
+    """Encodes texts with the vocabulary of a dataset's assets, which a checkpoint stores.
 
-    Every text ends with `<eos>`, so that an empty one has a token as well, and is cut after `max_tokens`. A token that
-    is not in the vocabulary is `<unk>`; it is left out where there is no such token.
+    Every text ends with `<eos>`, so that an empty one has a token as well, and is truncated to `max_tokens`. A token
+    that is not in the vocabulary becomes `<unk>`, or is left out if there is no such token.
     """
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._vocabulary = Vocabulary(assets)
-        self._cut = Tokenizer(assets["unit"], assets["lowercase"], assets["punctuation"])
+        self._tokenizer = Tokenizer(assets["unit"], assets["lowercase"], assets["punctuation"])
         self._most: int = assets["max_tokens"]
 
     def encode(self, text: str) -> EncodedDocument:
         known, unknown = self._vocabulary.ids, self._vocabulary.unknown
-        tokens = list(islice(self._cut.tokens(text), self._most + 1))
+        tokens = list(islice(self._tokenizer.tokenize(text), self._most + 1))
         cut = len(tokens) > self._most
         del tokens[self._most :]
         ids = [number for token in tokens if (number := known.get(token, unknown)) is not None]
@@ -113,7 +112,7 @@ class DocumentEncoder:
 
 
 class DocumentSet(NamedTuple):
-    """Encoded texts, one after the other in `ids` (tokens,): where each begins, its length and its class, (N,) each."""
+    """Encoded texts, concatenated in `ids` (tokens,): the start of each, its length and its class, (N,) each."""
 
     ids: Int64s
     starts: Int64s
@@ -121,13 +120,13 @@ class DocumentSet(NamedTuple):
     targets: Int64s
 
     @classmethod
-    def of(cls, encoded: Sequence[Sequence[int]], targets: Sequence[int]) -> DocumentSet:
+    def concatenate(cls, encoded: Sequence[Sequence[int]], targets: Sequence[int]) -> DocumentSet:
         lengths = numpy.array([len(ids) for ids in encoded], numpy.int64)
         ids = numpy.fromiter(chain.from_iterable(encoded), numpy.int64, int(lengths.sum()))
         return cls(ids, numpy.cumsum(lengths) - lengths, lengths, numpy.array(targets, numpy.int64))
 
-    def padded(self, chosen: Int64s) -> tuple[Tensor, Tensor]:
-        """Some texts side by side: tokens (N, T), 0 after each one's end, and lengths (N,)."""
+    def pad(self, chosen: Int64s) -> tuple[Tensor, Tensor]:
+        """Pad some texts to the same length: tokens (N, T), 0 after each one's end, and lengths (N,)."""
         lengths = self.lengths[chosen]
         steps = numpy.arange(lengths.max())
         inside = steps < lengths[:, None]
@@ -135,60 +134,19 @@ class DocumentSet(NamedTuple):
         tokens[inside] = self.ids[(self.starts[chosen][:, None] + steps)[inside]]
         return torch.from_numpy(tokens), torch.from_numpy(lengths)
 
-    def batch(self, chosen: Int64s) -> Documents:
-        return Documents(*self.padded(chosen), torch.from_numpy(self.targets[chosen]))
+    def batch(self, epoch: int, chosen: Tensor) -> Documents:
+        return Documents(*self.pad(chosen.numpy()), torch.from_numpy(self.targets[chosen.numpy()]))
 
 
-@dataclass
-class TrainingBatches:
-    """Shuffled batches of texts of like lengths: a function of (seed, epoch, index)."""
+def load_training(documents: DocumentSet, batch_size: int, seed: int) -> Loader[Documents]:
+    """Load shuffled batches of texts of similar lengths, as a function of (seed, epoch, index)."""
 
-    texts: DocumentSet
-    batch_size: int
-    seed: int
+    def order(epoch: int) -> Tensor:
+        return torch.from_numpy(order_by_length(documents.lengths, batch_size, seed, epoch))
 
-    def __post_init__(self) -> None:
-        self._order = (-1, numpy.empty(0, numpy.int64))
-
-    def __len__(self) -> int:
-        return -(-len(self.texts.lengths) // self.batch_size)
-
-    def batch(self, epoch: int, index: int) -> Documents:
-        return self.texts.batch(self.order(epoch)[index * self.batch_size : (index + 1) * self.batch_size])
-
-    def order(self, epoch: int) -> Int64s:
-        """All texts in the epoch's order."""
-        known, order = self._order  # read once: another thread may replace it
-        if known != epoch:
-            order = by_length(self.texts.lengths, self.batch_size, self.seed, epoch)
-            self._order = (epoch, order)
-        return order
+    return Loader(IndexedBatches(len(documents.lengths), batch_size, documents.batch, order))
 
 
-def by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> Int64s:
-    """Places (N,) shuffled, sorted by length within pools of 100 batches, then the batches shuffled.
-
-    What is left over when all batches are full comes last.
-    """
-    places: Int64s = permutation(seed, epoch, len(lengths)).numpy()
-    whole = len(places) // batch_size
-    left, places = numpy.split(places, [len(places) - whole * batch_size])
-    pools = numpy.arange(len(places)) // (_POOL_BATCHES * batch_size)
-    places = places[numpy.lexsort((lengths[places], pools))]
-    batches = torch.randperm(whole, generator=generator("batches", seed, epoch)).numpy()
-    return numpy.concatenate((places.reshape(whole, batch_size)[batches].reshape(-1), left))
-
-
-@dataclass
-class EvaluationBatches:
-    """Batches in the order of the files, the same in every epoch."""
-
-    texts: DocumentSet
-    batch_size: int
-
-    def __len__(self) -> int:
-        return -(-len(self.texts.lengths) // self.batch_size)
-
-    def batch(self, epoch: int, index: int) -> Documents:
-        end = min(len(self.texts.lengths), (index + 1) * self.batch_size)
-        return self.texts.batch(numpy.arange(index * self.batch_size, end))
+def load_evaluation(documents: DocumentSet, batch_size: int) -> Loader[Documents]:
+    """Load batches in the order of the files, the same in every epoch."""
+    return Loader(IndexedBatches(len(documents.lengths), batch_size, documents.batch))

@@ -63,7 +63,7 @@ class TextReader:
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Tokens (N, T) int64, 0 after each text's end, and lengths (N,) int64."""
-        return DocumentSet.of(values, [0] * len(values)).padded(numpy.arange(len(values)))
+        return DocumentSet.concatenate(values, [0] * len(values)).pad(numpy.arange(len(values)))
 
     def notes(self) -> Sequence[str]:
         notes = []

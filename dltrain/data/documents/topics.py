@@ -1,19 +1,23 @@
-"""Small labelled texts that need no download: sentences of Python's own documentation, and what they are about."""
+"""Small labelled texts that need no download: sentences of Python's own documentation, and their subjects."""
 
 from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from dltrain.errors import UsageError
+from dltrain.data.python_topics import read_topics
+from dltrain.data.substitute import Sample
 
-_PREFIX = "Python sentences sample"
+SAMPLE = Sample(
+    name=f"Python sentences sample (Python {platform.python_version()})",
+    replaces="your data",
+    contents="some 2,000 sentences of Python's own documentation and their subjects",
+    family="Python sentences sample",
+)
 
 _SHORTEST_WORDS = 6
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+(?=[A-Z\"])")
-_CODE = re.compile(r"[=|>{}\[\]~^\\]|::|\.\.|--")
 _WORD = re.compile(r"[A-Za-z]+")
 
 SUBJECTS: Mapping[str, tuple[str, ...]] = {
@@ -36,52 +40,23 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
     ),
     "debugger": ("debugger",),
 }  # fmt: skip
-"""Which topics of `help("topics")` are about what."""
+"""The topics of `help("topics")` by subject; the assignment was made for this sample."""
 
 
-class Sentence(NamedTuple):
-    """A sentence, what it is about, and the paragraph that it stands in."""
+class LabelledSentence(NamedTuple):
+    """A sentence, its subject, and the paragraph that it is in."""
 
     text: str
     subject: str
     paragraph: str
 
 
-def sample_name() -> str:
-    """What the sample is called; with Python's version, since another one has another text."""
-    return f"{_PREFIX} (Python {platform.python_version()})"
-
-
-def is_sample(name: object) -> bool:
-    return isinstance(name, str) and name.startswith(_PREFIX)
-
-
-def sample_sentences() -> list[Sentence]:
-    """The whole sentences of `pydoc_data.topics`, what `help("topics")` shows: no code, no tables, each once.
-
-    Which subject a topic belongs to was decided for this sample; see SUBJECTS.
-    """
-    try:
-        from pydoc_data.topics import topics
-    except ImportError as error:
-        raise UsageError(
-            f"the sentences sample comes with Python's documentation data, which cannot be imported ({error}). "
-            "Install Python's complete standard library, or give the real files."
-        ) from error
-    seen: set[str] = set()
-    found = []
+def read_sentences() -> list[LabelledSentence]:
+    """Read the whole sentences of Python's documentation topics, each once, with the subjects of SUBJECTS."""
+    found: dict[str, LabelledSentence] = {}
     for subject, names in SUBJECTS.items():
-        for name in names:
-            for number, block in enumerate(re.split(r"\n\s*\n", topics.get(name, ""))):
-                for text in _sentences(block):
-                    if text not in seen:
-                        seen.add(text)
-                        found.append(Sentence(text, subject, f"{name} {number}"))
-    return found
-
-
-def _sentences(block: str) -> Iterator[str]:
-    for sentence in _SENTENCE_END.split(" ".join(block.split())):
-        prose = sentence.endswith((".", "?", "!")) and not _CODE.search(sentence)
-        if prose and len(_WORD.findall(sentence)) >= _SHORTEST_WORDS:
-            yield sentence
+        for paragraph in read_topics("Python sentences sample", names, opening='A-Z"'):
+            for text in paragraph.sentences:
+                if len(_WORD.findall(text)) >= _SHORTEST_WORDS:
+                    found.setdefault(text, LabelledSentence(text, subject, f"{paragraph.topic} {paragraph.number}"))
+    return list(found.values())

@@ -1,4 +1,4 @@
-"""Random changes to a whole batch of images at once, from numbers that were drawn for each image."""
+"""Random changes to a whole batch of images at once, from random numbers of each image."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _ERASED_ASPECT = (0.3, 1 / 0.3)
 
 
 def augment(images: Tensor, chances: Tensor, augmentation: Augmentation, background: float) -> Tensor:
-    """Images (N, C, H, W) float32, flipped, then rotated, scaled and shifted about their centre, then erased.
+    """Flip images (N, C, H, W) float32, rotate, scale and shift them about their centre, then erase a part.
 
-    `chances` (N, CHANCES) are uniform in [0, 1). What comes in from outside, and what is erased, is `background`.
+    `chances` (N, CHANCES) are uniform in [0, 1). Pixels from outside and erased ones become `background`.
     An augmentation that changes nothing returns `images` itself.
     """
     if augmentation.flip != "none":
-        images = flipped(images, chances[:, 4] < 0.5, augmentation.flip)
+        images = flip(images, chances[:, 4] < 0.5, augmentation.flip)
     if augmentation.rotation_degrees or augmentation.scale or augmentation.shift:
         low, high = augmentation.scale or (1.0, 1.0)
         angles = (2 * chances[:, 0] - 1) * augmentation.rotation_degrees
         scales = low + (high - low) * chances[:, 1]
         shifts = (2 * chances[:, 2:4] - 1) * augmentation.shift
-        images = moved(images, angles, scales, shifts, background)
+        images = move(images, angles, scales, shifts=shifts, background=background)
     if augmentation.erase:
-        images = erased(images, chances[:, 5] < augmentation.erase, chances[:, 6:10], background)
+        images = erase(images, chances[:, 5] < augmentation.erase, chances[:, 6:10], background)
     return images
 
 
-def flipped(images: Tensor, chosen: Tensor, direction: str) -> Tensor:
-    """The images with those that are `chosen` (N,) bool mirrored, left to right or top to bottom."""
+def flip(images: Tensor, chosen: Tensor, direction: str) -> Tensor:
+    """Mirror the images `chosen` (N,) bool, left to right or top to bottom."""
     mirrored = images.flip(3 if direction == "horizontal" else 2)
     return torch.where(chosen.view(-1, 1, 1, 1), mirrored, images)
 
 
-def moved(images: Tensor, degrees: Tensor, scales: Tensor, shifts: Tensor, background: float) -> Tensor:
-    """Each image rotated clockwise by `degrees` (N,), enlarged by `scales` (N,), moved by `shifts` (N, 2).
+def move(images: Tensor, degrees: Tensor, scales: Tensor, *, shifts: Tensor, background: float) -> Tensor:
+    """Rotate each image clockwise by `degrees` (N,), enlarge it by `scales` (N,), move it by `shifts` (N, 2).
 
-    Shifts are shares of the width and of the height. Bilinear.
+    Shifts are fractions of the width and of the height. Interpolation is bilinear.
     """
     height, width = images.shape[2:]
     radians = degrees * (math.pi / 180)
@@ -54,35 +54,35 @@ def moved(images: Tensor, degrees: Tensor, scales: Tensor, shifts: Tensor, backg
     inverse = torch.stack((cosines, sines * (height / width), -sines * (width / height), cosines), 1).view(-1, 2, 2)
     offsets = -2 * inverse @ shifts.unsqueeze(2)  # (N, 2, 1); a shift of the whole width is 2 of these units
     # What affine_grid gives, without its matrix product for every pixel: columns and rows are added only at the end.
-    by_column = inverse[:, :, :1, None] * _centres(width)  # (N, 2, 1, W)
-    by_row = inverse[:, :, 1:, None] * _centres(height).unsqueeze(1) + offsets.unsqueeze(3)  # (N, 2, H, 1)
+    by_column = inverse[:, :, :1, None] * _locate_centres(width)  # (N, 2, 1, W)
+    by_row = inverse[:, :, 1:, None] * _locate_centres(height).unsqueeze(1) + offsets.unsqueeze(3)  # (N, 2, H, 1)
     grid = (by_column + by_row).permute(0, 2, 3, 1)  # (N, H, W, 2)
     return functional.grid_sample(images - background, grid, align_corners=False).add_(background)
 
 
-def _centres(size: int) -> Tensor:
-    """The pixels' centres along one side that runs from -1 to 1, (size,) float32."""
+def _locate_centres(size: int) -> Tensor:
+    """Return the pixels' centres along a side that runs from -1 to 1, (size,) float32."""
     return (torch.arange(size) * 2 + 1) / size - 1
 
 
-def erased(images: Tensor, chosen: Tensor, chances: Tensor, background: float) -> Tensor:
-    """The images with one rectangle of each that is `chosen` (N,) bool blanked.
+def erase(images: Tensor, chosen: Tensor, chances: Tensor, background: float) -> Tensor:
+    """Blank one rectangle of each image `chosen` (N,) bool.
 
-    `chances` (N, 4) decide its area (2% to 33% of the image), its aspect (0.3 to 3.3, evenly on a log scale) and its
-    place: the ranges of Zhong et al. 2017, arXiv:1708.04896. A side longer than the image's is cut to it.
+    `chances` (N, 4) determine its area (2% to 33% of the image), aspect (0.3 to 3.3, uniform on a log scale) and
+    position: the ranges of Zhong et al. 2017, arXiv:1708.04896. A side longer than the image's is clipped to it.
     """
     height, width = images.shape[2:]
     area = (_ERASED_AREA[0] + (_ERASED_AREA[1] - _ERASED_AREA[0]) * chances[:, 0]) * (height * width)
     log_low, log_high = (math.log(aspect) for aspect in _ERASED_ASPECT)
     aspect = (log_low + (log_high - log_low) * chances[:, 1]).exp()
-    rows = _span((area * aspect).sqrt(), chances[:, 2], height)
-    columns = _span((area / aspect).sqrt(), chances[:, 3], width)
+    rows = _mark_run((area * aspect).sqrt(), chances[:, 2], height)
+    columns = _mark_run((area / aspect).sqrt(), chances[:, 3], width)
     mask = chosen.view(-1, 1, 1) & rows.unsqueeze(2) & columns.unsqueeze(1)  # (N, H, W)
     return images.masked_fill(mask.unsqueeze(1), background)
 
 
-def _span(lengths: Tensor, chances: Tensor, size: int) -> Tensor:
-    """(N, size) bool: a run of about `lengths` in each row, at one of the places where it fits, all equally likely."""
+def _mark_run(lengths: Tensor, chances: Tensor, size: int) -> Tensor:
+    """Mark a run of about `lengths` in each row, (N, size) bool, at a position uniform among those where it fits."""
     lengths = lengths.round().clamp(1, size)
     starts = (chances * (size - lengths + 1)).floor()
     positions = torch.arange(size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,19 +11,20 @@ from PIL import Image
 from dltrain.data.images.class_folders import Listing, list_pictures, split_folders
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture
 from dltrain.data.progress import Progress
+from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 from dltrain.runtime.precision import count_cores
 from dltrain.stream import map_in_order
 
 NAMED = 5
-_WHOLE = PictureFormat(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so that each is decoded at its own size
+_WHOLE = PictureFormat(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so each is decoded at its own size
 
 
 @dataclass
 class FolderReport:
-    """One split's folder. `classes` count the pictures of each, `sizes` those of each size, as 640 x 480.
+    """Report on a split's folder. `classes` count the pictures of each, `sizes` those of each size, as 640 x 480.
 
-    `bad` lists name and reason of each picture that cannot be read; `fault` is None where there is none.
+    `bad` lists name and reason of each unreadable picture; `fault` is None if nothing is wrong.
     """
 
     name: str
@@ -36,14 +36,14 @@ class FolderReport:
     fault: str | None = None
 
     def lines(self) -> list[str]:
-        """The report as text."""
+        """Format the report as text."""
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path      {self.path}"]
         if self.classes:
             counts = ", ".join(f"{name}: {count}" for name, count in self.classes.items())
             lines.append(f"  pictures  {sum(self.classes.values())} of {len(self.classes)} classes ({counts})")
-            lines.append(f"  sizes     {len(self.sizes)}: {_first(list(self.sizes))}")
+            lines.append(f"  sizes     {len(self.sizes)}: {join_some(list(self.sizes), NAMED)}")
         if self.ignored:
-            lines.append(f"  ignored   {len(self.ignored)} other files: {_first(self.ignored)}")
+            lines.append(f"  ignored   {len(self.ignored)} other files: {join_some(self.ignored, NAMED)}")
         lines += [f"    {name}: {reason}" for name, reason in self.bad[:NAMED]]
         if len(self.bad) > NAMED:
             lines.append(f"    and {len(self.bad) - NAMED} more (--json lists all)")
@@ -51,7 +51,7 @@ class FolderReport:
 
 
 def verify(name: str, root: Path) -> list[FolderReport]:
-    """A report on each split's folder under `root`. Raises DataError where the classes cannot be told."""
+    """Report on each split's folder under `root`. Raises DataError if the classes cannot be determined."""
     folders = split_folders(root)
     training = list_pictures(folders["training"])
     reports = [_report("training", training)]
@@ -72,7 +72,7 @@ def _report(split: str, listing: Listing) -> FolderReport:
     sizes: Counter[str] = Counter()
     paths = [listing.folder / name for name in listing.names]
     with Progress(f"reading {split} pictures", len(paths)) as progress:
-        for name, found in zip(listing.names, map_in_order(_examined, paths, count_cores()), strict=True):
+        for name, found in zip(listing.names, map_in_order(_measure_picture, paths, count_cores()), strict=True):
             if isinstance(found, UnreadablePicture):
                 report.bad.append((name, str(found)))
             else:
@@ -86,14 +86,10 @@ def _report(split: str, listing: Listing) -> FolderReport:
     return report
 
 
-def _examined(path: Path) -> tuple[int, int] | UnreadablePicture:
-    """Width and height, or why there are none."""
+def _measure_picture(path: Path) -> tuple[int, int] | UnreadablePicture:
+    """Read width and height, or say why the picture cannot be read."""
     try:
         image: Image.Image = open_picture(path, _WHOLE)
     except UnreadablePicture as fault:
         return fault
     return image.size
-
-
-def _first(words: Sequence[str]) -> str:
-    return ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")

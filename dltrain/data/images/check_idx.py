@@ -1,4 +1,4 @@
-"""What lies where an image set should, compared with what its authors published."""
+"""Compare the files of an image set with what its authors published."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy
 
 from dltrain.data.images import idx
-from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, Split
+from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, Split, locate_image_set
+from dltrain.data.published_files import PublishedFiles
 from dltrain.errors import DataError
 
 
 @dataclass
 class FileReport:
-    """One file. Sizes and MD5 are of the unpacked content, or of the packed file where `hashed` says so.
+    """Report on one file. Sizes and MD5 are of the unpacked content, or of the packed file if `hashed` says so.
 
-    `class_counts` are given for labels; `fault` is None when nothing is wrong.
+    `class_counts` are given for labels; `fault` is None if nothing is wrong.
     """
 
     name: str
@@ -32,7 +33,7 @@ class FileReport:
     fault: str | None = None
 
     def lines(self) -> list[str]:
-        """The report as text: expected values only where something is published."""
+        """Format the report as text, with expected values if any are published."""
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path    {self.path or 'not found'}"]
         if self.shape:
             lines.append(f"  holds   {' x '.join(map(str, self.shape))}")
@@ -48,28 +49,27 @@ class FileReport:
 
 
 def verify(variant: str, root: Path) -> list[FileReport]:
-    """A report on each of the set's four files; damaged and missing ones are reported, not raised."""
-    known = IMAGE_SETS[variant]
+    """Report on each of the set's four files; damaged and missing ones are reported, not raised."""
+    known, files = IMAGE_SETS[variant], locate_image_set(variant, root)
     published = {file.name: file for file in known.files}
     reports = []
     splits: tuple[Split, ...] = ("train", "test")
     for split in splits:
-        pair = [_verify_file(root, known.folder, name, published.get(name)) for name in FILES[split]]
+        pair = [_verify_file(files, name, published.get(name)) for name in FILES[split]]
         if not any(report.fault for report in pair):
             try:
-                idx.read_split(root, known.folder, split, None if known.labels is None else len(known.labels))
+                idx.read_split(files, split, None if known.labels is None else len(known.labels))
             except DataError as error:
                 pair[1].fault = str(error)
         reports += pair
     return reports
 
 
-def _verify_file(root: Path, folder: str | None, name: str, published: PublishedFile | None) -> FileReport:
+def _verify_file(files: PublishedFiles, name: str, published: PublishedFile | None) -> FileReport:
     report = FileReport(name)
-    path = idx.find_idx_file(root, folder, name)
+    path = files.find(name)
     if path is None:
-        places = ", ".join(str(place) for place in idx.list_idx_folders(root, folder))
-        report.fault = f"{name} (plain or .gz): not found in {places}"
+        report.fault = files.describe_missing([name])
         return report
     report.path = str(path)
     try:
@@ -85,7 +85,7 @@ def _verify_file(root: Path, folder: str | None, name: str, published: Published
 
 
 def _compare(report: FileReport, path: Path, array: idx.Bytes, published: PublishedFile | None) -> None:
-    report.bytes_found, report.md5_found = 4 + 4 * array.ndim + array.size, idx.content_digest(array, "md5")
+    report.bytes_found, report.md5_found = 4 + 4 * array.ndim + array.size, idx.hash_content(array, "md5")
     report.hashed = "unpacked"
     if published is None:
         return

@@ -1,4 +1,4 @@
-"""IDX files, plain or gzipped: where they lie, what they hold, and what is wrong with a damaged one.
+"""Read IDX files, plain or gzipped, and report exactly how one is damaged.
 
 The format: two zero bytes, a type code (0x08: unsigned byte), the number of dimensions, each dimension as a
 big-endian 32-bit number, then the values, the last dimension innermost (LeCun, Cortes and Burges, "The MNIST database
@@ -18,6 +18,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.images.sets import FILES, Split
+from dltrain.data.published_files import PublishedFiles
 from dltrain.errors import DataError
 
 Bytes = NDArray[numpy.uint8]
@@ -31,26 +32,10 @@ _PIECE_BYTES = 1 << 20
 _DEFLATE_LIMIT = 1032  # no deflate stream unpacks to more than this many times its size
 
 
-def list_idx_folders(root: Path, folder: str | None) -> list[Path]:
-    """Where a set's files may lie under `root`, the likeliest place first: torchvision's layout, then `root` itself."""
-    named = [] if folder is None else [root / folder / "raw", root / folder]
-    return [*named, root / "raw", root]
-
-
-def find_idx_file(root: Path, folder: str | None, name: str) -> Path | None:
-    """The file called `name` (such as train-images-idx3-ubyte), dotted or not, packed or not; None if there is none."""
-    dotted = name.replace("-idx", ".idx")
-    for place in list_idx_folders(root, folder):
-        for candidate in (name, dotted, f"{name}.gz", f"{dotted}.gz"):
-            if (place / candidate).is_file():
-                return place / candidate
-    return None
-
-
 def read_idx(path: Path) -> Bytes:
-    """The array that the file holds, uint8, of the shape that its header says.
+    """Read the array in a file, uint8, of the shape that its header states.
 
-    Raises DataError, naming the file and both numbers, when it is not exactly one IDX array of unsigned bytes.
+    Raises DataError, naming the file and both numbers, if it is not exactly one IDX array of unsigned bytes.
     """
     try:
         with path.open("rb") as raw:
@@ -116,22 +101,22 @@ def _read_shape(path: Path, file: BinaryIO) -> tuple[int, ...]:
     return tuple(int(size) for size in numpy.frombuffer(dimensions, ">u4"))
 
 
-def content_digest(array: Bytes, algorithm: str = "sha256") -> str:
-    """The hash, in hex, of the unpacked IDX file that holds `array`."""
+def hash_content(array: Bytes, algorithm: str = "sha256") -> str:
+    """Hash the unpacked IDX file that holds `array`, in hex."""
     digest = hashlib.new(algorithm, bytes((0, 0, _UNSIGNED_BYTE, array.ndim)))
     digest.update(numpy.array(array.shape, ">u4").tobytes())
     digest.update(numpy.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def read_split(root: Path, folder: str | None, split: Split, classes: int | None) -> tuple[Bytes, Bytes]:
-    """Images (N, H, W) and labels (N,) of a split whose files exist; `classes` None takes any label.
+def read_split(files: PublishedFiles, split: Split, classes: int | None) -> tuple[Bytes, Bytes]:
+    """Read the images (N, H, W) and labels (N,) of a split; `classes` None allows any label.
 
-    Raises DataError when the two do not belong together.
+    Raises DataError if a file is missing, or if the two do not belong together.
     """
-    paths = [find_idx_file(root, folder, name) for name in FILES[split]]
+    paths = [files.find(name) for name in FILES[split]]
     if paths[0] is None or paths[1] is None:
-        raise DataError(missing_message(root, folder, split))
+        raise DataError(files.describe_missing(FILES[split]))
     images, labels = read_idx(paths[0]), read_idx(paths[1])
     for path, array, dimensions in ((paths[0], images, 3), (paths[1], labels, 1)):
         if array.ndim != dimensions:
@@ -147,13 +132,3 @@ def read_split(root: Path, folder: str | None, split: Split, classes: int | None
         index = int((labels >= classes).argmax())
         raise DataError(f"{paths[1]}: label {labels[index]} at index {index}; allowed are 0..{classes - 1}.")
     return images, labels
-
-
-def missing_files(root: Path, folder: str | None, split: Split) -> list[str]:
-    """The names of the split's files that are nowhere under `root`."""
-    return [name for name in FILES[split] if find_idx_file(root, folder, name) is None]
-
-
-def missing_message(root: Path, folder: str | None, split: Split) -> str:
-    places = ", ".join(str(place) for place in list_idx_folders(root, folder))
-    return f"{', '.join(missing_files(root, folder, split))} (plain or .gz): not found in {places}"

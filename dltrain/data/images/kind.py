@@ -18,7 +18,7 @@ def affine_numbers(assets: Mapping[str, Any]) -> Mapping[str, Any]:
     """The factors and summands that make pixels inputs; none for a plug-in's assets without `normalize`."""
     import torch
 
-    from dltrain.data.images.mnist import get_normalization
+    from dltrain.data.images.pixels import get_normalization
 
     if "normalize" not in assets:
         return {}
@@ -46,7 +46,7 @@ register(
         preparation=(
             "pixels 0..255, channels first (grey, or red, green and blue), of the size assets.height x assets.width",
             "inputs = pixels * scale + offset, float32, with the numbers below: one for all channels, or one for each",
-            "in Python: dltrain.data.images.reader.read_image, then dltrain.data.images.mnist.normalize_pixels",
+            "in Python: dltrain.data.images.reader.read_image, then dltrain.data.images.pixels.normalize_pixels",
         ),
         prepared_numbers=affine_numbers,
         synthetic=synthetic,

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dltrain.data.images.mnist import normalize_pixels
 from dltrain.data.images.pictures import SUFFIXES as SUFFIXES
 from dltrain.data.images.pictures import (
     PictureFormat,
@@ -20,6 +19,7 @@ from dltrain.data.images.pictures import (
     resize_picture,
     transpose_channels,
 )
+from dltrain.data.images.pixels import normalize_pixels
 from dltrain.data.input_files import list_input_files
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -35,7 +35,7 @@ def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -
     against MNIST's white on black; but never for a model of pictures of any kind (`invertible` is false).
     Raises DataError, naming the file.
     """
-    form = PictureFormat.of(assets)
+    form = PictureFormat.from_assets(assets)
     try:
         image = open_picture(path, form)
     except UnreadablePicture as fault:

@@ -1,10 +1,13 @@
-"""What is published about the image sets in IDX files: layout, class names, mirrors, sizes and checksums."""
+"""Published facts about the image sets in IDX files: layout, class names, mirrors, sizes and checksums."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from dltrain.data.published_files import PublishedFiles
 
 Split = Literal["train", "test"]
 
@@ -17,9 +20,9 @@ FILES: Mapping[Split, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file as its authors publish it: `name`.gz of `packed_bytes`, and what it holds.
+    """A file as its authors publish it: `name`.gz of `packed_bytes`, and its content.
 
-    `unpacked_md5` is None where only the packed file's checksum is known.
+    `unpacked_md5` is None if only the packed file's checksum is known.
     """
 
     name: str
@@ -31,7 +34,7 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One variant; `folder` is torchvision's name for it, `labels` are None where the files decide them."""
+    """One variant; `folder` is torchvision's name for it, `labels` are None if the files determine them."""
 
     title: str
     folder: str | None = None
@@ -42,62 +45,54 @@ class ImageSet:
 
 IMAGE_SETS: Mapping[str, ImageSet] = {
     "mnist": ImageSet(
-        "MNIST",
-        "MNIST",
-        tuple("0123456789"),
-        (
+        title="MNIST",
+        folder="MNIST",
+        labels=tuple("0123456789"),
+        mirrors=(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "http://yann.lecun.com/exdb/mnist/",
         ),
-        (
+        files=(
             PublishedFile(
-                "train-images-idx3-ubyte",
-                9912422,
-                "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                47040016,
-                "6bbc9ace898e44ae57da46a324031adb",
+                name="train-images-idx3-ubyte",
+                packed_bytes=9912422,
+                packed_md5="f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                unpacked_bytes=47040016,
+                unpacked_md5="6bbc9ace898e44ae57da46a324031adb",
             ),
             PublishedFile(
-                "train-labels-idx1-ubyte",
-                28881,
-                "d53e105ee54ea40749a09fcbcd1e9432",
-                60008,
-                "a25bea736e30d166cdddb491f175f624",
+                name="train-labels-idx1-ubyte",
+                packed_bytes=28881,
+                packed_md5="d53e105ee54ea40749a09fcbcd1e9432",
+                unpacked_bytes=60008,
+                unpacked_md5="a25bea736e30d166cdddb491f175f624",
             ),
             PublishedFile(
-                "t10k-images-idx3-ubyte",
-                1648877,
-                "9fb629c4189551a2d022fa330f9573f3",
-                7840016,
-                "2646ac647ad5339dbf082846283269ea",
+                name="t10k-images-idx3-ubyte",
+                packed_bytes=1648877,
+                packed_md5="9fb629c4189551a2d022fa330f9573f3",
+                unpacked_bytes=7840016,
+                unpacked_md5="2646ac647ad5339dbf082846283269ea",
             ),
             PublishedFile(
-                "t10k-labels-idx1-ubyte",
-                4542,
-                "ec29112dd5afa0611ce80d1b7f02629c",
-                10008,
-                "27ae3e4e09519cfbb04c329615203637",
+                name="t10k-labels-idx1-ubyte",
+                packed_bytes=4542,
+                packed_md5="ec29112dd5afa0611ce80d1b7f02629c",
+                unpacked_bytes=10008,
+                unpacked_md5="27ae3e4e09519cfbb04c329615203637",
             ),
         ),
     ),
     "fashion_mnist": ImageSet(
-        "Fashion-MNIST",
-        "FashionMNIST",
-        (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
+        title="Fashion-MNIST",
+        folder="FashionMNIST",
+        labels=(
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        (
+        mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        files=(
             PublishedFile("train-images-idx3-ubyte", 26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 47040016),
             PublishedFile("train-labels-idx1-ubyte", 29515, "25c81989df183df01b3e8a0aad5dffbe", 60008),
             PublishedFile("t10k-images-idx3-ubyte", 4422102, "bef4ecab320f06d8554ea6380940ec79", 7840016),
@@ -105,11 +100,11 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
         ),
     ),
     "kmnist": ImageSet(
-        "KMNIST",
-        "KMNIST",
-        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        (
+        title="KMNIST",
+        folder="KMNIST",
+        labels=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+        files=(
             PublishedFile("train-images-idx3-ubyte", 18165135, "bdb82020997e1d708af4cf47b453dcf7", 47040016),
             PublishedFile("train-labels-idx1-ubyte", 29497, "e144d726b3acfaa3e44228e80efcd344", 60008),
             PublishedFile("t10k-images-idx3-ubyte", 3041136, "5c965bf0a639b31b8f53240b1b52f4d7", 7840016),
@@ -118,3 +113,16 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
     ),
     "idx": ImageSet("the IDX set"),
 }
+
+
+def locate_image_set(variant: str, root: Path) -> PublishedFiles:
+    """Say where a set's files may be under `root`: in torchvision's layout, in raw, or in `root` itself."""
+    known = IMAGE_SETS[variant]
+    own = () if known.folder is None else (root / known.folder / "raw", root / known.folder)
+    return PublishedFiles(
+        name=variant,
+        folders=(*own, root / "raw", root),
+        count="four",
+        mirrors=known.mirrors,
+        sample="digits sample" if variant == "mnist" else None,
+    )

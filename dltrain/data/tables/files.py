@@ -1,16 +1,13 @@
-"""Tables of columns with names, from text files, Parquet, NumPy archives and configs."""
+"""Read tables of named columns from text files, Parquet, NumPy archives and configs."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,23 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data import delimited
+from dltrain.data.arrays import read_arrays, read_content
 from dltrain.data.text_files import find_file, scan_file
+from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError, UsageError
 
 Column = NDArray[Any]
-"""(N,) of float64, NaN where a number is missing, or of objects: texts as they stand in the file, "" where missing."""
+"""(N,) of float64, NaN for a missing number, or of objects: texts as in the file, "" for a missing one."""
 
 SUFFIXES = (*delimited.SUFFIXES, ".parquet", ".npz")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of N values each, by name; `name` is what messages call the table, `sha256` the hash of its content.
+    """Columns of N values each, by name; `name` is the table's name in messages, `sha256` the hash of its content.
 
-    `lines` (N,) are those that the rows begin in, from 1; None where there are no lines. `files` (N,) are the names of
-    the rows' files, where there are several.
+    `lines` (N,) are the first lines of the rows, from 1; None if there are no lines. `files` (N,) are the names of the
+    rows' files, if there are several.
     """
 
     name: str
@@ -44,33 +43,31 @@ class Table:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def only(self, chosen: NDArray[Any]) -> Table:
-        """Some of the rows."""
+    def select(self, chosen: NDArray[Any]) -> Table:
+        """Select some of the rows."""
         columns = {name: values[chosen] for name, values in self.columns.items()}
         lines, files = (None if rows is None else rows[chosen] for rows in (self.lines, self.files))
-        return Table(self.name, columns, self.sha256, lines, files)
+        return Table(self.name, columns, self.sha256, lines=lines, files=files)
 
     def number(self, row: int) -> int:
-        """What people call a row: its line in a text file, or its number, from 1."""
+        """Return a row's line in a text file, or its number, from 1."""
         return row + 1 if self.lines is None else int(self.lines[row])
 
-    def place(self, row: int, column: str) -> str:
-        """Where a value stands, for messages."""
+    def locate(self, row: int, column: str) -> str:
+        """Describe the position of a value, for messages."""
         file = self.name if self.files is None else self.files[row]
         return f"{file}, {'row' if self.lines is None else 'line'} {self.number(row)}, column '{column}'"
 
-    def absent(self, column: str) -> str:
-        """The first half of a message about a column that is not there: what there is, and the nearest name."""
-        near = get_close_matches(column, self.columns, 1)
-        guess = f"\ndid you mean '{near[0]}'?" if near else ""
-        return f"{self.name}: no column '{column}'; found {', '.join(self.columns)}{guess}"
+    def describe_missing(self, column: str) -> str:
+        """Report that a column is missing, with the available columns and the nearest name."""
+        return f"{self.name}: no column '{column}'; found {', '.join(self.columns)}{suggest_name(column, self.columns)}"
 
 
 def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
-    """The table in a .csv, .tsv, .jsonl (plain or .gz), .parquet or .npz file.
+    """Read the table in a .csv, .tsv, .jsonl (plain or .gz), .parquet or .npz file.
 
-    Rows with too many or too few fields are added to `ragged`, if it is given, and left out. Raises DataError for a
-    file that is missing, damaged or no table, and UsageError for Parquet without pyarrow.
+    Rows with too many or too few fields are added to `ragged` if given, and left out. Raises DataError for a file that
+    is missing, damaged or no table, and UsageError for Parquet without pyarrow.
     """
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".npz"):
@@ -84,14 +81,14 @@ def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
     found = find_file(path)
     if found is None:
         raise DataError(
-            f"{path} (plain or .gz): no such file", advice="mend the name, or the folder that it starts from"
+            f"{path} (plain or .gz): no such file", advice="correct the name, or the folder it is relative to"
         )
     file = scan_file(found)
     return _from_text(delimited.read_delimited(file, ragged), file.sha256)
 
 
 def parse_table(text: str, name: str, ragged: delimited.Ragged | None = None) -> Table:
-    """Lines of text, the columns' names in the first one, between commas, or tabs where that line has one.
+    """Parse lines of text separated by commas, or by tabs if the first line, the column names, has one.
 
     `ragged` is as for `read_table`.
     """
@@ -101,86 +98,86 @@ def parse_table(text: str, name: str, ragged: delimited.Ragged | None = None) ->
 
 
 def build_table(values: Mapping[str, Sequence[str | float]], name: str) -> Table:
-    """Columns that stand in a config, numbers or texts. Raises DataError for columns of different lengths."""
-    columns = {column: _column(cells) for column, cells in values.items()}
-    return _checked(Table(name, columns, hashlib.sha256(json.dumps(dict(values)).encode()).hexdigest()))
+    """Build a table from columns in a config, numbers or texts. Raises DataError for columns of different lengths."""
+    columns = {column: _make_column(cells) for column, cells in values.items()}
+    return _check_lengths(Table(name, columns, hashlib.sha256(json.dumps(dict(values)).encode()).hexdigest()))
 
 
 def join_tables(tables: Sequence[Table]) -> Table:
-    """The rows of all tables, one after the other, in the columns of the first; DataError where one is not there."""
+    """Join the rows of all tables, in the columns of the first. Raises DataError for a missing column."""
     first = tables[0]
     if len(tables) == 1:
         return first
     for table in tables:
         for column in first.columns:
             if column not in table.columns:
-                raise DataError(f"{table.absent(column)}", advice=f"give files with the columns of {first.name}")
-    columns = {column: _united([table.columns[column] for table in tables]) for column in first.columns}
+                raise DataError(table.describe_missing(column), advice=f"give files with the columns of {first.name}")
+    columns = {column: _join_columns([table.columns[column] for table in tables]) for column in first.columns}
     numbers = [[table.number(row) for row in range(len(table))] for table in tables]
     files = numpy.concatenate([numpy.full(len(table), table.name, object) for table in tables])
     hashes = hashlib.sha256("".join(table.sha256 for table in tables).encode())
-    return Table(first.name, columns, hashes.hexdigest(), numpy.concatenate(numbers), files)
+    return Table(first.name, columns, hashes.hexdigest(), lines=numpy.concatenate(numbers), files=files)
 
 
-def _united(parts: Sequence[Column]) -> Column:
+def _join_columns(parts: Sequence[Column]) -> Column:
     if len({part.dtype for part in parts}) > 1:
         parts = [part if part.dtype == object else format_texts(part) for part in parts]
     return numpy.concatenate(parts)
 
 
 def format_texts(column: Column) -> Column:
-    """Numbers as people write them, and texts without the blanks around them; "" where a value is missing."""
+    """Format numbers, and strip texts; "" for a missing value."""
     if column.dtype == object:
         return numpy.array([text.strip() for text in column], object)
     return numpy.array([format_cell(number) for number in column.tolist()], object)
 
 
 def format_cell(number: float) -> str:
-    """A number as people write it: a whole one without a point, "" for NaN."""
+    """Format a number: a whole one without a point, "" for NaN."""
     if number != number:
         return ""
     return str(int(number)) if number.is_integer() and abs(number) < 1e16 else repr(number)
 
 
-def _column(cells: Sequence[str | float]) -> Column:
+def _make_column(cells: Sequence[str | float]) -> Column:
     if all(isinstance(cell, (int, float)) for cell in cells):
         return numpy.array(cells, float)
     return numpy.array([cell if isinstance(cell, str) else format_cell(float(cell)) for cell in cells], object)
 
 
-def _checked(table: Table) -> Table:
+def _check_lengths(table: Table) -> Table:
     lengths = {name: len(column) for name, column in table.columns.items()}
     if not lengths or not max(lengths.values()):
         raise DataError(f"{table.name}: the table is empty; expected are columns with names, and at least one row")
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise DataError(
-            f"{table.name}: columns of different lengths ({told})", advice="give each column as many values"
+            f"{table.name}: columns of different lengths ({listed})", advice="give each column as many values"
         )
     return table
 
 
+def _check_unique(table: str, names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise DataError(f"{table}: {times} columns are called '{name}'", advice="rename all but one")
+
+
 def _from_text(table: delimited.DelimitedTable, sha256: str) -> Table:
     names = [name.strip() for name in table.columns]
-    for name, times in Counter(names).items():
-        if not name:
-            raise DataError(
-                f"{table.name}: column {names.index(name) + 1} has no name in the first line",
-                advice="name it, or leave it out (an index that pandas wrote: to_csv(index=False))",
-            )
-        if times > 1:
-            raise DataError(f"{table.name}: {times} columns are called '{name}'", advice="rename all but one")
+    if "" in names:
+        raise DataError(
+            f"{table.name}: column {names.index('') + 1} has no name in the first line",
+            advice="name it, or leave it out (an index that pandas wrote: to_csv(index=False))",
+        )
+    _check_unique(table.name, names)
     if len(names) == 1 and ";" in names[0]:
         raise DataError(
-            f"{table.name}: its first line is one column, '{names[0][:60]}'; fields are taken to stand between commas "
-            "(.csv) or tabs (.tsv), not semicolons",
+            f"{table.name}: its first line is one column, '{names[0][:60]}'; fields are separated by commas (.csv) or "
+            "tabs (.tsv), not semicolons",
             advice="write it with commas",
         )
-    if all(_is_number(name) for name in names):
-        raise DataError(
-            f"{table.name}: its first line holds numbers ({', '.join(names[:5])}), not the columns' names",
-            advice="add a first line with names",
-        )
+    table.check_header()
     fields = zip(*table.rows, strict=True)
     columns = {
         name: numpy.array(["" if field is None else field for field in cells], object)
@@ -189,42 +186,17 @@ def _from_text(table: delimited.DelimitedTable, sha256: str) -> Table:
     return Table(table.name, columns, sha256, numpy.array(table.lines))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file", advice="mend the name, or the folder that it starts from") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _from_arrays(path: Path) -> Table:
-    content = _content(path)
-    try:
-        with numpy.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
-        raise DataError(
-            f"{path}: not an .npz file of columns ({error})",
-            advice="write it anew, with numpy.savez(file, x=..., y=...)",
-        ) from None
-    columns = {name: _from_array(path, name, array) for name, array in found.items()}
-    return _checked(Table(str(path), columns, hashlib.sha256(content).hexdigest()))
+    arrays, sha256 = read_arrays(path)
+    columns = {name: _from_array(path, name, array) for name, array in arrays.items()}
+    return _check_lengths(Table(str(path), columns, sha256))
 
 
 def _from_array(path: Path, name: str, array: NDArray[Any]) -> Column:
     if array.ndim != 1 or array.dtype.kind not in "biufU":
         raise DataError(
             f"{path}: '{name}' has shape {array.shape} and type {array.dtype}; a column is (rows,) numbers or texts",
-            advice="save each column under a name of its own",
+            advice="save each column under a separate name",
         )
     if array.dtype.kind == "b":
         return numpy.where(array, "true", "false").astype(object)
@@ -232,7 +204,7 @@ def _from_array(path: Path, name: str, array: NDArray[Any]) -> Column:
 
 
 def _from_parquet(path: Path) -> Table:
-    content = _content(path)
+    content = read_content(path)
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -241,18 +213,16 @@ def _from_parquet(path: Path) -> Table:
             advice="pip install pyarrow, or give a .csv file",
         ) from None
     try:
-        found = parquet.read_table(io.BytesIO(content))
+        found = parquet.read_table(BytesIO(content))
     except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read ({error})", advice="write it anew") from None
-    for name, times in Counter(found.column_names).items():
-        if times > 1:
-            raise DataError(f"{path}: {times} columns are called '{name}'", advice="rename all but one")
+        raise DataError(f"{path}: not a Parquet file that can be read ({error})", advice="write it again") from None
+    _check_unique(str(path), found.column_names)
     columns = {name: _from_values(found[name].to_pylist()) for name in found.column_names}
-    return _checked(Table(str(path), columns, hashlib.sha256(content).hexdigest()))
+    return _check_lengths(Table(str(path), columns, hashlib.sha256(content).hexdigest()))
 
 
 def _from_values(values: Sequence[Any]) -> Column:
-    """A column of Parquet: numbers, or texts, true and false among them."""
+    """Convert a column of Parquet: numbers, or texts including true and false."""
     if all(value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values):
         return numpy.array([numpy.nan if value is None else value for value in values], float)
     named = {True: "true", False: "false"}

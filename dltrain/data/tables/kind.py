@@ -29,7 +29,7 @@ register(
         preparation=(
             "assets.inputs names the inputs, one after the other; assets.features says what each column becomes",
             "a column of numbers: (number - mean) / std; of texts: 1 for the row's own category and 0 for the others",
-            "in Python: dltrain.data.tables.columns.FeatureEncoder(assets['features'])",
+            "in Python: dltrain.data.tables.features.FeatureEncoder(assets['features'])",
         ),
         synthetic=synthetic,
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data.delimited import Ragged
-from dltrain.data.tables.columns import FeatureEncoder
+from dltrain.data.tables.features import FeatureEncoder
 from dltrain.data.tables.files import Table, build_table, parse_table, read_table
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -57,7 +57,7 @@ class TableReader:
 
     def _row(self, table: Table, row: int) -> Any:
         try:
-            return self._encoder.inputs(table.only(numpy.array([row])))[0]
+            return self._encoder.inputs(table.select(numpy.array([row])))[0]
         except DataError as error:
             return error
 

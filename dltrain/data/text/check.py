@@ -1,4 +1,4 @@
-"""What lies where a text set should, compared with what was published; and what files of the user's own hold."""
+"""Compare the files of a text set with what was published, and report the content of your own files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dltrain.data.text.sets import TEXT_SETS, PublishedText, folders, locate
+from dltrain.data.published_files import PublishedFiles
+from dltrain.data.text.sets import TEXT_SETS, PublishedText, locate_text_set
 from dltrain.data.text.vocabulary import END, UNKNOWN, count_tokens
 from dltrain.data.text_files import LineSpan, read_pieces, scan_file
 from dltrain.errors import DataError
@@ -16,9 +17,9 @@ _SHOWN = {"bytes": "bytes", "sha256": "SHA-256", "lines": "lines", "tokens": "to
 
 @dataclass
 class TextReport:
-    """One text file: bytes and SHA-256 unpacked, lines, tokens (an end of each line included), distinct words.
+    """Report on a text file: bytes and SHA-256 unpacked, lines, tokens (line ends included), distinct words.
 
-    `expected` holds the same facts where they are published; `fault` is None when nothing is wrong.
+    `expected` holds the same facts if they are published; `fault` is None if nothing is wrong.
     """
 
     name: str
@@ -28,7 +29,7 @@ class TextReport:
     fault: str | None = None
 
     def lines(self) -> list[str]:
-        """The report as text."""
+        """Format the report as text."""
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path        {self.path or 'not found'}"]
         for fact, value in self.found.items():
             expected = f", expected {self.expected[fact]}" if fact in self.expected else ""
@@ -39,26 +40,26 @@ class TextReport:
 
 
 def verify(name: str, root: Path) -> list[TextReport]:
-    """A report on each file of a set; damaged and missing ones are reported, not raised.
+    """Report on each file of a set; damaged and missing ones are reported, not raised.
 
-    For `text` on each *.txt and *.txt.gz in the folder `root`, or on the file `root`; DataError where there is none.
+    For `text`, report on each *.txt and *.txt.gz in the folder `root`, or on the file `root`. Raises DataError if
+    there is none.
     """
     if name in TEXT_SETS:
-        return [_verified(name, root, file) for file in TEXT_SETS[name].files.values()]
+        files = locate_text_set(name, root)
+        return [_compare_with_published(files, file) for file in TEXT_SETS[name].files.values()]
     paths = [root] if root.is_file() else sorted([*root.glob("*.txt"), *root.glob("*.txt.gz")])
     if not paths:
         raise DataError(f"{root}: no *.txt and no *.txt.gz in it; name the folder or one file with --root.")
-    return [_reported(TextReport(path.name, str(path)), path) for path in paths]
+    return [_examine(TextReport(path.name, str(path)), path) for path in paths]
 
 
-def _verified(name: str, root: Path, file: PublishedText) -> TextReport:
-    split = next(split for split, one in TEXT_SETS[name].files.items() if one is file)
-    path = locate(name, root, split)
+def _compare_with_published(files: PublishedFiles, file: PublishedText) -> TextReport:
+    path = files.find(file.name)
     if path is None:
-        places = ", ".join(map(str, folders(name, root)))
-        return TextReport(file.name, fault=f"{file.name} (plain or .gz): not found in {places}")
+        return TextReport(file.name, fault=files.describe_missing([file.name]))
     expected = {"bytes": file.size_bytes, **{fact: getattr(file, fact) for fact in list(_SHOWN)[1:]}}
-    report = _reported(TextReport(file.name, str(path), expected=expected), path)
+    report = _examine(TextReport(file.name, str(path), expected=expected), path)
     wrong = [fact for fact in report.found.keys() & expected.keys() if report.found[fact] != expected[fact]]
     if wrong and not report.fault:
         first = min(wrong, key=list(_SHOWN).index)
@@ -66,8 +67,8 @@ def _verified(name: str, root: Path, file: PublishedText) -> TextReport:
     return report
 
 
-def _reported(report: TextReport, path: Path) -> TextReport:
-    """Fill in what a file holds, as far as it can be read."""
+def _examine(report: TextReport, path: Path) -> TextReport:
+    """Fill in the content of a file, as far as it can be read."""
     try:
         file = scan_file(path)
         report.found |= {"bytes": file.size_bytes, "sha256": file.sha256, "lines": file.lines}

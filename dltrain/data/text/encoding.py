@@ -1,4 +1,4 @@
-"""Text as a file of numbers, made once and then mapped into memory, so that no text is too long for it."""
+"""Encode text as a file of token ids, written once and then mapped into memory, so that its length is not limited."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from dltrain.data.text_files import LineSpan, TextPiece, Unit, read_pieces
 from dltrain.errors import DataError
 from dltrain.files import write_synced
 
-_FORMAT = 1  # of both entries; another one where what they hold, or how text is read, changes
+_FORMAT = 1  # of both entries; incremented when their content, or the reading of text, changes
 _TOKENS, _FACTS, _WORDS = "tokens", "facts.json", "words.json"
 
 
 class LongestLine(NamedTuple):
-    """A line of a file, from 1, and its tokens, `<eos>` included."""
+    """The longest line of a file: its number, from 1, and its tokens, `<eos>` included."""
 
     file: str
     number: int
@@ -33,7 +33,7 @@ class LongestLine(NamedTuple):
 class EncodedTokens(NamedTuple):
     """An encoded text: `ids` (1 + n,) are `<eos>`, which the first token follows, and the n tokens.
 
-    They are mapped from `entry`, which must live as long as they are used.
+    They are mapped from `entry`, which must be kept as long as they are used.
     """
 
     ids: NDArray[Any]
@@ -42,14 +42,20 @@ class EncodedTokens(NamedTuple):
 
 
 def make_empty_tokens(end: int) -> EncodedTokens:
-    """A text without a token."""
+    """Make a text without tokens."""
     return EncodedTokens(numpy.array([end]), LongestLine("", 0, 0))
 
 
 def learn_vocabulary(
-    spans: Sequence[LineSpan], unit: Unit, lowercase: bool, min_count: int, max_vocabulary: int | None, cache: Cache
+    spans: Sequence[LineSpan],
+    unit: Unit,
+    cache: Cache,
+    *,
+    lowercase: bool,
+    min_count: int,
+    max_vocabulary: int | None,
 ) -> tuple[list[str], str | None]:
-    """The vocabulary of a text, and its `<unk>` or None; see `chosen_words`. Counted once, then read from the cache."""
+    """Learn the vocabulary of a text, and its `<unk>` or None; see `choose_words`. Counted once, then cached."""
     rules = [unit, lowercase, min_count, max_vocabulary]
 
     def make(folder: Path) -> None:
@@ -60,17 +66,17 @@ def learn_vocabulary(
             raise DataError(f"{spans[0].file.path}: no {unit} in it, only line ends; expected is text.")
         write_synced(folder / _WORDS, json.dumps(choose_words(counts, min_count, max_vocabulary)).encode())
 
-    entry = cache.entry("vocabulary", {"format": _FORMAT, "text": _identity(spans), "rules": rules}, make)
+    entry = cache.entry("vocabulary", {"format": _FORMAT, "text": _identify(spans), "rules": rules}, make)
     words, unknown = json.loads((entry.path / _WORDS).read_bytes())
     return words, unknown
 
 
 def encode_files(spans: Sequence[LineSpan], vocabulary: Vocabulary, lowercase: bool, cache: Cache) -> EncodedTokens:
-    """A text in a vocabulary's numbers. Encoded once, then mapped from the cache."""
+    """Encode a text with a vocabulary, once; later it is mapped from the cache."""
     words = hashlib.sha256(json.dumps(list(vocabulary.words)).encode()).hexdigest()
     key = {
         "format": _FORMAT,
-        "text": _identity(spans),
+        "text": _identify(spans),
         "rules": [vocabulary.unit, lowercase, words, vocabulary.end, vocabulary.unknown],
     }
     encoder = FileEncoder(vocabulary)
@@ -78,7 +84,7 @@ def encode_files(spans: Sequence[LineSpan], vocabulary: Vocabulary, lowercase: b
     def make(folder: Path) -> None:
         with (folder / _TOKENS).open("wb") as file:
             file.write(encoder.dtype.type(vocabulary.end).tobytes())
-            longest = max((_written(file, span, encoder, vocabulary.end, lowercase) for span in spans), key=_length)
+            longest = max((_append(file, span, encoder, lowercase) for span in spans), key=lambda line: line.tokens)
         write_synced(folder / _FACTS, json.dumps(longest).encode())
 
     entry = cache.entry("tokens", key, make)
@@ -86,31 +92,24 @@ def encode_files(spans: Sequence[LineSpan], vocabulary: Vocabulary, lowercase: b
     return EncodedTokens(numpy.memmap(entry.path / _TOKENS, encoder.dtype, "r"), longest, entry)
 
 
-def _written(file: Any, span: LineSpan, encoder: FileEncoder, end: int, lowercase: bool) -> LongestLine:
-    """Append a span's tokens; its longest line."""
+def _append(file: Any, span: LineSpan, encoder: FileEncoder, lowercase: bool) -> LongestLine:
+    """Append a span's tokens; return its longest line."""
     name = str(span.file.path)
-    longest, line, begun = (
-        LongestLine(name, 0, 0),
-        span.first + 1,
-        0,
-    )  # `begun`: tokens of the line that a piece ends within
+    longest, line = LongestLine(name, 0, 0), span.first + 1
+    pending = 0  # tokens of a line that continues in the next piece
     for piece in _read(span, encoder.unit, lowercase):
         numbers = encoder.encode(piece, name)
         file.write(numbers.tobytes())
-        ends = numpy.flatnonzero(numbers == end)
+        ends = numpy.flatnonzero(numbers == encoder.end)
         if not len(ends):
-            begun += len(numbers)
+            pending += len(numbers)
             continue
-        lengths = numpy.diff(ends, prepend=-1 - begun)
+        lengths = numpy.diff(ends, prepend=-1 - pending)
         most = int(lengths.argmax())
         if lengths[most] > longest.tokens:
             longest = LongestLine(name, line + most, int(lengths[most]))
-        line, begun = line + len(ends), len(numbers) - 1 - int(ends[-1])
+        line, pending = line + len(ends), len(numbers) - 1 - int(ends[-1])
     return longest
-
-
-def _length(line: LongestLine) -> int:
-    return line.tokens
 
 
 def _read(span: LineSpan, unit: Unit, lowercase: bool) -> Iterator[TextPiece]:
@@ -118,6 +117,6 @@ def _read(span: LineSpan, unit: Unit, lowercase: bool) -> Iterator[TextPiece]:
         yield TextPiece(piece.text.lower(), piece.line) if lowercase else piece
 
 
-def _identity(spans: Sequence[LineSpan]) -> list[Any]:
-    """What a text is, wherever it lies."""
+def _identify(spans: Sequence[LineSpan]) -> list[Any]:
+    """Identify a text by its content, wherever it is stored."""
     return [[span.file.sha256, span.first, span.last] for span in spans]

@@ -1,11 +1,12 @@
 """Passages of an encoded text, in batches: each a function of (seed, epoch, index).
 
-An encoded text is `ids` (1 + n,): the number of `<eos>`, which stands before every text, and the n tokens.
+An encoded text is `ids` (1 + n,): the id of `<eos>`, which precedes every text, and the n tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from statistics import NormalDist
 from typing import Any
@@ -17,15 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltrain.batch import NO_TARGET
+from dltrain.data.batching import IndexedBatches, order_by_length
 from dltrain.runtime.seeds import generator, permutation
 
 Ids = NDArray[Any]
 Int64s = NDArray[numpy.int64]
 
 WARM_UP = 256
-"""Tokens that a column of an evaluation reads before the first one that it scores."""
+"""Tokens that a column of an evaluation reads before the first one it scores."""
 
-_POOL_BATCHES = 100
 _PIECE_TOKENS = 1 << 22
 _SHORTEST, _DEVIATION, _HALVED = 5, 5.0, 0.05  # Merity et al. 2018
 
@@ -34,8 +35,8 @@ _SHORTEST, _DEVIATION, _HALVED = 5, 5.0, 0.05  # Merity et al. 2018
 class Passages:
     """Stretches of text side by side: tokens `inputs` (T, N) int64, and `targets` (T, N) int64, the tokens after them.
 
-    `count` is the number of targets that are not NO_TARGET. `continues` says that each passage goes on where the same
-    column of the batch before it ended, so that a state may be carried over.
+    `count` is the number of targets that are not NO_TARGET. `continues` means that each passage continues the same
+    column of the batch before it, so that a state can be carried over.
     """
 
     inputs: Tensor
@@ -50,54 +51,54 @@ class Passages:
 
 
 class TextWindows:
-    """Training on a text in `columns` passages that lie side by side, window after window down to their end.
+    """Training on a text in `columns` passages side by side, window after window down to their end.
 
     Each column is one stretch of n // columns tokens (the last n % columns are left out), and each window continues
-    the one before it, so a hidden state may be carried along (Zaremba et al. 2014, arXiv:1409.2329). Windows are
+    the one before it, so a hidden state can be carried along (Zaremba et al. 2014, arXiv:1409.2329). Windows are
     `length` tokens long, the last one is shorter. With `random_lengths` they vary as in Merity et al. 2018
     (arXiv:1708.02182, section 4.1): a length is drawn around `length`, one time in twenty around half of it, with
-    standard deviation 5; a batch's `rate` is its length by `length`. The lengths are drawn once, and each epoch has
-    them in another order, so that all epochs have the same number of batches.
+    standard deviation 5; a batch's `rate` is its length divided by `length`. The lengths are drawn once and reordered
+    for each epoch, so that all epochs have the same number of batches.
     """
 
-    def __init__(self, ids: Ids, columns: int, length: int, seed: int, random_lengths: bool = False) -> None:
+    def __init__(self, ids: Ids, columns: int, length: int, *, seed: int, random_lengths: bool = False) -> None:
         self._rows = (len(ids) - 1) // columns
         step = ids.strides[0]
         # Column n is ids[n * rows : (n + 1) * rows + 1]: its tokens, and before them the one that they follow.
         self._columns = as_strided(ids, (self._rows + 1, columns), (step, step * self._rows), writeable=False)
         self._length, self._seed, self._random = length, seed, random_lengths
-        whole, left = divmod(self._rows, length)
-        fixed = [length] * whole + [left] * (left > 0)
-        self._lengths = numpy.array(draw_lengths(self._rows, length, seed) if random_lengths else fixed)
-        self._ends = (-1, numpy.cumsum(self._lengths))
+        if random_lengths:
+            lengths = draw_lengths(self._rows, length, seed)
+        else:
+            lengths = [min(length, self._rows - start) for start in range(0, self._rows, length)]
+        self._lengths = numpy.array(lengths)
+        self._fixed_ends = numpy.cumsum(self._lengths)
+        self._random_ends = lru_cache(maxsize=1)(self._reorder)
 
     def __len__(self) -> int:
         return len(self._lengths)
 
     def batch(self, epoch: int, index: int) -> Passages:
-        ends = self._ends_of(epoch) if self._random else self._ends[1]
+        ends = self._random_ends(epoch) if self._random else self._fixed_ends
         start, end = int(ends[index - 1]) if index else 0, int(ends[index])
         window = torch.from_numpy(self._columns[start : end + 1].astype(numpy.int64, order="C"))  # (T + 1, N)
         rate = (end - start) / self._length if self._random else 1.0
         return Passages(window[:-1], window[1:], (end - start) * window.shape[1], continues=True, rate=rate)
 
-    def _ends_of(self, epoch: int) -> Int64s:
-        known, ends = self._ends  # read once: another thread may replace it
-        if known != epoch:
-            ends = numpy.cumsum(self._lengths[permutation(self._seed, epoch, len(self)).numpy()])
-            self._ends = (epoch, ends)
+    def _reorder(self, epoch: int) -> Int64s:
+        ends: Int64s = numpy.cumsum(self._lengths[permutation(self._seed, epoch, len(self)).numpy()])
         return ends
 
 
 def draw_lengths(rows: int, length: int, seed: int) -> list[int]:
-    """Random lengths of windows that make up `rows` rows, none below 5 unless `rows` is."""
+    """Draw random lengths of windows that add up to `rows` rows, none below 5 unless `rows` is."""
     draw, normal = generator("window lengths", seed), NormalDist()
     lengths: list[int] = []
     total = 0
     while total < rows:
-        halved, place = torch.rand(2, dtype=torch.float64, generator=draw).tolist()
+        halved, quantile = torch.rand(2, dtype=torch.float64, generator=draw).tolist()
         centre = length / 2 if halved < _HALVED else length
-        drawn = max(_SHORTEST, int(centre + _DEVIATION * normal.inv_cdf(place or 0.5)))
+        drawn = max(_SHORTEST, int(centre + _DEVIATION * normal.inv_cdf(quantile or 0.5)))
         lengths.append(min(drawn, rows - total))
         total += lengths[-1]
     if len(lengths) > 1 and lengths[-1] < _SHORTEST:
@@ -106,27 +107,27 @@ def draw_lengths(rows: int, length: int, seed: int) -> list[int]:
     return lengths
 
 
-class SentenceBatches:
+class SentenceBatches(IndexedBatches[Passages]):
     """Training or evaluation line by line: each passage of a batch is one line, padded to the longest one's length.
 
     A line w1..wn is read as `<eos>` w1..wn and asked for w1..wn `<eos>`. A line of more than `max_words` words is cut
     into pieces, each of which follows the word before it, so that every token is asked for once. Batches hold
-    `batch_size` lines. `shuffled` by (seed, epoch), lines of similar length stand in a batch, which saves padding;
+    `batch_size` lines. `shuffled` by (seed, epoch), lines of similar length share a batch, which saves padding;
     otherwise they keep the order of the text.
     """
 
-    def __init__(self, ids: Ids, end: int, batch_size: int, max_words: int, seed: int, shuffled: bool) -> None:
-        self._ids, self._end, self._batch_size = ids, end, batch_size
-        self._seed, self._shuffled = seed, shuffled
-        self._starts, self._lengths = cut_lines(ids, end, max_words)
-        self._order = (-1, numpy.arange(len(self._starts)))
+    def __init__(self, ids: Ids, end: int, batch_size: int, *, max_words: int, seed: int, shuffled: bool) -> None:
+        self._ids, self._end = ids, end
+        self._starts, lengths = cut_lines(ids, end, max_words)
+        self._lengths = lengths
 
-    def __len__(self) -> int:
-        return ceil(len(self._starts) / self._batch_size)
+        def shuffle(epoch: int) -> Tensor:
+            return torch.from_numpy(order_by_length(lengths, batch_size, seed, epoch))
 
-    def batch(self, epoch: int, index: int) -> Passages:
-        order = self._order_of(epoch) if self._shuffled else self._order[1]
-        chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
+        super().__init__(len(lengths), batch_size, self._pad, shuffle if shuffled else None)
+
+    def _pad(self, epoch: int, lines: Tensor) -> Passages:
+        chosen = lines.numpy()
         lengths = self._lengths[chosen]
         inputs = numpy.full((int(lengths.max()), len(chosen)), self._end, numpy.int64)
         targets = numpy.full_like(inputs, NO_TARGET)
@@ -136,29 +137,9 @@ class SentenceBatches:
         count = int(lengths.sum())
         return Passages(torch.from_numpy(inputs), torch.from_numpy(targets), count, continues=False)
 
-    def _order_of(self, epoch: int) -> Int64s:
-        known, order = self._order  # read once: another thread may replace it
-        if known != epoch:
-            order = self._similar(epoch)
-            self._order = (epoch, order)
-        return order
-
-    def _similar(self, epoch: int) -> Int64s:
-        """The lines shuffled, sorted by length within pools of 100 batches, then the batches shuffled.
-
-        What is left over when all batches are full comes last.
-        """
-        lines: Int64s = permutation(self._seed, epoch, len(self._starts)).numpy()
-        whole = len(lines) // self._batch_size
-        left, lines = numpy.split(lines, [len(lines) - whole * self._batch_size])
-        pools = numpy.arange(len(lines)) // (_POOL_BATCHES * self._batch_size)
-        lines = lines[numpy.lexsort((self._lengths[lines], pools))]
-        batches = torch.randperm(whole, generator=generator("batches", self._seed, epoch)).numpy()
-        return numpy.concatenate((lines.reshape(whole, self._batch_size)[batches].reshape(-1), left))
-
 
 def cut_lines(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
-    """Where each line of a text, or piece of a long one, begins, and its number of targets, (lines,) each.
+    """Find where each line of a text, or piece of a long one, starts, and its number of targets, (lines,) each.
 
     A piece is `ids[start : start + length]` as inputs, one token further as targets.
     """
@@ -177,9 +158,9 @@ def cut_lines(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
 class EvaluationWindows:
     """A whole text, every token scored exactly once, in up to `columns` passages side by side.
 
-    Every column but the first begins WARM_UP tokens before the first one that it scores, with NO_TARGET there: a state
-    that starts from nothing has settled by then, so the score does not depend on the number of columns. There are
-    fewer of them where they would score less than they read to warm up. Only the end of the last one is padded.
+    Every column but the first starts WARM_UP tokens before the first one it scores, with NO_TARGET there: an initial
+    state has settled by then, so the score does not depend on the number of columns. There are fewer columns if each
+    would score less than it reads to warm up. Only the end of the last one is padded.
     """
 
     def __init__(self, ids: Ids, end: int, columns: int, length: int) -> None:

@@ -1,4 +1,4 @@
-"""The tokens that a text is made of: which ones there are, and text as their numbers."""
+"""The vocabulary of a text, and text as the ids of its tokens."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from dltrain.data.text_files import TextPiece, Unit
 from dltrain.errors import DataError
 
 END = "<eos>"
-"""The token at each line's end; also what the very first token of a text follows."""
+"""The token at each line's end; it also precedes the first token of a text."""
 UNKNOWN = "<unk>"
-"""The token that stands for every word, or character, that is not in the vocabulary."""
+"""The token for every word, or character, that is not in the vocabulary."""
 
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,:/]\d+)*")
 _CODE_POINTS = 0x110000
 
 
 class EncodedText(NamedTuple):
-    """The numbers of tokens, and the words (or characters) that are not in the vocabulary, in their order."""
+    """The ids of tokens, and the words (or characters) that are not in the vocabulary, in their order."""
 
     ids: list[int]
     unknown: list[str]
 
 
 class Vocabulary:
-    """The tokens of a dataset's assets, as plain JSON a checkpoint's too; a token's number is its place in `words`.
+    """The tokens of a dataset's assets, which a checkpoint stores as plain JSON; a token's id is its index in `words`.
 
-    `ids` are the numbers of all; `end` is that of `<eos>`, `unknown` that of `<unk>`, or None where there is none.
+    `ids` maps words to ids; `end` is the id of `<eos>`, `unknown` that of `<unk>`, or None without one.
     """
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
@@ -49,10 +49,10 @@ class Vocabulary:
         return len(self.words)
 
     def encode(self, text: str) -> EncodedText:
-        """A user's text as tokens: written as the training text was, a newline being `<eos>`.
+        """Encode a user's text, in the form of the training text; a newline becomes `<eos>`.
 
-        A word that is not known is taken in lower case where the training text was, and a number as the text's word
-        for numbers. What is unknown even so is `<unk>`; it is left out where there is no such token.
+        An unknown word is converted to lower case if the training text was, and a number to the text's word for
+        numbers. Words still unknown become `<unk>`, or are left out if there is no such token.
         """
         ids: list[int] = []
         unknown: list[str] = []
@@ -60,7 +60,7 @@ class Vocabulary:
             if number:
                 ids.append(self.end)
             for word in line.split() if self.unit == "word" else line:
-                found = self._nearest(word)
+                found = self._find_id(word)
                 if found is None:
                     unknown.append(word)
                     found = self.unknown
@@ -68,7 +68,7 @@ class Vocabulary:
                     ids.append(found)
         return EncodedText(ids, unknown)
 
-    def _nearest(self, word: str) -> int | None:
+    def _find_id(self, word: str) -> int | None:
         forms = [word]
         if self._lowercase:
             forms.append(word.lower())
@@ -77,7 +77,7 @@ class Vocabulary:
         return next((self.ids[form] for form in forms if form in self.ids), None)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of tokens: words with a space between them, characters side by side; each `<eos>` is a newline."""
+        """Convert tokens to text: words separated by spaces, or characters; each `<eos>` becomes a newline."""
         if self.unit == "character":
             return "".join("\n" if number == self.end else self.words[number] for number in ids)
         text = " ".join("\n" if number == self.end else self.words[number] for number in ids)
@@ -85,15 +85,15 @@ class Vocabulary:
 
 
 def count_tokens(pieces: Iterable[TextPiece], unit: Unit) -> Counter[str]:
-    """How often each token occurs in a text whose lines end with newlines, `<eos>` included."""
+    """Count the tokens of a text whose lines end with newlines, `<eos>` included."""
     if unit == "word":
         words: Counter[str] = Counter()
         for piece in pieces:
-            words.update(_words(piece.text))
+            words.update(_split_words(piece.text))
         return words
     counts = numpy.zeros(_CODE_POINTS, numpy.int64)
     for piece in pieces:
-        some = numpy.bincount(_code_points(piece.text))
+        some = numpy.bincount(_get_code_points(piece.text))
         counts[: len(some)] += some
     characters = Counter({chr(code): int(counts[code]) for code in numpy.flatnonzero(counts)})
     characters[END] = characters.pop("\n", 0)
@@ -101,10 +101,10 @@ def count_tokens(pieces: Iterable[TextPiece], unit: Unit) -> Counter[str]:
 
 
 def choose_words(counts: Mapping[str, int], min_count: int, max_vocabulary: int | None) -> tuple[list[str], str | None]:
-    """The vocabulary of counted tokens, the most frequent first and equally frequent ones by code points; and `<unk>`.
+    """Choose the vocabulary, the most frequent tokens first and equally frequent ones by code points; and `<unk>`.
 
-    `<unk>` is a token when the text has it, or when `min_count` or `max_vocabulary` leave tokens to it; it counts as
-    often as all of those together. The order by frequency is what an adaptive softmax wants.
+    `<unk>` is a token if the text has it, or if `min_count` or `max_vocabulary` exclude tokens; its count includes all
+    excluded tokens. An adaptive softmax needs the order by frequency.
     """
     kept = {word: count for word, count in counts.items() if count >= min_count or word in (END, UNKNOWN)}
     if min_count > 1 or max_vocabulary is not None:
@@ -118,7 +118,7 @@ def choose_words(counts: Mapping[str, int], min_count: int, max_vocabulary: int 
 
 
 class _Defaulting(dict[str, int]):
-    """Numbers of words, and one number for all others; looked up without a Python call for each known word."""
+    """Ids of words, and one id for all others; looked up without a Python call for each known word."""
 
     def __init__(self, ids: Mapping[str, int], default: int) -> None:
         super().__init__(ids)
@@ -129,11 +129,11 @@ class _Defaulting(dict[str, int]):
 
 
 class FileEncoder:
-    """Turns the text of files into a vocabulary's numbers: exactly as it stands, and what is unknown as `<unk>`."""
+    """Encodes the text of files exactly as written; unknown tokens become `<unk>`."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.dtype = numpy.dtype("<u2" if vocabulary.size <= 1 << 16 else "<i4")
-        self.unit = vocabulary.unit
+        self.unit, self.end = vocabulary.unit, vocabulary.end
         self._ids = vocabulary.ids if vocabulary.unknown is None else _Defaulting(vocabulary.ids, vocabulary.unknown)
         self._unknown = vocabulary.unknown
         missing = -1 if vocabulary.unknown is None else vocabulary.unknown
@@ -145,33 +145,33 @@ class FileEncoder:
             self._by_code[ord("\n")] = vocabulary.end
 
     def encode(self, piece: TextPiece, file: str) -> NDArray[Any]:
-        """The tokens of a piece, (n,) of `dtype`. Raises DataError for an unknown one where there is no `<unk>`."""
+        """Encode a piece, (n,) of `dtype`. Raises DataError for an unknown token if there is no `<unk>`."""
         if self.unit == "character":
-            codes = _code_points(piece.text)
+            codes = _get_code_points(piece.text)
             numbers = self._by_code[codes]
             if self._unknown is None and len(numbers) and numbers.min() < 0:
-                raise self._stranger(piece, file, chr(codes[numbers.argmin()]))
+                raise self._report_unknown(piece, file, chr(codes[numbers.argmin()]))
             return numbers.astype(self.dtype)
-        words = _words(piece.text)
+        words = _split_words(piece.text)
         try:
             return numpy.fromiter(map(self._ids.__getitem__, words), self.dtype, len(words))
         except KeyError as error:
-            raise self._stranger(piece, file, error.args[0]) from None
+            raise self._report_unknown(piece, file, error.args[0]) from None
 
-    def _stranger(self, piece: TextPiece, file: str, token: str) -> DataError:
+    def _report_unknown(self, piece: TextPiece, file: str, token: str) -> DataError:
         lines = (text.split() if self.unit == "word" else text for text in piece.text.split("\n"))
         line = piece.line + next(number for number, tokens in enumerate(lines) if token in tokens)
         return DataError(
             f"{file}, line {line}: the {self.unit} {token!r} is not in the vocabulary of {len(self._ids)} "
-            f"{self.unit}s, and there is no {UNKNOWN} to stand for it.",
+            f"{self.unit}s, and there is no {UNKNOWN} token.",
             advice="correct the file, or use the data set 'text' with min_count: 2 or more, which makes rare "
             f"{self.unit}s {UNKNOWN}",
         )
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return text.replace("\n", f" {END} ").split()
 
 
-def _code_points(text: str) -> NDArray[numpy.uint32]:
+def _get_code_points(text: str) -> NDArray[numpy.uint32]:
     return numpy.frombuffer(text.encode("utf-32-le"), "<u4")

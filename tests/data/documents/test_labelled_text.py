@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from dltrain.data import delimited
+from dltrain.data.batching import order_by_length
 from dltrain.data.delimited import parse_delimited, read_delimited
-from dltrain.data.documents.batches import DocumentEncoder, DocumentSet, Tokenizer, by_length, learn_document_vocabulary
+from dltrain.data.documents.batches import DocumentEncoder, DocumentSet, Tokenizer, learn_document_vocabulary
 from dltrain.data.documents.dataset import LabelledTexts
 from dltrain.data.documents.reader import TextReader
-from dltrain.data.documents.topics import SUBJECTS, sample_name, sample_sentences
+from dltrain.data.documents.topics import SAMPLE, SUBJECTS, read_sentences
 from dltrain.data.text_files import scan_file
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
@@ -86,7 +87,7 @@ def test_long_fields_are_read_and_empty_lines_of_one_column_are_fields() -> None
         ("t.txt", "text,label\na,b\n", "ends in '.txt'; allowed are .csv, .tsv, .jsonl, plain or .gz"),
         ("t.csv", "text,label\na,b\nc,d,e\n", "line 3: 3 fields, but the first line has 2 (a separator within a field"),
         ("t.tsv", "text\tlabel\na\n", "line 2: 1 fields, but the first line has 2 (cut short?)"),
-        ("t.csv", 'text,label\na,b\n"c,d\ne,f\n', "line 3: not CSV: unexpected end of data\nnext: mend the row"),
+        ("t.csv", 'text,label\na,b\n"c,d\ne,f\n', "line 3: not CSV: unexpected end of data\nnext: correct the row"),
         ("t.csv", b"text,label\nok,a\n\xff,b\n", "line 3: not UTF-8: byte 0xff at offset 16"),
         ("t.csv", "txt,label\na,b\n", "no column 'text' (data.text); found 'txt', 'label'\ndid you mean 'txt'?"),
         ("t.csv", "text;label\na;b\n", "no column 'text' (data.text); found 'text;label'"),
@@ -124,19 +125,21 @@ def test_a_quotation_mark_that_swallows_the_rest_is_found(tmp_path: Path, monkey
     ],
 )  # fmt: skip
 def test_words(text: str, tokens: list[str]) -> None:
-    assert list(Tokenizer("word", lowercase=True, punctuation=True).tokens(text)) == tokens
+    assert list(Tokenizer("word", lowercase=True, punctuation=True).tokenize(text)) == tokens
 
 
 def test_white_space_alone_and_characters() -> None:
-    assert list(Tokenizer("word", lowercase=False, punctuation=False).tokens("Don't stop,\nit's")) == [
+    assert list(Tokenizer("word", lowercase=False, punctuation=False).tokenize("Don't stop,\nit's")) == [
         "Don't", "stop,", "it's",
     ]  # fmt: skip
-    assert list(Tokenizer("character", lowercase=False, punctuation=True).tokens("aB\nc")) == ["a", "B", " ", "c"]
+    assert list(Tokenizer("character", lowercase=False, punctuation=True).tokenize("aB\nc")) == ["a", "B", " ", "c"]
 
 
 def test_vocabulary_and_encoding() -> None:
     cut = Tokenizer("word", lowercase=True, punctuation=True)
-    words, unknown = learn_document_vocabulary(["a a b", "a b c", ""], cut, 10, 2, None)
+    words, unknown = learn_document_vocabulary(
+        ["a a b", "a b c", ""], cut, max_tokens=10, min_count=2, max_vocabulary=None
+    )
     assert (words, unknown) == (["<eos>", "a", "b", "<unk>"], "<unk>")
     assets = {**cut._asdict(), "max_tokens": 3, "words": words, "end": "<eos>", "unknown": unknown}
     encoder = DocumentEncoder(assets)
@@ -146,30 +149,33 @@ def test_vocabulary_and_encoding() -> None:
     assert encoder.encode(" \n") == ([0], 0, 0, False)
     without = DocumentEncoder({**assets, "words": ["<eos>", "a", "b"], "unknown": None})
     assert without.encode("a z b") == ([1, 2, 0], 3, 1, False)
-    assert learn_document_vocabulary(["a b c d"], cut, 2, 1, None)[0] == [
+    assert learn_document_vocabulary(["a b c d"], cut, max_tokens=2, min_count=1, max_vocabulary=None)[0] == [
         "a",
         "b",
         "<eos>",
     ]  # what is cut off is not counted
-    assert learn_document_vocabulary(["a a b b b c"], cut, 9, 1, 4) == (["b", "a", "<eos>", "<unk>"], "<unk>")
+    assert learn_document_vocabulary(["a a b b b c"], cut, max_tokens=9, min_count=1, max_vocabulary=4) == (
+        ["b", "a", "<eos>", "<unk>"],
+        "<unk>",
+    )
 
 
 def test_padding() -> None:
-    texts = DocumentSet.of([[5, 6], [7], [8, 9, 4]], [0, 1, 2])
-    batch = texts.batch(numpy.array([2, 1, 0]))
+    texts = DocumentSet.concatenate([[5, 6], [7], [8, 9, 4]], [0, 1, 2])
+    batch = texts.batch(0, torch.tensor([2, 1, 0]))
     assert batch.tokens.tolist() == [[8, 9, 4], [7, 0, 0], [5, 6, 0]]
     assert batch.lengths.tolist() == [3, 1, 2]
     assert batch.targets.tolist() == [2, 1, 0]
-    assert len(DocumentSet.of([], []).lengths) == 0
+    assert len(DocumentSet.concatenate([], []).lengths) == 0
 
 
 def test_batches_of_like_lengths_are_a_function_of_seed_and_epoch() -> None:
     lengths = numpy.random.default_rng(0).integers(1, 200, 1003)
-    order = by_length(lengths, 10, 0, 3)
+    order = order_by_length(lengths, 10, 0, 3)
     assert sorted(order.tolist()) == list(range(1003))
-    numpy.testing.assert_array_equal(order, by_length(lengths, 10, 0, 3))
-    assert not numpy.array_equal(order, by_length(lengths, 10, 0, 4))
-    assert not numpy.array_equal(order, by_length(lengths, 10, 1, 3))
+    numpy.testing.assert_array_equal(order, order_by_length(lengths, 10, 0, 3))
+    assert not numpy.array_equal(order, order_by_length(lengths, 10, 0, 4))
+    assert not numpy.array_equal(order, order_by_length(lengths, 10, 1, 3))
     batches = lengths[order][:1000].reshape(100, 10)
     shuffled = numpy.random.default_rng(1).permutation(lengths)[:1000].reshape(100, 10)
     assert batches.max(1).sum() * 10 < 1.05 * batches.sum() < shuffled.max(1).sum() * 10 / 1.5
@@ -298,7 +304,7 @@ def test_unknown_labels_of_later_splits(tmp_path: Path) -> None:
         dataset(tmp_path, validation=["v.csv"]).validation()
     assert str(caught.value) == (
         f"{tmp_path / 'v.csv'}, line 3: the label 'bb' does not occur in the training files; allowed are a, b, c\n"
-        "did you mean 'b'?\nnext: mend the label, or add texts with it to the training files"
+        "did you mean 'b'?\nnext: correct the label, or add texts with it to the training files"
     )
 
 
@@ -306,8 +312,8 @@ def test_unknown_labels_of_later_splits(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"validation": 0.9}, "t.csv: data.validation=0.9 of 3 rows leaves none to train on\nnext: give another share"),
-        ({"test": 0.1}, "t.csv: data.test=0.1 of 4 rows is none\nnext: give another share, or 0 for no test split"),
-        ({"test": 0.1, "group": "author"}, "t.csv: data.test=0.1 of 2 groups of rows is none\n"),
+        ({"test": 0.1}, "t.csv: data.test=0.1 of 4 rows is no row\nnext: give another share, or 0 for no test split"),
+        ({"test": 0.1, "group": "author"}, "t.csv: data.test=0.1 of 2 groups of rows is no row\n"),
     ],
 )  # fmt: skip
 def test_shares_that_leave_nothing(options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -318,7 +324,7 @@ def test_shares_that_leave_nothing(options: dict[str, Any], message: str, tmp_pa
 
 
 def test_missing_files_and_no_test_split(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t.csv \(plain or .gz\): not found in .*\nnext: mend the name"):
+    with pytest.raises(DataError, match=r"t.csv \(plain or .gz\): not found in .*\nnext: correct the name"):
         dataset(tmp_path)
     write_table(tmp_path / "t.csv")
     with pytest.raises(UsageError, match=r"^data.test is 0: there is no test split\nnext: evaluate with --split valid"):
@@ -336,7 +342,7 @@ def test_missing_files_and_no_test_split(tmp_path: Path) -> None:
 
 def test_the_sample_says_what_it_is(tmp_path: Path) -> None:
     data = dataset(tmp_path, when_missing="sample")
-    assert data.name == sample_name()
+    assert data.name == SAMPLE.name
     assert data.name.startswith("Python sentences sample (Python 3.")
     assert data.notice is not None
     assert data.notice.startswith("NOT YOUR DATA: this uses the Python sentences sample")
@@ -345,9 +351,11 @@ def test_the_sample_says_what_it_is(tmp_path: Path) -> None:
     again = dataset(tmp_path, json.loads(json.dumps(data.assets)))
     assert again.name == data.name
     assert again.notice is not None
-    assert again.notice.endswith("as this model's training did.")
+    assert again.notice.endswith("as in this model's training. Its results say nothing about your data.")
     older = dataset(tmp_path, {**data.assets, "dataset": "Python sentences sample (Python 3.1)"}).notice
-    assert str(older).endswith("training did on another version: Python sentences sample (Python 3.1).")
+    assert str(older).endswith(
+        "training on another version: Python sentences sample (Python 3.1). Its results say nothing about your data."
+    )
     for one, other in zip(data.test().epoch(0), again.test().epoch(0), strict=True):
         assert torch.equal(one.tokens, other.tokens)
     assert data.fingerprint == again.fingerprint
@@ -355,12 +363,12 @@ def test_the_sample_says_what_it_is(tmp_path: Path) -> None:
     assert dataset(tmp_path, when_missing="sample").name == "labelled_text"
     asked = dataset(tmp_path, sample=True, validation=["v.csv"])
     assert asked.notice is not None
-    assert asked.notice.endswith("as asked.")
+    assert asked.notice.endswith("as requested. Its results say nothing about your data.")
     assert len(asked.validation()) > 0
 
 
 def test_sentences_of_a_paragraph_stay_together(tmp_path: Path) -> None:
-    sentences = sample_sentences()
+    sentences = read_sentences()
     assert len({sentence.text for sentence in sentences}) == len(sentences) > 1000
     assert set(SUBJECTS) == {sentence.subject for sentence in sentences}
     data = dataset(tmp_path, when_missing="sample", validation=0.2, test=0.2)
@@ -373,7 +381,7 @@ def test_sentences_of_a_paragraph_stay_together(tmp_path: Path) -> None:
 
 def test_the_sample_needs_pythons_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pydoc_data.topics", None)
-    with pytest.raises(UsageError, match="the sentences sample comes with Python's documentation data"):
+    with pytest.raises(UsageError, match="the Python sentences sample comes with Python's documentation"):
         dataset(tmp_path, sample=True)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dltrain.data.images.augmentation import CHANCES, augment, erased, flipped, moved
+from dltrain.data.images.augmentation import CHANCES, augment, erase, flip, move
 from dltrain.data.images.options import Augmentation
 from dltrain.runtime.cuda_wheels import import_torchvision
 from dltrain.runtime.seeds import keyed_uniform
@@ -44,7 +44,9 @@ def test_moving_agrees_with_torchvision(
         images, degrees, list(shift), scale, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
     )
     shares = torch.tensor([shift[0] / size[1], shift[1] / size[0]]).expand(2, 2)
-    found = moved(images, torch.full((2,), float(degrees)), torch.full((2,), float(scale)), shares, 0.0)
+    found = move(
+        images, torch.full((2,), float(degrees)), torch.full((2,), float(scale)), shifts=shares, background=0.0
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
@@ -52,21 +54,21 @@ def test_what_comes_in_from_outside_is_the_background() -> None:
     # An image of nothing but background stays one, however it is moved: its border does not darken.
     blank = torch.full((5, 1, 28, 28), 0.3)
     chances = chances_of(5)
-    found = moved(blank, 360 * chances[:, 0], 0.5 + chances[:, 1], chances[:, 2:4] - 0.5, 0.3)
+    found = move(blank, 360 * chances[:, 0], 0.5 + chances[:, 1], shifts=chances[:, 2:4] - 0.5, background=0.3)
     torch.testing.assert_close(found, blank)
 
 
 def test_each_image_is_moved_by_its_own_numbers() -> None:
     images = images_of(1).expand(3, 1, 28, 28)
     degrees, scales = torch.tensor([0.0, 90.0, 180.0]), torch.ones(3)
-    found = moved(images, degrees, scales, torch.zeros(3, 2), 0.0)
+    found = move(images, degrees, scales, shifts=torch.zeros(3, 2), background=0.0)
     for index, turns in enumerate((0, -1, -2)):  # rot90 turns against the clock
         torch.testing.assert_close(found[index], torch.rot90(images[index], turns, (1, 2)), rtol=0, atol=1e-4)
 
 
 def test_a_shift_by_whole_pixels_moves_right_and_down_and_fills_with_the_background() -> None:
     images = images_of(1)
-    found = moved(images, torch.zeros(1), torch.ones(1), torch.tensor([[7 / 28, 14 / 28]]), 0.5)
+    found = move(images, torch.zeros(1), torch.ones(1), shifts=torch.tensor([[7 / 28, 14 / 28]]), background=0.5)
     torch.testing.assert_close(found[:, :, 14:, 7:], images[:, :, :14, :21], rtol=0, atol=1e-5)
     torch.testing.assert_close(found[:, :, :14], torch.full((1, 1, 14, 28), 0.5))
     torch.testing.assert_close(found[:, :, :, :7], torch.full((1, 1, 28, 7), 0.5))
@@ -76,7 +78,7 @@ def test_a_shift_by_whole_pixels_moves_right_and_down_and_fills_with_the_backgro
 def test_mirrors_are_exact(direction: str, dimension: int) -> None:
     images = images_of(4, 5, 6)
     chosen = torch.tensor([True, False, True, False])
-    found = flipped(images, chosen, direction)
+    found = flip(images, chosen, direction)
     for index in range(4):
         expected = images[index].flip(dimension - 1) if chosen[index] else images[index]
         assert torch.equal(found[index], expected)
@@ -92,7 +94,7 @@ def test_half_of_the_images_are_mirrored() -> None:
 def test_erasing_blanks_one_rectangle_of_the_size_drawn() -> None:
     n = 500
     chances = torch.rand(n, 4, generator=torch.Generator().manual_seed(1))
-    found = erased(torch.ones(n, 1, 30, 40), torch.ones(n, dtype=torch.bool), chances, 0.0)
+    found = erase(torch.ones(n, 1, 30, 40), torch.ones(n, dtype=torch.bool), chances, 0.0)
     for image, (area, aspect, _, _) in zip(found[:, 0], chances.tolist(), strict=True):
         blank = image == 0
         rows, columns = blank.any(1).nonzero().flatten(), blank.any(0).nonzero().flatten()
@@ -107,7 +109,7 @@ def test_erasing_blanks_one_rectangle_of_the_size_drawn() -> None:
 
 def test_erasing_reaches_every_corner_and_stays_inside() -> None:
     corners = torch.tensor([[0.0, 0.5, y, x] for y in (0.0, 0.9999999) for x in (0.0, 0.9999999)])
-    found = erased(torch.ones(4, 1, 28, 28), torch.ones(4, dtype=torch.bool), corners, 0.0)[:, 0]
+    found = erase(torch.ones(4, 1, 28, 28), torch.ones(4, dtype=torch.bool), corners, 0.0)[:, 0]
     assert [[int(image[y, x]) for y in (0, 27) for x in (0, 27)] for image in found] == [
         [0, 1, 1, 1],
         [1, 0, 1, 1],
@@ -126,7 +128,8 @@ def test_erasing_takes_the_share_of_images_asked_for() -> None:
 def test_angles_scales_and_shifts_fill_their_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[torch.Tensor] = []
     monkeypatch.setattr(
-        "dltrain.data.images.augmentation.moved", lambda images, *numbers: given.extend(numbers[:3]) or images
+        "dltrain.data.images.augmentation.move",
+        lambda images, angles, scales, *, shifts, background: given.extend((angles, scales, shifts)) or images,
     )
     augment(images_of(2000), chances_of(2000), Augmentation(rotation_degrees=10, scale=[0.9, 1.2], shift=0.1), 0.0)
     for numbers, low, high in zip(given, (-10, 0.9, -0.1), (10, 1.2, 0.1), strict=True):

@@ -82,14 +82,14 @@ def test_every_mirror_and_its_failure_is_named_and_nothing_left_behind(tmp_path:
     first, size = PUBLISHED[0], PUBLISHED[0].packed_bytes
     message = str(caught.value)
     for part in (
-        f"{first.name}.gz: no mirror gave it.",
+        f"{first.name}.gz: no mirror provides it:",
         f"{server}/absent/{first.name}.gz: HTTP Error 404: Not Found",
         f"{server}/wrong/{first.name}.gz: MD5 {hashlib.md5(bytes(size)).hexdigest()}, expected {first.packed_md5}",
         f"{server}/broken/{first.name}.gz: {size // 2} bytes, expected {size}",
         f"{server}/endless/{first.name}.gz: more than {size} bytes, expected {size}",
         f"http://127.0.0.1:9/{first.name}.gz: <urlopen error",
         f"nonsense/{first.name}.gz: unknown url type",
-        f"Put the set's four files (plain or .gz) into {tmp_path / 'MNIST' / 'raw'}",
+        f"put the set's four files (plain or .gz) into {tmp_path / 'MNIST' / 'raw'}",
         "data.root",
         "data.when_missing=sample, or --sample",
     ):
@@ -114,7 +114,7 @@ def test_files_that_are_there_are_not_fetched_again(tmp_path: Path, server: str)
 
 def test_a_folder_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "MNIST").write_text("a file where the folder should be")
-    with pytest.raises(DataError, match=r"ubyte.gz: not there, and .*raw cannot be written to \(.*\).\nPut the"):
+    with pytest.raises(DataError, match=r"ubyte.gz: missing, and .*raw cannot be written to \(.*\)\nnext: put the"):
         fetch("mnist", tmp_path, [], PUBLISHED)
 
 

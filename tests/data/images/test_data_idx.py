@@ -11,6 +11,8 @@ import numpy
 import pytest
 
 from dltrain.data.images import idx
+from dltrain.data.images.sets import FILES, locate_image_set
+from dltrain.data.published_files import PublishedFiles
 from dltrain.errors import DataError
 from dltrain.runtime.cuda_wheels import import_torchvision
 
@@ -42,9 +44,9 @@ def test_a_gzip_file_of_several_members_is_one_file(path: Path) -> None:
     assert numpy.array_equal(idx.read_idx(path), IMAGES)
 
 
-def test_content_digest_is_that_of_the_unpacked_file() -> None:
-    assert idx.content_digest(IMAGES) == hashlib.sha256(encoded(IMAGES)).hexdigest()
-    assert idx.content_digest(LABELS, "md5") == hashlib.md5(encoded(LABELS)).hexdigest()
+def test_hash_content_is_that_of_the_unpacked_file() -> None:
+    assert idx.hash_content(IMAGES) == hashlib.sha256(encoded(IMAGES)).hexdigest()
+    assert idx.hash_content(LABELS, "md5") == hashlib.md5(encoded(LABELS)).hexdigest()
 
 
 def test_torchvision_reads_the_same_arrays(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_torchvision_reads_the_same_arrays(tmp_path: Path) -> None:
         (raw / name).write_bytes(encoded(array))
     for split, train in (("train", True), ("test", False)):
         theirs = torchvision.datasets.MNIST(str(tmp_path), train=train)
-        images, labels = idx.read_split(tmp_path, "MNIST", split, 10)  # type: ignore[arg-type]
+        images, labels = idx.read_split(locate_image_set("mnist", tmp_path), split, 10)  # type: ignore[arg-type]
         assert numpy.array_equal(images, theirs.data.numpy())
         assert numpy.array_equal(labels, theirs.targets.numpy())
 
@@ -131,18 +133,19 @@ def test_files_are_found_in_every_layout(tmp_path: Path, place: str, name: str, 
     (tmp_path / place).mkdir(parents=True, exist_ok=True)
     file = tmp_path / place / f"{name}{ending}"
     file.touch()
-    assert idx.find_idx_file(tmp_path, "MNIST", "train-images-idx3-ubyte") == file
-    assert idx.find_idx_file(tmp_path, "MNIST", "t10k-images-idx3-ubyte") is None
+    files = locate_image_set("mnist", tmp_path)
+    assert files.find("train-images-idx3-ubyte") == file
+    assert files.find("t10k-images-idx3-ubyte") is None
 
 
-def written(root: Path, images: numpy.ndarray, labels: numpy.ndarray) -> Path:
+def written(root: Path, images: numpy.ndarray, labels: numpy.ndarray) -> PublishedFiles:
     (root / "train-images-idx3-ubyte").write_bytes(encoded(images))
     (root / "train-labels-idx1-ubyte").write_bytes(encoded(labels))
-    return root
+    return locate_image_set("mnist", root)
 
 
 def test_a_split_is_read(tmp_path: Path) -> None:
-    images, labels = idx.read_split(written(tmp_path, IMAGES, LABELS), "MNIST", "train", 10)
+    images, labels = idx.read_split(written(tmp_path, IMAGES, LABELS), "train", 10)
     assert numpy.array_equal(images, IMAGES)
     assert numpy.array_equal(labels, LABELS)
 
@@ -161,15 +164,15 @@ def test_files_that_do_not_belong_together(
     tmp_path: Path, images: numpy.ndarray, labels: numpy.ndarray, classes: int, message: str
 ) -> None:
     with pytest.raises(DataError) as caught:
-        idx.read_split(written(tmp_path, images, labels), "MNIST", "train", classes)
+        idx.read_split(written(tmp_path, images, labels), "train", classes)
     assert message in str(caught.value)
 
 
 def test_missing_files_are_named_with_the_places_looked_in(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        idx.read_split(tmp_path, "MNIST", "test", 10)
+        idx.read_split(locate_image_set("mnist", tmp_path), "test", 10)
     assert "t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte (plain or .gz): not found in" in str(caught.value)
     assert str(tmp_path / "MNIST" / "raw") in str(caught.value)
-    written(tmp_path, IMAGES, LABELS)
-    assert idx.missing_files(tmp_path, "MNIST", "train") == []
-    assert idx.missing_files(tmp_path, "MNIST", "test") == ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
+    files = written(tmp_path, IMAGES, LABELS)
+    assert files.list_missing(FILES["train"]) == []
+    assert files.list_missing(FILES["test"]) == ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]

@@ -17,18 +17,13 @@ import torch
 from torch import Tensor
 
 from dltrain.data.images import mnist
-from dltrain.data.images.digits import SAMPLE_NAME, read_sample
-from dltrain.data.images.mnist import (
-    EvaluationBatches,
-    IDXImages,
-    Images,
-    average_border,
-    held_out,
-    measure_pixels,
-    normalize_pixels,
-)
+from dltrain.data.images.batches import ImageBatching, Images
+from dltrain.data.images.digits import SAMPLE, read_sample
+from dltrain.data.images.mnist import IDXImages
 from dltrain.data.images.options import Augmentation
+from dltrain.data.images.pixels import average_border, get_normalization, measure_pixels, normalize_pixels
 from dltrain.data.images.sets import IMAGE_SETS
+from dltrain.data.splits import hold_out
 from dltrain.errors import DataError, UsageError
 from dltrain.registry import datasets
 
@@ -76,7 +71,7 @@ def built(root: Path, variant: str = "mnist", assets: dict[str, Any] | None = No
 
 def pixels_of(dataset: IDXImages, inputs: Tensor) -> Tensor:
     """Normalised inputs as pixels in 0..255 again."""
-    scale, offset = mnist.get_normalization(dataset.assets)
+    scale, offset = get_normalization(dataset.assets)
     return (inputs - offset) / scale
 
 
@@ -86,8 +81,8 @@ def pixels_of(dataset: IDXImages, inputs: Tensor) -> Tensor:
 @pytest.mark.parametrize("stratified", [True, False])
 @pytest.mark.parametrize(("fraction", "kept"), [(0.0, 0), (0.1, 30), (0.29, 88), (0.5, 152), (0.99, 300)])
 def test_held_out_are_exactly_the_share_asked_for(fraction: float, kept: int, stratified: bool) -> None:
-    labels = torch.from_numpy(numbered_images(303)[1]).long()
-    chosen = held_out(labels, fraction, stratified, 0)
+    labels = numbered_images(303)[1]
+    chosen = hold_out(labels if stratified else numpy.zeros(303), fraction, 0)
     assert int(chosen.sum()) == kept == round(303 * fraction)
     if stratified:
         for label in range(10):
@@ -97,15 +92,16 @@ def test_held_out_are_exactly_the_share_asked_for(fraction: float, kept: int, st
 
 def test_held_out_by_largest_remainder_worked_by_hand() -> None:
     # Shares of a tenth of 17, 15, 8: 1.7, 1.5, 0.8 of 4 in all; whole parts 1, 1, 0; then the remainders 0.8 and 0.7.
-    labels = torch.tensor([0] * 17 + [1] * 15 + [2] * 8)
-    chosen = held_out(labels, 0.1, True, 3)
+    labels = numpy.array([0] * 17 + [1] * 15 + [2] * 8)
+    chosen = hold_out(labels, 0.1, 3)
     assert [int(chosen[labels == label].sum()) for label in range(3)] == [2, 1, 1]
 
 
 def test_held_out_depend_on_the_seed_alone() -> None:
-    labels = torch.zeros(200, dtype=torch.int64)
-    assert torch.equal(held_out(labels, 0.3, True, 1), held_out(labels, 0.3, True, 1))
-    assert not torch.equal(held_out(labels, 0.3, True, 1), held_out(labels, 0.3, True, 2))
+    labels = numpy.zeros(200)
+    assert numpy.array_equal(hold_out(labels, 0.3, 1), hold_out(labels, 0.3, 1))
+    assert not numpy.array_equal(hold_out(labels, 0.3, 1), hold_out(labels, 0.3, 2))
+    assert not numpy.array_equal(hold_out(labels, 0.3, 1), hold_out(labels, 0.3, 1, "test"))
 
 
 def test_training_and_validation_share_no_image_and_miss_none(root: Path) -> None:
@@ -381,13 +377,13 @@ def test_missing_files_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_files_that_can_not_be_fetched_stop_or_give_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = replace(IMAGE_SETS["mnist"], mirrors=("http://127.0.0.1:9/",))
     monkeypatch.setitem(IMAGE_SETS, "mnist", nowhere)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="no mirror gave it"):
+    with pytest.raises(DataError, match="no mirror provides it"):
         built(tmp_path, download=True)
     dataset = built(tmp_path, download=True, when_missing="sample")
-    assert dataset.name == dataset.assets["dataset"] == SAMPLE_NAME
+    assert dataset.name == dataset.assets["dataset"] == SAMPLE.name
     assert dataset.notice is not None
     assert "NOT MNIST" in dataset.notice
-    assert "no mirror gave it" in dataset.notice
+    assert "no mirror provides it" in dataset.notice
 
 
 def test_the_sample_never_replaces_files_that_are_there(root: Path) -> None:
@@ -399,9 +395,9 @@ def test_the_sample_never_replaces_files_that_are_there(root: Path) -> None:
 
 def test_the_sample_is_used_at_once_when_asked_for(root: Path) -> None:
     dataset = built(root, sample=True)
-    assert dataset.name == SAMPLE_NAME
+    assert dataset.name == SAMPLE.name
     assert dataset.notice is not None
-    assert "as asked" in dataset.notice
+    assert "as requested" in dataset.notice
     counts = [sum(batch.count for batch in stream.epoch(0)) for stream in (dataset.training(), dataset.validation())]
     assert counts == [1437 - 144, 144]
     assert sum(batch.count for batch in dataset.test().epoch(0)) == 360
@@ -411,7 +407,7 @@ def test_the_sample_is_used_at_once_when_asked_for(root: Path) -> None:
 def test_a_model_trained_on_the_sample_is_evaluated_on_it(root: Path) -> None:
     assets = dict(built(root, sample=True).assets)
     again = built(root, assets=assets)
-    assert again.name == SAMPLE_NAME
+    assert again.name == SAMPLE.name
     assert again.notice is not None
     assert sum(batch.count for batch in again.test().epoch(0)) == 360
 
@@ -451,13 +447,14 @@ def test_the_sample_is_scikit_learns_digits_enlarged() -> None:
 
 def test_without_scikit_learn_the_sample_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
-    with pytest.raises(UsageError, match=r"scikit-learn, which cannot be imported .*pip install scikit-learn"):
+    with pytest.raises(UsageError, match=r"scikit-learn, which cannot be imported .*\n.*pip install scikit-learn"):
         read_sample("train")
 
 
 def test_evaluation_batches_of_nothing() -> None:
     empty = Images(torch.empty(0, 1, 2, 2, dtype=torch.uint8), torch.empty(0).long(), torch.empty(0).long())
-    assert len(EvaluationBatches(empty, {"normalize": "unit"}, 10)) == 0
+    batching = ImageBatching(seed=0, batch_size=10, evaluation_batch_size=10, augmentation=Augmentation(), workers=0)
+    assert len(batching.load_evaluation(empty, {"normalize": "unit"})) == 0
 
 
 # Real data -------------------------------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from dltrain.data.images import decoded as decoded_pictures
-from dltrain.data.images import mnist
 from dltrain.data.images.check_folder import verify
 from dltrain.data.images.class_folders import list_pictures
 from dltrain.data.images.folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
 from dltrain.data.images.options import Augmentation
-from dltrain.data.images.patches import SAMPLE_NAME
+from dltrain.data.images.patches import SAMPLE
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture, read_picture, resize_picture
+from dltrain.data.images.pixels import get_normalization, normalize_pixels
 from dltrain.data.images.reader import read_image
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
@@ -67,7 +67,7 @@ def built(root: Path, assets: Mapping[str, Any] | None = None, seed: int = 0, **
 
 
 def pixels_in(dataset: ImageFolder, inputs: Tensor) -> Tensor:
-    scale, offset = mnist.get_normalization(dataset.assets)
+    scale, offset = get_normalization(dataset.assets)
     return ((inputs - offset) / scale).round().long()
 
 
@@ -277,7 +277,7 @@ def test_folds_of_mnist_test_every_training_image_once(images_root: Path) -> Non
         batches = [list(stream.epoch(0)) for stream in (dataset.training(), dataset.validation(), dataset.test())]
         assert [sum(batch.count for batch in part) for part in batches] == [120, 40, 40]
         assert torch.cat([batch.targets for batch in batches[2]]).bincount().tolist() == [4] * 10
-        scale, offset = mnist.get_normalization(dataset.assets)
+        scale, offset = get_normalization(dataset.assets)
         found += [
             hash(one.numpy().tobytes()) for batch in batches[2] for one in ((batch.inputs - offset) / scale).round()
         ]
@@ -364,7 +364,7 @@ def test_a_picture_to_predict_is_made_what_those_to_train_on_are(root: Path, tmp
         for place in (0, 1):
             pixels, inverted = read_image(root / "test" / "ant" / f"00{place}.png", dataset.assets)
             assert not inverted  # a white border means nothing here
-            assert torch.equal(mnist.normalize_pixels(dataset.assets, pixels[None])[0], inputs[place])
+            assert torch.equal(normalize_pixels(dataset.assets, pixels[None])[0], inputs[place])
 
 
 # The cache -------------------------------------------------------------------------------------------------------
@@ -379,7 +379,7 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         seen.append(path.name)
         return read_picture(path, form)
 
-    monkeypatch.setattr(decoded_pictures, "pixels_of", watched)
+    monkeypatch.setattr(decoded_pictures, "read_picture", watched)
     return seen
 
 
@@ -444,7 +444,7 @@ def test_too_few_classes_are_refused(tmp_path: Path) -> None:
     needed = "; needed is one folder for each of two or more classes"
     assert refused(tmp_path) == f"{tmp_path}: no classes{needed}"
     coloured(0).save(tmp_path / "a.png")
-    assert refused(tmp_path) == f"{tmp_path}: no classes, but 1 pictures that lie in no class's folder{needed}"
+    assert refused(tmp_path) == f"{tmp_path}: no classes, but 1 pictures outside a class folder{needed}"
     write_folder(tmp_path, {"ant": 3})
     assert refused(tmp_path) == f"{tmp_path}: only one class, ant{needed}"
 
@@ -491,7 +491,7 @@ def test_no_share_for_the_test_is_told_when_it_is_asked_for(tmp_path: Path) -> N
 def test_a_class_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, {"ant": 30, "bee": 1})
     message = refused(tmp_path, validation=0.9, test=0.5)
-    assert message.startswith(f"{tmp_path}/bee: 1 pictures, none of which is left to train on after")
+    assert message.startswith(f"{tmp_path}/bee: 1 pictures, none of which is left for training")
 
 
 def test_bad_pictures_are_left_out_named_and_counted(root: Path) -> None:
@@ -533,12 +533,12 @@ def test_a_scale_that_ends_before_it_begins_is_refused(root: Path) -> None:
 
 def test_the_sample_is_called_what_it_is(tmp_path: Path) -> None:
     dataset = built(tmp_path / "none", when_missing="sample")
-    assert dataset.name == dataset.assets["dataset"] == SAMPLE_NAME
+    assert dataset.name == dataset.assets["dataset"] == SAMPLE.name
     assert dataset.notice is not None
     assert dataset.notice.startswith(
         "NOT YOUR PICTURES: this uses the patches sample (two photographs of scikit-learn)"
     )
-    assert f"because {tmp_path}/none is missing" in dataset.notice
+    assert f"because the files are missing:\n{tmp_path}/none: no such folder\n" in dataset.notice
     assert dataset.assets["labels"] == ["flower", "temple"]
     counts = [sum(batch.count for batch in one.epoch(0)) for one in (dataset.training(), dataset.validation())]
     assert counts == [351, 39]
@@ -546,7 +546,7 @@ def test_the_sample_is_called_what_it_is(tmp_path: Path) -> None:
     assert targets.bincount().tolist() == [65, 65]
     again = built(tmp_path / "none", dict(dataset.assets))
     assert again.notice is not None
-    assert "as this model's training did." in again.notice
+    assert "as in this model's training." in again.notice
     assert sum(batch.count for batch in again.test().epoch(0)) == 130
 
 

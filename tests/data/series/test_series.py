@@ -84,7 +84,7 @@ def test_the_forms_of_a_file_say_the_same(tmp_path: Path) -> None:
         (["2", "10", "9"], "line 4: the time '9' is not later than in the row before\nnext: sort the rows by time"),
         (["1", "1", "2"], "line 3: the time '1' is not later"),
         (["2024-01-31", "2024-01-30", "x"], "line 3: the time '2024-01-30' is not later"),
-        (["1", "2", "x"], "line 4: the time is 'x'; expected is a number\nnext: mend the line"),
+        (["1", "2", "x"], "line 4: the time is 'x'; expected is a number\nnext: correct the line"),
         (["31.1.2024", "1.2.2024", ""], "line 2: the time is '31.1.2024'; expected is a date as ISO 8601 writes it"),
         (["1", "2", "nan"], "line 4: the time is 'nan'; expected is a number"),
     ],
@@ -105,7 +105,7 @@ def test_the_time_must_rise(times: list[str], fault: str | None, tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("a,b\n1,2\n3,\n", "line 3, column 'b': expected is a number, found nothing\nnext: mend the field, or name"),
+        ("a,b\n1,2\n3,\n", "line 3, column 'b': expected is a number, found nothing\nnext: correct the field, or name"),
         ("a,b\n1,x\n3,4\n", "line 2, column 'b': expected is a number, found 'x'"),
         ("a,b\n1,2\ninf,4\n", "line 3, column 'a': expected is a number, found 'inf'"),
         ("a\n1\n\n2\n", "line 3, column 'a': expected is a number, found nothing"),
@@ -130,16 +130,19 @@ def test_faults_of_arrays(tmp_path: Path) -> None:
             read_series(path, columns, time)
         return str(caught.value).removeprefix(f"{path}")
 
-    assert refused().startswith(": cannot be read (No such file or directory)")
+    assert refused().startswith(": no such file\nnext: correct the name")
     path.write_bytes(b"not a zip file")
-    assert refused() == ": not an .npz file that can be read (no zip file)\nnext: write it anew"
+    assert (
+        refused() == ": not an .npz file of arrays (no zip file)\n"
+        "next: write it again, with numpy.savez(file, x=..., y=...)"
+    )
     numpy.savez(path, a=numpy.arange(1000.0))
     path.write_bytes(path.read_bytes()[:-60])
-    assert refused().startswith(": not an .npz file that can be read (")
+    assert refused().startswith(": not an .npz file of arrays (")
     assert "Object arrays cannot be loaded" in refused(a=numpy.array([1, None]))
     assert refused(a=[1.0, numpy.nan]) == (
         ", 'a', item 1: expected is a number, found nan\n"
-        "next: mend the item, or name the columns to read in data.columns"
+        "next: correct the item, or name the columns to read in data.columns"
     )
     assert refused(a=["x", "y"]).startswith(", 'a', item 0: expected is a number, found x\n")
     assert refused(["b"], ab=[1, 2]).startswith(": no column 'b' (data.columns); found 'ab'\ndid you mean 'ab'?\n")
@@ -242,7 +245,7 @@ def test_folds_are_those_of_scikit_learns_time_series_split(of: int, tmp_path: P
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"window": 90}, "80 of 100 rows are left to train on, but one window and what it asks for take 90 + 1\n"),
+        ({"window": 90}, "80 of 100 rows are left to train on, but one window and its targets take 90 + 1\n"),
         ({"target": ["nn"]}, "the target 'nn' (data.target) is not one of the columns read: n, twice\ndid you mean"),
         ({"columns": ["n", "twise"]}, "no column 'twise' (data.columns); found 'day', 'n', 'twice'\ndid you mean 'tw"),
         ({"columns": None}, "line 2, column 'day': expected is a number, found '2024-01-01T00:00'"),
@@ -274,13 +277,13 @@ def test_splits_that_are_not_there(tmp_path: Path) -> None:
         dataset(tmp_path, test=0.0).test()
     short = dataset(tmp_path, validation=0.03, test=0.02, horizon=3)
     assert len(short.validation()) == 1
-    with pytest.raises(DataError, match=r"test has 2 rows, but each window asks for 3\nnext: raise data.test, or"):
+    with pytest.raises(DataError, match=r"test has 2 rows, but each window predicts 3\nnext: raise data.test, or"):
         short.test()
     with pytest.raises(
-        DataError, match="120 folds of 100 rows are blocks of 0, but each window asks for 1\nnext: make"
+        DataError, match="120 folds of 100 rows are blocks of 0, but each window predicts 1\nnext: make"
     ):
         dataset(tmp_path, fold=Fold(0, 120))
-    with pytest.raises(DataError, match=r"validation has 0 rows, but each window asks for 1\nnext: raise data.valid"):
+    with pytest.raises(DataError, match=r"validation has 0 rows, but each window predicts 1\nnext: raise data.valid"):
         dataset(tmp_path, validation=0.004).validation()
 
 
@@ -301,7 +304,9 @@ def test_the_sample_says_what_it_is(tmp_path: Path) -> None:
     assert again.fingerprint == data.fingerprint
     write_series(tmp_path / "s.csv")
     assert dataset(tmp_path, when_missing="sample").name == "series"
-    assert str(dataset(tmp_path, sample=True).notice).endswith("as asked.")
+    assert str(dataset(tmp_path, sample=True).notice).endswith(
+        "each, as requested. Its results say nothing about your data."
+    )
 
 
 def test_the_sample_comes_with_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

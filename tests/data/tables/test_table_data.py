@@ -13,8 +13,10 @@ import torch
 from sklearn import datasets as bundled
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from dltrain.data.tables.dataset import BundledTable, TableFiles, TrainingRows
+from dltrain.data.tables.bundled import BundledTable
+from dltrain.data.tables.dataset import make_row_batches
 from dltrain.data.tables.files import read_table
+from dltrain.data.tables.table_files import TableFiles
 from dltrain.errors import DataError, DltrainError, UsageError
 from dltrain.options import Fold
 
@@ -199,9 +201,7 @@ def test_validation_and_test_may_be_files(write: Callable[..., str]) -> None:
     held = write("kind,height,colour,width\niris,70,purple,1\n", "held.csv")
     dataset = table([first, second], test=held, validation=[held, held])
     assert [len(rows(dataset, split)[1]) for split in ("training", "validation")] == [12, 2]
-    assert dataset.notice == (
-        "column 'colour': 'purple' is not among the categories trained on; none of them was counted"
-    )
+    assert dataset.notice == ("column 'colour': 'purple' is not among the categories trained on; they were ignored")
     inputs, targets = rows(dataset, "test")
     assert inputs[0, 1:4].tolist() == [0, 0, 0]
     assert targets.tolist() == [0]
@@ -216,20 +216,20 @@ def test_files_start_from_the_root(write: Callable[..., str], tmp_path: Path) ->
 
 def test_a_constant_column_is_told_and_changes_nothing(write: Callable[..., str]) -> None:
     dataset = table(write("x,c,y\n1,0.1,1\n2,0.1,3\n3,0.1,2\n"), "y", batch_size=None)
-    assert dataset.notice == "column 'c' is the same in all training rows, so it tells nothing"
+    assert dataset.notice == "column 'c' is the same in all training rows, so it carries no information"
     assert rows(dataset)[0][:, 1].tolist() == [0, 0, 0]
 
 
 def test_batches_are_shuffled_by_seed_and_epoch_and_none_is_of_one_row() -> None:
     inputs = torch.arange(21.0)[:, None]
-    batches = TrainingRows(inputs, inputs, 5, 3)
+    batches = make_row_batches(inputs, inputs, 5, seed=3)
     assert [batches.batch(0, index).count for index in range(len(batches))] == [5, 5, 5, 6]
     first = torch.cat([batches.batch(0, index).inputs for index in range(4)])[:, 0]
     second = torch.cat([batches.batch(1, index).inputs for index in range(4)])[:, 0]
     assert (first != second).any()
     assert sorted(second.tolist()) == list(range(21))
     assert (batches.batch(0, 2).inputs == first[10:15, None]).all()
-    assert torch.equal(TrainingRows(inputs, inputs, None, 3).batch(4, 0).inputs, inputs)
+    assert torch.equal(make_row_batches(inputs, inputs, None, seed=3).batch(4, 0).inputs, inputs)
 
 
 @pytest.mark.parametrize(
@@ -260,10 +260,11 @@ def test_bundled_tables_are_those_of_scikit_learn(name: str, size: int, inputs: 
 FAULTS: dict[str, tuple[str | bytes, dict[str, Any], type[DltrainError], str]] = {
     "no such column": (
         FLOWERS, {"target": "kinds"}, UsageError,
-        "table.csv: no column 'kinds'; found width, colour, height, kind\ndid you mean 'kind'.\nnext: mend data.target",
+        "table.csv: no column 'kinds'; found width, colour, height, kind\n"
+        "did you mean 'kind'.\nnext: correct data.target",
     ),
-    "no such feature": (FLOWERS, {"features": ["wide"]}, UsageError, "no column 'wide'.*\nnext: mend data.features"),
-    "no such group": (FLOWERS, {"group": "who"}, UsageError, "no column 'who'.*\nnext: mend data.group"),
+    "no such feature": (FLOWERS, {"features": ["wide"]}, UsageError, "no column 'wide'.*\nnext: correct data.features"),
+    "no such group": (FLOWERS, {"group": "who"}, UsageError, "no column 'who'.*\nnext: correct data.group"),
     "target among features": (
         FLOWERS, {"features": ["width", "kind"]}, UsageError, "data.features: 'kind' is the target;",
     ),
@@ -281,7 +282,8 @@ FAULTS: dict[str, tuple[str | bytes, dict[str, Any], type[DltrainError], str]] =
     "no rows": ("x,y\n", {"target": "y"}, DataError, "table.csv: no row in it"),
     "text among numbers": (
         "x,y\n1,2\n2,3\nthree,4\n4,5\n", {"target": "y"}, DataError,
-        "table.csv, line 4, column 'x': 'three' is not a number\nnext: mend the value, or name 'x' in data.categorical",
+        "table.csv, line 4, column 'x': 'three' is not a number\n"
+        "next: correct the value, or name 'x' in data.categorical",
     ),
     "text in a column that is no category": (
         FLOWERS, {"categorical": []}, DataError, "line 2, column 'colour': 'red' is not a number",
@@ -318,7 +320,7 @@ FAULTS: dict[str, tuple[str | bytes, dict[str, Any], type[DltrainError], str]] =
         "column 'who' holds 60 different texts in 60 rows; each would become an input\nnext: leave it",
     ),
     "one class only": (
-        "x,y\n1,a\n2,a\n", {"target": "y"}, DataError, "all 2 training rows have the label 'a' in column 'y'; telling",
+        "x,y\n1,a\n2,a\n", {"target": "y"}, DataError, "all 2 training rows have the label 'a' in column 'y'; a class",
     ),
     "constant target": (
         "x,y\n1,5\n2,5\n", {"target": "y"}, DataError, "the target 'y' is 5 in all 2 training rows; there is",
@@ -358,7 +360,7 @@ def test_numbers_too_far_from_those_of_training(later: str, column: str, write: 
     dataset = table(write("x,y\n0,0\n1e-3,1e-3\n"), "y", test=[write(f"x,y\n0,0\n{later}\n", "later.csv")])
     expected = (
         rf"later.csv, line 3, column '{column}': 3e\+38 is too far from the training rows' numbers \(mean 0.0005, "
-        r"standard deviation 0.0005\)\nnext: mend"
+        r"standard deviation 0.0005\)\nnext: correct"
     )
     with pytest.raises(DataError, match=expected):
         dataset.test()
@@ -376,11 +378,11 @@ def test_a_value_that_is_missing_later_is_not_mended_by_a_setting(write: Callabl
 
 def test_faults_of_files(write: Callable[..., str], tmp_path: Path) -> None:
     for name in ("nothing.csv", "nothing.npz", "nothing.parquet"):
-        with pytest.raises(DataError, match=f"{name}.*: no such file\nnext: mend the name"):
+        with pytest.raises(DataError, match=f"{name}.*: no such file\nnext: correct the name"):
             table(str(tmp_path / name))
     with pytest.raises(DataError, match=r"table.xlsx: ends in '.xlsx'; a table is a .csv, .tsv or .jsonl file"):
         table(write("", "table.xlsx"))
-    with pytest.raises(DataError, match=r"table.npz: not an .npz file of columns"):
+    with pytest.raises(DataError, match=r"table.npz: not an .npz file of arrays"):
         table(write("PK no zip", "table.npz"))
     np.savez(tmp_path / "square.npz", x=np.ones((2, 2)))
     with pytest.raises(DataError, match=r"square.npz: 'x' has shape \(2, 2\) and type float64; a column is \(rows,\)"):

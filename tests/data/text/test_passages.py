@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from dltrain.batch import NO_TARGET
+from dltrain.data import batching
 from dltrain.data.text import passages
 from dltrain.data.text.passages import (
     WARM_UP,
@@ -122,13 +123,13 @@ def columns_of(batch: Passages) -> list[tuple[list[int], list[int]]]:
 @pytest.mark.parametrize("max_words", [1, 2, 5, 100])
 @pytest.mark.parametrize("batch_size", [1, 4, 7])
 def test_every_line_is_one_passage(monkeypatch: pytest.MonkeyPatch, max_words: int, batch_size: int) -> None:
-    monkeypatch.setattr(passages, "_POOL_BATCHES", 3)
+    monkeypatch.setattr(batching, "_POOL_BATCHES", 3)
     monkeypatch.setattr(passages, "_PIECE_TOKENS", 64)
     ids = text(500)
     expected = sentences_of(ids, max_words)
-    in_order = Loader(SentenceBatches(ids, END, batch_size, max_words, seed=0, shuffled=False))
+    in_order = Loader(SentenceBatches(ids, END, batch_size, max_words=max_words, seed=0, shuffled=False))
     assert [column for batch in in_order.epoch(0) for column in columns_of(batch)] == expected
-    shuffled = Loader(SentenceBatches(ids, END, batch_size, max_words, seed=0, shuffled=True))
+    shuffled = Loader(SentenceBatches(ids, END, batch_size, max_words=max_words, seed=0, shuffled=True))
     epochs = [list(shuffled.epoch(epoch)) for epoch in (0, 1, 0)]
     for batches in epochs:
         assert len(batches) == len(shuffled) == math.ceil(len(expected) / batch_size)
@@ -146,7 +147,7 @@ def test_lines_of_similar_length_stand_together() -> None:
     ids = text(20_000)
 
     def padding(shuffled: bool) -> float:
-        batches = list(Loader(SentenceBatches(ids, END, 16, 100, seed=0, shuffled=shuffled)).epoch(0))
+        batches = list(Loader(SentenceBatches(ids, END, 16, max_words=100, seed=0, shuffled=shuffled)).epoch(0))
         return 1 - sum(batch.count for batch in batches) / sum(batch.targets.numel() for batch in batches)
 
     assert padding(shuffled=True) < 0.1 < 0.5 < padding(shuffled=False)
@@ -154,7 +155,7 @@ def test_lines_of_similar_length_stand_together() -> None:
 
 def test_a_text_without_lines_has_no_passages() -> None:
     none = numpy.array([END])
-    assert len(SentenceBatches(none, END, 4, 100, seed=0, shuffled=True)) == 0
+    assert len(SentenceBatches(none, END, 4, max_words=100, seed=0, shuffled=True)) == 0
     assert len(EvaluationWindows(none, END, 10, 35)) == 0
     starts, lengths = cut_lines(none, END, 100)
     assert len(starts) == len(lengths) == 0

@@ -19,9 +19,10 @@ import torch
 from dltrain.batch import NO_TARGET
 from dltrain.data import text_files
 from dltrain.data.text import dataset as text_module
-from dltrain.data.text import topics
-from dltrain.data.text.dataset import PennTreebank, TextFiles
+from dltrain.data.text import penn_treebank, topics
+from dltrain.data.text.files import TextFiles
 from dltrain.data.text.passages import Passages
+from dltrain.data.text.penn_treebank import PennTreebank
 from dltrain.data.text.vocabulary import Vocabulary
 from dltrain.errors import DataError, UsageError
 from dltrain.stream import Loader
@@ -121,8 +122,8 @@ def test_missing_files_come_with_the_ways_out(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         ptb(tmp_path, download=False)
     for part in (
-        f"ptb.train.txt, ptb.valid.txt (plain or .gz): not found in {tmp_path / 'ptb'}, {tmp_path}.",
-        "Run `dltrain data fetch ptb`, or:",
+        f"ptb.train.txt, ptb.valid.txt (plain or .gz): not found in {tmp_path / 'ptb'}, {tmp_path}\n",
+        "next: run `dltrain data fetch ptb`, or put the set's three files",
         f"into {tmp_path / 'ptb'}, or set data.root",
         "data.when_missing=sample, or --sample",
     ):
@@ -136,7 +137,7 @@ def test_files_are_fetched_unless_they_are_there(root: Path, monkeypatch: pytest
         asked.append(root)
         (root / "ptb" / "ptb.train.txt").write_text(TRAIN)
 
-    monkeypatch.setattr(text_module, "fetch", fetch)
+    monkeypatch.setattr(penn_treebank, "fetch", fetch)
     ptb(root)
     assert asked == []
     (root / "ptb" / "ptb.train.txt").unlink()
@@ -158,22 +159,21 @@ def test_the_sample_stands_in_and_says_so(tmp_path: Path) -> None:
     again = ptb(tmp_path, dataset.assets, download=False)
     assert len(again.test()) > 0
     assert again.notice is not None
-    assert "as this model's training did." in again.notice
+    assert "as in this model's training." in again.notice
     older = ptb(tmp_path, {**dataset.assets, "dataset": "Python topics sample (Python 3.1, not Penn Treebank)"})
     assert older.notice is not None
-    assert "as this model's training did on another version: Python topics sample (Python 3.1" in older.notice
+    assert "as in this model's training on another version: Python topics sample (Python 3.1" in older.notice
 
 
 def test_the_sample_may_be_asked_for(root: Path) -> None:
     dataset = ptb(root, sample=True)
-    assert topics.is_sample(dataset.name)
-    assert "documentation, as asked. No number from it is Penn Treebank's." in str(dataset.notice)
-    assert not topics.is_sample("ptb")
+    assert dataset.name == topics.SAMPLE.name
+    assert "documentation, as requested. Its results say nothing about Penn Treebank." in str(dataset.notice)
 
 
 def test_the_sample_is_prose_in_penn_treebanks_form() -> None:
-    texts = topics.sample_texts()
-    assert texts == topics.sample_texts()
+    texts = topics.make_sample_texts()
+    assert texts == topics.make_sample_texts()
     every = [line for text in texts.values() for line in text.splitlines()]
     assert len(set(every)) > 0.97 * len(every)  # sentences that differ in rare words only are the same in the end
     for text in texts.values():
@@ -186,7 +186,7 @@ def test_the_sample_is_prose_in_penn_treebanks_form() -> None:
 
 def test_without_pythons_documentation_there_is_no_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    with pytest.raises(UsageError, match=r"the topics sample comes with Python's documentation data, which cannot be"):
+    with pytest.raises(UsageError, match=r"the Python topics sample comes with Python's documentation, which"):
         ptb(tmp_path, sample=True)
 
 
@@ -272,7 +272,7 @@ def test_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object) -> None:
         raise AssertionError("text was read again")
 
-    monkeypatch.setattr("dltrain.data.text.encoding.pieces", refuse)
+    monkeypatch.setattr("dltrain.data.text.encoding.read_pieces", refuse)
     again = own(tmp_path, training=["b.txt"])
     assert again.assets == first.assets
     assert (targets(again.training()), targets(again.validation())) == expected
@@ -345,7 +345,7 @@ def test_missing_files_of_ones_own_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(NUMBERED)
     with pytest.raises(DataError) as caught:
         own(tmp_path, training=["a.txt", "b.txt", "c.txt"])
-    assert f"b.txt, c.txt (plain or .gz): not found in {tmp_path}.\nnext: mend the names" in str(caught.value)
+    assert f"b.txt, c.txt (plain or .gz): not found in {tmp_path}.\nnext: correct the names" in str(caught.value)
 
 
 def test_shares_that_leave_no_lines_are_refused(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_a_line_that_is_no_sentence_is_named(tmp_path: Path, monkeypatch: pytest
 
 
 def test_random_lengths_go_with_a_stream(root: Path) -> None:
-    with pytest.raises(UsageError, match=r"data.random_lengths: true goes with data.form: stream"):
+    with pytest.raises(UsageError, match=r"data.random_lengths: true needs data.form: stream"):
         ptb(root, form="sentences", random_lengths=True)
     rates = {batch.rate for batch in ptb(root, random_lengths=True).training().epoch(0)}
     assert len(rates) > 1

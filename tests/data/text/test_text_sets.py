@@ -78,9 +78,9 @@ def test_a_mirror_that_gives_something_else_is_named(tmp_path: Path, published: 
     with pytest.raises(DataError) as caught:
         fetch("ptb", tmp_path, [f"{published}/wrong"])
     zeros = hashlib.sha256(bytes(12)).hexdigest()
-    assert "ptb.train.txt: no mirror gave it." in str(caught.value)
+    assert "ptb.train.txt: no mirror provides it:" in str(caught.value)
     assert f"wrong/ptb.train.txt: SHA-256 {zeros}, expected {FILES['train'].sha256}" in str(caught.value)
-    assert f"Put the set's three files (plain or .gz) into {tmp_path / 'ptb'}" in str(caught.value)
+    assert f"put the set's three files (plain or .gz) into {tmp_path / 'ptb'}" in str(caught.value)
     assert "data.when_missing=sample" in str(caught.value)
     assert list((tmp_path / "ptb").iterdir()) == []
 

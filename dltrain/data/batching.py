@@ -1,0 +1,64 @@
+"""Batches of examples chosen by index, in the order of the data or shuffled in each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Generic, TypeVar
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dltrain.runtime.seeds import generator, permutation
+
+B = TypeVar("B")
+Int64s = NDArray[numpy.int64]
+
+_POOL_BATCHES = 100
+
+
+class IndexedBatches(Generic[B]):
+    """Batches of `count` examples, built by `make` from (epoch, indices (N,) int64).
+
+    Examples follow `order(epoch)`, or the data's own order without it. With `join_single`, a single example left over
+    at the end joins the batch before it, since batch normalisation cannot learn from one example.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        make: Callable[[int, Tensor], B],
+        order: Callable[[int], Tensor] | None = None,
+        *,
+        join_single: bool = False,
+    ) -> None:
+        whole, left = divmod(count, batch_size)
+        self._batches = max(1, whole + (left > 1)) if join_single else whole + (left > 0)
+        self._batch_size, self._make = batch_size, make
+        in_order = torch.arange(count)
+        self.order = (lambda epoch: in_order) if order is None else lru_cache(maxsize=1)(order)
+
+    def __len__(self) -> int:
+        return self._batches
+
+    def batch(self, epoch: int, index: int) -> B:
+        end = (index + 1) * self._batch_size if index < len(self) - 1 else None
+        return self._make(epoch, self.order(epoch)[index * self._batch_size : end])
+
+
+def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> Int64s:
+    """Shuffle examples (N,) so that those of similar length share a batch.
+
+    Examples are shuffled, sorted by length within pools of 100 batches, then the batches are shuffled. Examples left
+    over when all batches are full come last.
+    """
+    indices: Int64s = permutation(seed, epoch, len(lengths)).numpy()
+    whole = len(indices) // batch_size
+    left, indices = numpy.split(indices, [len(indices) - whole * batch_size])
+    pools = numpy.arange(len(indices)) // (_POOL_BATCHES * batch_size)
+    indices = indices[numpy.lexsort((lengths[indices], pools))]
+    batches = torch.randperm(whole, generator=generator("batches", seed, epoch)).numpy()
+    return numpy.concatenate((indices.reshape(whole, batch_size)[batches].reshape(-1), left))

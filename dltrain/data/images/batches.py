@@ -1,0 +1,91 @@
+"""Batches of images: augmented and shuffled for training, in the order of the files for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dltrain.batch import Examples
+from dltrain.data.batching import IndexedBatches
+from dltrain.data.images.augmentation import CHANCES, augment
+from dltrain.data.images.options import Augmentation
+from dltrain.data.images.pixels import normalize_pixels
+from dltrain.errors import UsageError
+from dltrain.runtime.seeds import keyed_uniform, permutation
+from dltrain.stream import Loader
+
+
+class Images(NamedTuple):
+    """Images of a file: `labels` (N,) int64, and their indices in its `pixels` (M, C, H, W) uint8, `examples` (N,).
+
+    `pixels` are all of the file's, N of them or more.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    examples: Tensor
+
+    def select(self, chosen: NDArray[numpy.bool_]) -> Images:
+        indices = torch.from_numpy(numpy.flatnonzero(chosen))
+        return Images(self.pixels, self.labels.index_select(0, indices), self.examples.index_select(0, indices))
+
+
+class ImageSplits(NamedTuple):
+    """Splits of the training files; `fold` is what a cross-validation tests on, empty without one."""
+
+    training: Images
+    validation: Images
+    fold: Images
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBatching:
+    """How images become batches; the options of the same names. Raises UsageError for an impossible scale."""
+
+    seed: int
+    batch_size: int
+    evaluation_batch_size: int
+    augmentation: Augmentation
+    workers: int
+
+    def __post_init__(self) -> None:
+        scale = self.augmentation.scale
+        if scale is not None and (len(scale) != 2 or scale[0] > scale[1]):
+            raise UsageError(
+                f"data.augment.scale: {scale}; allowed are two numbers, the lower first, such as [0.9, 1.1]."
+            )
+
+    def load_training(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
+        """Load shuffled and augmented batches, as a function of (seed, epoch, index)."""
+        count = len(images.labels)
+        make, order = partial(self._augment, images, assets), partial(self._shuffle, count)
+        return Loader(IndexedBatches(count, self.batch_size, make, order, join_single=True), self.workers)
+
+    def load_evaluation(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
+        """Load batches in the order of the files, the same in every epoch."""
+        make = partial(_make_batch, images, assets)
+        return Loader(IndexedBatches(len(images.labels), self.evaluation_batch_size, make))
+
+    def _shuffle(self, count: int, epoch: int) -> Tensor:
+        return permutation(self.seed, epoch, count)
+
+    def _augment(self, images: Images, assets: Mapping[str, Any], epoch: int, chosen: Tensor) -> Examples:
+        if self.augmentation == Augmentation():
+            return _make_batch(images, assets, epoch, chosen)
+        examples = images.examples.index_select(0, chosen)
+        chances = keyed_uniform(self.seed, epoch, examples, CHANCES)
+        pixels = images.pixels.index_select(0, examples).float()
+        pixels = augment(pixels, chances, self.augmentation, 255 * assets["background"])
+        return Examples(normalize_pixels(assets, pixels), images.labels.index_select(0, chosen))
+
+
+def _make_batch(images: Images, assets: Mapping[str, Any], epoch: int, chosen: Tensor) -> Examples:
+    pixels = images.pixels.index_select(0, images.examples.index_select(0, chosen))
+    return Examples(normalize_pixels(assets, pixels), images.labels.index_select(0, chosen))

@@ -1,0 +1,156 @@
+"""Input features: what is learned from the training rows, as plain JSON, and the encoding of tables by it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.data.tables.columns import holds_numbers, measure_deviation, parse_numbers, standardize_column
+from dltrain.data.tables.files import Table, format_texts
+from dltrain.data.tables.roles import Roles
+from dltrain.data.wording import join_some
+from dltrain.errors import DataError
+
+MANY_CATEGORIES = 50
+"""A column of more different texts than this, and more than one for two rows, is assumed to hold names."""
+
+
+def learn_features(table: Table, training: NDArray[Any], roles: Roles) -> list[dict[str, Any]]:
+    """Learn from the `training` rows how each column becomes inputs, as plain JSON for `FeatureEncoder`.
+
+    Raises DataError for a column without values, or with too many different texts, and UsageError as `Roles`.
+    """
+    features = []
+    for name in roles.select_inputs(table):
+        named = roles.categorical is not None and name in roles.categorical
+        if named or (roles.categorical is None and not holds_numbers(table, name)):
+            features.append(_learn_category(table, training, name, named=named, missing=roles.missing))
+        else:
+            features.append(_learn_quantity(table, training, name, roles))
+    return features
+
+
+def _learn_quantity(table: Table, training: NDArray[Any], name: str, roles: Roles) -> dict[str, Any]:
+    numbers = parse_numbers(table, name, _CORRECT_FEATURE.format(name=name))
+    if roles.missing == "error":
+        _check_known(table, name, numpy.isnan(numbers), _FILL_IN)
+    known = numbers[training][~numpy.isnan(numbers[training])]
+    if not len(known):
+        raise DataError(_EMPTY.format(table=table.name, name=name), advice="leave it out with data.ignore")
+    constant = bool(known.min() == known.max())
+    mean = float(known[0]) if constant else float(known.mean())
+    return {
+        "name": name,
+        "kind": "number",
+        "constant": constant,
+        "missing": roles.missing,
+        "fill": mean,
+        "mean": mean if roles.normalize == "standard" else 0.0,
+        "std": measure_deviation(known) if roles.normalize == "standard" and not constant else 1.0,
+    }
+
+
+def _learn_category(table: Table, training: NDArray[Any], name: str, *, named: bool, missing: str) -> dict[str, Any]:
+    texts = format_texts(table.columns[name])
+    if missing == "error":
+        _check_known(table, name, texts == "", _FILL_IN)
+    different = len(set(texts))
+    if not named and different > max(MANY_CATEGORIES, len(texts) // 2):
+        raise DataError(
+            f"{table.name}: column '{name}' holds {different} different texts in {len(texts)} rows; each would become "
+            "an input",
+            advice="leave it out with data.ignore, or confirm it by naming it in data.categorical",
+        )
+    known = sorted(set(texts[training]) - {""})
+    if not known:
+        raise DataError(_EMPTY.format(table=table.name, name=name), advice="leave it out with data.ignore")
+    return {
+        "name": name,
+        "kind": "category",
+        "constant": len(known) == 1,
+        "missing": missing,
+        "categories": known,
+    }
+
+
+_EMPTY = "{table}: column '{name}' holds no value in the training rows"
+_CORRECT_FEATURE = (
+    "correct the value, or name '{name}' in data.categorical if it holds categories, or leave it out with data.ignore"
+)
+_FILL_IN = "fill it in, or set data.missing: mean, or leave the column out with data.ignore"
+_FILL_IN_LATER = "fill it in, or train with data.missing: mean"
+
+
+def _check_known(table: Table, name: str, missing: NDArray[Any], hint: str) -> None:
+    if len(rows := numpy.flatnonzero(missing)):
+        others = f" (and in {len(rows) - 1} other rows)" if len(rows) > 1 else ""
+        raise DataError(f"{table.locate(int(rows[0]), name)}: no value{others}", advice=hint)
+
+
+def name_inputs(features: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name each input: a column, or a column and one of its categories."""
+    names = []
+    for feature in features:
+        column = feature["name"]
+        names += [f"{column}={one}" for one in feature["categories"]] if "categories" in feature else [column]
+    return names
+
+
+class FeatureEncoder:
+    """Encodes tables as inputs by the `features` of a checkpoint's assets.
+
+    `unknown` collects, by column, the categories not seen in training; they are zero in all of their inputs.
+    """
+
+    def __init__(self, features: Sequence[Mapping[str, Any]]) -> None:
+        self._features = features
+        self.columns = [feature["name"] for feature in features]
+        self.unknown: defaultdict[str, set[str]] = defaultdict(set)
+
+    def inputs(self, table: Table) -> NDArray[numpy.float32]:
+        """Encode a table, (N, F) float32. Raises DataError for a missing column, and for a value of another kind."""
+        parts: list[NDArray[numpy.float32]] = []
+        for feature in self._features:
+            if feature["name"] not in table.columns:
+                columns = ", ".join(self.columns)
+                message = table.describe_missing(feature["name"])
+                raise DataError(message, advice=f"give the columns of training: {columns}")
+            parts.append(self._encode_one_hot(table, feature) if "categories" in feature else _scale(table, feature))
+        return numpy.concatenate(parts, 1)
+
+    def _encode_one_hot(self, table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
+        texts = format_texts(table.columns[feature["name"]])
+        if feature["missing"] == "error":
+            _check_known(table, feature["name"], texts == "", _FILL_IN_LATER)
+        indices = {category: index for index, category in enumerate(feature["categories"])}
+        rows = numpy.zeros((len(texts), len(indices)), numpy.float32)
+        for row, text in enumerate(texts):
+            if text in indices:
+                rows[row, indices[text]] = 1
+            elif text:
+                self.unknown[feature["name"]].add(text)
+        return rows
+
+    def notes(self) -> list[str]:
+        """Report the categories that were not seen in training."""
+        return [
+            f"column '{name}': {_list_texts(sorted(texts))} not among the categories trained on; they were ignored"
+            for name, texts in self.unknown.items()
+        ]
+
+
+def _list_texts(texts: Sequence[str]) -> str:
+    return join_some([repr(text) for text in texts], 5) + (" is" if len(texts) == 1 else " are")
+
+
+def _scale(table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
+    numbers = parse_numbers(table, feature["name"], "correct the value")
+    missing = numpy.isnan(numbers)
+    if feature["missing"] == "error":
+        _check_known(table, feature["name"], missing, _FILL_IN_LATER)
+    numbers = numpy.where(missing, feature["fill"], numbers)
+    return standardize_column(table, feature["name"], numbers, mean=feature["mean"], std=feature["std"])[:, None]

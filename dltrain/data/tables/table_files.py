@@ -1,0 +1,122 @@
+"""Tables from your own files, or written in the config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from dltrain.data.tables.dataset import Division, TableDataset, Texts
+from dltrain.data.tables.files import Table, build_table, join_tables, read_table
+from dltrain.data.tables.roles import Roles
+from dltrain.errors import UsageError
+from dltrain.options import Fold, Fraction, PositiveInt
+from dltrain.registry import datasets
+
+Values = dict[str, list[float | str]]
+
+
+@datasets.register("table", data="table")
+class TableFiles(TableDataset):
+    """Your own table, a row for each example: .csv, .tsv and .jsonl files (plain or .gz), .parquet or .npz.
+
+    Columns have the names in the first line (in an .npz, the names of the arrays). A column of numbers is one input. A
+    column of texts becomes one input for each text in the training rows, 1 for the row's own text and 0 for the others;
+    a text found only in validation or test is reported, and 0 in all of them. Columns are standardised to zero mean and
+    unit variance over the training rows, and so is a numeric target; reports and predictions are in its own units. A
+    missing number is empty, or NA, N/A, NaN, null, None or ?.
+
+    Options:
+        training: file or files to train on; not with values.
+        values: the table itself, such as {x: [1, 2, 3], y: [2, 4, 6]}; not with training.
+        validation: share of the rows that are not test, or a file or files.
+        test: share of the rows of the training files, or a file or files.
+        root: folder that the file names are relative to.
+        target: column to predict; several, if they hold numbers.
+        target_holds: numbers or labels; auto treats texts and columns of only 0 and 1 as labels, others as numbers.
+        features: columns to predict from; default all others.
+        ignore: columns to leave out, if features are not given.
+        categorical: columns that hold categories, even as numbers; default the columns of texts.
+        group: column whose equal values stay in one split, such as the patient; it is not a feature.
+        missing: stop at a missing value, or replace it by the training rows' mean (no category, for texts).
+        normalize: standard (zero mean and unit variance over the training rows) or none, for columns of numbers.
+        normalize_target: the same for numeric targets.
+        stratified: keep the labels' shares equal in the splits; without groups.
+        fold: hold out this fold of a cross-validation as the test split, instead of `test`.
+        batch_size: rows in a training batch; null for all of them.
+        evaluation_batch_size: rows in a batch of validation and test.
+    """
+
+    def __init__(
+        self,
+        variant: str,
+        seed: int,
+        assets: Mapping[str, Any] | None,
+        *,
+        training: str | Texts | None = None,
+        values: Values | None = None,
+        validation: Fraction | str | Texts = 0.2,
+        test: Fraction | str | Texts = 0.2,
+        root: str = ".",
+        target: str | Texts,
+        target_holds: Literal["auto", "numbers", "labels"] = "auto",
+        features: Texts | None = None,
+        ignore: Texts | None = None,
+        categorical: list[str] | None = None,
+        group: str | None = None,
+        missing: Literal["error", "mean"] = "error",
+        normalize: Literal["standard", "none"] = "standard",
+        normalize_target: Literal["standard", "none"] = "standard",
+        stratified: bool = True,
+        fold: Fold | None = None,
+        batch_size: PositiveInt | None = 32,
+        evaluation_batch_size: PositiveInt = 1024,
+    ) -> None:
+        if (training is None) == (values is None):
+            raise UsageError(
+                "data: a table is either files (training) or its columns (values); "
+                f"{'both are' if training else 'neither is'} given",
+                advice="give one of the two",
+            )
+        self._files, self._values = _as_tuple(training or ()), values
+        self._root = Path(root).expanduser()
+        roles = Roles(
+            target=_as_tuple(target),
+            target_holds=target_holds,
+            features=None if features is None else tuple(features),
+            ignore=tuple(ignore or ()),
+            categorical=None if categorical is None else tuple(categorical),
+            group=group,
+            missing=missing,
+            normalize=normalize,
+            normalize_target=normalize_target,
+        )
+        shares = {
+            split: share if isinstance(share, float) else _as_tuple(share)
+            for split, share in (("validation", validation), ("test", test))
+        }
+        super().__init__(
+            " + ".join(Path(file).name for file in self._files) or "values of the config",
+            seed,
+            assets,
+            roles=roles,
+            division=Division(shares=shares, stratified=stratified, fold=fold),
+            batch_size=batch_size,
+            evaluation_batch_size=evaluation_batch_size,
+        )
+
+    def _load_table(self) -> Table:
+        if self._values is None:
+            return self._read(self._files)
+        table = build_table(self._values, "data.values")
+        self.fingerprint[table.name] = table.sha256
+        return table
+
+    def _read(self, files: Sequence[str]) -> Table:
+        tables = [read_table(self._root / Path(file).expanduser()) for file in files]
+        self.fingerprint |= {file: table.sha256 for file, table in zip(files, tables, strict=True)}
+        return join_tables(tables)
+
+
+def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,0 +1,20 @@
+"""Parts of messages that name some of many things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+def join_some(names: Sequence[str], limit: int, separator: str = ", ") -> str:
+    """Join up to `limit` names, and say how many more there are."""
+    shown = separator.join(names[:limit])
+    if len(names) <= limit:
+        return shown
+    return f"{shown}{' ' if separator == ', ' else separator}and {len(names) - limit} more"
+
+
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """Return a line that asks whether the nearest of the known names was meant; empty if none is near."""
+    near = get_close_matches(name, list(known), 1)
+    return f"\ndid you mean '{near[0]}'?" if near else ""
