@@ -181,12 +181,13 @@ def _settings(sets: DataSets, name: str, **given: Any) -> dict[str, Any]:
     for setting in settings.keys() - set(sets.settings):
         raise UsageError(f"--{setting.replace('_', '-')}: not for {name}; allowed is to leave it out.")
     if settings:
-        from dltrain.config.annotations import complaints, words
+        from dltrain.config.annotations import words
         from dltrain.config.catalogue import package_catalogue
+        from dltrain.config.values import validate
 
         entry = package_catalogue().find("dataset", name)
         for option in entry.options if entry else ():
-            if option.name in settings and complaints(settings[option.name], option.annotation):
+            if option.name in settings and validate(settings[option.name], option.annotation)[1]:
                 flag, found = option.name.replace("_", "-"), settings[option.name]
                 raise UsageError(f"--{flag}: found {found}; allowed is {words(option.annotation)}.")
     return settings

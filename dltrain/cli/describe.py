@@ -128,9 +128,9 @@ def choice_lines(choices: Named) -> list[str]:
 def type_and_default(option: Option) -> str:
     from dltrain.config.annotations import REQUIRED, words
     from dltrain.config.document import write_value
-    from dltrain.config.schema import plain
+    from dltrain.config.values import to_plain
 
-    default = "required" if option.default is REQUIRED else f"default {write_value(plain(option.default))}"
+    default = "required" if option.default is REQUIRED else f"default {write_value(to_plain(option.default))}"
     return f"{words(option.annotation)}; {default}"
 
 
@@ -155,12 +155,12 @@ def as_plain(entry: Entry) -> dict[str, Any]:
 
 def plain_options(options: Sequence[Option]) -> list[dict[str, Any]]:
     from dltrain.config.annotations import REQUIRED, words
-    from dltrain.config.schema import plain
+    from dltrain.config.values import to_plain
 
     rows = []
     for option in options:
         row = {"name": option.name, "type": words(option.annotation), "description": option.description}
-        rows.append(row if option.default is REQUIRED else {**row, "default": plain(option.default)})
+        rows.append(row if option.default is REQUIRED else {**row, "default": to_plain(option.default)})
     return rows
 
 

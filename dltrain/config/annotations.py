@@ -1,4 +1,4 @@
-"""The types of options: what they are made of, in words, and the plain value that a node has for one."""
+"""The types of options: what they are made of, and what they are called in messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import Doc
 
 from dltrain.architecture.named import Named
-from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode
 
 
 class Missing(Enum):
@@ -208,61 +207,3 @@ def with_article(said: str) -> str:
     if said.startswith(("number", "list", "mapping", "non-empty")):
         return f"a {said}"
     return f"an {said}" if said.startswith("integer") else said
-
-
-def plain_value(node: Node, annotation: Any) -> Any:
-    """The node as plain values, to be checked against `annotation`.
-
-    Where text is wanted, a scalar without quotes is its own text: `no`, `1.10` and `1e-3` stay what was written.
-    """
-    core, _ = parts(annotation)
-    if is_union(core):
-        return _union_value(node, annotation)
-    origin = get_origin(core)
-    if isinstance(node, ListNode):
-        holds = get_args(core) if origin in (list, tuple) else ()
-        items = [plain_value(item, element(core, index) if holds else Any) for index, item in enumerate(node.items)]
-        return tuple(items) if origin is tuple else items
-    if isinstance(node, MappingNode):
-        inner = element(core, 0) if origin is dict else Any
-        return {key: plain_value(pair.node, inner) for key, pair in node.entries.items()}
-    if origin is Literal:  # True equals 1, and 1.0 does, but neither is what was allowed
-        same = [each for each in get_args(core) if type(each) is type(node.value) and each == node.value]
-        return same[0] if same else node.text
-    return node.text if core is str and node.value is not None else node.value
-
-
-def _union_value(node: Node, annotation: Any) -> Any:
-    """The node as the first member that takes it reads it, text last; as the first member, where none does."""
-    if isinstance(node, ScalarNode) and node.value is None and takes_null(annotation):
-        return None
-    members = sorted(alternatives(annotation), key=lambda member: parts(member)[0] is str)
-    for member in members:
-        value = plain_value(node, member)
-        if not complaints(value, member):
-            return value
-    return plain_value(node, members[0])
-
-
-def complaints(value: Any, annotation: Any) -> list[tuple[int | str, ...]]:
-    """Where within `value` it breaks its type, as paths of indices and keys; ``()`` is the value itself."""
-    from pydantic import ValidationError
-
-    try:
-        checker(annotation).validate_python(value)
-    except ValidationError as error:
-        return [each["loc"] for each in error.errors(include_url=False, include_context=False, include_input=False)]
-    return []
-
-
-def conformed(value: Any, annotation: Any) -> Any:
-    """A value without complaints in its exact type: the integer 1 for a float is 1.0."""
-    return checker(annotation).validate_python(value)
-
-
-@functools.cache
-def checker(annotation: Any) -> Any:
-    """Pydantic's checker of a type: strict, so that no text becomes a number and no bool an integer."""
-    from pydantic import ConfigDict, TypeAdapter
-
-    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))

@@ -14,15 +14,12 @@ from dltrain.config.annotations import (
     REQUIRED,
     Option,
     alternatives,
-    complaints,
-    conformed,
     element,
     group,
     group_options,
     is_union,
     listed_names,
     parts,
-    plain_value,
     takes_null,
     with_article,
     words,
@@ -33,6 +30,7 @@ from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, fou
 from dltrain.config.faults import Fault, Place, listed, nearest
 from dltrain.config.named import place_within, written
 from dltrain.config.sections import CHOICES, GROUPS, NAMES, SETTINGS, Section
+from dltrain.config.values import read_value
 
 DEFAULT = "default"
 """The origin of a value that nobody set."""
@@ -257,13 +255,13 @@ class Check:
         choices = listed_names(annotation)
         if choices is not None and isinstance(node, ListNode) and node.items:
             return self._named_items(node, choices)
-        value = plain_value(node, annotation)
+        value, locations = read_value(node, annotation)
         wrong = {}
-        for location in complaints(value, annotation):
+        for location in locations:
             failing, wanted, where = _failing(node, annotation, path, location)
             wrong[where] = _wrong_value(failing, wanted, where)
         self.faults += wrong.values()
-        return None if wrong else conformed(value, annotation)
+        return None if wrong else value
 
     def _named_items(self, node: ListNode, choices: Named) -> list[Any]:
         """Each item as {name: {option: value, ...}}, every option included, without those that are at fault."""

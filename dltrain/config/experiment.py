@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dltrain.config.faults import Fault, Source, report
 from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, checked_search, take_search
 from dltrain.config.sections import CHOICES, SETTINGS
+from dltrain.config.values import to_plain
 from dltrain.options import Plan, Weights
 
 
@@ -27,7 +28,7 @@ class Choice:
 
     def resolved(self) -> dict[str, Any]:
         """The name and every option, as plain values."""
-        return {"name": self.name, **_plain(self.options)}
+        return {"name": self.name, **to_plain(self.options)}
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Experiment:
             if section.several:
                 tree[section.name] = [each.resolved() if each.options else each.name for each in value]
             else:
-                tree[section.name] = value.resolved() if isinstance(value, Choice) else _plain(value)
+                tree[section.name] = value.resolved() if isinstance(value, Choice) else to_plain(value)
         return {**tree, "plugins": [str(path) for path in self.plugins]}
 
     def yaml(self) -> str:
@@ -142,11 +143,3 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
     )
     search = None if asked is None else checked_search(asked, tree, catalogue, faults)
     return Loaded(experiment, check.origins, search)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {key: _plain(each) for key, each in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value

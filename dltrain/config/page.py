@@ -6,12 +6,21 @@ import textwrap
 from collections.abc import Sequence
 
 from dltrain.architecture.named import Named
-from dltrain.config.annotations import REQUIRED, Option, group, group_options, listed_names, split_docstring, words
+from dltrain.config.annotations import (
+    REQUIRED,
+    Option,
+    group,
+    group_options,
+    listed_names,
+    split_docstring,
+    words,
+)
 from dltrain.config.catalogue import Catalogue, Entry, package_catalogue
 from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, write_value
-from dltrain.config.schema import _text, plain
+from dltrain.config.schema import _text
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
+from dltrain.config.values import to_plain
 
 WIDTH = 115
 
@@ -185,6 +194,6 @@ def by_group(choices: Named) -> list[tuple[list[str], type]]:
 def _table(options: Sequence[Option]) -> str:
     rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     for option in options:
-        default = "required" if option.default is REQUIRED else f"`{write_value(plain(option.default))}`"
+        default = "required" if option.default is REQUIRED else f"`{write_value(to_plain(option.default))}`"
         rows.append(f"| `{option.name}` | {words(option.annotation)} | {default} | {option.description} |")
     return "\n".join(row.replace("\n", " ") for row in rows) + "\n"

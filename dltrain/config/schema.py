@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -27,6 +26,7 @@ from dltrain.config.catalogue import Entry
 from dltrain.config.plugins import with_plugins
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
+from dltrain.config.values import to_plain
 
 _REFERENCE = {
     "type": "string",
@@ -138,7 +138,7 @@ def _object(options: Sequence[Option], description: str) -> dict[str, Any]:
 def _option(option: Option) -> dict[str, Any]:
     described = {"description": option.description} if option.description else {}
     schema = {**_value(option.annotation), **described}
-    return schema if option.default is REQUIRED else {**schema, "default": plain(option.default)}
+    return schema if option.default is REQUIRED else {**schema, "default": to_plain(option.default)}
 
 
 def _value(annotation: Any) -> dict[str, Any]:
@@ -183,15 +183,6 @@ def _scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
                 bounds[key] = getattr(each, bound.__name__.lower())
     type_name = {int: "integer", float: "number", bool: "boolean"}.get(core, "null")
     return {"anyOf": [{"type": type_name, **bounds}, _TO_REFERENCE]}
-
-
-def plain(value: Any) -> Any:
-    """A default as plain dicts, lists and scalars."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _text(docstring: str | None) -> str:

@@ -13,7 +13,6 @@ from dltrain.config.annotations import (
     REQUIRED,
     Option,
     alternatives,
-    complaints,
     group,
     listed_names,
     parts,
@@ -24,6 +23,7 @@ from dltrain.config.annotations import (
 )
 from dltrain.config.catalogue import Entry
 from dltrain.config.faults import Fault, Place, Refused, Source, nearest
+from dltrain.config.values import validate
 from dltrain.registry import Registration
 
 _NEEDED_FACTS = {
@@ -163,4 +163,4 @@ def _takes(annotation: Any, value: Any) -> bool:
     """Whether a default is of its option's type."""
     if (grouped := group(annotation)) is not None and is_dataclass(value):
         return isinstance(value, grouped)
-    return listed_names(annotation) is not None or not complaints(value, annotation)
+    return listed_names(annotation) is not None or not validate(value, annotation)[1]

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
-from dltrain.config.annotations import REQUIRED, Option, complaints, group, group_options, split_docstring, words
+from dltrain.config.annotations import REQUIRED, Option, group, group_options, split_docstring, words
 from dltrain.config.catalogue import STORED, Catalogue, Entry, encode_catalogue, package_catalogue
 from dltrain.config.experiment import load_experiment
 from dltrain.config.faults import Fault, Place, Source
 from dltrain.config.generate import read_package
 from dltrain.config.plugins import add_plugin, with_plugins
+from dltrain.config.values import validate
 from dltrain.data.images.options import Augmentation
 from dltrain.errors import ConfigError
 from dltrain.options import Fraction, PositiveInt, Widths
@@ -406,7 +407,7 @@ def test_the_package_itself() -> None:
             where = f"{entry.place} {entry.name}.{option.name}"
             assert option.description, where
             if option.default is not REQUIRED and not is_dataclass(option.default):
-                assert not complaints(option.default, option.annotation), where
+                assert not validate(option.default, option.annotation)[1], where
 
 
 def test_the_stored_catalogue_is_the_code() -> None:

@@ -9,8 +9,6 @@ from dltrain.config.annotations import (
     REQUIRED,
     Option,
     alternatives,
-    complaints,
-    conformed,
     group_options,
     parts,
     with_article,
@@ -18,6 +16,7 @@ from dltrain.config.annotations import (
 )
 from dltrain.config.document import resolve
 from dltrain.config.faults import nearest
+from dltrain.config.values import validate
 from dltrain.errors import UsageError
 
 Group = TypeVar("Group")
@@ -67,7 +66,7 @@ def _split(flag: str, text: str) -> dict[str, str]:
 
 def _read_value(flag: str, option: Option, text: str) -> Any:
     takes_text = any(parts(member)[0] is str for member in alternatives(option.annotation))
-    value = text if takes_text else resolve(text)
-    if complaints(value, option.annotation):
+    value, problems = validate(text if takes_text else resolve(text), option.annotation)
+    if problems:
         raise UsageError(f"{flag}: {option.name}: found '{text}'; allowed is {with_article(words(option.annotation))}")
-    return conformed(value, option.annotation)
+    return value
