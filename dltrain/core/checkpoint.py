@@ -1,15 +1,9 @@
-"""Checkpoints: directories that are complete and unharmed, or do not count.
-
-    checkpoints/step-00008440/          the end of an epoch; `-mid` is appended within one
-        weights.safetensors             what is evaluated: the weights, or their moving average
-        optimizer.safetensors           all other tensors of the state
-        state.json                      all plain values of the state, and the record: config, assets, history ...
-        manifest.json                   format, step, score; SHA-256 and size of each file; its own SHA-256
+"""Checkpoints: directories that are complete and undamaged, or are ignored. docs/run-directory.md shows their files.
 
 A checkpoint is written under a temporary name on the same file system, every file is flushed to the disk, the
 manifest last; then it is renamed and the parent directory flushed. There is no pickle: safetensors and JSON only.
 
-Torch is imported only by what reads or writes tensors, so that a finished run is recognised at once.
+Torch is imported only where tensors are read or written, so that a finished run is recognised at once.
 """
 
 from __future__ import annotations

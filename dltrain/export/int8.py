@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dltrain.export.programs import import_onnx, only_errors
+from dltrain.export.onnx_package import import_onnx
+from dltrain.export.programs import only_errors
 
 FEWEST = 1024
 """Numbers in a weight below which it stays as it is: nothing would be gained."""

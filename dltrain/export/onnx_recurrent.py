@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dltrain.export.programs import import_onnx
+from dltrain.export.onnx_package import import_onnx
 
 op: Any = import_onnx("onnxscript").opset18
 

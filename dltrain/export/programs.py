@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
 import warnings
@@ -14,26 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dltrain.errors import UsageError
 from dltrain.export.capture import RECURRENT, captured, settled
 from dltrain.export.interface import Interface, Port
+from dltrain.export.onnx_package import import_onnx
 
 Program = Callable[..., tuple[Tensor, ...]]
 """Takes an interface's inputs and gives its outputs, on the CPU."""
 
 LARGEST_ONNX = 2**31
 """Bytes that a protocol buffer can hold."""
-
-
-def import_onnx(name: str) -> Any:
-    """A module that ONNX needs. Raises UsageError without the `export` extra."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f"ONNX needs {name.split('.')[0]}, which cannot be imported: {error}",
-            advice="pip install 'dltrain[export]', or use --format torch-export or safetensors",
-        ) from error
 
 
 def torch_export(interface: Interface, examples: Sequence[Tensor]) -> bytes:

@@ -1,16 +1,19 @@
-"""A run directory: who owns it, what it holds, and whether training starts, goes on or is over.
+"""A run directory: who trains there, and whether training starts, continues or is over.
 
-    config.yaml        resolved: runs again as it stands
-    environment.json   one record for each process that trained here: versions, device, git, command line
+    config.yaml        the resolved config; running it repeats the run
+    environment.json   one entry for each process that trained here: versions, device, git, command line
     metrics.jsonl      what was measured; the same bytes however often the run was interrupted
     times.jsonl        when and how fast
-    checkpoints/       see `dltrain.core.checkpoint`
+    checkpoints/       step-00008440/ at the end of an epoch, step-00008440-mid/ within one; each complete or ignored
+        weights.safetensors, optimizer.safetensors, state.json, manifest.json
     best, last         links into checkpoints/, for people; dltrain itself reads the manifests
-    plugins/           copies of the user's own files
+    plugins/           copies of the plug-ins
     plots/, report.html
+    evaluations.jsonl  what each `eval` measured
     lock               held while a process trains here; the kernel releases it when the process dies
 
-Nothing here imports torch: a finished run, a changed config and a busy directory are told at once.
+docs/run-directory.md describes each file. Nothing here imports torch: a finished run, a changed config and a busy
+directory are reported at once.
 """
 
 from __future__ import annotations
