@@ -335,7 +335,7 @@ def test_onnx_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
     def missing(name: str) -> None:
         raise ImportError(f"No module named '{name}'")
 
-    monkeypatch.setattr(programs.importlib, "import_module", missing)
+    monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(UsageError, match="ONNX needs onnxruntime, which cannot be imported: No module named") as caught:
         programs.import_onnx("onnxruntime.quantization")
     assert "pip install 'dltrain[export]'" in str(caught.value)
