@@ -1,4 +1,4 @@
-"""What a dataset is: its assets, and a stream for each split."""
+"""The contract of a dataset: its assets, and a stream for each split."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from dltrain.stream import Stream
 
 
 class Dataset(Protocol):
-    """Built as ``datasets[name](name, seed, assets, **options)``; `assets` are None, or a checkpoint's own.
+    """Built as ``datasets[name](name, seed, assets, **options)``; `assets` are None, or those of a checkpoint.
 
-    Building it for training reads the training files only; the test files are opened by `test()`.
+    Building it for training reads the training files only; the test files are opened by `test()`. Plain attributes
+    satisfy the properties.
     """
 
     @property
     def name(self) -> str:
-        """What every report calls the data: another name than the config's when a sample stands in."""
+        """The data's name in every report; it differs from the config's if a sample replaces the data."""
         ...
 
     @property
     def assets(self) -> Mapping[str, Any]:
-        """What was learned from the training split, as plain JSON: labels, statistics, vocabulary."""
+        """Labels, statistics, vocabulary and the like, learned from the training split, as plain JSON."""
         ...
 
     @property
@@ -33,7 +34,7 @@ class Dataset(Protocol):
 
     @property
     def notice(self) -> str | None:
-        """What the user must know about this data before any number is read, or None."""
+        """A warning about this data to print before any result, or None."""
         ...
 
     def training(self) -> Stream[Batch]: ...
@@ -44,6 +45,6 @@ class Dataset(Protocol):
 
 
 def no_test_split(given_as: str, validated: bool) -> UsageError:
-    """What `test()` raises where data.test is 0. `validated` says whether there is a validation split to offer."""
+    """Return the error of `test()` if data.test is 0; `validated`: whether there is a validation split to offer."""
     other = "evaluate with --split validation, or " if validated else ""
     return UsageError("data.test is 0: there is no test split", advice=f"{other}train with data.test as {given_as}")

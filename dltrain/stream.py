@@ -17,14 +17,14 @@ Made = TypeVar("Made")
 
 
 class Stream(Protocol[B_co]):
-    """Batches of one split. The same arguments give the same batches, always."""
+    """Batches of one split. The same arguments always give the same batches."""
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[B_co]:
-        """The batches of `epoch` from position `start` on."""
+        """Return the batches of `epoch` from position `start` on."""
         ...
 
 
@@ -41,7 +41,7 @@ class Pads(Protocol):
     """A source whose batches hold padding."""
 
     def padding_share(self, epoch: int) -> float:
-        """The share of padding in the epoch's batches."""
+        """Return the share of padding in the epoch's batches."""
         ...
 
 
@@ -66,7 +66,7 @@ def map_in_order(
 
 
 class Loader(Generic[B]):
-    """The stream of a source's batches, in order; with `workers` threads, made ahead of their use.
+    """The stream of a source's batches, in order; with `workers` threads, prepared in advance.
 
     Threads, not processes: what a batch costs is spent in torch, outside the interpreter lock.
     """

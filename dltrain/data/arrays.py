@@ -1,4 +1,4 @@
-"""Read the arrays of .npz files."""
+"""Arrays of numbers: read .npz files, and the largest number."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.errors import DataError
+
+LARGEST = float(numpy.finfo(numpy.float32).max)
+"""The largest number that a model can be given."""
 
 _ZIP_MAGIC = b"PK"
 

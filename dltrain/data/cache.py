@@ -1,13 +1,13 @@
-"""What was made of data files once and is kept for later: folders under a key, whole or absent, limited in size.
+"""A cache of prepared data: folders under a key, complete or absent, limited in total size.
 
     CACHE/
-      tokens-0123456789abcdef.../    one entry: the files that its maker wrote, and
-        manifest.json                its key, and size and SHA-256 of each file
-      .tokens-0123.../               temporary: being written (.tmp), waited for (.lock), on its way out (.old)
+      tokens-0123456789abcdef.../    one entry: the files written for it, and
+        manifest.json                its key, and the size and SHA-256 of each file
+      .tokens-0123.../               temporary: being written (.tmp), locked (.lock), being removed (.old)
 
 Processes may share a cache. One of them makes an entry while the others wait for it; an entry appears by a rename,
-after everything in it has reached the disk. Who uses one holds a shared lock on its manifest, which the kernel releases
-when the process ends, and what is locked is not removed. The manifest's modification time says when it was last used.
+after all its content has reached the disk. A user of an entry holds a shared lock on its manifest, which the kernel
+releases when the process ends; locked entries are not removed. The manifest's modification time is its last use.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from dltrain.files import hash_file, sync_directory, write_synced
 
 MANIFEST = "manifest.json"
 HASHED_BYTES = 64 << 20
-"""Files up to this size are compared by their SHA-256 each time, larger ones by their size."""
+"""Files up to this size are verified by SHA-256 at each use, larger ones by size."""
 
 
 class Entry:
-    """A folder of the cache, at `path`. It is not removed while this object lives."""
+    """A folder of the cache, at `path`. It is not removed as long as this object exists."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -41,47 +41,47 @@ class Entry:
 
 
 class Cache:
-    """Entries in one folder; beyond `limit_bytes` those that were used least recently are removed."""
+    """Entries in one folder; beyond `limit_bytes` the least recently used ones are removed."""
 
     def __init__(self, directory: Path, limit_bytes: float) -> None:
         self.directory = directory
         self._limit_bytes = limit_bytes
 
     def entry(self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Entry:
-        """The entry of a key (plain JSON); where there is no whole one, `make` writes its files into an empty folder.
+        """Return the entry of a key (plain JSON); if there is none, `make` writes its files into an empty folder.
 
-        Raises DataError where the cache cannot be written to, and what `make` raises; neither leaves anything behind.
+        Raises DataError if the cache cannot be written to, and any error of `make`; neither leaves anything behind.
         """
         digest = sha256_of(json.dumps(key, sort_keys=True).encode()).hexdigest()
         path = self.directory / f"{kind}-{digest[:32]}"
-        found = _opened(path)
+        found = _open_entry(path)
         if found is not None:
             return found
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            with _locked(self._beside(path, "lock")):
-                found = _opened(path) or self._made(path, key, make)
+            with _hold_lock(self._temporary_path(path, "lock")):
+                found = _open_entry(path) or self._make_entry(path, key, make)
             self._prune()
         except OSError as error:
             raise DataError(
                 f"{self.directory}: the cache cannot be written to: {error.strerror or error}",
-                advice="make room or change its permissions, or name another folder with data.cache or $DLTRAIN_CACHE",
+                advice="free disk space, change its permissions, or set data.cache or $DLTRAIN_CACHE to another folder",
             ) from error
         return found
 
-    def _beside(self, path: Path, ending: str) -> Path:
+    def _temporary_path(self, path: Path, ending: str) -> Path:
         return self.directory / f".{path.name}.{ending}"
 
-    def _made(self, path: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> Entry:
-        part = self._beside(path, "tmp")
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed: the lock is ours
+    def _make_entry(self, path: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> Entry:
+        part = self._temporary_path(path, "tmp")
+        shutil.rmtree(part, ignore_errors=True)  # left by a killed process: we hold the lock
         try:
             part.mkdir()
             make(part)
             _seal(part, key)
             if path.exists():  # damaged
                 self._remove(path)
-            descriptor = _shared_lock(part / MANIFEST)
+            descriptor = _open_locked(part / MANIFEST)
             part.rename(path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -89,17 +89,17 @@ class Cache:
         return Entry(path, descriptor)
 
     def _remove(self, path: Path) -> None:
-        leaving = self._beside(path, f"{uuid.uuid4().hex}.old")
-        path.rename(leaving)  # at once, so that nobody finds half of it
+        leaving = self._temporary_path(path, f"{uuid.uuid4().hex}.old")
+        path.rename(leaving)  # atomic, so that no process sees half of it
         shutil.rmtree(leaving, ignore_errors=True)
 
     def _prune(self) -> None:
         for part in self.directory.glob(".*.tmp"):
-            with suppress(BlockingIOError), _locked(part.with_suffix(".lock"), wait=False):
+            with suppress(BlockingIOError), _hold_lock(part.with_suffix(".lock"), wait=False):
                 shutil.rmtree(part, ignore_errors=True)
         entries = []
         for path in self.directory.glob("[!.]*"):
-            with suppress(OSError):  # another process removes it
+            with suppress(OSError):  # removed by another process
                 size = sum(file.stat().st_size for file in path.iterdir())
                 entries.append(((path / MANIFEST).stat().st_mtime_ns, size, path))
         total = sum(size for _, size, _ in entries)
@@ -107,16 +107,16 @@ class Cache:
             if total <= self._limit_bytes:
                 return
             with (
-                suppress(OSError),  # it is in use, being made again, or not ours to remove
-                _locked(self._beside(path, "lock"), wait=False),
-                _held(path / MANIFEST, fcntl.LOCK_EX | fcntl.LOCK_NB),
+                suppress(OSError),  # in use, being made again, or not removable by us
+                _hold_lock(self._temporary_path(path, "lock"), wait=False),
+                _hold_file(path / MANIFEST, fcntl.LOCK_EX | fcntl.LOCK_NB),
             ):
                 self._remove(path)
                 total -= size
 
 
 def cache_directory(named: str | None) -> Path:
-    """`named`, else $DLTRAIN_CACHE, else dltrain in $XDG_CACHE_HOME, else ~/.cache/dltrain."""
+    """Return `named`, else $DLTRAIN_CACHE, else dltrain in $XDG_CACHE_HOME, else ~/.cache/dltrain."""
     chosen = named or os.environ.get("DLTRAIN_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -124,7 +124,7 @@ def cache_directory(named: str | None) -> Path:
 
 
 def _seal(folder: Path, key: Mapping[str, Any]) -> None:
-    """Bring a folder's files to the disk, then write the manifest that says what they are."""
+    """Flush a folder's files to disk, then write the manifest that describes them."""
     files = {}
     for file in sorted(folder.iterdir()):
         with file.open("rb") as written:
@@ -134,8 +134,8 @@ def _seal(folder: Path, key: Mapping[str, Any]) -> None:
     sync_directory(folder)
 
 
-def _shared_lock(manifest: Path) -> int:
-    """A descriptor of the manifest that holds a shared lock; raises BlockingIOError while the entry is removed."""
+def _open_locked(manifest: Path) -> int:
+    """Open the manifest with a shared lock, and return its descriptor; raises BlockingIOError during removal."""
     descriptor = os.open(manifest, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -145,26 +145,26 @@ def _shared_lock(manifest: Path) -> int:
     return descriptor
 
 
-def _opened(path: Path) -> Entry | None:
-    """The entry at `path` in use by us and marked as such, or None where there is none, or not a whole one."""
+def _open_entry(path: Path) -> Entry | None:
+    """Open the entry at `path` and mark it as used; return None if there is no complete one."""
     try:
-        descriptor = _shared_lock(path / MANIFEST)
+        descriptor = _open_locked(path / MANIFEST)
     except (FileNotFoundError, NotADirectoryError, BlockingIOError):
         return None
     entry = Entry(path, descriptor)
     try:
-        # The name may lead to another entry by now: what we locked was removed, and made again.
-        if not _named(descriptor, path / MANIFEST) or not _whole(path):
+        # The path may belong to another entry by now: the locked one was removed, and made again.
+        if not _is_current(descriptor, path / MANIFEST) or not _is_complete(path):
             return None
     except FileNotFoundError:
         return None
-    with suppress(OSError):  # a cache of somebody else's, which may be read
+    with suppress(OSError):  # a read-only cache of another user
         os.utime(path / MANIFEST)
     return entry
 
 
-def _whole(path: Path) -> bool:
-    """Whether every file of an entry is there and what its manifest says."""
+def _is_complete(path: Path) -> bool:
+    """Return whether every file of an entry exists and matches its manifest."""
     try:
         files = json.loads((path / MANIFEST).read_bytes())["files"]
     except (ValueError, KeyError, TypeError):
@@ -177,8 +177,8 @@ def _whole(path: Path) -> bool:
 
 
 @contextmanager
-def _held(path: Path, operation: int, flags: int = os.O_RDONLY) -> Iterator[int]:
-    """An open file, locked; raises BlockingIOError where `operation` does not wait and another process holds it."""
+def _hold_file(path: Path, operation: int, flags: int = os.O_RDONLY) -> Iterator[int]:
+    """Open and lock a file; raises BlockingIOError if `operation` does not wait and another process holds the lock."""
     descriptor = os.open(path, flags, 0o666)
     try:
         fcntl.flock(descriptor, operation)
@@ -188,11 +188,11 @@ def _held(path: Path, operation: int, flags: int = os.O_RDONLY) -> Iterator[int]
 
 
 @contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """The lock file `path` held by us alone; it is gone afterwards."""
+def _hold_lock(path: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path` exclusively; it is removed afterwards."""
     while True:
-        with _held(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), os.O_RDWR | os.O_CREAT) as descriptor:
-            if not _named(descriptor, path):  # who held it before us removed it
+        with _hold_file(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), os.O_RDWR | os.O_CREAT) as descriptor:
+            if not _is_current(descriptor, path):  # the previous holder removed it
                 continue
             try:
                 yield
@@ -201,8 +201,8 @@ def _locked(path: Path, wait: bool = True) -> Iterator[None]:
             return
 
 
-def _named(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one that its name leads to."""
+def _is_current(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is still the one at its path."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

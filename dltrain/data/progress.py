@@ -1,4 +1,4 @@
-"""How far a long preparation is: a bar on a terminal, a line now and then elsewhere, nothing where it is short."""
+"""Progress of a long preparation: a bar on a terminal, occasional lines elsewhere, nothing if it is short."""
 
 from __future__ import annotations
 

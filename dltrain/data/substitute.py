@@ -23,10 +23,10 @@ class Sample:
 
     def substitute(
         self,
-        *,
         assets: Mapping[str, Any] | None,
         requested: bool,
         when_missing: str,
+        *,
         check_files: Callable[[], object],
     ) -> str | None:
         """Return the notice that this sample is used and why, or None if the dataset's own files are used.

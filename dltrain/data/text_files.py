@@ -1,7 +1,7 @@
-"""Text files, plain or gzipped: where they lie, what they hold, and what is wrong with one that is no text.
+"""Find, scan and read text files, plain or gzipped, and report exactly how one is damaged.
 
-Files are read in pieces: what they hold never lies in memory as a whole. A line ends with a newline, with or without a
-carriage return before it; the last one ends with the file too. The encoding is UTF-8, a byte order mark is skipped.
+Files are read in pieces, so memory does not limit their size. A line ends with LF or CRLF, the last one also with the
+file. The encoding is UTF-8, a byte order mark is skipped.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -26,7 +26,7 @@ _DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class TextFile(NamedTuple):
-    """A file as it was found: SHA-256 and size of its unpacked content, and its lines."""
+    """A scanned file: SHA-256 and size of its unpacked content, and its number of lines."""
 
     path: Path
     sha256: str
@@ -43,35 +43,35 @@ class LineSpan(NamedTuple):
 
 
 class TextPiece(NamedTuple):
-    """Some text of a file; `line` is the number of the line, from 1, that it begins in."""
+    """Some text of a file; `line` is the number of its first line, from 1."""
 
     text: str
     line: int
 
 
 def find_file(path: Path) -> Path | None:
-    """The file at `path`, or its gzipped form; None if there is neither."""
+    """Return the file at `path`, or its gzipped form; None if there is neither."""
     for candidate in (path, path.with_name(f"{path.name}.gz")):
         if candidate.is_file():
             return candidate
     return None
 
 
-def require_file(root: Path, name: str) -> Path:
-    """Find the file `name` relative to `root`, plain or .gz. Raises DataError if there is none."""
-    path = find_file(root / Path(name).expanduser())
-    if path is None:
+def require_files(root: Path, names: Sequence[str]) -> list[Path]:
+    """Find the files `names` relative to `root`, plain or .gz. Raises DataError with those that are missing."""
+    paths = {name: find_file(root / Path(name).expanduser()) for name in names}
+    if missing := [name for name, path in paths.items() if path is None]:
         raise DataError(
-            f"{name} (plain or .gz): not found in {root.absolute()}",
+            f"{', '.join(missing)} (plain or .gz): not found in {root.absolute()}",
             advice="correct the name in the data section, or set data.root to the folder that has the file",
         )
-    return path
+    return [path for path in paths.values() if path is not None]
 
 
 def scan_file(path: Path) -> TextFile:
-    """What a file is, read once. Raises DataError for one that is empty, damaged or unreadable."""
+    """Read a file once to hash and measure it. Raises DataError if it is empty, damaged or unreadable."""
     digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
-    for block in _blocks(path):
+    for block in _read_blocks(path):
         digest.update(block)
         size += len(block)
         lines += block.count(b"\n")
@@ -82,20 +82,20 @@ def scan_file(path: Path) -> TextFile:
 
 
 def read_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
-    """The text of a span, cut at a line's end or, in long lines, between words (anywhere for characters).
+    """Yield the text of a span, cut at a line's end or, in long lines, between words (anywhere for characters).
 
-    Every line ends with a newline, the last one too. Raises DataError for what is not UTF-8, for a word of more than
-    LONGEST_WORD_BYTES, and where the file is not the one that was scanned.
+    Every line ends with a newline, including the last. Raises DataError for text that is not UTF-8, for a word of more
+    than LONGEST_WORD_BYTES, and if the file has changed since it was scanned.
     """
     held, offset, line, ended = b"", -1, span.first + 1, True
-    for start, block in _within(span):
+    for start, block in _read_span(span):
         offset = start if offset < 0 else offset
         if offset == 0 and not held and block.startswith(_MARK):
             offset, block = len(_MARK), block[len(_MARK) :]
         held += block
-        cut = _cut(held, unit)
+        cut = _find_cut(held, unit)
         if cut:
-            text = _decoded(held[:cut], span.file.path, offset, line)
+            text = _decode(held[:cut], span.file.path, offset, line)
             held, offset, ended = held[cut:], offset + cut, text.endswith("\n")
             yield TextPiece(text, line)
             line += text.count("\n")
@@ -105,12 +105,12 @@ def read_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
                 "text. Give another file, or use unit: character."
             )
     if held or not ended:
-        text = _decoded(held, span.file.path, offset, line)
+        text = _decode(held, span.file.path, offset, line)
         yield TextPiece(text if text.endswith("\n") else f"{text}\n", line)
 
 
-def _cut(held: bytes, unit: Unit) -> int:
-    """How many bytes of `held` can be read without what follows them."""
+def _find_cut(held: bytes, unit: Unit) -> int:
+    """Return how many bytes of `held` can be decoded without the bytes that follow."""
     cut = held.rfind(b"\n") + 1
     if cut:
         return cut
@@ -126,7 +126,7 @@ def _cut(held: bytes, unit: Unit) -> int:
     return cut
 
 
-def _decoded(content: bytes, path: Path, offset: int, line: int) -> str:
+def _decode(content: bytes, path: Path, offset: int, line: int) -> str:
     try:
         return content.decode("utf-8").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
@@ -137,32 +137,32 @@ def _decoded(content: bytes, path: Path, offset: int, line: int) -> str:
         ) from error
 
 
-def _within(span: LineSpan) -> Iterator[tuple[int, bytes]]:
-    """The bytes of a span's lines in blocks, each with its offset; the file is read to its end to know it again."""
+def _read_span(span: LineSpan) -> Iterator[tuple[int, bytes]]:
+    """Yield the bytes of a span's lines in blocks, each with its offset; the whole file is read to verify its hash."""
     digest, offset, line = hashlib.sha256(), 0, 0
-    for block in _blocks(span.file.path):
+    for block in _read_blocks(span.file.path):
         digest.update(block)
         before, line = line, line + block.count(b"\n")
-        begin = _after(block, span.first - before) if line >= span.first else len(block)
-        end = _after(block, span.last - before) if line >= span.last else len(block)
+        begin = _skip_lines(block, span.first - before) if line >= span.first else len(block)
+        end = _skip_lines(block, span.last - before) if line >= span.last else len(block)
         if begin < end:
             yield offset + begin, block[begin:end]
         offset += len(block)
     if digest.hexdigest() != span.file.sha256:
         raise DataError(
-            f"{span.file.path}: the file changed while it was read. Run the command again when it is whole."
+            f"{span.file.path}: the file changed while it was read. Run the command again when it is complete."
         )
 
 
-def _after(block: bytes, newlines: int) -> int:
-    """The place after so many newlines; 0 for none or less."""
-    place = 0
+def _skip_lines(block: bytes, newlines: int) -> int:
+    """Return the offset after a number of newlines; 0 for none or fewer."""
+    offset = 0
     for _ in range(newlines):
-        place = block.index(b"\n", place) + 1
-    return place
+        offset = block.index(b"\n", offset) + 1
+    return offset
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _read_blocks(path: Path) -> Iterator[bytes]:
     read_bytes = 0
     try:
         with path.open("rb") as raw:

@@ -355,7 +355,7 @@ def test_sound_on_standard_input(run: Path, clip: Any, name: str, found: str) ->
     assert isinstance(refused.exception, UsageError)
     assert str(refused.exception) == (
         f"-: standard input holds {found}; allowed are the names of sound files, one a line\n"
-        "next: name sound files on the command line; what comes through a pipe, write it to a file first"
+        "next: name sound files on the command line; write piped content to a file first"
     )
 
 

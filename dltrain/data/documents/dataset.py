@@ -24,7 +24,7 @@ from dltrain.data.documents.batches import (
 from dltrain.data.documents.topics import SAMPLE, read_sentences
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
-from dltrain.data.text_files import require_file, scan_file
+from dltrain.data.text_files import require_files, scan_file
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
@@ -117,10 +117,7 @@ class LabelledTexts:
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._empty: dict[str, None] = {}
         self._sample_notice = SAMPLE.substitute(
-            assets=assets,
-            requested=sample,
-            when_missing=when_missing,
-            check_files=lambda: [require_file(self._root, name) for name in training],
+            assets, sample, when_missing, check_files=lambda: require_files(self._root, training)
         )
         self.name = SAMPLE.name if self._sample_notice else variant
         self.fingerprint: dict[str, str] = {}
@@ -170,8 +167,8 @@ class LabelledTexts:
     def _read(self, names: Sequence[str]) -> list[LabelledRow]:
         """Read the rows of some files, one after the other."""
         rows: list[LabelledRow] = []
-        for name in names:
-            file = scan_file(require_file(self._root, name))
+        for name, path in zip(names, require_files(self._root, names), strict=True):
+            file = scan_file(path)
             self.fingerprint[name] = file.sha256
             table = read_delimited(file)
             texts, labels, groups = (

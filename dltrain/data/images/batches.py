@@ -45,7 +45,7 @@ class ImageSplits(NamedTuple):
     fold: Images
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ImageBatching:
     """How images become batches; the options of the same names. Raises UsageError for an impossible scale."""
 
@@ -53,7 +53,7 @@ class ImageBatching:
     batch_size: int
     evaluation_batch_size: int
     augmentation: Augmentation
-    workers: int
+    workers: int = 0
 
     def __post_init__(self) -> None:
         scale = self.augmentation.scale

@@ -106,13 +106,8 @@ class ImageFolder:
         when_missing: Literal["error", "sample"] = "error",
         sample: bool = False,
     ) -> None:
-        self._batching = ImageBatching(
-            seed=seed,
-            batch_size=batch_size,
-            evaluation_batch_size=evaluation_batch_size,
-            augmentation=augment or Augmentation(),
-            workers=workers,
-        )
+        augmentation = augment or Augmentation()
+        self._batching = ImageBatching(seed, batch_size, evaluation_batch_size, augmentation, workers=workers)
         self._seed, self._root = seed, Path(root).expanduser()
         self._validation, self._test, self._fold = validation, test, fold
         self._max_bad_fraction = max_bad_fraction
@@ -123,9 +118,7 @@ class ImageFolder:
             else PictureFormat.from_assets(assets)
         )
         self.fingerprint: dict[str, str] = {}  # of each folder's list of pictures: a line with name and hash of each
-        sample_notice = SAMPLE.substitute(
-            assets=assets, requested=sample, when_missing=when_missing, check_files=self._check_root
-        )
+        sample_notice = SAMPLE.substitute(assets, sample, when_missing, check_files=self._check_root)
         self._sample = make_picture_sample(self._cache) if sample_notice else None
         self._notices = {"sample": sample_notice} if sample_notice else {}
         self.name = SAMPLE.name if sample_notice else variant

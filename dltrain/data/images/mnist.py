@@ -75,23 +75,15 @@ class IDXImages:
         if variant != "mnist" and (sample or when_missing == "sample"):
             option = "sample: true" if sample else "when_missing: sample"
             raise UsageError(f"data.{option}: there is no sample of {variant}, only of mnist; allowed is an error.")
-        self._batching = ImageBatching(
-            seed=seed,
-            batch_size=batch_size,
-            evaluation_batch_size=evaluation_batch_size,
-            augmentation=augment or Augmentation(),
-            workers=workers,
-        )
+        augmentation = augment or Augmentation()
+        self._batching = ImageBatching(seed, batch_size, evaluation_batch_size, augmentation, workers=workers)
         self._variant, self._seed, self._root = variant, seed, Path(root).expanduser()
         self._files = locate_image_set(variant, self._root)
         self._fetch = partial(fetch, variant, self._root) if download and self._files.mirrors else None
         self._validation, self._stratified, self._fold = validation, stratified, fold
         self.fingerprint: dict[str, str] = {}
         self.notice = SAMPLE.substitute(
-            assets=assets,
-            requested=sample,
-            when_missing=when_missing,
-            check_files=lambda: self._files.obtain(FILES["train"], self._fetch),
+            assets, sample, when_missing, check_files=lambda: self._files.obtain(FILES["train"], self._fetch)
         )
         self.name = SAMPLE.name if self.notice else variant
         self.assets: Mapping[str, Any] = assets or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dltrain.data.published_files import PublishedFiles
 
@@ -43,6 +43,12 @@ class ImageSet:
     files: tuple[PublishedFile, ...] = ()
 
 
+def _list_files(*facts: tuple[Any, ...]) -> tuple[PublishedFile, ...]:
+    """List a set's four files from (packed bytes, packed MD5, unpacked bytes[, unpacked MD5]) of each."""
+    names = (*FILES["train"], *FILES["test"])
+    return tuple(PublishedFile(name, *each) for name, each in zip(names, facts, strict=True))
+
+
 IMAGE_SETS: Mapping[str, ImageSet] = {
     "mnist": ImageSet(
         title="MNIST",
@@ -53,35 +59,11 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "http://yann.lecun.com/exdb/mnist/",
         ),
-        files=(
-            PublishedFile(
-                name="train-images-idx3-ubyte",
-                packed_bytes=9912422,
-                packed_md5="f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                unpacked_bytes=47040016,
-                unpacked_md5="6bbc9ace898e44ae57da46a324031adb",
-            ),
-            PublishedFile(
-                name="train-labels-idx1-ubyte",
-                packed_bytes=28881,
-                packed_md5="d53e105ee54ea40749a09fcbcd1e9432",
-                unpacked_bytes=60008,
-                unpacked_md5="a25bea736e30d166cdddb491f175f624",
-            ),
-            PublishedFile(
-                name="t10k-images-idx3-ubyte",
-                packed_bytes=1648877,
-                packed_md5="9fb629c4189551a2d022fa330f9573f3",
-                unpacked_bytes=7840016,
-                unpacked_md5="2646ac647ad5339dbf082846283269ea",
-            ),
-            PublishedFile(
-                name="t10k-labels-idx1-ubyte",
-                packed_bytes=4542,
-                packed_md5="ec29112dd5afa0611ce80d1b7f02629c",
-                unpacked_bytes=10008,
-                unpacked_md5="27ae3e4e09519cfbb04c329615203637",
-            ),
+        files=_list_files(
+            (9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873", 47040016, "6bbc9ace898e44ae57da46a324031adb"),
+            (28881, "d53e105ee54ea40749a09fcbcd1e9432", 60008, "a25bea736e30d166cdddb491f175f624"),
+            (1648877, "9fb629c4189551a2d022fa330f9573f3", 7840016, "2646ac647ad5339dbf082846283269ea"),
+            (4542, "ec29112dd5afa0611ce80d1b7f02629c", 10008, "27ae3e4e09519cfbb04c329615203637"),
         ),
     ),
     "fashion_mnist": ImageSet(
@@ -92,11 +74,11 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
             *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         ),
         mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        files=(
-            PublishedFile("train-images-idx3-ubyte", 26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 47040016),
-            PublishedFile("train-labels-idx1-ubyte", 29515, "25c81989df183df01b3e8a0aad5dffbe", 60008),
-            PublishedFile("t10k-images-idx3-ubyte", 4422102, "bef4ecab320f06d8554ea6380940ec79", 7840016),
-            PublishedFile("t10k-labels-idx1-ubyte", 5148, "bb300cfdad3c16e7a12a480ee83cd310", 10008),
+        files=_list_files(
+            (26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 47040016),
+            (29515, "25c81989df183df01b3e8a0aad5dffbe", 60008),
+            (4422102, "bef4ecab320f06d8554ea6380940ec79", 7840016),
+            (5148, "bb300cfdad3c16e7a12a480ee83cd310", 10008),
         ),
     ),
     "kmnist": ImageSet(
@@ -104,11 +86,11 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
         folder="KMNIST",
         labels=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        files=(
-            PublishedFile("train-images-idx3-ubyte", 18165135, "bdb82020997e1d708af4cf47b453dcf7", 47040016),
-            PublishedFile("train-labels-idx1-ubyte", 29497, "e144d726b3acfaa3e44228e80efcd344", 60008),
-            PublishedFile("t10k-images-idx3-ubyte", 3041136, "5c965bf0a639b31b8f53240b1b52f4d7", 7840016),
-            PublishedFile("t10k-labels-idx1-ubyte", 5120, "7320c461ea6c1c855c0b718fb2a4b134", 10008),
+        files=_list_files(
+            (18165135, "bdb82020997e1d708af4cf47b453dcf7", 47040016),
+            (29497, "e144d726b3acfaa3e44228e80efcd344", 60008),
+            (3041136, "5c965bf0a639b31b8f53240b1b52f4d7", 7840016),
+            (5120, "7320c461ea6c1c855c0b718fb2a4b134", 10008),
         ),
     ),
     "idx": ImageSet("the IDX set"),

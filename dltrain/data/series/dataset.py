@@ -16,7 +16,7 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.series.files import SAMPLE, Series, Values, read_eeg, read_series
-from dltrain.data.text_files import require_file
+from dltrain.data.text_files import require_files
 from dltrain.data.wording import suggest_name
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
@@ -93,10 +93,7 @@ class SeriesWindows:
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self.fingerprint: dict[str, str] = {}
         self.notice = SAMPLE.substitute(
-            assets=assets,
-            requested=sample,
-            when_missing=when_missing,
-            check_files=lambda: require_file(self._root, file),
+            assets, sample, when_missing, check_files=lambda: require_files(self._root, [file])
         )
         self.name = SAMPLE.name if self.notice else variant
         self._source = SAMPLE.name if self.notice else str(self._root / file)
@@ -152,7 +149,11 @@ class SeriesWindows:
     @cached_property
     def _series(self) -> Series:
         columns = self.assets.get("columns", self._columns)
-        series = read_eeg() if self.notice else read_series(require_file(self._root, self._file), columns, self._time)
+        if self.notice:
+            series = read_eeg()
+        else:
+            (path,) = require_files(self._root, [self._file])
+            series = read_series(path, columns, self._time)
         self.fingerprint["eeg.dat" if self.notice else self._file] = series.sha256
         return series
 

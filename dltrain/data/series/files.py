@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.arrays import read_arrays
+from dltrain.data.arrays import LARGEST, read_arrays
 from dltrain.data.delimited import SUFFIXES, DelimitedTable, get_table_suffix, read_delimited
-from dltrain.data.limits import LARGEST
 from dltrain.data.substitute import Sample
 from dltrain.data.text_files import scan_file
 from dltrain.data.wording import suggest_name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.limits import LARGEST
+from dltrain.data.arrays import LARGEST
 from dltrain.data.tables.files import Column, Table
 from dltrain.errors import DataError
 
@@ -24,16 +24,10 @@ def parse_numbers(table: Table, name: str, hint: str) -> Numbers:
     if numbers is None:
         row, text = next((row, text) for row, text in enumerate(column) if _parse_number(text) is None)
         raise DataError(f"{table.locate(row, name)}: '{text.strip()[:60]}' is not a number", advice=hint)
-    if len(rows := numpy.flatnonzero(numpy.isinf(numbers))):
-        raise DataError(
-            f"{table.locate(int(rows[0]), name)}: the number is infinite; expected is a finite one", advice=hint
-        )
-    if len(rows := numpy.flatnonzero(numpy.abs(numbers) > LARGEST)):
-        raise DataError(
-            f"{table.locate(int(rows[0]), name)}: {numbers[rows[0]]:g} is too large; expected is a number between "
-            f"{-LARGEST:.2g} and {LARGEST:.2g}",
-            advice=hint,
-        )
+    table.refuse(name, numpy.isinf(numbers), "the number is infinite; expected is a finite one", hint)
+    if (large := numpy.abs(numbers) > LARGEST).any():
+        message = f"{numbers[large][0]:g} is too large; expected is a number between {-LARGEST:.2g} and {LARGEST:.2g}"
+        table.refuse(name, large, message, hint)
     return numbers
 
 
@@ -49,12 +43,10 @@ def standardize_column(table: Table, name: str, numbers: Numbers, *, mean: float
     """
     with numpy.errstate(over="ignore"):
         scaled = ((numbers - mean) / std).astype(numpy.float32)
-    if len(rows := numpy.flatnonzero(~numpy.isfinite(scaled))):
-        raise DataError(
-            f"{table.locate(int(rows[0]), name)}: {numbers[rows[0]]:g} is too far from the training rows' numbers "
-            f"(mean {mean:g}, standard deviation {std:g})",
-            advice="correct the value, or remove the row",
-        )
+    if (far := ~numpy.isfinite(scaled)).any():
+        training = f"(mean {mean:g}, standard deviation {std:g})"
+        message = f"{numbers[far][0]:g} is too far from the training rows' numbers {training}"
+        table.refuse(name, far, message, "correct the value, or remove the row")
     return scaled
 
 

@@ -86,9 +86,8 @@ _FILL_IN_LATER = "fill it in, or train with data.missing: mean"
 
 
 def _check_known(table: Table, name: str, missing: NDArray[Any], hint: str) -> None:
-    if len(rows := numpy.flatnonzero(missing)):
-        others = f" (and in {len(rows) - 1} other rows)" if len(rows) > 1 else ""
-        raise DataError(f"{table.locate(int(rows[0]), name)}: no value{others}", advice=hint)
+    others = f" (and in {missing.sum() - 1} other rows)" if missing.sum() > 1 else ""
+    table.refuse(name, missing, f"no value{others}", hint)
 
 
 def name_inputs(features: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -58,6 +58,11 @@ class Table:
         file = self.name if self.files is None else self.files[row]
         return f"{file}, {'row' if self.lines is None else 'line'} {self.number(row)}, column '{column}'"
 
+    def refuse(self, column: str, wrong: NDArray[Any], message: str, advice: str) -> None:
+        """Raises DataError for the first row of a column that is `wrong` (N,) bool, if any, with its position."""
+        if wrong.any():
+            raise DataError(f"{self.locate(int(wrong.argmax()), column)}: {message}", advice=advice)
+
     def describe_missing(self, column: str) -> str:
         """Report that a column is missing, with the available columns and the nearest name."""
         return f"{self.name}: no column '{column}'; found {', '.join(self.columns)}{suggest_name(column, self.columns)}"

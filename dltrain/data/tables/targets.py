@@ -45,15 +45,13 @@ def _read_labels(table: Table, name: str) -> Column:
     """Read a target's texts (N,); whole numbers without a point, so that 1.0 is the label 1."""
     numbers = table.columns[name] if table.columns[name].dtype != object else convert_numbers(table.columns[name])
     labels = format_texts(table.columns[name] if numbers is None else numbers)
-    if len(rows := numpy.flatnonzero(labels == "")):
-        raise DataError(f"{table.locate(int(rows[0]), name)}: no label", advice="fill it in, or remove the row")
+    table.refuse(name, labels == "", "no label", "fill it in, or remove the row")
     return labels
 
 
 def _read_numbers(table: Table, name: str) -> Numbers:
     numbers = parse_numbers(table, name, "correct the value, or set data.target_holds: labels if it holds labels")
-    if len(rows := numpy.flatnonzero(numpy.isnan(numbers))):
-        raise DataError(f"{table.locate(int(rows[0]), name)}: no number", advice="fill it in, or remove the row")
+    table.refuse(name, numpy.isnan(numbers), "no number", "fill it in, or remove the row")
     return numbers
 
 
@@ -69,13 +67,11 @@ def encode_labels(table: Table, name: str, labels: Sequence[str]) -> NDArray[num
     indices = {label: index for index, label in enumerate(labels)}
     found = _read_labels(table, name)
     codes = numpy.array([indices.get(text, -1) for text in found], numpy.int64)
-    if len(rows := numpy.flatnonzero(codes < 0)):
-        label = found[rows[0]]
-        raise DataError(
-            f"{table.locate(int(rows[0]), name)}: the label '{label}' is not among those trained on: "
-            f"{join_some(labels, 20)}{suggest_name(label, labels)}",
-            advice="correct the label, remove the row, or train with rows that have it",
-        )
+    if (unknown := codes < 0).any():
+        label = found[unknown][0]
+        known = f"{join_some(labels, 20)}{suggest_name(label, labels)}"
+        message = f"the label '{label}' is not among those trained on: {known}"
+        table.refuse(name, unknown, message, "correct the label, remove the row, or train with rows that have it")
     return codes
 
 

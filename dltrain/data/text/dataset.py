@@ -22,16 +22,16 @@ LONGEST_SENTENCE = 100_000
 """Tokens of a line beyond which a file is assumed not to be a list of sentences."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TextLayout:
     """How a text is laid out in batches; the options of the same names."""
 
     form: TextForm
     batch_size: int
+    evaluation_batch_size: int
     sequence_length: int
     random_lengths: bool
     max_words: int
-    evaluation_batch_size: int
 
     def __post_init__(self) -> None:
         if self.form == "sentences" and self.random_lengths:
@@ -45,7 +45,7 @@ class TextDataset:
     """Base of the text datasets: the streams of their splits."""
 
     def __init__(
-        self, name: str, seed: int, assets: Mapping[str, Any] | None, *, layout: TextLayout, cache: Cache
+        self, name: str, seed: int, assets: Mapping[str, Any] | None, layout: TextLayout, *, cache: Cache
     ) -> None:
         self.name = name
         self.notice: str | None = None

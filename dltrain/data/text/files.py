@@ -15,7 +15,7 @@ from dltrain.data.text.encoding import learn_vocabulary
 from dltrain.data.text.passages import Passages
 from dltrain.data.text.sets import Split
 from dltrain.data.text.vocabulary import END
-from dltrain.data.text_files import LineSpan, TextFile, find_file
+from dltrain.data.text_files import LineSpan, TextFile, require_files
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fraction, PositiveFloat, PositiveInt
@@ -79,16 +79,9 @@ class TextFiles(TextDataset):
         cache_gigabytes: PositiveFloat = 10.0,
     ) -> None:
         layout = TextLayout(
-            form=form,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            random_lengths=random_lengths,
-            max_words=max_words,
-            evaluation_batch_size=evaluation_batch_size,
+            form, batch_size, evaluation_batch_size, sequence_length, random_lengths=random_lengths, max_words=max_words
         )
-        super().__init__(
-            variant, seed, assets, layout=layout, cache=Cache(cache_directory(cache), cache_gigabytes * 1e9)
-        )
+        super().__init__(variant, seed, assets, layout, cache=Cache(cache_directory(cache), cache_gigabytes * 1e9))
         self._root, self._training, self._lowercase = Path(root).expanduser(), training, lowercase
         self._held_out: Mapping[str, float | list[str]] = {"valid": validation, "test": test}
         if assets is None:
@@ -144,14 +137,8 @@ class TextFiles(TextDataset):
         return bounds[split]
 
     def _scan_files(self, names: Sequence[str]) -> list[TextFile]:
-        paths = {name: find_file(self._root / Path(name).expanduser()) for name in names}
-        missing = [name for name, path in paths.items() if path is None]
-        if missing:
-            raise DataError(
-                f"{', '.join(missing)} (plain or .gz): not found in {self._root.absolute()}.",
-                advice="correct the names in the data section, or set data.root to the folder that has the files",
-            )
-        return [self._scan(name, path) for name, path in paths.items() if path is not None]
+        paths = require_files(self._root, names)
+        return [self._scan(name, path) for name, path in zip(names, paths, strict=True)]
 
     def test(self) -> Loader[Passages]:
         if self._held_out["test"] == 0:

@@ -63,23 +63,13 @@ class PennTreebank(TextDataset):
         cache_gigabytes: PositiveFloat = 10.0,
     ) -> None:
         layout = TextLayout(
-            form=form,
-            batch_size=batch_size,
-            sequence_length=sequence_length,
-            random_lengths=random_lengths,
-            max_words=max_words,
-            evaluation_batch_size=evaluation_batch_size,
+            form, batch_size, evaluation_batch_size, sequence_length, random_lengths=random_lengths, max_words=max_words
         )
-        super().__init__(
-            variant, seed, assets, layout=layout, cache=Cache(cache_directory(cache), cache_gigabytes * 1e9)
-        )
+        super().__init__(variant, seed, assets, layout, cache=Cache(cache_directory(cache), cache_gigabytes * 1e9))
         self._files = locate_text_set(variant, Path(root).expanduser())
         self._fetch = partial(fetch, variant, Path(root).expanduser()) if download else None
         self.notice = topics.SAMPLE.substitute(
-            assets=assets,
-            requested=sample,
-            when_missing=when_missing,
-            check_files=lambda: self._obtain("train", "valid"),
+            assets, sample, when_missing, check_files=lambda: self._obtain("train", "valid")
         )
         self._sample = self._make_sample() if self.notice else None
         self.name = topics.SAMPLE.name if self.notice else variant

