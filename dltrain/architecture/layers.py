@@ -15,7 +15,7 @@ from annotated_types import Gt, Le, MaxLen, MinLen, Predicate
 from typing_extensions import Doc
 
 from dltrain.architecture.named import Named
-from dltrain.architecture.shapes import UNKNOWN, Dimension, Shape, Window, divides, slid
+from dltrain.architecture.shapes import UNKNOWN, Dimension, Shape, SlidingWindow, divides, slide
 from dltrain.options import Activation, Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
 Size = PositiveInt | Annotated[str, Predicate(str.isidentifier), Doc("the name of a size")]
@@ -52,7 +52,7 @@ class Dense(Layer):
     def after(self, before: Shape) -> Shape:
         if before.is_image:
             raise ValueError(f"it reads (features) or (steps, channels), found {before}: put flatten before it")
-        return Shape((*before.sizes[:-1], dimension(self.units)))
+        return Shape((*before.sizes[:-1], to_dimension(self.units)))
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,11 @@ class Convolution(Layer):
     sized = ("filters",)
     axes: ClassVar[int]
 
-    def windows(self) -> tuple[Window, ...]:
+    def windows(self) -> tuple[SlidingWindow, ...]:
         """The kernel along each of the axes that it slides over; same pads what a window spans beyond one place."""
         windows = []
-        for size, stride in list(zip(both(self.kernel), both(self.stride), strict=True))[: self.axes]:
-            alone = Window(size, stride, 0, self.dilation)
+        for size, stride in list(zip(to_pair(self.kernel), to_pair(self.stride), strict=True))[: self.axes]:
+            alone = SlidingWindow(size, stride, 0, self.dilation)
             total = alone.span - 1 if isinstance(self.padding, str) else 2 * self.padding
             windows.append(replace(alone, padding=total))
         return tuple(windows)
@@ -89,12 +89,12 @@ class Convolution(Layer):
         if len(before.sizes) != self.axes + 1:
             wanted = "(channels, height, width)" if self.axes == 2 else "(steps, channels)"
             raise ValueError(f"it reads {wanted}, found {before}")
-        channels, filters = before.sizes[0 if before.is_image else -1], dimension(self.filters)
+        channels, filters = before.sizes[0 if before.is_image else -1], to_dimension(self.filters)
         if not divides(self.groups, channels):
             raise ValueError(f"its {self.groups} groups do not divide the {channels} channels of {before}")
         if not divides(self.groups, filters):
             raise ValueError(f"its {self.groups} groups do not divide its {filters} filters")
-        sides = swept(before, self.windows(), "kernel")
+        sides = slide_windows(before, self.windows(), "kernel")
         return Shape((filters, *sides) if before.is_image else (*sides, filters))
 
 
@@ -140,19 +140,19 @@ class Pooling(Layer):
     window: Sides = 2
     stride: Sides | None = None
 
-    def windows(self, before: Shape) -> tuple[Window, ...]:
+    def windows(self, before: Shape) -> tuple[SlidingWindow, ...]:
         """The window along each of the axes of `before` that it slides over."""
         stride = self.window if self.stride is None else self.stride
         if before.is_image:
-            return tuple(Window(*each) for each in zip(both(self.window), both(stride), strict=True))
+            return tuple(SlidingWindow(*each) for each in zip(to_pair(self.window), to_pair(stride), strict=True))
         if isinstance(self.window, list) or isinstance(stride, list):
             raise ValueError(f"{before} has one axis to slide over: give one number for window and for stride")
-        return (Window(self.window, stride),)
+        return (SlidingWindow(self.window, stride),)
 
     def after(self, before: Shape) -> Shape:
         if not (before.is_image or before.is_sequence):
             raise ValueError(f"it reads (channels, height, width) or (steps, channels), found {before}")
-        sides = swept(before, self.windows(before), "window")
+        sides = slide_windows(before, self.windows(before), "window")
         return Shape((before.sizes[0], *sides) if before.is_image else (*sides, before.sizes[-1]))
 
 
@@ -166,7 +166,7 @@ class MaxPool(Pooling):
 
     padding: NonNegativeInt = 0
 
-    def windows(self, before: Shape) -> tuple[Window, ...]:
+    def windows(self, before: Shape) -> tuple[SlidingWindow, ...]:
         windows = tuple(replace(window, padding=2 * self.padding) for window in super().windows(before))
         if any(window.padding > window.size for window in windows):
             raise ValueError(f"its padding of {self.padding} is more than half of its window")
@@ -209,7 +209,7 @@ class Upsample(Layer):
         if not before.is_image:
             raise ValueError(f"it reads (channels, height, width), found {before}")
         channels, *sides = before.sizes
-        pairs = zip(sides, both(self.factor), strict=True)
+        pairs = zip(sides, to_pair(self.factor), strict=True)
         return Shape((channels, *(side * factor if isinstance(side, int) else side for side, factor in pairs)))
 
 
@@ -229,7 +229,7 @@ class BatchNorm(Layer):
     epsilon: PositiveFloat = 1e-5
 
     def after(self, before: Shape) -> Shape:
-        _without_padding(before)
+        _refuse_padding(before)
         return before
 
 
@@ -261,7 +261,7 @@ class GroupNorm(Layer):
     epsilon: PositiveFloat = 1e-5
 
     def after(self, before: Shape) -> Shape:
-        _without_padding(before)
+        _refuse_padding(before)
         channels = before.sizes[-1 if before.is_sequence else 0]
         if not divides(self.groups, channels):
             raise ValueError(f"its {self.groups} groups do not divide the {channels} channels of {before}")
@@ -306,7 +306,7 @@ class Reshape(Layer):
     def after(self, before: Shape) -> Shape:
         if before.varies:
             raise ValueError(f"{before} has another length in each batch, and cannot be put into a fixed shape")
-        wanted = Shape(tuple(map(dimension, self.shape)))
+        wanted = Shape(tuple(map(to_dimension, self.shape)))
         if before.count is not UNKNOWN and wanted.count is not UNKNOWN and before.count != wanted.count:
             raise ValueError(f"{before} holds {before.count} numbers, and {wanted} needs {wanted.count}")
         return wanted
@@ -346,7 +346,7 @@ class Recurrent(Layer):
     def after(self, before: Shape) -> Shape:
         if not before.is_sequence:
             raise ValueError(f"it reads (steps, channels), found {before}")
-        units = dimension(self.units)
+        units = to_dimension(self.units)
         if self.bidirectional and isinstance(units, int):
             units *= 2
         return Shape((before.sizes[0], units) if self.returns == "sequence" else (units,))
@@ -442,20 +442,20 @@ ABSENT = {
 Layers = Annotated[list[Annotated[Any, Named("layer", LAYERS, ABSENT)]], MinLen(1)]
 
 
-def dimension(size: Any) -> Dimension:
+def to_dimension(size: Any) -> Dimension:
     """A size option, names replaced, as a dimension."""
     return UNKNOWN if isinstance(size, str) else size
 
 
-def both(sides: int | list[int]) -> tuple[int, int]:
+def to_pair(sides: int | list[int]) -> tuple[int, int]:
     """Height and width."""
     return (sides, sides) if isinstance(sides, int) else (sides[0], sides[1])
 
 
-def swept(before: Shape, windows: tuple[Window, ...], noun: str) -> tuple[Dimension, ...]:
+def slide_windows(before: Shape, windows: tuple[SlidingWindow, ...], noun: str) -> tuple[Dimension, ...]:
     """What is left of the axes that windows slide over. Raises ValueError where one is too large."""
     axes = before.sizes[1:] if before.is_image else before.sizes[:1]
-    after = tuple(map(slid, axes, windows))
+    after = tuple(map(slide, axes, windows))
     if any(isinstance(size, int) and size < 1 for size in after):
         spans = " x ".join(str(window.span) for window in windows)
         found = " x ".join(str(size) for size in axes)
@@ -468,6 +468,6 @@ def swept(before: Shape, windows: tuple[Window, ...], noun: str) -> tuple[Dimens
     return after
 
 
-def _without_padding(before: Shape) -> None:
+def _refuse_padding(before: Shape) -> None:
     if before.varies:
         raise ValueError(f"{before} has another length in each batch, and its padding would count: use layer_norm")

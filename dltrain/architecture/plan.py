@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from dltrain.architecture.layers import LAYERS, Block, Embedding, Layer, Repeat, Residual
-from dltrain.architecture.shapes import UNKNOWN, Length, Shape, stride_between
+from dltrain.architecture.shapes import UNKNOWN, Length, Shape, find_stride
 
 Sizes = Mapping[str, int | None]
 """The sizes that the task provides, by name; None where only the data tells."""
 
-READ: tuple[tuple[str, ...], ...] = (
+INPUT_SIZES: tuple[tuple[str, ...], ...] = (
     ("image_channels", "height", "width"),
     ("window", "channels"),
     ("inputs",),
@@ -20,7 +20,7 @@ READ: tuple[tuple[str, ...], ...] = (
 )
 """The sizes of what comes in, of each kind of data; a vocabulary's tokens make texts of any length."""
 
-ENDS: tuple[tuple[str, ...], ...] = (("classes",), ("outputs",), ("image_channels", "height", "width"))
+OUTPUT_SIZES: tuple[tuple[str, ...], ...] = (("classes",), ("outputs",), ("image_channels", "height", "width"))
 """The sizes of what must come out, the first that the task provides."""
 
 
@@ -39,7 +39,7 @@ class Misfit(ValueError):
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedLayer:
     """A layer at its place, its sizes as numbers. `inside` are a block's own layers; a repeated one's, all times."""
 
     number: str
@@ -47,18 +47,18 @@ class Placed:
     layer: Layer
     before: Shape
     after: Shape
-    inside: tuple[Placed, ...] = ()
+    inside: tuple[PlacedLayer, ...] = ()
 
 
 @dataclass(frozen=True)
-class Item:
+class WrittenLayer:
     """A layer as it is written down: where, its number, its name and its options."""
 
     path: tuple[int | str, ...]
     number: str
     name: str
     layer: Layer
-    inside: tuple[Item, ...] = ()
+    inside: tuple[WrittenLayer, ...] = ()
 
     @property
     def title(self) -> str:
@@ -67,70 +67,71 @@ class Item:
 
 def faults(sizes: Sizes, *, layers: Sequence[Any]) -> Iterator[Misfit]:
     """What is wrong with layers for a task that provides these sizes, as far as can be told before there is data."""
-    items = read(layers)
+    items = read_layers(layers)
     try:
-        before = entering(sizes)
+        before = find_input_shape(sizes)
     except Misfit as misfit:
         yield misfit
         return
-    misnamed = list(_misnamed(items, sizes))
+    misnamed = list(_find_misnamed(items, sizes))
     yield from misnamed
     if not misnamed:
         try:
-            _laid_out(items, before, sizes)
+            _lay_out_items(items, before, sizes)
         except Misfit as misfit:
             yield misfit
 
 
-def laid_out(sizes: Sizes, layers: Sequence[Any]) -> tuple[Placed, ...]:
+def lay_out(sizes: Sizes, layers: Sequence[Any]) -> tuple[PlacedLayer, ...]:
     """The layers of a model for a task that provides these sizes. Raises Misfit.
 
     A layer is {name: {option: value, ...}}, its name alone, or {name: value of its first option}.
     """
-    items, before = read(layers), entering(sizes)
-    for misfit in _misnamed(items, sizes):
+    items, before = read_layers(layers), find_input_shape(sizes)
+    for misfit in _find_misnamed(items, sizes):
         raise misfit
-    return _laid_out(items, before, sizes)
+    return _lay_out_items(items, before, sizes)
 
 
-def _laid_out(items: Sequence[Item], before: Shape, sizes: Sizes) -> tuple[Placed, ...]:
+def _lay_out_items(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -> tuple[PlacedLayer, ...]:
     count = _count(items)
     if count > MOST_LAYERS:
         raise Misfit(("layers",), f"layers: {count} of them with all repetitions; {MOST_LAYERS} are the most")
-    placed = chained(items, before, sizes)
-    names = next(each for each in ENDS if set(each) <= set(sizes))
-    wanted, last = _known(names, sizes), placed[-1]
+    placed = chain_layers(items, before, sizes)
+    names = next(each for each in OUTPUT_SIZES if set(each) <= set(sizes))
+    wanted, last = _make_shape(names, sizes), placed[-1]
     if not last.after.fits(wanted):
         advice = f"dense: {names[0]}" if len(names) == 1 else f"reshape: [{', '.join(names)}]"
-        message = (
-            f"{items[-1].title}: it gives {last.after}, and the task takes {_named(names, wanted)}: end with {advice}"
-        )
+        takes = _format_sizes(names, wanted)
+        message = f"{items[-1].title}: it gives {last.after}, and the task takes {takes}: end with {advice}"
         raise Misfit(items[-1].path, message)
     return placed
 
 
-def entering(sizes: Sizes) -> Shape:
+def find_input_shape(sizes: Sizes) -> Shape:
     """The shape of the task's examples. Raises Misfit where layers in a row cannot serve the task."""
-    names = next((each for each in READ if set(each) <= set(sizes)), None)
-    if names is None or not any(set(each) <= set(sizes) for each in ENDS):
-        reads, ends = (" or ".join(f"({', '.join(each)})" for each in known) for known in (READ, ENDS))
+    names = next((each for each in INPUT_SIZES if set(each) <= set(sizes)), None)
+    if names is None or not any(set(each) <= set(sizes) for each in OUTPUT_SIZES):
+        reads, ends = (" or ".join(f"({', '.join(each)})" for each in known) for known in (INPUT_SIZES, OUTPUT_SIZES))
         raise Misfit((), f"layers in a row need a task that provides {reads} to read, and {ends} to end in; "
                          f"this one provides {', '.join(sizes)}")  # fmt: skip
     if names == ("vocabulary",):
         return Shape((Length(),), tokens=True)
-    return _known(names, sizes)
+    return _make_shape(names, sizes)
 
 
-def _known(names: Sequence[str], sizes: Sizes) -> Shape:
+def _make_shape(names: Sequence[str], sizes: Sizes) -> Shape:
     return Shape(tuple(UNKNOWN if (size := sizes[name]) is None else size for name in names))
 
 
-def _named(names: Sequence[str], shape: Shape) -> str:
+def _format_sizes(names: Sequence[str], shape: Shape) -> str:
     said = f"({', '.join(names)})"
     return said if UNKNOWN in shape.sizes else f"{said} = {shape}"
 
 
-def read(layers: Sequence[Any], path: tuple[int | str, ...] = ("layers",), number: str = "") -> tuple[Item, ...]:
+def read_layers(
+    layers: Sequence[Any], path: tuple[int | str, ...] = ("layers",), number: str = ""
+) -> tuple[WrittenLayer, ...]:
     """Layers as plain values, with their places. Raises Misfit for a name or an option that is not known."""
     items = []
     for index, plain in enumerate(layers):
@@ -146,18 +147,18 @@ def read(layers: Sequence[Any], path: tuple[int | str, ...] = ("layers",), numbe
             layer = kind(**options)
         except TypeError as error:
             raise Misfit(here, f"layer {numbered} ({name}): {error}", known) from None
-        inner = read(inside, (*here, name, "layers"), f"{numbered}.")
-        items.append(Item(here, numbered, name, layer, inner))
+        inner = read_layers(inside, (*here, name, "layers"), f"{numbered}.")
+        items.append(WrittenLayer(path=here, number=numbered, name=name, layer=layer, inside=inner))
     return tuple(items)
 
 
-def _count(items: Sequence[Item]) -> int:
+def _count(items: Sequence[WrittenLayer]) -> int:
     """Layers in all, repetitions included."""
     times = [item.layer.times if isinstance(item.layer, Repeat) else 1 for item in items]
     return sum(1 + number * _count(item.inside) for number, item in zip(times, items, strict=True))
 
 
-def _misnamed(items: Sequence[Item], sizes: Sizes) -> Iterator[Misfit]:
+def _find_misnamed(items: Sequence[WrittenLayer], sizes: Sizes) -> Iterator[Misfit]:
     """The names that should be sizes of the task and are not."""
     for item in items:
         for option in item.layer.sized:
@@ -167,35 +168,35 @@ def _misnamed(items: Sequence[Item], sizes: Sizes) -> Iterator[Misfit]:
                     place = (*item.path, item.name, option, *([index] if isinstance(value, list) else []))
                     message = f"{item.title}.{option}: '{size}' is not a size that the task provides"
                     yield Misfit(place, message, list(sizes), near=True)
-        yield from _misnamed(item.inside, sizes)
+        yield from _find_misnamed(item.inside, sizes)
 
 
-def chained(items: Sequence[Item], before: Shape, sizes: Sizes) -> tuple[Placed, ...]:
+def chain_layers(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -> tuple[PlacedLayer, ...]:
     """The layers laid out one after the other, whatever comes out. Raises Misfit."""
     placed = []
     for item in items:
-        placed.append(_placed(item, before, sizes))
+        placed.append(_place_layer(item, before, sizes))
         before = placed[-1].after
     return tuple(placed)
 
 
-def _placed(item: Item, before: Shape, sizes: Sizes) -> Placed:
-    layer = _in_numbers(item.layer, sizes)
+def _place_layer(item: WrittenLayer, before: Shape, sizes: Sizes) -> PlacedLayer:
+    layer = _resolve_sizes(item.layer, sizes)
     if before.tokens and not isinstance(layer, Embedding):
         raise Misfit(item.path, f"{item.title}: it reads numbers, found {before}: put embedding before it")
-    inside: tuple[Placed, ...] = ()
+    inside: tuple[PlacedLayer, ...] = ()
     for _ in range(layer.times if isinstance(layer, Repeat) else isinstance(layer, Residual)):
-        inside += chained(item.inside, inside[-1].after if inside else before, sizes)
+        inside += chain_layers(item.inside, inside[-1].after if inside else before, sizes)
     try:
         after = inside[-1].after if inside else layer.after(before)
         if isinstance(layer, Residual):
-            projection(before, after)
+            find_projection(before, after)
     except ValueError as error:
         raise Misfit(item.path, f"{item.title}: {error}") from None
-    return Placed(item.number, item.name, layer, before, after, inside)
+    return PlacedLayer(item.number, item.name, layer, before=before, after=after, inside=inside)
 
 
-def _in_numbers(layer: Layer, sizes: Sizes) -> Layer:
+def _resolve_sizes(layer: Layer, sizes: Sizes) -> Layer:
     """The layer with the sizes that it names as numbers, as far as they are known."""
 
     def number(value: Any) -> Any:
@@ -208,7 +209,7 @@ def _in_numbers(layer: Layer, sizes: Sizes) -> Layer:
     })  # fmt: skip
 
 
-def projection(before: Shape, after: Shape) -> tuple[int, ...] | None:
+def find_projection(before: Shape, after: Shape) -> tuple[int, ...] | None:
     """The strides of a projection that brings the input of a residual block to the shape of its output.
 
     None where it has that shape already. Raises ValueError where there is no way.
@@ -219,7 +220,7 @@ def projection(before: Shape, after: Shape) -> tuple[int, ...] | None:
         raise ValueError(f"its layers make {after} of {before}, which cannot be added")
     image = before.is_image
     axes = (before.sizes[1:], after.sizes[1:]) if image else (before.sizes[:-1], after.sizes[:-1])
-    strides = [stride_between(*pair) for pair in zip(*axes, strict=True)]
+    strides = [find_stride(*pair) for pair in zip(*axes, strict=True)]
     known = [stride for stride in strides if stride is not None]
     if len(known) < len(strides):
         raise ValueError(

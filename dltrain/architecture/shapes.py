@@ -8,7 +8,7 @@ from math import prod
 from typing import Final
 
 
-class Untold(Enum):
+class UnknownSize(Enum):
     """A size that only the data tells."""
 
     UNKNOWN = "?"
@@ -17,11 +17,11 @@ class Untold(Enum):
         return self.value
 
 
-UNKNOWN: Final = Untold.UNKNOWN
+UNKNOWN: Final = UnknownSize.UNKNOWN
 
 
 @dataclass(frozen=True)
-class Window:
+class SlidingWindow:
     """How a window slides over a length: `padding` is what is added, before and behind together."""
 
     size: int
@@ -43,13 +43,13 @@ class Window:
 class Length:
     """A length that differs from batch to batch, after the windows that slid over it."""
 
-    windows: tuple[Window, ...] = ()
+    windows: tuple[SlidingWindow, ...] = ()
 
     def __str__(self) -> str:
         return "T" if not self.windows else "T'"
 
 
-Dimension = int | Untold | Length
+Dimension = int | UnknownSize | Length
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ class Shape:
 
     def fits(self, other: Shape) -> bool:
         """Whether the two are the same, as far as they are known."""
-        return len(self.sizes) == len(other.sizes) and all(map(agree, self.sizes, other.sizes))
+        return len(self.sizes) == len(other.sizes) and all(map(sizes_agree, self.sizes, other.sizes))
 
 
-def agree(one: Dimension, other: Dimension) -> bool:
+def sizes_agree(one: Dimension, other: Dimension) -> bool:
     return one is UNKNOWN or other is UNKNOWN or one == other
 
 
-def slid(length: Dimension, window: Window) -> Dimension:
+def slide(length: Dimension, window: SlidingWindow) -> Dimension:
     """The length after a window has slid over it; below 1 where the length is too small for it."""
     if isinstance(length, int):
         return window.places(length)
@@ -105,8 +105,8 @@ def divides(part: int, whole: Dimension) -> bool:
     return not isinstance(whole, int) or whole % part == 0
 
 
-def stride_between(before: Dimension, after: Dimension) -> int | None:
+def find_stride(before: Dimension, after: Dimension) -> int | None:
     """The stride with which single places of `before` make `after`; None where there is none."""
     if not (isinstance(before, int) and isinstance(after, int)):
-        return 1 if agree(before, after) else None
+        return 1 if sizes_agree(before, after) else None
     return next((stride for stride in range(1, before + 1) if -(-before // stride) == after), None)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS, Features
+from dltrain.models.layers import ACTIVATIONS, Features, build_dense_layers
 from dltrain.options import Activation, NonNegativeFloat, PositiveInt, Widths
 from dltrain.registry import models
 
@@ -58,20 +56,14 @@ class DenseAutoencoder(nn.Module):
         super().__init__()
         pixels = height * width
         inwards, outwards = [image_channels * pixels, *hidden, code], [code, *hidden[::-1], output_channels * pixels]
-        self.encoder = nn.Sequential(Noise(noise), nn.Flatten(), *dense(inwards, activation))
-        self.decoder = nn.Sequential(*dense(outwards, activation), nn.Unflatten(1, (output_channels, height, width)))
+        self.encoder = nn.Sequential(Noise(noise), nn.Flatten(), *build_dense_layers(inwards, activation))
+        self.decoder = nn.Sequential(
+            *build_dense_layers(outwards, activation), nn.Unflatten(1, (output_channels, height, width))
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = self.decoder(self.encoder(images))
         return outputs
-
-
-def dense(widths: list[int], activation: str) -> list[nn.Module]:
-    """Dense layers from each width to the next, an activation between every two."""
-    layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
-    return layers[:-1]
 
 
 @models.register("conv_autoencoder")

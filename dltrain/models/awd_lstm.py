@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.data.text.language_model import Reading
-from dltrain.models.language_rnn import LayerState, locked_dropout, read
-from dltrain.models.output import NextToken, at_least_float32, tied_softmax
+from dltrain.models.language_rnn import LayerState, drop_for_all_steps, run_layer
+from dltrain.models.output import NextToken, build_tied_softmax, widen_to_float32
 from dltrain.options import Fraction, NonNegativeFloat, PositiveInt
 from dltrain.registry import models
 
@@ -61,17 +61,17 @@ class AWDLSTM(NextToken):
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         widths = [embedding, *[hidden] * (layers - 1), embedding]
         self.layers = nn.ModuleList(nn.LSTM(width, units) for width, units in pairwise(widths))
-        self.output = tied_softmax(self.embedding, embedding, "embedding", output_bias)
+        self.output = build_tied_softmax(self.embedding, embedding, "embedding", output_bias)
         if output_bias:
             nn.init.zeros_(self.output.bias)
 
     def forward(self, tokens: Tensor, state: tuple[LayerState, ...] | None = None) -> Reading:
-        features = locked_dropout(self._embedded(tokens), self.input_dropout, self.training)
+        features = drop_for_all_steps(self._embedded(tokens), self.input_dropout, self.training)
         shares = [self.hidden_dropout] * (len(self.layers) - 1) + [self.output_dropout]
         following = []
         for layer, share, before in zip(self.layers, shares, state or [None] * len(self.layers), strict=True):
-            outputs, after = read(cast(nn.LSTM, layer), features, before, self.weight_drop)
-            features = locked_dropout(outputs, share, self.training)
+            outputs, after = run_layer(cast(nn.LSTM, layer), features, before, self.weight_drop)
+            features = drop_for_all_steps(outputs, share, self.training)
             following.append(after)
         return Reading(features, tuple(following), self._penalty(outputs, features) if self.training else None)
 
@@ -84,8 +84,8 @@ class AWDLSTM(NextToken):
         return vectors * kept[tokens]
 
     def _penalty(self, outputs: Tensor, dropped: Tensor) -> Tensor:
-        penalty = self.activation_regularization * at_least_float32(dropped).square().mean()
+        penalty = self.activation_regularization * widen_to_float32(dropped).square().mean()
         if len(outputs) > 1:
-            change = at_least_float32(outputs).diff(dim=0)
+            change = widen_to_float32(outputs).diff(dim=0)
             penalty = penalty + self.temporal_activation_regularization * change.square().mean()
         return penalty

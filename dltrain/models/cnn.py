@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS, Features, pooled_activation
+from dltrain.models.layers import Features, build_dropout_layers, build_pooled_activation
 from dltrain.options import Activation, Fraction, NonNegativeInt, PositiveInt, Widths
 from dltrain.registry import models
 
@@ -56,7 +56,7 @@ class CNN(nn.Module):
                 layers.append(nn.Conv2d(wide, filters, kernel, padding=padding, bias=not batch_norm))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(filters))
-                layers.extend(pooled_activation(activation, pool if convolution == convolutions - 1 else 1))
+                layers.extend(build_pooled_activation(activation, pool if convolution == convolutions - 1 else 1))
                 wide = filters
                 height, width = (side + 2 * padding - kernel + 1 for side in (height, width))
             height, width = max(0, height // pool), max(0, width // pool)
@@ -67,12 +67,8 @@ class CNN(nn.Module):
                 )
         self.features = Features(*layers)
         features = wide * height * width
-        head: list[nn.Module] = [nn.Flatten()]
-        if hidden is not None:
-            head += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(features, hidden), ACTIVATIONS[activation]()]
-            features = hidden
-        head += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(features, classes)]
-        self.classifier = nn.Sequential(*head)
+        widths = [features, classes] if hidden is None else [features, hidden, classes]
+        self.classifier = nn.Sequential(nn.Flatten(), *build_dropout_layers(widths, activation, dropout)[:-1])
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(images))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.data.text.language_model import Reading
-from dltrain.models.output import NextToken, Softmax, adaptive_softmax, tied_softmax
+from dltrain.models.output import NextToken, Softmax, build_adaptive_softmax, build_tied_softmax
 from dltrain.options import Fraction, PositiveFloat, PositiveInt
 from dltrain.registry import models
 
@@ -26,7 +26,7 @@ MANY_STEPS: dict[str, Any] = {
 ONE_STEP: dict[str, Any] = {"GRU": torch.gru_cell, "RNN_TANH": torch.rnn_tanh_cell, "RNN_RELU": torch.rnn_relu_cell}
 
 
-def recurrent_layer(cell: str, width: int, hidden: int) -> nn.RNNBase:
+def build_recurrent_layer(cell: str, width: int, hidden: int) -> nn.RNNBase:
     """One layer. Layers are stacked outside: cuDNN's dropout between its own keeps a state that no checkpoint holds."""
     if cell == "lstm":
         return nn.LSTM(width, hidden)
@@ -35,7 +35,7 @@ def recurrent_layer(cell: str, width: int, hidden: int) -> nn.RNNBase:
     return nn.RNN(width, hidden, nonlinearity=cell.removeprefix("rnn_"))
 
 
-def read(
+def run_layer(
     layer: nn.RNNBase, inputs: Tensor, state: LayerState | None, weight_drop: float = 0.0
 ) -> tuple[Tensor, LayerState]:
     """Outputs (T, N, H) of a layer for inputs (T, N, C), and its next state.
@@ -69,7 +69,7 @@ def scattered_weights() -> Iterator[None]:
         yield
 
 
-def locked_dropout(inputs: Tensor, share: float, training: bool) -> Tensor:
+def drop_for_all_steps(inputs: Tensor, share: float, training: bool) -> Tensor:
     """Dropout with one mask for all steps: inputs (T, N, C) times (1, N, C)."""
     if not training or share == 0:
         return inputs
@@ -122,11 +122,11 @@ class RecurrentLanguageModel(NextToken):
         self.dropout, self.variational, self.weight_drop = dropout, variational, weight_drop
         self.embedding = nn.Embedding(vocabulary, embedding or hidden)
         widths = [embedding or hidden] + [hidden] * (layers - 1)
-        self.layers = nn.ModuleList(recurrent_layer(cell, width, hidden) for width in widths)
+        self.layers = nn.ModuleList(build_recurrent_layer(cell, width, hidden) for width in widths)
         if adaptive_cutoffs is not None:
-            self.output = adaptive_softmax(hidden, vocabulary, adaptive_cutoffs, output_bias)
+            self.output = build_adaptive_softmax(hidden, vocabulary, adaptive_cutoffs, output_bias)
         elif tied:
-            self.output = tied_softmax(self.embedding, hidden, "hidden", output_bias)
+            self.output = build_tied_softmax(self.embedding, hidden, "hidden", output_bias)
         else:
             self.output = Softmax(hidden, vocabulary, output_bias)
         if initial_range is not None:
@@ -137,12 +137,12 @@ class RecurrentLanguageModel(NextToken):
         features = self._dropped(self.embedding(tokens))  # (T, N, embedding)
         following = []
         for layer, before in zip(self.layers, state or [None] * len(self.layers), strict=True):
-            outputs, after = read(cast(nn.RNNBase, layer), features, before, self.weight_drop)
+            outputs, after = run_layer(cast(nn.RNNBase, layer), features, before, self.weight_drop)
             features = self._dropped(outputs)  # (T, N, hidden)
             following.append(after)
         return Reading(features, tuple(following))
 
     def _dropped(self, inputs: Tensor) -> Tensor:
         if self.variational:
-            return locked_dropout(inputs, self.dropout, self.training)
+            return drop_for_all_steps(inputs, self.dropout, self.training)
         return functional.dropout(inputs, self.dropout, self.training)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +22,7 @@ NOT_MONOTONE = {"gelu", "silu"}
 """A maximum may not be taken before these: the activation of the largest input is not the largest output."""
 
 
-def pooled_activation(activation: str, pool: int) -> list[nn.Module]:
+def build_pooled_activation(activation: str, pool: int) -> list[nn.Module]:
     """Activation followed by max-pooling, in the cheaper order that gives the same values.
 
     A monotone activation commutes with a maximum, and after pooling there are pool**2 times fewer values to pass
@@ -31,6 +34,31 @@ def pooled_activation(activation: str, pool: int) -> list[nn.Module]:
     if activation in NOT_MONOTONE:
         return [chosen, nn.MaxPool2d(pool)]
     return [nn.MaxPool2d(pool), chosen]
+
+
+def build_dense_layers(
+    widths: Sequence[int], activation: str, batch_norm: bool = False, dropout: float = 0.0
+) -> list[nn.Module]:
+    """Linear layers from each width to the next; normalisation, activation and dropout follow all but the last."""
+    layers: list[nn.Module] = []
+    for inputs, units in pairwise(widths[:-1]):
+        layers.append(nn.Linear(inputs, units))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(units))
+        layers.append(ACTIVATIONS[activation]())
+        if dropout > 0:
+            layers.append(nn.Dropout(dropout))
+    return [*layers, nn.Linear(widths[-2], widths[-1])]
+
+
+def build_dropout_layers(widths: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
+    """Dropout, a linear layer and an activation from each width to the next."""
+    layers: list[nn.Module] = []
+    for inputs, units in pairwise(widths):
+        if dropout > 0:
+            layers.append(nn.Dropout(dropout))
+        layers += [nn.Linear(inputs, units), ACTIVATIONS[activation]()]
+    return layers
 
 
 def mark_valid(lengths: Tensor, steps: int) -> Tensor:

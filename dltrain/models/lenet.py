@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS, Features, pooled_activation
+from dltrain.models.layers import Features, build_dropout_layers, build_pooled_activation
 from dltrain.options import Activation, Fraction, NonNegativeInt
 from dltrain.registry import models
 
@@ -44,20 +44,15 @@ class LeNet(nn.Module):
                 f"the two 5 x 5 convolutions leave an image of {height} x {width} pixels: "
                 "use larger images or more padding"
             )
-        self.features = Features(
-            nn.Conv2d(image_channels, 6, 5, padding=padding),
-            *[nn.BatchNorm2d(6)] * batch_norm,
-            *pooled_activation(activation, 2),
-            nn.Conv2d(6, 16, 5),
-            *[nn.BatchNorm2d(16)] * batch_norm,
-            *pooled_activation(activation, 2),
-        )
-        dense: list[nn.Module] = [nn.Flatten()]
-        wide = 16 * height * width
-        for units in (120, 84):
-            dense += [nn.Dropout(dropout)] * (dropout > 0) + [nn.Linear(wide, units), ACTIVATIONS[activation]()]
-            wide = units
-        self.classifier = nn.Sequential(*dense, nn.Linear(wide, classes))
+        layers: list[nn.Module] = []
+        for convolution in (nn.Conv2d(image_channels, 6, 5, padding=padding), nn.Conv2d(6, 16, 5)):
+            layers.append(convolution)
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(convolution.out_channels))
+            layers += build_pooled_activation(activation, 2)
+        self.features = Features(*layers)
+        dense = build_dropout_layers([16 * height * width, 120, 84], activation, dropout)
+        self.classifier = nn.Sequential(nn.Flatten(), *dense, nn.Linear(84, classes))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.features(images))

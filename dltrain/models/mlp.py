@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS
+from dltrain.models.layers import build_dense_layers
 from dltrain.options import Activation, Fraction, Widths
 from dltrain.registry import models
 
@@ -35,17 +35,8 @@ class MLP(nn.Module):
         activation: Activation = "relu",
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
-        wide = image_channels * height * width
-        for units in hidden:
-            layers.append(nn.Linear(wide, units))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(units))
-            layers.append(ACTIVATIONS[activation]())
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
-            wide = units
-        self.layers = nn.Sequential(*layers, nn.Linear(wide, classes))
+        widths = [image_channels * height * width, *hidden, classes]
+        self.layers = nn.Sequential(nn.Flatten(), *build_dense_layers(widths, activation, batch_norm, dropout))
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.layers(images)

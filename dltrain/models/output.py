@@ -21,7 +21,7 @@ class _CrossEntropyInPlace(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         computed = functional.linear(features, weight, bias)
-        logits = at_least_float32(computed)  # (M, V)
+        logits = widen_to_float32(computed)  # (M, V)
         highest = logits.amax(1)
         nats = highest - logits.gather(1, targets[:, None]).squeeze(1)
         probabilities = torch.softmax(logits, 1, out=logits)
@@ -43,12 +43,12 @@ class _CrossEntropyInPlace(torch.autograd.Function):
         return by_features.to(features.dtype), by_weight, by_bias, None
 
 
-def at_least_float32(tensor: Tensor) -> Tensor:
+def widen_to_float32(tensor: Tensor) -> Tensor:
     """Half-precision numbers as float32: log-probabilities in bfloat16 have two digits."""
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
 
-def cross_entropy(features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def compute_cross_entropy(features: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
     """-log softmax(features @ weight.T + bias) at the targets, (M,) float32, of features (M, H) and weight (V, H).
 
     On a CPU the backward pass runs once: it reuses the forward pass's memory.
@@ -56,7 +56,7 @@ def cross_entropy(features: Tensor, weight: Tensor, bias: Tensor | None, targets
     if features.device.type == "cpu":
         nats: Tensor = _CrossEntropyInPlace.apply(features, weight, bias, targets)  # type: ignore[no-untyped-call]
         return nats
-    logits = at_least_float32(functional.linear(features, weight, bias))
+    logits = widen_to_float32(functional.linear(features, weight, bias))
     return functional.cross_entropy(logits, targets, reduction="none")
 
 
@@ -64,10 +64,10 @@ class Softmax(nn.Linear):
     """A linear layer and a softmax over all tokens."""
 
     def nats(self, features: Tensor, targets: Tensor) -> Tensor:
-        return cross_entropy(features, self.weight, self.bias, targets)
+        return compute_cross_entropy(features, self.weight, self.bias, targets)
 
     def log_probabilities(self, features: Tensor) -> Tensor:
-        return at_least_float32(self(features)).log_softmax(1)
+        return widen_to_float32(self(features)).log_softmax(1)
 
 
 class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
@@ -81,18 +81,18 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
         bounds = torch.tensor(self.cutoffs[:-1], device=targets.device)
         clusters = torch.bucketize(targets, bounds, right=True)  # 0: the frequent tokens
         at_head = torch.where(clusters == 0, targets, self.shortlist_size - 1 + clusters)
-        nats = cross_entropy(features, self.head.weight, self.head.bias, at_head)
+        nats = compute_cross_entropy(features, self.head.weight, self.head.bias, at_head)
         for number, (low, tail) in enumerate(zip(self.cutoffs, self.tail, strict=False), 1):
             rows = (clusters == number).nonzero().squeeze(1)
             narrowing, words = tail.parameters()
             narrow = functional.linear(features[rows], narrowing)
-            nats = nats.index_add(0, rows, cross_entropy(narrow, words, None, targets[rows] - low))
+            nats = nats.index_add(0, rows, compute_cross_entropy(narrow, words, None, targets[rows] - low))
         return nats
 
     def log_probabilities(self, features: Tensor) -> Tensor:
-        head = at_least_float32(self.head(features)).log_softmax(1)
+        head = widen_to_float32(self.head(features)).log_softmax(1)
         frequent, clusters = head[:, : self.shortlist_size], head[:, self.shortlist_size :]
-        inside = [at_least_float32(tail(features)).log_softmax(1) for tail in self.tail]
+        inside = [widen_to_float32(tail(features)).log_softmax(1) for tail in self.tail]
         rare = [log_p + clusters[:, number : number + 1] for number, log_p in enumerate(inside)]
         return torch.cat([frequent, *rare], 1)
 
@@ -111,7 +111,7 @@ class NextToken(nn.Module):
         return self.output.log_probabilities(features)
 
 
-def tied_softmax(embedding: nn.Embedding, width: int, source: str, bias: bool) -> Softmax:
+def build_tied_softmax(embedding: nn.Embedding, width: int, source: str, bias: bool) -> Softmax:
     """A softmax whose weights are the embedding's (Inan et al. 2017, Press and Wolf 2017).
 
     `source` is the option that sets `width`. Raises ValueError where the widths differ.
@@ -127,7 +127,7 @@ def tied_softmax(embedding: nn.Embedding, width: int, source: str, bias: bool) -
     return softmax
 
 
-def adaptive_softmax(width: int, vocabulary: int, cutoffs: Sequence[int], bias: bool) -> AdaptiveSoftmax:
+def build_adaptive_softmax(width: int, vocabulary: int, cutoffs: Sequence[int], bias: bool) -> AdaptiveSoftmax:
     """An adaptive softmax. Raises ValueError for cutoffs that do not rise, or leave a cluster no token or no width."""
     if sorted({*cutoffs, vocabulary}) != [*cutoffs, vocabulary]:
         raise ValueError(

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.architecture import layers as written
-from dltrain.architecture.layers import Layers, both
-from dltrain.architecture.plan import Placed, laid_out, projection
-from dltrain.architecture.shapes import Dimension, Shape, Window
+from dltrain.architecture.layers import Layers, to_pair
+from dltrain.architecture.plan import PlacedLayer, find_projection, lay_out
+from dltrain.architecture.shapes import Dimension, Shape, SlidingWindow
 from dltrain.models.crnn import index_reversed
 from dltrain.models.layers import ACTIVATIONS, NOT_MONOTONE, Features, mark_valid
 from dltrain.registry import models
@@ -42,7 +42,7 @@ class Sequential(nn.Module):
 
     def __init__(self, sizes: Mapping[str, int], *, layers: Layers) -> None:
         super().__init__()
-        self.layers = Stack(laid_out(sizes, layers), sizes)
+        self.layers = Stack(lay_out(sizes, layers), sizes)
 
     def forward(self, inputs: Tensor, lengths: Lengths = None) -> Tensor:
         """Inputs (N, ...), of texts with their `lengths` (N,), to (N, ...) as the last layer gives them."""
@@ -57,11 +57,11 @@ class OverTime(nn.Module):
 class Stack(OverTime):
     """Layers one after the other, each called after its number and its name."""
 
-    def __init__(self, placed: Sequence[Placed], sizes: Mapping[str, int]) -> None:
+    def __init__(self, placed: Sequence[PlacedLayer], sizes: Mapping[str, int]) -> None:
         super().__init__()
         for number, each in enumerate(placed, 1):
-            self.add_module(f"{number}_{each.name}", built(each.layer, each, sizes))
-        self._runs = runs(list(self.children()))
+            self.add_module(f"{number}_{each.name}", build_layer(each.layer, each, sizes))
+        self._runs = arrange_calls(list(self.children()))
 
     def forward(self, inputs: Tensor, lengths: Lengths) -> tuple[Tensor, Lengths]:
         for run in self._runs:
@@ -75,7 +75,7 @@ class Stack(OverTime):
 MONOTONE = tuple(kind for name, kind in ACTIVATIONS.items() if name not in NOT_MONOTONE)
 
 
-def runs(layers: Sequence[nn.Module]) -> list[nn.Module]:
+def arrange_calls(layers: Sequence[nn.Module]) -> list[nn.Module]:
     """The layers as they are called: to the same values, and faster.
 
     A maximum is taken before a monotone activation, and layers in a row that oneDNN knows share its layout.
@@ -93,40 +93,40 @@ def runs(layers: Sequence[nn.Module]) -> list[nn.Module]:
 
 
 @singledispatch
-def built(layer: written.Layer, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+def build_layer(layer: written.Layer, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     """The module of a layer. Its parameters are drawn from torch's generator."""
     raise NotImplementedError(f"layer '{placed.name}' cannot be built")
 
 
-def known(size: Dimension | str) -> int:
+def require_size(size: Dimension | str) -> int:
     assert isinstance(size, int), "all sizes are known when a model is built"
     return size
 
 
-def channels(shape: Shape) -> int:
-    return known(shape.sizes[0 if shape.is_image else -1])
+def count_channels(shape: Shape) -> int:
+    return require_size(shape.sizes[0 if shape.is_image else -1])
 
 
-@built.register
-def dense(layer: written.Dense, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
-    return nn.Linear(channels(placed.before), known(layer.units), layer.bias)
+@build_layer.register
+def build_dense(layer: written.Dense, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
+    return nn.Linear(count_channels(placed.before), require_size(layer.units), layer.bias)
 
 
-def sides(window: Window) -> tuple[int, int]:
+def split_padding(window: SlidingWindow) -> tuple[int, int]:
     """A window's padding, before and behind; an odd one is larger behind, as in torch."""
     return window.padding // 2, window.padding - window.padding // 2
 
 
-@built.register
-def conv2d(layer: written.Conv2d, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_conv2d(layer: written.Conv2d, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     windows = layer.windows()
-    padding = [sides(window) for window in windows]
+    padding = [split_padding(window) for window in windows]
     even = all(before == behind for before, behind in padding)
     convolution = nn.Conv2d(
-        channels(placed.before),
-        known(layer.filters),
-        both(layer.kernel),
-        both(layer.stride),
+        count_channels(placed.before),
+        require_size(layer.filters),
+        to_pair(layer.kernel),
+        to_pair(layer.stride),
         (padding[0][0], padding[1][0]) if even else 0,
         layer.dilation,
         layer.groups,
@@ -138,20 +138,20 @@ def conv2d(layer: written.Conv2d, placed: Placed, sizes: Mapping[str, int]) -> n
 class SequenceConvolution(OverTime):
     """A convolution over steps: (N, T, C) to (N, T', C'). What lies after a sequence's own steps is read as zeros."""
 
-    def __init__(self, window: Window, convolution: nn.Conv1d) -> None:
+    def __init__(self, window: SlidingWindow, convolution: nn.Conv1d) -> None:
         super().__init__()
         self.window, self.convolution = window, convolution
 
     def forward(self, inputs: Tensor, lengths: Lengths) -> tuple[Tensor, Lengths]:
-        before, behind = sides(self.window)
+        before, behind = split_padding(self.window)
         if lengths is not None:
             inputs = inputs * mark_valid(lengths, inputs.shape[1])[:, :, None]
             behind = torch.sym_max(behind, self.window.span - before - inputs.shape[1])  # type: ignore[no-untyped-call]
         outputs = self.convolution(functional.pad(inputs.transpose(1, 2), (before, behind)))
-        return outputs.transpose(1, 2), after(self.window, lengths)
+        return outputs.transpose(1, 2), count_windows(self.window, lengths)
 
 
-def after(window: Window, lengths: Lengths) -> Lengths:
+def count_windows(window: SlidingWindow, lengths: Lengths) -> Lengths:
     """How many windows each sequence has; a short one has a window too."""
     if lengths is None:
         return None
@@ -159,12 +159,12 @@ def after(window: Window, lengths: Lengths) -> Lengths:
     return places.clamp(min=1)
 
 
-@built.register
-def conv1d(layer: written.Conv1d, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_conv1d(layer: written.Conv1d, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     (window,) = layer.windows()
     convolution = nn.Conv1d(
-        channels(placed.before),
-        known(layer.filters),
+        count_channels(placed.before),
+        require_size(layer.filters),
         window.size,
         window.stride,
         dilation=window.dilation,
@@ -177,7 +177,7 @@ def conv1d(layer: written.Conv1d, placed: Placed, sizes: Mapping[str, int]) -> n
 class SequencePooling(OverTime):
     """The largest number or the mean in each window of steps: (N, T, C) to (N, T', C), of a sequence's own steps."""
 
-    def __init__(self, window: Window, largest: bool) -> None:
+    def __init__(self, window: SlidingWindow, largest: bool) -> None:
         super().__init__()
         self.window, self.largest = window, largest
 
@@ -186,7 +186,7 @@ class SequencePooling(OverTime):
         own = (
             inputs.new_ones(inputs.shape[0], steps) if lengths is None else mark_valid(lengths, steps).to(inputs.dtype)
         )
-        before, behind = sides(self.window)
+        before, behind = split_padding(self.window)
         if lengths is not None:
             behind = torch.sym_max(behind, self.window.span - before - steps)  # type: ignore[no-untyped-call]
         own = functional.pad(own[:, None], (before, behind))  # (N, 1, T)
@@ -198,11 +198,11 @@ class SequencePooling(OverTime):
         else:
             pooled = functional.avg_pool1d(values * own, size, stride) / shares.clamp(min=1 / size)
         # Windows behind a sequence's end hold nothing; an infinity there would make the gradients undefined.
-        return pooled.masked_fill(shares == 0, 0.0).transpose(1, 2), after(self.window, lengths)
+        return pooled.masked_fill(shares == 0, 0.0).transpose(1, 2), count_windows(self.window, lengths)
 
 
-@built.register
-def pooling(layer: written.Pooling, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_pooling(layer: written.Pooling, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     windows = layer.windows(placed.before)
     largest = isinstance(layer, written.MaxPool)
     if placed.before.is_sequence:
@@ -229,14 +229,14 @@ class GlobalPooling(OverTime):
         return inputs.masked_fill(~own, 0.0).sum(axes) / lengths[:, None], None
 
 
-@built.register
-def global_pooling(layer: written.GlobalAvgPool, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_global_pooling(layer: written.GlobalAvgPool, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     return GlobalPooling(isinstance(layer, written.GlobalMaxPool))
 
 
-@built.register
-def upsample(layer: written.Upsample, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
-    return nn.Upsample(scale_factor=both(layer.factor))
+@build_layer.register
+def build_upsample(layer: written.Upsample, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
+    return nn.Upsample(scale_factor=to_pair(layer.factor))
 
 
 class ChannelsFirst(nn.Module):
@@ -251,36 +251,36 @@ class ChannelsFirst(nn.Module):
         return outputs.transpose(1, 2)
 
 
-@built.register
-def batch_norm(layer: written.BatchNorm, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_batch_norm(layer: written.BatchNorm, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     kind = nn.BatchNorm2d if placed.before.is_image else nn.BatchNorm1d
-    norm = kind(channels(placed.before), layer.epsilon, layer.momentum)
+    norm = kind(count_channels(placed.before), layer.epsilon, layer.momentum)
     return ChannelsFirst(norm) if placed.before.is_sequence else norm
 
 
-@built.register
-def layer_norm(layer: written.LayerNorm, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_layer_norm(layer: written.LayerNorm, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     shape = placed.before.sizes if placed.before.is_image else placed.before.sizes[-1:]
-    return nn.LayerNorm([known(size) for size in shape], layer.epsilon)
+    return nn.LayerNorm([require_size(size) for size in shape], layer.epsilon)
 
 
-@built.register
-def group_norm(layer: written.GroupNorm, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
-    norm = nn.GroupNorm(layer.groups, channels(placed.before), layer.epsilon)
+@build_layer.register
+def build_group_norm(layer: written.GroupNorm, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
+    norm = nn.GroupNorm(layer.groups, count_channels(placed.before), layer.epsilon)
     return ChannelsFirst(norm) if placed.before.is_sequence else norm
 
 
-@built.register
-def dropout(layer: written.Dropout, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_dropout(layer: written.Dropout, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     return nn.Dropout(layer.share)
 
 
-@built.register
-def flatten(layer: written.Flatten, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_flatten(layer: written.Flatten, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     return nn.Flatten()
 
 
-class Reshape(nn.Module):
+class ReshapeModule(nn.Module):
     """Examples in another shape."""
 
     def __init__(self, shape: Sequence[int]) -> None:
@@ -291,17 +291,17 @@ class Reshape(nn.Module):
         return inputs.reshape(inputs.shape[0], *self.shape)
 
 
-@built.register
-def reshape(layer: written.Reshape, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
-    return Reshape([known(size) for size in layer.shape])
+@build_layer.register
+def build_reshape(layer: written.Reshape, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
+    return ReshapeModule([require_size(size) for size in layer.shape])
 
 
-@built.register
-def embedding(layer: written.Embedding, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_embedding(layer: written.Embedding, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     return nn.Embedding(sizes["vocabulary"], layer.width)
 
 
-class Recurrent(OverTime):
+class RecurrentModule(OverTime):
     """A recurrent layer, and one that reads from each sequence's own end: (N, T, C) to (N, T, units) or (N, units).
 
     So padding comes last in both directions, and no step of a sequence's own ever sees it.
@@ -325,22 +325,22 @@ class Recurrent(OverTime):
         return torch.cat([each[final] for each in outputs], 1), None
 
 
-@built.register
-def recurrent(layer: written.Recurrent, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_recurrent(layer: written.Recurrent, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     extra = {"nonlinearity": layer.activation} if isinstance(layer, written.RNN) else {}
-    width, units = channels(placed.before), known(layer.units)
+    width, units = count_channels(placed.before), require_size(layer.units)
     directions = [
         RECURRENT[placed.name](width, units, batch_first=True, **extra) for _ in range(1 + layer.bidirectional)
     ]
-    return Recurrent(directions[0], directions[1] if layer.bidirectional else None, layer.returns == "last")
+    return RecurrentModule(directions[0], directions[1] if layer.bidirectional else None, layer.returns == "last")
 
 
-@built.register
-def non_linearity(layer: written.NonLinearity, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_non_linearity(layer: written.NonLinearity, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     return ACTIVATIONS[placed.name]()
 
 
-class Subsampled(nn.Linear):
+class SubsampledLinear(nn.Linear):
     """A linear layer on every `stride`-th step of sequences (N, T, C)."""
 
     def __init__(self, width: int, units: int, stride: int) -> None:
@@ -351,7 +351,7 @@ class Subsampled(nn.Linear):
         return super().forward(inputs[:, :: self.stride])
 
 
-class Residual(OverTime):
+class ResidualModule(OverTime):
     """Layers, and their input added to what they give."""
 
     def __init__(self, stack: Stack, shortcut: nn.Module) -> None:
@@ -363,18 +363,18 @@ class Residual(OverTime):
         return outputs + self.shortcut(inputs), lengths
 
 
-@built.register
-def residual(layer: written.Residual, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
-    strides = projection(placed.before, placed.after)
-    width = channels(placed.before), channels(placed.after)
+@build_layer.register
+def build_residual(layer: written.Residual, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
+    strides = find_projection(placed.before, placed.after)
+    width = count_channels(placed.before), count_channels(placed.after)
     shortcut: nn.Module = nn.Identity()
     if strides is not None and placed.before.is_image:
         shortcut = nn.Conv2d(*width, 1, (strides[0], strides[1]))
     elif strides is not None:
-        shortcut = Subsampled(*width, strides[0]) if placed.before.is_sequence else nn.Linear(*width)
-    return Residual(Stack(placed.inside, sizes), shortcut)
+        shortcut = SubsampledLinear(*width, strides[0]) if placed.before.is_sequence else nn.Linear(*width)
+    return ResidualModule(Stack(placed.inside, sizes), shortcut)
 
 
-@built.register
-def repeat(layer: written.Repeat, placed: Placed, sizes: Mapping[str, int]) -> nn.Module:
+@build_layer.register
+def build_repeat(layer: written.Repeat, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     return Stack(placed.inside, sizes)

@@ -7,7 +7,7 @@ from typing import Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.models.language_rnn import recurrent_layer
+from dltrain.models.language_rnn import build_recurrent_layer
 from dltrain.options import Fraction, PositiveInt
 from dltrain.registry import models
 
@@ -62,7 +62,7 @@ class SeriesRNN(nn.Module):
         self.dropout = dropout
         widths = [channels] + [hidden] * (layers - 1)
         kind = "rnn_tanh" if cell == "rnn" else cell
-        self.layers = nn.ModuleList(recurrent_layer(kind, width, hidden) for width in widths)
+        self.layers = nn.ModuleList(build_recurrent_layer(kind, width, hidden) for width in widths)
         self.output = nn.Linear(hidden, outputs)
 
     def forward(self, windows: Tensor) -> Tensor:

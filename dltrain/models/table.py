@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS
+from dltrain.models.layers import build_dense_layers
 from dltrain.options import Activation, Fraction, Widths
 from dltrain.registry import models
 
 
 @models.register("linear")
-class Linear(nn.Module):
+class LinearModel(nn.Module):
     """A weighted sum of the inputs: linear regression, or, for labels, logistic regression (Cox 1958).
 
     Rows (N, inputs) to numbers or logits (N, outputs).
@@ -29,7 +29,7 @@ class Linear(nn.Module):
 
 
 @models.register("dense")
-class Dense(nn.Module):
+class DenseNetwork(nn.Module):
     """Dense layers: a multi-layer perceptron (Rumelhart, Hinton and Williams 1986).
 
     Rows (N, inputs) to numbers or logits (N, outputs).
@@ -52,17 +52,7 @@ class Dense(nn.Module):
         dropout: Fraction = 0.0,
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        wide = inputs
-        for units in hidden:
-            layers.append(nn.Linear(wide, units))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(units))
-            layers.append(ACTIVATIONS[activation]())
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
-            wide = units
-        self.layers = nn.Sequential(*layers, nn.Linear(wide, outputs))
+        self.layers = nn.Sequential(*build_dense_layers([inputs, *hidden, outputs], activation, batch_norm, dropout))
 
     def forward(self, rows: Tensor) -> Tensor:
         result: Tensor = self.layers(rows)

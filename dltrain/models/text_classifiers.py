@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.models.language_rnn import recurrent_layer
+from dltrain.models.language_rnn import build_recurrent_layer
 from dltrain.models.layers import mark_valid
 from dltrain.options import Fraction, PositiveInt, Widths
 from dltrain.registry import models
@@ -93,7 +93,7 @@ class TextRNN(nn.Module):
         directions = 2 if bidirectional else 1
         widths = [embedding] + [directions * hidden] * (layers - 1)
         self.layers = nn.ModuleList(
-            nn.ModuleList(recurrent_layer(cell, width, hidden) for _ in range(directions)) for width in widths
+            nn.ModuleList(build_recurrent_layer(cell, width, hidden) for _ in range(directions)) for width in widths
         )
         self.classifier = nn.Linear(directions * hidden, classes)
 
@@ -106,7 +106,7 @@ class TextRNN(nn.Module):
             forward, *others = cast(nn.ModuleList, layer)
             outputs = [forward(features)[0]]
             for other in others:
-                outputs.append(_taken(other(_taken(features, backward))[0], backward))
+                outputs.append(_reorder_steps(other(_reorder_steps(features, backward))[0], backward))
             features = self._dropped(torch.cat(outputs, 2))  # (T, N, directions * hidden)
         logits: Tensor = self.classifier(self._pooled(features, lengths))
         return logits
@@ -124,7 +124,7 @@ class TextRNN(nn.Module):
         return functional.dropout(features, self.dropout, self.training)
 
 
-def _taken(features: Tensor, places: Tensor) -> Tensor:
+def _reorder_steps(features: Tensor, places: Tensor) -> Tensor:
     """Features (T, N, C) in another order of steps, `places` (T, N, 1)."""
     return features.gather(0, places.expand_as(features))
 

@@ -35,7 +35,7 @@ Architecture = Literal[
 
 
 @models.register("torchvision")
-def torchvision_model(
+def build_torchvision_model(
     image_channels: int,
     height: int,
     width: int,
@@ -57,7 +57,7 @@ def torchvision_model(
         small_images: begin with a 3 x 3 convolution at full resolution and no pooling, as He et al. 2015
             (arXiv:1512.03385) do for images of 32 x 32; for the resnet, resnext and wide_resnet networks.
     """
-    network = _built(architecture, height, width, classes)
+    network = _build_network(architecture, height, width, classes)
     if small_images:
         _keep_resolution(network, architecture)
     if image_channels == 1:
@@ -68,7 +68,7 @@ def torchvision_model(
     return network
 
 
-def _built(architecture: str, height: int, width: int, classes: int) -> nn.Module:
+def _build_network(architecture: str, height: int, width: int, classes: int) -> nn.Module:
     settings: dict[str, Any] = {}
     if architecture in ("googlenet", "inception_v3"):
         settings = {"aux_logits": False, "init_weights": True}
@@ -79,7 +79,7 @@ def _built(architecture: str, height: int, width: int, classes: int) -> nn.Modul
     try:
         network: nn.Module = import_torchvision().models.get_model(architecture, num_classes=classes, **settings)
     except (ValueError, AssertionError) as error:
-        raise _unsuited(architecture, height, width, error) from error
+        raise _explain_unsuited(architecture, height, width, error) from error
     return network
 
 
@@ -123,10 +123,10 @@ def _try_out(network: nn.Module, architecture: str, image: Tensor) -> None:
             network.eval()(image)
     except (RuntimeError, ValueError, AssertionError) as error:
         height, width = image.shape[2:]
-        raise _unsuited(architecture, height, width, error) from error
+        raise _explain_unsuited(architecture, height, width, error) from error
     network.train()
 
 
-def _unsuited(architecture: str, height: int, width: int, error: Exception) -> ValueError:
+def _explain_unsuited(architecture: str, height: int, width: int, error: Exception) -> ValueError:
     reason = str(error).partition("\n")[0]
     return ValueError(f"architecture: {architecture} cannot take images of {height} x {width} pixels: {reason}")

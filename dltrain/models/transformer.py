@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from dltrain.data.text.language_model import Reading
 from dltrain.models.layers import rotate
-from dltrain.models.output import NextToken, Softmax, tied_softmax
+from dltrain.models.output import NextToken, Softmax, build_tied_softmax
 from dltrain.options import Fraction, PositiveInt
 from dltrain.registry import models
 
 
-class Window(NamedTuple):
+class AttentionWindow(NamedTuple):
     """Who attends to whom, the same in all layers.
 
     `mask` is a bool (T, S) or a bias (heads, T, S), or None where each query attends to all keys or, if `causal`, to
@@ -31,7 +31,7 @@ class Window(NamedTuple):
     remembered: int
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then a feed-forward network, each on normalised inputs and added to what it read."""
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float) -> None:
@@ -45,13 +45,13 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, features: Tensor, memory: Tensor | None, window: Window) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, memory: Tensor | None, window: AttentionWindow) -> tuple[Tensor, Tensor]:
         """Features (T, N, width) after this block, and the memory that the next tokens go on from."""
         attended, memory = self._attended(self.attention_norm(features), memory, window)
         features = features + self.dropout(self.attention_output(attended))
         return features + self.dropout(self.feed_forward(features)), memory
 
-    def _attended(self, features: Tensor, memory: Tensor | None, window: Window) -> tuple[Tensor, Tensor]:
+    def _attended(self, features: Tensor, memory: Tensor | None, window: AttentionWindow) -> tuple[Tensor, Tensor]:
         """Each token's mixture of values, before the output layer, and the next memory."""
         length, columns, width = features.shape
         each = self.attention(features).view(length, columns, 3, self.heads, width // self.heads)
@@ -125,13 +125,15 @@ class TransformerLanguageModel(NextToken):
         self.heads, self.context = heads, context
         self.embedding = nn.Embedding(vocabulary, width)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, feed_forward or 4 * width, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, heads, feed_forward or 4 * width, dropout) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(width)
         self.distance_bias = nn.Parameter(torch.zeros(heads, context)) if positions == "learned" else None
         pairs = width // heads // 2
         self.register_buffer("frequencies", 10_000.0 ** (-torch.arange(pairs) / pairs), persistent=False)
         if tied:
-            self.output = tied_softmax(self.embedding, width, "width", output_bias)
+            self.output = build_tied_softmax(self.embedding, width, "width", output_bias)
         else:
             self.output = Softmax(width, vocabulary, output_bias)
         self._initialise(layers)
@@ -154,7 +156,7 @@ class TransformerLanguageModel(NextToken):
             following.append(after)
         return Reading(self.norm(features), tuple(following))
 
-    def _window(self, length: int, remembered: int, features: Tensor) -> Window:
+    def _window(self, length: int, remembered: int, features: Tensor) -> AttentionWindow:
         """Who attends to whom where `length` tokens follow on `remembered` ones."""
         keys = remembered + length
         places = torch.arange(keys, device=features.device)
@@ -162,10 +164,10 @@ class TransformerLanguageModel(NextToken):
         allowed = (distances >= 0) & (distances < self.context)
         if self.distance_bias is not None:
             bias = self.distance_bias[:, distances.clamp(0, self.context - 1)]  # (heads, T, S)
-            return Window(bias.masked_fill(~allowed, -torch.inf), False, None, self.context - 1)
+            return AttentionWindow(bias.masked_fill(~allowed, -torch.inf), False, None, self.context - 1)
         angles = (places[:, None] * self.frequencies)[:, None, None]
         rotation = angles.cos(), angles.sin()
         all_reached = keys <= self.context
         if not torch.compiler.is_exporting() and all_reached and (length == 1 or remembered == 0):
-            return Window(None, length > 1, rotation, self.context - 1)
-        return Window(allowed, False, rotation, self.context - 1)
+            return AttentionWindow(None, length > 1, rotation, self.context - 1)
+        return AttentionWindow(allowed, False, rotation, self.context - 1)

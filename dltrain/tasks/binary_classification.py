@@ -16,8 +16,8 @@ from dltrain.goal import Goal
 from dltrain.options import PositiveFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Each, Score, Step
-from dltrain.tasks.classification import Classification, Labelled, confusion_matrix
-from dltrain.tasks.tabular_classification import target_labels
+from dltrain.tasks.classification import Classification, LabelledBatch, compute_confusion_matrix
+from dltrain.tasks.tabular_classification import read_target_labels
 
 
 @tasks.register("binary_classification", data="table", sizes=("inputs", "outputs"))
@@ -45,18 +45,14 @@ class BinaryClassification(Classification):
         threshold: Annotated[float, Gt(0), Lt(1)] = 0.5,
         positive_weight: PositiveFloat = 1.0,
     ) -> None:
-        super().__init__(target_labels(assets, "binary_classification"))
-        self.inputs = len(assets["inputs"])
-        self.positive = self._place(positive)
+        labels = read_target_labels(assets, "binary_classification")
+        super().__init__(labels, {"inputs": len(assets["inputs"]), "outputs": 1})
+        self.positive = self._find_positive(positive)
         self.threshold = threshold
         self.positive_weight = positive_weight
 
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return {"inputs": self.inputs, "outputs": 1}
-
-    def _place(self, positive: str | None) -> int:
-        found = ", ".join(self.labels[:10]) + ", ..." * (len(self.labels) > 10)
+    def _find_positive(self, positive: str | None) -> int:
+        found = ", ".join([*self.labels[:10], "..."] if len(self.labels) > 10 else self.labels)
         if len(self.labels) != 2:
             raise UsageError(
                 f"task 'binary_classification' takes two labels, but the target has {len(self.labels)}: {found}",
@@ -68,18 +64,18 @@ class BinaryClassification(Classification):
             raise UsageError(f"task.positive: '{positive}' is not a label of the target; allowed are {found}")
         return self.labels.index(positive)
 
-    def step(self, model: nn.Module, batch: Labelled, carry: None) -> Step:
+    def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
         logits = model(*batch.arguments)[:, 0].float()
         weight = logits.new_full((), self.positive_weight)
         truth = (batch.targets == self.positive).to(logits.dtype)
         return Step(functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight))
 
-    def score(self, model: nn.Module, batch: Labelled, carry: None) -> Score:
-        logits = _wide(model(*batch.arguments)[:, 0])
+    def score(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Score:
+        logits = _to_float64(model(*batch.arguments)[:, 0])
         truth = batch.targets == self.positive
         nats = functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
         decisions = self._classes(logits.sigmoid() >= self.threshold)
-        confusion = confusion_matrix(batch.targets, decisions, 2)
+        confusion = compute_confusion_matrix(batch.targets, decisions, 2)
         return Score({"nats": nats, "confusion": confusion, "logits": Each((logits,)), "truth": Each((truth,))})
 
     def report(self, counts: Counts) -> dict[str, float]:
@@ -87,11 +83,11 @@ class BinaryClassification(Classification):
         return {
             **self.accuracy_and_loss(counts),
             **{name: positive[name] for name in ("precision", "recall", "f1")},
-            "roc_auc": roc_auc(counts["logits"].values(), counts["truth"].values()),
+            "roc_auc": compute_roc_auc(counts["logits"].values(), counts["truth"].values()),
         }
 
     def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
-        positive = _wide(model(*inputs)[:, 0]).sigmoid()
+        positive = _to_float64(model(*inputs)[:, 0]).sigmoid()
         both = (1 - positive, positive) if self.positive == 1 else (positive, 1 - positive)
         return torch.stack(both, 1).float()
 
@@ -103,11 +99,11 @@ class BinaryClassification(Classification):
         return torch.where(positive, self.positive, 1 - self.positive)
 
 
-def _wide(numbers: Tensor) -> Tensor:
+def _to_float64(numbers: Tensor) -> Tensor:
     return numbers.double() if numbers.device.type != "mps" else numbers.float()
 
 
-def roc_auc(scores: Tensor, truth: Tensor) -> float:
+def compute_roc_auc(scores: Tensor, truth: Tensor) -> float:
     """The share of pairs of a positive and a negative example in which the positive one has the higher score (N,).
 
     Equal scores count one half (Mann and Whitney 1947); `truth` (N,) bool says which are positive. NaN without a pair.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -14,7 +14,7 @@ from dltrain.goal import Goal
 from dltrain.task import Counts, Score, Step
 
 
-class Labelled(Batch, Protocol):
+class LabelledBatch(Batch, Protocol):
     """A batch of N examples, each of one class."""
 
     @property
@@ -29,22 +29,26 @@ class Classification:
     Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
     recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
     (as scikit-learn's `zero_division=0`). The best epoch has the highest validation accuracy, unless a task says else.
+
+    Options:
+        label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
     """
 
     goal = Goal("accuracy", "max")
 
-    def __init__(self, labels: Sequence[str], label_smoothing: float = 0.0) -> None:
+    def __init__(self, labels: Sequence[str], sizes: Mapping[str, int], label_smoothing: float = 0.0) -> None:
         self.labels: tuple[str, ...] = tuple(labels)
+        self.sizes = sizes
         self.label_smoothing = label_smoothing
 
-    def step(self, model: nn.Module, batch: Labelled, carry: None) -> Step:
+    def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
         logits = model(*batch.arguments)
         return Step(functional.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing))
 
-    def score(self, model: nn.Module, batch: Labelled, carry: None) -> Score:
+    def score(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Score:
         logits = model(*batch.arguments).float()  # (N, classes)
         nats = functional.cross_entropy(logits, batch.targets, reduction="sum")
-        confusion = confusion_matrix(batch.targets, logits.argmax(1), len(self.labels))
+        confusion = compute_confusion_matrix(batch.targets, logits.argmax(1), len(self.labels))
         return Score({"nats": nats.double() if nats.device.type != "mps" else nats, "confusion": confusion})
 
     def report(self, counts: Counts) -> dict[str, float]:
@@ -79,7 +83,7 @@ class Classification:
         return probabilities
 
 
-def confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
+def compute_confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
     """(classes, classes) int64: how often each class (rows) was predicted as each (columns)."""
     pairs = targets * classes + predictions
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)

@@ -17,16 +17,8 @@ class ImageClassification(Classification):
     Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
     recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
     (as scikit-learn's `zero_division=0`).
-
-    Options:
-        label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
     """
 
     def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        super().__init__(assets["labels"], label_smoothing)
-        self.image_shape = (int(assets["channels"]), int(assets["height"]), int(assets["width"]))
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        channels, height, width = self.image_shape
-        return {"image_channels": channels, "height": height, "width": width, "classes": len(self.labels)}
+        sizes = {"image_channels": assets["channels"], "height": assets["height"], "width": assets["width"]}
+        super().__init__(assets["labels"], {**sizes, "classes": len(assets["labels"])}, label_smoothing)

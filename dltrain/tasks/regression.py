@@ -41,10 +41,10 @@ class Regression:
         loss: Literal["mse", "mae", "huber"] = "mse",
         huber_delta: PositiveFloat = 1.0,
     ) -> None:
-        if "labels" in assets:
+        if labels := assets.get("labels"):
             raise UsageError(
                 f"task 'regression' wants numbers, but the target '{assets['target']['columns'][0]}' holds labels: "
-                f"{', '.join(assets['labels'][:10])}{', ...' * (len(assets['labels']) > 10)}",
+                f"{', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}",
                 advice="set data.target_holds: numbers if these are numbers, or use a classification task",
             )
         target = assets["target"]
@@ -87,7 +87,7 @@ class Regression:
             "rmse": float(mse.sqrt().mean()),
             "mse": float(mse.mean()),
             "mae": float((counts["absolute"] / examples).mean()),
-            "r2": r2(squared, counts["around"], counts["around_squared"], examples),
+            "r2": compute_r2(squared, counts["around"], counts["around_squared"], examples),
             "loss": float(counts["losses"] / examples),
         }
 
@@ -108,7 +108,7 @@ class Regression:
         return wide * self.deviations + self.means if self.standardized else wide
 
 
-def r2(squared_errors: Tensor, around: Tensor, around_squared: Tensor, examples: int) -> float:
+def compute_r2(squared_errors: Tensor, around: Tensor, around_squared: Tensor, examples: int) -> float:
     """The coefficient of determination, averaged over the outputs; NaN for fewer than two examples.
 
     `around` and `around_squared` (outputs,) are the sums of the target's distances from some number, and of their

@@ -13,7 +13,7 @@ from dltrain.batch import Examples
 from dltrain.goal import Goal
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
-from dltrain.tasks.regression import r2
+from dltrain.tasks.regression import compute_r2
 
 
 @tasks.register("sequence_regression", data="series", sizes=("channels", "window", "outputs"))
@@ -72,7 +72,7 @@ class SequenceRegression:
             "rmse": float(mse.sqrt().mean()),
             "mse": float(mse.mean()),
             "mae": float(mae.mean()),
-            "r2": r2(sums["squared"], sums["targets"], sums["targets_squared"], examples),
+            "r2": compute_r2(sums["squared"], sums["targets"], sums["targets_squared"], examples),
             "naive_rmse": float(naive_mse.sqrt().mean()),
             "naive_mae": float(naive_mae.mean()),
             "loss": float(sums["squared"].mean() / examples),

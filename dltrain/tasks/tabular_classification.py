@@ -19,23 +19,16 @@ class TabularClassification(Classification):
     Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
     recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
     (as scikit-learn's `zero_division=0`).
-
-    Options:
-        label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
     """
 
     goal = Goal("loss", "min")  # a small table's accuracy has few values, and many epochs share the best
 
     def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        super().__init__(target_labels(assets, "tabular_classification"), label_smoothing)
-        self.inputs = len(assets["inputs"])
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return {"inputs": self.inputs, "outputs": len(self.labels)}
+        labels = read_target_labels(assets, "tabular_classification")
+        super().__init__(labels, {"inputs": len(assets["inputs"]), "outputs": len(labels)}, label_smoothing)
 
 
-def target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
+def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
     """The labels of a table's target. Raises UsageError, naming the `task`, where it holds numbers."""
     labels: Sequence[str] | None = assets.get("labels")
     if labels is None:

@@ -17,15 +17,8 @@ class TextClassification(Classification):
     Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
     recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
     (as scikit-learn's `zero_division=0`).
-
-    Options:
-        label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
     """
 
     def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        super().__init__(assets["labels"], label_smoothing)
-        self.words = len(assets["words"])
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return {"vocabulary": self.words, "classes": len(self.labels)}
+        labels = assets["labels"]
+        super().__init__(labels, {"vocabulary": len(assets["words"]), "classes": len(labels)}, label_smoothing)

@@ -15,8 +15,8 @@ import yaml
 from typer.testing import CliRunner
 
 from dltrain.architecture.layers import LAYERS
-from dltrain.architecture.plan import Misfit, faults, laid_out
-from dltrain.architecture.shapes import UNKNOWN, Length, Shape, Window, slid
+from dltrain.architecture.plan import Misfit, faults, lay_out
+from dltrain.architecture.shapes import UNKNOWN, Length, Shape, SlidingWindow, slide
 from dltrain.cli.main import application
 from dltrain.config.annotations import group_options
 from dltrain.config.catalogue import package_catalogue
@@ -403,13 +403,13 @@ def test_a_model_that_takes_all_sizes_is_offered_for_all_tasks() -> None:
 
 
 def test_windows_and_lengths() -> None:
-    assert Window(3, 2, 2, 2).span == 5
-    assert Window(3, 2, 2, 2).places(9) == 4
+    assert SlidingWindow(3, 2, 2, 2).span == 5
+    assert SlidingWindow(3, 2, 2, 2).places(9) == 4
     assert str(Shape((Length(), UNKNOWN, 3))) == "(T, ?, 3)"
-    assert slid(Length(), Window(3, 1, 2)) == Length()
-    assert slid(Length(), Window(3)) != slid(Length(), Window(4))
-    assert str(slid(Length(), Window(3))) == "T'"
-    assert slid(UNKNOWN, Window(3)) is UNKNOWN
+    assert slide(Length(), SlidingWindow(3, 1, 2)) == Length()
+    assert slide(Length(), SlidingWindow(3)) != slide(Length(), SlidingWindow(4))
+    assert str(slide(Length(), SlidingWindow(3))) == "T'"
+    assert slide(UNKNOWN, SlidingWindow(3)) is UNKNOWN
 
 
 def test_the_plan_is_laid_out() -> None:
@@ -420,7 +420,7 @@ def test_the_plan_is_laid_out() -> None:
         {"dense": "classes"},
     ]
     sizes = {"image_channels": 1, "height": 6, "width": 5, "classes": 3}
-    placed = laid_out(sizes, layers)
+    placed = lay_out(sizes, layers)
     assert [(each.number, each.name, str(each.before), str(each.after)) for each in placed] == [
         ("1", "conv2d", "(1, 6, 5)", "(4, 4, 3)"),
         ("2", "repeat", "(4, 4, 3)", "(4, 4, 3)"),
@@ -433,7 +433,7 @@ def test_the_plan_is_laid_out() -> None:
     ]
     assert not list(faults(sizes, layers=layers))
     with pytest.raises(Misfit, match="layers in a row need a task"):
-        laid_out({"bands": 3}, layers)
+        lay_out({"bands": 3}, layers)
 
 
 # Schema, page, description

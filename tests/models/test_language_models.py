@@ -13,8 +13,8 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from dltrain.models.awd_lstm import AWDLSTM
-from dltrain.models.language_rnn import RecurrentLanguageModel, locked_dropout
-from dltrain.models.output import AdaptiveSoftmax, NextToken, Softmax, cross_entropy
+from dltrain.models.language_rnn import RecurrentLanguageModel, drop_for_all_steps
+from dltrain.models.output import AdaptiveSoftmax, NextToken, Softmax, compute_cross_entropy
 from dltrain.models.transformer import TransformerLanguageModel
 from dltrain.tree import map_tensors
 
@@ -189,7 +189,7 @@ def test_cross_entropy_and_its_gradients_are_those_of_the_separate_layers(bias: 
     targets = torch.randint(0, V, (8,))
     leaves = [features, weight, *([biases] if biases is not None else [])]
     upstream = torch.randn(8, dtype=torch.float64)
-    found = cross_entropy(features, weight, biases, targets)
+    found = compute_cross_entropy(features, weight, biases, targets)
     expected = functional.cross_entropy(functional.linear(features, weight, biases), targets, reduction="none")
     torch.testing.assert_close(found, expected)
     gradients = torch.autograd.grad(expected, leaves, upstream)
@@ -200,13 +200,13 @@ def test_cross_entropy_and_its_gradients_are_those_of_the_separate_layers(bias: 
 def test_cross_entropy_of_what_is_all_but_impossible_is_exact() -> None:
     features = torch.tensor([[0.0], [300.0]])
     weight = torch.tensor([[0.0], [1.0], [-1.0]])
-    found = cross_entropy(features, weight, None, torch.tensor([2, 2]))
+    found = compute_cross_entropy(features, weight, None, torch.tensor([2, 2]))
     torch.testing.assert_close(found, torch.tensor([math.log(3), 600.0]))
 
 
 def test_a_second_backward_pass_is_refused_not_wrong() -> None:
     weight = torch.randn(V, 5, requires_grad=True)
-    nats = cross_entropy(torch.randn(3, 5), weight, None, torch.tensor([1, 2, 3])).sum()
+    nats = compute_cross_entropy(torch.randn(3, 5), weight, None, torch.tensor([1, 2, 3])).sum()
     nats.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         nats.backward()
@@ -340,10 +340,10 @@ def test_plain_dropout_differs_over_time() -> None:
 
 def test_locked_dropout_keeps_the_mean() -> None:
     torch.manual_seed(0)
-    dropped = locked_dropout(torch.ones(3, 200, 50), 0.2, training=True)
+    dropped = drop_for_all_steps(torch.ones(3, 200, 50), 0.2, training=True)
     assert sorted(set(dropped.flatten().tolist())) == [0.0, 1.25]
     assert abs(dropped.mean() - 1) < 0.02
-    assert torch.equal(locked_dropout(dropped, 0.9, training=False), dropped)
+    assert torch.equal(drop_for_all_steps(dropped, 0.9, training=False), dropped)
 
 
 def test_dropout_falls_away_outside_training() -> None:

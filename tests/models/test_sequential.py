@@ -15,9 +15,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dltrain.architecture.layers import LAYERS
-from dltrain.architecture.plan import Misfit, chained, laid_out, read
+from dltrain.architecture.plan import Misfit, chain_layers, lay_out, read_layers
 from dltrain.architecture.shapes import Length, Shape
-from dltrain.models.sequential import Sequential, Stack, built
+from dltrain.models.sequential import Sequential, Stack, build_layer
 
 Write = Callable[[Mapping[str, Any]], Path]
 SIZES = {"vocabulary": 20, "classes": 5}
@@ -27,7 +27,7 @@ TEXTS = Shape((Length(),), tokens=True)
 
 def stack(layers: list[Any], before: Shape) -> Stack:
     torch.manual_seed(0)
-    return Stack(chained(read(layers), before, SIZES), SIZES)
+    return Stack(chain_layers(read_layers(layers), before, SIZES), SIZES)
 
 
 def run(layers: list[Any], inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -162,7 +162,7 @@ def test_embedding_and_dropout() -> None:
 
 def test_every_layer_that_can_be_written_can_be_built() -> None:
     for kind in LAYERS.values():
-        assert built.dispatch(kind) is not built.dispatch(object)
+        assert build_layer.dispatch(kind) is not build_layer.dispatch(object)
 
 
 # Shapes
@@ -211,7 +211,7 @@ def test_inferred_shapes_are_the_real_ones(kind: str) -> None:
     while tried < 150:
         layers = [{"embedding": 4}] * (kind == "text") + drawn_layers(draw, kind)
         try:
-            placed = chained(read(layers), before, SIZES)
+            placed = chain_layers(read_layers(layers), before, SIZES)
         except Misfit:
             continue
         tried += 1
@@ -250,9 +250,9 @@ def test_what_torch_refuses_is_refused(side: int) -> None:
             real = functional.conv1d(torch.ones(1, 1, side), torch.ones(1, 1, kernel), None, stride, padding, dilation)
         except RuntimeError:
             with pytest.raises(Misfit, match="its kernel spans"):
-                chained(read([{"conv1d": options}]), Shape((side, 1)), SIZES)
+                chain_layers(read_layers([{"conv1d": options}]), Shape((side, 1)), SIZES)
         else:
-            (placed,) = chained(read([{"conv1d": options}]), Shape((side, 1)), SIZES)
+            (placed,) = chain_layers(read_layers([{"conv1d": options}]), Shape((side, 1)), SIZES)
             assert placed.after.sizes == (real.shape[2], 1)
 
 
@@ -361,9 +361,9 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match=r"layer 1 \(dense\).units: 'clases' is not a size that the task provides"):
         Sequential(IMAGES, layers=[{"dense": "clases"}])
     with pytest.raises(ValueError, match="layer 1: 'dens' is not a layer"):
-        laid_out(IMAGES, [{"dens": 3}])
+        lay_out(IMAGES, [{"dens": 3}])
     with pytest.raises(ValueError, match=r"layer 1 \(dense\): .*unexpected keyword argument 'unit'"):
-        laid_out(IMAGES, [{"dense": {"unit": 3}}])
+        lay_out(IMAGES, [{"dense": {"unit": 3}}])
 
 
 def test_channels_last_leaves_the_outputs_alike() -> None:

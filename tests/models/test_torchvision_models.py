@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.core.weights import copy_matching_tensors
-from dltrain.models.torchvision_models import Architecture, torchvision_model
+from dltrain.models.torchvision_models import Architecture, build_torchvision_model
 from dltrain.runtime.cuda_wheels import import_torchvision
 from dltrain.runtime.weights_files import read_tensors
 
@@ -44,14 +44,14 @@ def test_the_names_are_torchvisions() -> None:
      "googlenet", "swin_t"],
 )  # fmt: skip
 def test_images_become_logits(architecture: Any, channels: int) -> None:
-    network = torchvision_model(channels, 32, 32, 7, architecture=architecture)
+    network = build_torchvision_model(channels, 32, 32, 7, architecture=architecture)
     assert network.training
     assert network(images(2, channels)).shape == (2, 7)
 
 
 @pytest.mark.parametrize(("architecture", "channels"), [("resnet18", 1), ("mobilenet_v3_small", 3)])
 def test_gradients_reach_all_weights(architecture: Any, channels: int) -> None:
-    network = torchvision_model(channels, 32, 32, 5, architecture=architecture)
+    network = build_torchvision_model(channels, 32, 32, 5, architecture=architecture)
     functional.cross_entropy(network(images(4, channels)), torch.arange(4)).backward()
     without = [name for name, one in network.named_parameters() if one.grad is None or not one.grad.abs().sum() > 0]
     assert without == []
@@ -59,7 +59,7 @@ def test_gradients_reach_all_weights(architecture: Any, channels: int) -> None:
 
 @pytest.mark.parametrize("architecture", ["resnet18", "squeezenet1_1", "densenet121"])
 def test_a_grey_image_is_one_of_three_equal_channels(architecture: Any) -> None:
-    network = torchvision_model(1, 32, 32, 6, architecture=architecture).eval()
+    network = build_torchvision_model(1, 32, 32, 6, architecture=architecture).eval()
     theirs = torchvision.models.get_model(architecture, num_classes=6)
     theirs.load_state_dict(network.state_dict())  # the same names and shapes
     grey = images(2, 1)
@@ -68,11 +68,11 @@ def test_a_grey_image_is_one_of_three_equal_channels(architecture: Any) -> None:
 
 def test_other_numbers_of_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="images have 2 channels; allowed are 1 \\(grey\\) and 3"):
-        torchvision_model(2, 32, 32, 5)
+        build_torchvision_model(2, 32, 32, 5)
 
 
 def test_small_images_keep_their_resolution() -> None:
-    network = torchvision_model(1, 16, 16, 5, small_images=True)
+    network = build_torchvision_model(1, 16, 16, 5, small_images=True)
     sides = []
     for name in ("layer1", "layer2", "layer4"):
         network.get_submodule(name).register_forward_hook(lambda _, __, maps: sides.append(maps.shape[2]))
@@ -83,7 +83,7 @@ def test_small_images_keep_their_resolution() -> None:
 
 def test_small_images_are_for_residual_networks() -> None:
     with pytest.raises(ValueError, match="small_images: not for squeezenet1_1; allowed are the resnet, resnext, wide_"):
-        torchvision_model(3, 32, 32, 5, architecture="squeezenet1_1", small_images=True)
+        build_torchvision_model(3, 32, 32, 5, architecture="squeezenet1_1", small_images=True)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_small_images_are_for_residual_networks() -> None:
 )
 def test_sizes_that_a_network_cannot_take_are_told(architecture: Any, height: int, width: int, reason: str) -> None:
     with pytest.raises(ValueError, match=f"^architecture: {reason}"):
-        torchvision_model(3, height, width, 5, architecture=architecture)
+        build_torchvision_model(3, height, width, 5, architecture=architecture)
 
 
 def test_a_wrong_name_is_told_before_anything_is_read(dltrain: Callable[..., Any], write_settings: Write) -> None:
@@ -129,7 +129,7 @@ def test_published_weights_are_taken_over_but_for_the_head(write: Callable[[Any]
     published = torchvision.models.resnet18(num_classes=10)
     for buffer in published.buffers():
         buffer += 1
-    network = torchvision_model(channels, 32, 32, 4)
+    network = build_torchvision_model(channels, 32, 32, 4)
     head = network.state_dict()["fc.weight"].clone()
     tensors = read_tensors(write(published.state_dict()))
     taken = copy_matching_tensors(network, tensors, "resnet18.pth")
@@ -173,7 +173,7 @@ def test_files_that_are_not_weights_are_refused_and_nothing_is_run(content: byte
 
 def test_batch_norm_is_what_its_definition_says() -> None:
     """Ioffe and Szegedy 2015: biased variance to normalise with, unbiased in the running average of momentum 0.1."""
-    network = torchvision_model(3, 32, 32, 5)
+    network = build_torchvision_model(3, 32, 32, 5)
     layer = network.get_submodule("layer1.0.bn1")
     assert isinstance(layer, nn.BatchNorm2d)
     seen: list[numpy.ndarray] = []

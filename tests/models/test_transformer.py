@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dltrain.models.layers import rotate
-from dltrain.models.transformer import Block, TransformerLanguageModel
+from dltrain.models.transformer import TransformerBlock, TransformerLanguageModel
 
 V = 19
 HEADS = 2
@@ -29,7 +29,7 @@ def text(steps: int, columns: int = 2) -> Tensor:
     return torch.randint(0, V, (steps, columns), generator=torch.Generator().manual_seed(1))
 
 
-def attended(block: Block, model: TransformerLanguageModel, features: Tensor) -> Tensor:
+def attended(block: TransformerBlock, model: TransformerLanguageModel, features: Tensor) -> Tensor:
     """What one passage (T, width) of normalised features attends to, head by head and token by token."""
     queries, keys, values = functional.linear(features, block.attention.weight, block.attention.bias).chunk(3, 1)
     size = features.shape[1] // HEADS

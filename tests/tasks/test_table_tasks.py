@@ -17,13 +17,13 @@ from dltrain.batch import Examples
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.data.tables.bundled import load_bundled_table
 from dltrain.errors import UsageError
-from dltrain.models.table import Dense, Linear
+from dltrain.models.table import DenseNetwork, LinearModel
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Loader
 from dltrain.task import Each
-from dltrain.tasks.binary_classification import BinaryClassification, roc_auc
-from dltrain.tasks.regression import Regression, r2
+from dltrain.tasks.binary_classification import BinaryClassification, compute_roc_auc
+from dltrain.tasks.regression import Regression, compute_r2
 from dltrain.tasks.tabular_classification import TabularClassification
 from support.runs import run_once
 
@@ -99,7 +99,7 @@ def test_r2_where_the_target_never_changes() -> None:
     assert metrics.r2_score(constant, constant) == 1.0
     assert metrics.r2_score(constant, constant + 1) == 0.0
     one = torch.ones(1)
-    assert np.isnan(r2(one, one, one, 1))
+    assert np.isnan(compute_r2(one, one, one, 1))
 
 
 def test_estimates_are_in_the_datas_units() -> None:
@@ -139,10 +139,10 @@ def test_no_positive_prediction_is_no_division_by_zero() -> None:
 
 def test_roc_auc_by_hand() -> None:
     scores, truth = torch.tensor([0.1, 0.4, 0.4, 0.8]), torch.tensor([False, False, True, True])
-    assert roc_auc(scores, truth) == 3.5 / 4
-    assert np.isnan(roc_auc(scores, torch.ones(4, dtype=torch.bool)))
+    assert compute_roc_auc(scores, truth) == 3.5 / 4
+    assert np.isnan(compute_roc_auc(scores, torch.ones(4, dtype=torch.bool)))
     signed = torch.tensor([-0.0, 0.0])
-    assert roc_auc(signed, torch.tensor([True, False])) == 0.5
+    assert compute_roc_auc(signed, torch.tensor([True, False])) == 0.5
 
 
 def test_the_weight_of_positive_examples_is_training_only() -> None:
@@ -269,12 +269,12 @@ def test_half_precision_trains_too(name: str, write_settings: Write, tmp_path: P
 
 
 def test_a_line_without_a_constant() -> None:
-    assert Linear(2, 1, bias=False)(torch.zeros(1, 2)).tolist() == [[0]]
-    assert len(list(Linear(2, 1, bias=False).parameters())) == 1
+    assert LinearModel(2, 1, bias=False)(torch.zeros(1, 2)).tolist() == [[0]]
+    assert len(list(LinearModel(2, 1, bias=False).parameters())) == 1
 
 
 def test_dense_layers_are_as_told() -> None:
-    model = Dense(3, 2, hidden=[8, 4], activation="gelu", dropout=0.5, batch_norm=True)
+    model = DenseNetwork(3, 2, hidden=[8, 4], activation="gelu", dropout=0.5, batch_norm=True)
     kinds = [type(layer).__name__ for layer in model.layers]
     assert kinds == ["Linear", "BatchNorm1d", "GELU", "Dropout"] * 2 + ["Linear"]
     assert model(torch.ones(5, 3)).shape == (5, 2)
