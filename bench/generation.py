@@ -19,7 +19,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from dltrain.decoding.generation import continuations
+from dltrain.decoding.generation import generate_tokens
 from dltrain.decoding.sampling import Sampling
 from dltrain.models.language_rnn import RecurrentLanguageModel
 from dltrain.runtime.memory import keep_freed_blocks
@@ -73,7 +73,9 @@ def measure(units: int, tokens: int) -> bool:
 
     def ours(streams: int, sampling: Sampling = Sampling()) -> Callable[[int], object]:
         def write(count: int) -> object:
-            text = continuations(model, (), 0, torch.device("cpu"), sampling, range(streams), 0)
+            text = generate_tokens(
+                model, (), end=0, device=torch.device("cpu"), sampling=sampling, samples=range(streams), seed=0
+            )
             return list(islice(text, count))
 
         return write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,111 +12,154 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from dltrain.data.text.generation import Text
     from dltrain.data.text.vocabulary import Vocabulary
+    from dltrain.decoding.sampling import Sampling
+    from dltrain.decoding.text import Ending, GrowingText
+    from dltrain.runs.loading import Trained
 
 BATCH = 64
 UNKNOWN_NAMED = 10
 
 
 def generate(
-    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
+    run: RunPath,
     source: Annotated[str | None, typer.Argument(metavar="-", help="- to read the prompt from standard input.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="The text to go on from. [default: none]")] = None,
-    prompt_file: Annotated[
-        Path | None, typer.Option(help="A file with the text to go on from; - is standard input.")
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Words, or characters, to generate at most.")] = 100,
-    num_samples: Annotated[int, typer.Option(min=1, help="How many texts.")] = 1,
+    prompt: Annotated[str | None, typer.Option(help="Text to continue. [default: none]")] = None,
+    prompt_file: Annotated[Path | None, typer.Option(help="File with text to continue; - is standard input.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Largest number of words, or characters.")] = 100,
+    num_samples: Annotated[int, typer.Option(min=1, help="Number of texts.")] = 1,
     temperature: Annotated[float, typer.Option(help="Above 1 is bolder, below 1 safer, 0 takes the likeliest.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Choose among so many of the likeliest. [default: all]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Choose among this many likeliest tokens. [default: all]")] = None,
     top_p: Annotated[float, typer.Option(help="Choose among the likeliest that reach this probability.")] = 1.0,
     repetition_penalty: Annotated[
-        float, typer.Option(help="Above 1 makes what the text holds already less likely (arXiv:1909.05858).")
+        float, typer.Option(help="Above 1 makes tokens already in the text less likely (arXiv:1909.05858).")
     ] = 1.0,
     stop: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="End before this text, '<eos>' meaning a new line; may be given again."),
+        typer.Option(metavar="TEXT", help="End before this text, '<eos>' meaning a line break; may be given again."),
     ] = None,
     ban: Annotated[
         list[str] | None,
         typer.Option(metavar="WORD", help="Never generate this; may be given again, '' for none. [default: <unk>]"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other texts.")] = 0,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Print the text as it is generated; one sample only.")
-    ] = False,
-    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
-    device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other texts.")] = 0,
+    stream: Annotated[bool, typer.Option("--stream", help="Print text as it is generated; one sample only.")] = False,
+    checkpoint: CheckpointName = None,
+    device: DeviceName = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line for each sample.")] = False,
 ) -> None:
     """Generate text.
 
-    Prints the prompt as the model reads it, and its continuation; a line break is the token <eos>. The last line break
-    of a prompt from a file or from standard input is dropped. The same seed gives the same text, and sample 3 does not
-    depend on the number of samples, except for rounding in rare cases.
+    Prints the prompt as the model reads it, and its continuation. The last line break of a prompt from a file or from
+    standard input is dropped. The same seed gives the same text; sample 3 does not depend on --num-samples.
 
-    Tokens are chosen in this order: repetition penalty, ban, temperature, top-k, top-p. The log-probabilities in --json
-    are the model's own, before any of these.
+    The order is: repetition penalty, ban, temperature, top-k, top-p. Log-probabilities in --json are before all these.
 
     Examples:
-
-      dltrain generate runs/ptb_lstm --prompt 'the company said' --max-tokens 50
 
       dltrain generate runs/ptb_lstm --num-samples 5 --temperature 0.8 --top-p 0.95 --stop '<eos>'
 
       echo 'a share of' | dltrain generate runs/ptb_lstm - --json
     """
-    if stream and (num_samples > 1 or as_json):
+    if stream:
+        check_streaming(num_samples, as_json)
+    text = read_prompt(source, prompt, prompt_file)
+    from dltrain.decoding.sampling import Sampling
+
+    sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
+    trained, vocabulary = load_language_model(run, checkpoint, device)
+    sampling = replace(sampling, banned=find_banned_ids(vocabulary, ban))
+    ids = encode_prompt(vocabulary, text)
+    ending = make_ending(vocabulary, max_tokens, stop or [])
+    shown = vocabulary.decode(ids)
+    typer.echo(shown if stream else "", nl=False)
+    texts = write_samples(trained, vocabulary, ids, sampling, ending=ending, count=num_samples, seed=seed, echo=stream)
+    for number, one in enumerate(texts):
+        if as_json:
+            typer.echo(format_sample(vocabulary, shown, one, number=number, seed=seed))
+        else:
+            title = f"--- sample {number}\n" if num_samples > 1 else ""
+            typer.echo("" if stream else f"{title}{shown}{one}")
+
+
+def check_streaming(num_samples: int, as_json: bool) -> None:
+    """Raises UsageError for options that do not go with --stream."""
+    if num_samples > 1 or as_json:
         other = "--json" if as_json else f"--num-samples {num_samples}"
         raise UsageError(f"--stream prints one text as it grows and cannot go with {other}; leave one of them out")
-    if stop and "" in stop:
-        raise UsageError("--stop: found an empty text; allowed is a text of at least one character")
-    text = prompt_text(source, prompt, prompt_file)
+
+
+def load_language_model(run: Path, checkpoint: str | None, device: str | None) -> tuple[Trained, Vocabulary]:
+    """A trained model that generates text, and its vocabulary. Raises UsageError for a task that generates none."""
     from dltrain.capabilities import Generates
-    from dltrain.data.text.generation import Ending, write
     from dltrain.data.text.vocabulary import Vocabulary
-    from dltrain.decoding.sampling import Sampling
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
-    sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
     if not isinstance(trained.task, Generates):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not generate text")
     if trained.record.notice:
         typer.echo(f"warning: {trained.record.notice}", err=True)
-    vocabulary = Vocabulary(trained.task.vocabulary)
-    sampling = replace(sampling, banned=banned_ids(vocabulary, ban))
+    return trained, Vocabulary(trained.task.vocabulary)
+
+
+def encode_prompt(vocabulary: Vocabulary, text: str) -> list[int]:
+    """The ids of a prompt; a warning lists the words that the model does not know."""
     ids, unknown = vocabulary.encode(text)
     if unknown:
-        typer.echo(f"warning: {unknown_words(vocabulary, unknown)}", err=True)
-    ending = Ending(max_tokens, tuple(one.replace(vocabulary.words[vocabulary.end], "\n") for one in stop or ()))
-    read = vocabulary.decode(ids)
+        typer.echo(f"warning: {describe_unknown(vocabulary, unknown)}", err=True)
+    return ids
+
+
+def make_ending(vocabulary: Vocabulary, max_tokens: int, stops: Sequence[str]) -> Ending:
+    """Where texts end; `<eos>` in a stop is a line break. Raises UsageError for an empty stop."""
+    from dltrain.decoding.text import Ending
+
+    if "" in stops:
+        raise UsageError("--stop: found an empty text; allowed is a text of at least one character")
+    return Ending(max_tokens, tuple(stop.replace(vocabulary.words[vocabulary.end], "\n") for stop in stops))
+
+
+def write_samples(
+    trained: Trained,
+    vocabulary: Vocabulary,
+    prompt: Sequence[int],
+    sampling: Sampling,
+    *,
+    ending: Ending,
+    count: int,
+    seed: int,
+    echo: bool,
+) -> Iterator[GrowingText]:
+    """The texts of samples 0, 1, ..., batch by batch; with `echo` they are printed as they grow."""
+    from dltrain.decoding.generation import generate_tokens
+    from dltrain.decoding.text import GrowingText, grow_texts
+
     model: Any = trained.model
-    if stream:
-        typer.echo(read, nl=False)
-    for start in range(0, num_samples, BATCH):
-        samples = range(start, min(start + BATCH, num_samples))
-        # In float32 whatever the training's precision: casting the weights anew costs more than a single token.
-        tell = (lambda piece: typer.echo(piece, nl=False)) if stream else (lambda piece: None)
-        texts = write(model, vocabulary, ids, trained.runtime.device, sampling, samples, seed, ending, tell)
-        for number, one in zip(samples, texts, strict=True):
-            if as_json:
-                typer.echo(as_line(vocabulary, read, one, number, seed))
-            elif stream:
-                typer.echo()
-            else:
-                typer.echo((f"--- sample {number}\n" if num_samples > 1 else "") + read + str(one))
+    device, end = trained.runtime.device, vocabulary.end
+
+    def print_piece(piece: str) -> None:
+        if echo:
+            typer.echo(piece, nl=False)
+
+    for start in range(0, count, BATCH):
+        numbers = range(start, min(start + BATCH, count))
+        texts = [GrowingText(vocabulary, prompt[-1] if prompt else end, ending) for _ in numbers]
+        # In float32 whatever the training's precision: casting the weights again costs more than a single token.
+        steps = generate_tokens(model, prompt, end=end, device=device, sampling=sampling, samples=numbers, seed=seed)
+        grow_texts(steps, texts, print_piece)
+        yield from texts
 
 
-def prompt_text(source: str | None, prompt: str | None, prompt_file: Path | None) -> str:
-    """The prompt, wherever it comes from. Raises UsageError for more than one, DataError for what is no UTF-8 text."""
+def read_prompt(source: str | None, prompt: str | None, prompt_file: Path | None) -> str:
+    """The prompt from any of its three sources. Raises UsageError for several, DataError unless it is UTF-8 text."""
     if source not in (None, "-"):
-        raise UsageError(f"found '{source}' behind the run; allowed is - (standard input), or --prompt '{source}'")
+        raise UsageError(f"found '{source}' after the run; allowed is - (standard input), or --prompt '{source}'")
     given = [
         name
         for name, value in (("-", source), ("--prompt", prompt), ("--prompt-file", prompt_file))
@@ -129,25 +172,25 @@ def prompt_text(source: str | None, prompt: str | None, prompt_file: Path | None
     if prompt is not None and prompt != "-":
         return prompt
     if prompt_file is not None and str(prompt_file) != "-":
-        place = str(prompt_file)
+        path = str(prompt_file)
         try:
             content = prompt_file.read_bytes()
         except OSError as error:
-            raise DataError(f"{place}: cannot be read: {error.strerror}", advice="name a text file") from None
+            raise DataError(f"{path}: cannot be read: {error.strerror}", advice="name a text file") from None
     else:
-        place, content = "standard input", sys.stdin.buffer.read() if sys.stdin else b""
+        path, content = "standard input", sys.stdin.buffer.read() if sys.stdin else b""
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{place}: byte {error.start} is not UTF-8 text", advice="convert it, such as with iconv -t UTF-8"
+            f"{path}: byte {error.start} is not UTF-8 text", advice="convert it, such as with iconv -t UTF-8"
         ) from None
 
 
-def banned_ids(vocabulary: Vocabulary, words: Sequence[str] | None) -> tuple[int, ...]:
-    """The ids of the words that are never to be generated; by default the unknown word's.
+def find_banned_ids(vocabulary: Vocabulary, words: Sequence[str] | None) -> tuple[int, ...]:
+    """The ids of the banned words; by default the unknown word's.
 
-    Raises UsageError for what is no word of the vocabulary, and where no word would be left.
+    Raises UsageError for a word outside the vocabulary, and if no word would be left.
     """
     if words is None:
         return () if vocabulary.unknown is None else (vocabulary.unknown,)
@@ -165,8 +208,8 @@ def banned_ids(vocabulary: Vocabulary, words: Sequence[str] | None) -> tuple[int
     return tuple(sorted(banned))
 
 
-def unknown_words(vocabulary: Vocabulary, words: Sequence[str]) -> str:
-    """What happens to words of the prompt that the model does not know."""
+def describe_unknown(vocabulary: Vocabulary, words: Sequence[str]) -> str:
+    """Words of the prompt that the model does not know, and how it reads them."""
     different = list(dict.fromkeys(words))
     named = ", ".join(map(repr, different[:UNKNOWN_NAMED]))
     more = f" and {len(different) - UNKNOWN_NAMED} more" if len(different) > UNKNOWN_NAMED else ""
@@ -174,7 +217,8 @@ def unknown_words(vocabulary: Vocabulary, words: Sequence[str]) -> str:
     return f"not in the model's vocabulary and {fate}: {named}{more}"
 
 
-def as_line(vocabulary: Vocabulary, prompt: str, text: Text, number: int, seed: int) -> str:
+def format_sample(vocabulary: Vocabulary, prompt: str, text: GrowingText, *, number: int, seed: int) -> str:
+    """A sample as one line of JSON."""
     tokens = [
         {"token": vocabulary.words[token], "log_probability": log_probability}
         for token, log_probability in zip(text.ids, text.log_probabilities, strict=True)

@@ -2,16 +2,16 @@
 
 In this order, each step on the result of the one before:
 
-1. repetition penalty (Keskar et al. 2019, arXiv:1909.05858): tokens that the text holds already become less likely.
-   They divide a logit by the penalty, which makes a negative one likelier; here the log-probability, which is never
-   positive, is multiplied by it: p becomes p ** penalty, before all are scaled to sum to one again;
+1. repetition penalty (Keskar et al. 2019, arXiv:1909.05858): tokens that the text already holds become less likely.
+   The paper divides a logit by the penalty, which makes a negative one likelier; here the log-probability, which is
+   never positive, is multiplied by it: p becomes p ** penalty, before all are scaled to sum to one again;
 2. ban: tokens that are never chosen;
 3. temperature: log-probabilities are divided by it; 0 takes the likeliest token, of equals the first of the vocabulary;
 4. top-k: only the k likeliest tokens stay;
 5. top-p (Holtzman et al. 2020, arXiv:1904.09751): of these, scaled to sum to one, only the smallest set of the
    likeliest that reaches p stays, and always one.
 
-Of equally likely tokens at the border of top-k or top-p, those that come first in the vocabulary stay.
+Of equally likely tokens at the border of top-k or top-p, the first in the vocabulary stay.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from torch import Tensor
 from dltrain.errors import UsageError
 
 NUCLEUS_TRIED = 1024
-"""Likeliest tokens among which the set of top-p is looked for first: a sort of all costs ten times as much."""
+"""Number of likeliest tokens searched first for the set of top-p: a sort of all costs ten times as much."""
 ROUNDING = 1e-6
-"""By how much sums of probabilities in float32 may be off: so close to p, top-p counts as reached."""
+"""Error of sums of probabilities in float32: a sum this close to p counts as reaching it."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen; as it stands by default, from the model's own distribution.
+    """How tokens are chosen; by default from the model's own distribution.
 
     `temperature` >= 0, `top_k` >= 1 or None for all, `top_p` in 0..1, `repetition_penalty` > 0 with 1 for none, and
     `banned`, the ids of tokens that are never chosen. Raises UsageError for other values.
@@ -55,24 +55,24 @@ class Sampling:
                 raise UsageError(f"--{name}: found {getattr(self, name.replace('-', '_'))}; allowed is {allowed}")
 
 
-def choose(
+def choose_tokens(
     log_probabilities: Tensor, sampling: Sampling, seen: Tensor | None = None, uniforms: Tensor | None = None
 ) -> Tensor:
-    """One token for each row of log p (N, V) float32: (N,) int64, V where a row holds nothing to choose from.
+    """One token for each row of log p (N, V) float32: (N,) int64, V if a row has no token to choose.
 
-    `seen` (N, V) bool are the tokens that the repetition penalty is for; `uniforms` (N,) in [0, 1) decide the draw, and
-    the greedy choice does without them. Nothing with probability zero is ever drawn.
+    `seen` (N, V) bool marks the tokens that the repetition penalty applies to; `uniforms` (N,) in [0, 1) decide the
+    draw, and the greedy choice needs none. A token with probability zero is never drawn.
     """
-    scores = weighed(log_probabilities, sampling, seen)
+    scores = adjust_scores(log_probabilities, sampling, seen)
     if sampling.temperature == 0:
         likeliest = scores.max(1)
         return likeliest.indices.where(likeliest.values > -torch.inf, scores.shape[1])
     assert uniforms is not None
-    return drawn(scores.softmax(1), uniforms)
+    return sample_tokens(scores.softmax(1), uniforms)
 
 
-def weighed(log_probabilities: Tensor, sampling: Sampling, seen: Tensor | None = None) -> Tensor:
-    """The log-probabilities (N, V) after all steps, up to a constant a row; -inf for what cannot be chosen."""
+def adjust_scores(log_probabilities: Tensor, sampling: Sampling, seen: Tensor | None = None) -> Tensor:
+    """The log-probabilities (N, V) after all steps, up to a constant a row; -inf for tokens that cannot be chosen."""
     scores = log_probabilities
     if seen is not None:
         scores = torch.where(seen, scores * sampling.repetition_penalty, scores)
@@ -84,35 +84,35 @@ def weighed(log_probabilities: Tensor, sampling: Sampling, seen: Tensor | None =
         # The largest becomes 0, so that a small temperature cannot take all of them below what float32 holds.
         scores = (scores - scores.amax(1, keepdim=True)) / max(sampling.temperature, torch.finfo(torch.float32).tiny)
     if sampling.top_k is not None and sampling.top_k < scores.shape[1]:
-        scores = within_top_k(scores, sampling.top_k)
+        scores = keep_top_k(scores, sampling.top_k)
     if sampling.top_p < 1:
-        scores = within_top_p(scores, sampling.top_p, sampling.top_k or NUCLEUS_TRIED)
+        scores = keep_top_p(scores, sampling.top_p, sampling.top_k or NUCLEUS_TRIED)
     return scores
 
 
-def within_top_k(scores: Tensor, k: int) -> Tensor:
+def keep_top_k(scores: Tensor, k: int) -> Tensor:
     """Scores (N, V) with -inf for all but the k largest of each row."""
     least = scores.topk(k).values[:, -1:]
-    return scores.masked_fill(~largest(scores, least, torch.full_like(least, k, dtype=torch.int64)), -torch.inf)
+    return scores.masked_fill(~mark_largest(scores, least, torch.full_like(least, k, dtype=torch.int64)), -torch.inf)
 
 
-def within_top_p(scores: Tensor, p: float, tried: int) -> Tensor:
+def keep_top_p(scores: Tensor, p: float, tried: int) -> Tensor:
     """Scores (N, V) with -inf for all but the likeliest of each row that together reach probability p.
 
-    They are looked for among the `tried` likeliest first.
+    The `tried` likeliest are searched first.
     """
     probabilities = scores.softmax(1)
-    wanted = torch.full_like(probabilities[:, :1], p - ROUNDING)
+    target = torch.full_like(probabilities[:, :1], p - ROUNDING)
     likeliest = probabilities.topk(min(tried, scores.shape[1])).values
     reached = likeliest.cumsum(1)
-    if bool((reached[:, -1:] < wanted).any()):
+    if bool((reached[:, -1:] < target).any()):
         likeliest = probabilities.sort(1, descending=True).values
         reached = likeliest.cumsum(1)
-    last = torch.searchsorted(reached, wanted).clamp_(max=reached.shape[1] - 1)  # (N, 1), the place that reaches p
-    return scores.masked_fill(~largest(probabilities, likeliest.gather(1, last), last + 1), -torch.inf)
+    last = torch.searchsorted(reached, target).clamp_(max=reached.shape[1] - 1)  # (N, 1), the position that reaches p
+    return scores.masked_fill(~mark_largest(probabilities, likeliest.gather(1, last), last + 1), -torch.inf)
 
 
-def largest(values: Tensor, least: Tensor, counts: Tensor) -> Tensor:
+def mark_largest(values: Tensor, least: Tensor, counts: Tensor) -> Tensor:
     """Which are the `counts` (N, 1) largest of each row of (N, V), the smallest of them being `least` (N, 1).
 
     Of those equal to `least`, the first ones.
@@ -124,13 +124,13 @@ def largest(values: Tensor, least: Tensor, counts: Tensor) -> Tensor:
     return kept
 
 
-def drawn(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+def sample_tokens(probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """The token of each row (N, V) at which the running sum of the probabilities passes the row's uniform number.
 
     The sums are in float64. Uniform numbers come in steps of 2**-24, so a probability is met to within 6e-8.
     """
     if probabilities.device.type == "mps":  # has no float64
-        return drawn(probabilities.cpu(), uniforms).to(probabilities.device)
+        return sample_tokens(probabilities.cpu(), uniforms).to(probabilities.device)
     sums = probabilities.cumsum(1, dtype=torch.float64)
     marks = uniforms.to(sums.device, torch.float64)[:, None] * sums[:, -1:]
     return torch.searchsorted(sums, marks, right=True)[:, 0]

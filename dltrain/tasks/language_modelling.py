@@ -13,7 +13,7 @@ from dltrain.batch import NO_TARGET
 from dltrain.data.text.language_model import LanguageModel
 from dltrain.data.text.passages import Passages
 from dltrain.data.text.vocabulary import Vocabulary
-from dltrain.decoding.generation import continued
+from dltrain.decoding.generation import generate_texts
 from dltrain.goal import Goal
 from dltrain.options import NonNegativeInt, PositiveInt
 from dltrain.registry import tasks
@@ -93,7 +93,14 @@ class LanguageModelling:
     def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
         """A few short texts from the model, another draw for each `number`; a bar stands for a line's end."""
         vocabulary = Vocabulary(self.vocabulary)
-        written = continued(cast(LanguageModel, model), vocabulary, device, self.samples, self.sample_tokens, number)
+        written = generate_texts(
+            cast(LanguageModel, model),
+            vocabulary,
+            device,
+            samples=self.samples,
+            tokens=self.sample_tokens,
+            seed=number,
+        )
         return ["writes: " + text.strip("\n").replace("\n", " | ") for text in written]
 
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 from dltrain.cli.main import application
-from dltrain.data.text.generation import Ending, Text, write
 from dltrain.data.text.language_model import Reading
 from dltrain.data.text.vocabulary import Vocabulary
-from dltrain.decoding.generation import READ_AT_ONCE, continuations, continued
+from dltrain.decoding.generation import READ_AT_ONCE, generate_texts, generate_tokens
 from dltrain.decoding.sampling import Sampling
+from dltrain.decoding.text import Ending, GrowingText, grow_texts
 from dltrain.errors import DataError, Diverged, UsageError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -100,14 +100,18 @@ def columns(
     count: int = 20,
     **settings: Any,
 ) -> list[list[int]]:
-    written = continuations(model, prompt, 0, CPU, Sampling(**settings), samples, seed)
+    written = generate_tokens(
+        model, prompt, end=0, device=CPU, sampling=Sampling(**settings), samples=samples, seed=seed
+    )
     return [list(column) for column in zip(*(step.ids for step in islice(written, count)), strict=True)]
 
 
 def test_going_on_from_the_state_is_reading_the_whole_prefix_again() -> None:
     model, prompt = ToyLSTM(), [4, 2, 7]
     read, told = [0, *prompt], []
-    for step in islice(continuations(model, prompt, 0, CPU, Sampling(temperature=1.3), (5,), 1), 30):
+    for step in islice(
+        generate_tokens(model, prompt, end=0, device=CPU, sampling=Sampling(temperature=1.3), samples=(5,), seed=1), 30
+    ):
         told += step.log_probabilities
         with torch.inference_mode():
             state: Any = None
@@ -167,7 +171,7 @@ def test_a_banned_token_never_comes() -> None:
 def test_the_log_probabilities_are_the_model_s_own() -> None:
     settings = Sampling(temperature=0.5, top_k=2, repetition_penalty=2.0, banned=(0,))
     model = Constant(0.4, 0.3, 0.2, 0.1)
-    for step in islice(continuations(model, [], 0, CPU, settings, range(3), 0), 10):
+    for step in islice(generate_tokens(model, [], end=0, device=CPU, sampling=settings, samples=range(3), seed=0), 10):
         expected = [math.log([0.4, 0.3, 0.2, 0.1][token]) for token in step.ids]
         assert step.log_probabilities == pytest.approx(expected, abs=1e-6)
 
@@ -180,7 +184,7 @@ def test_the_repetition_penalty_is_for_the_prompt_and_what_was_written_not_for_t
 
 
 def test_inference_mode_ends_with_each_step() -> None:
-    for _ in islice(continuations(Exact(), [], 0, CPU, Sampling(), (0,), 0), 2):
+    for _ in islice(generate_tokens(Exact(), [], end=0, device=CPU, sampling=Sampling(), samples=(0,), seed=0), 2):
         assert not torch.is_inference_mode_enabled()
 
 
@@ -195,18 +199,18 @@ def test_a_model_that_leaves_nothing_to_choose(model: Constant, temperature: flo
 
 def test_texts_shown_while_training() -> None:
     words = vocabulary(WORDS[:6])
-    texts = continued(Exact(), words, CPU, 3, 12, 7)
+    texts = generate_texts(Exact(), words, CPU, samples=3, tokens=12, seed=7)
     assert len(set(texts)) == 3
-    assert texts == continued(Exact(), words, CPU, 3, 12, 7)
-    assert texts != continued(Exact(), words, CPU, 3, 12, 8)
+    assert texts == generate_texts(Exact(), words, CPU, samples=3, tokens=12, seed=7)
+    assert texts != generate_texts(Exact(), words, CPU, samples=3, tokens=12, seed=8)
     assert not any("<unk>" in text for text in texts)
-    assert texts[:1] == continued(Exact(), words, CPU, 1, 12, 7)
-    assert continued(Exact(), words, CPU, 0, 12, 7) == []
+    assert texts[:1] == generate_texts(Exact(), words, CPU, samples=1, tokens=12, seed=7)
+    assert generate_texts(Exact(), words, CPU, samples=0, tokens=12, seed=7) == []
 
 
-def grown(words: Vocabulary, ids: Sequence[int], ending: Ending, before: int = 0) -> tuple[Text, list[str]]:
+def grown(words: Vocabulary, ids: Sequence[int], ending: Ending, before: int = 0) -> tuple[GrowingText, list[str]]:
     """The text of given tokens, and the pieces in which it became certain."""
-    text, pieces = Text(words, before, ending), []
+    text, pieces = GrowingText(words, before, ending), []
     for number, token in enumerate(ids):
         if text.ended is None:
             pieces.append(text.add(token, -float(number)))
@@ -274,16 +278,23 @@ def test_stops_of_characters_against_a_search_of_the_whole_text() -> None:
     assert 50 < stopped < 300
 
 
-def test_samples_end_each_at_its_own_place() -> None:
+def write_samples(samples: Sequence[int], ending: Ending, pieces: list[str]) -> list[GrowingText]:
     words = vocabulary(["<eos>", *"abcde"], "character")
-    long = [str(text) for text in write(Exact(), words, [2], CPU, Sampling(), range(4), 3, Ending(30))]
-    told: list[str] = []
-    short = write(Exact(), words, [2], CPU, Sampling(), range(4), 3, Ending(30, ("e",)), told.append)
+    texts = [GrowingText(words, 2, ending) for _ in samples]
+    steps = generate_tokens(Exact(), [2], end=0, device=CPU, sampling=Sampling(), samples=samples, seed=3)
+    grow_texts(steps, texts, pieces.append)
+    return texts
+
+
+def test_samples_end_each_at_its_own_place() -> None:
+    long = [str(text) for text in write_samples(range(4), Ending(30), [])]
+    pieces: list[str] = []
+    short = write_samples(range(4), Ending(30, ("e",)), pieces)
     assert [str(text) for text in short] == [text.split("e")[0] for text in long]
     assert len({len(text.ids) for text in short}) > 1
-    assert sorted("".join(told)) == sorted("".join(map(str, short)))
+    assert sorted("".join(pieces)) == sorted("".join(map(str, short)))
     one: list[str] = []
-    write(Exact(), words, [2], CPU, Sampling(), [0], 3, Ending(30), one.append)
+    write_samples([0], Ending(30), one)
     assert "".join(one) == long[0]
 
 
@@ -504,7 +515,7 @@ def test_a_stream_prints_the_same_text(run: Path) -> None:
         ),
         (["--stream", "--num-samples", "2"], "--stream prints one text as it grows and cannot go with --num-samples 2"),
         (["--stop", ""], "--stop: found an empty text; allowed is a text of at least one character"),
-        (["once"], "found 'once' behind the run; allowed is - (standard input), or --prompt 'once'"),
+        (["once"], "found 'once' after the run; allowed is - (standard input), or --prompt 'once'"),
         (["-", "--prompt", "the"], "- and --prompt: allowed is one prompt; leave out the others"),
         (["--temperature", "-1"], "--temperature: found -1.0; allowed is a number >= 0"),
         (["--ban", "cats"], "--ban: 'cats' is not one of the 7 words of the vocabulary\ndid you mean 'cat'?"),

@@ -12,7 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from dltrain.decoding.sampling import NUCLEUS_TRIED, Sampling, choose, drawn, weighed
+from dltrain.decoding.sampling import NUCLEUS_TRIED, Sampling, adjust_scores, choose_tokens, sample_tokens
 from dltrain.errors import UsageError
 from dltrain.runtime.seeds import keyed_uniform
 
@@ -27,7 +27,7 @@ def left(*probabilities: float, seen: Sequence[int] = (), **settings: Any) -> li
     """The distribution that is drawn from, of one row."""
     held = torch.zeros(1, len(probabilities), dtype=torch.bool)
     held[0, list(seen)] = True
-    chosen: list[float] = weighed(logs(probabilities), Sampling(**settings), held).softmax(1)[0].tolist()
+    chosen: list[float] = adjust_scores(logs(probabilities), Sampling(**settings), held).softmax(1)[0].tolist()
     return chosen
 
 
@@ -58,7 +58,7 @@ def defined(probabilities: Sequence[float], temperature: float = 1, top_k: int |
 def test_frequencies_are_those_of_the_distribution(settings: dict[str, Any]) -> None:
     draws = 50_000
     uniforms = keyed_uniform(7, 3, torch.arange(draws), 1)[:, 0]
-    tokens = choose(logs(MODEL).expand(draws, -1), Sampling(**settings), None, uniforms)
+    tokens = choose_tokens(logs(MODEL).expand(draws, -1), Sampling(**settings), None, uniforms)
     counts = np.bincount(tokens.numpy(), minlength=len(MODEL))
     expected = defined(MODEL, **settings)
     assert not counts[expected == 0].any()
@@ -67,18 +67,18 @@ def test_frequencies_are_those_of_the_distribution(settings: dict[str, Any]) -> 
 
 def test_a_draw_is_the_inverse_of_the_distribution_function() -> None:
     uniforms = torch.tensor([0.0, 0.24, 0.25, 0.49, 0.5, 0.99])
-    assert drawn(torch.tensor([[0.25, 0.25, 0.5]]).expand(6, -1), uniforms).tolist() == [0, 0, 1, 1, 2, 2]
+    assert sample_tokens(torch.tensor([[0.25, 0.25, 0.5]]).expand(6, -1), uniforms).tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_what_has_no_probability_is_never_drawn() -> None:
     ends = torch.tensor([0.0, 1 - 2**-24])
-    assert drawn(torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]]).expand(2, -1), ends).tolist() == [1, 3]
+    assert sample_tokens(torch.tensor([[0.0, 0.3, 0.0, 0.7, 0.0]]).expand(2, -1), ends).tolist() == [1, 3]
 
 
 def test_greedy_takes_the_likeliest_and_of_equals_the_first() -> None:
     rows = logs([0.2, 0.5, 0.3], [0.4, 0.2, 0.4], [0.1, 0.45, 0.45])
-    assert choose(rows, Sampling(temperature=0)).tolist() == [1, 0, 1]
-    assert choose(rows, Sampling(temperature=0, banned=(1, 0))).tolist() == [2, 2, 2]
+    assert choose_tokens(rows, Sampling(temperature=0)).tolist() == [1, 0, 1]
+    assert choose_tokens(rows, Sampling(temperature=0, banned=(1, 0))).tolist() == [2, 2, 2]
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-300])
@@ -129,7 +129,7 @@ def test_top_p_of_many_words_against_its_definition(p: float) -> None:
     draw = np.random.default_rng(0)
     rows = [draw.dirichlet(np.full(2 * NUCLEUS_TRIED, concentration)) + 1e-12 for concentration in (0.01, 1, 100)]
     rows = [row / row.sum() for row in rows]
-    kept = weighed(logs(*rows), Sampling(top_p=p)) > -torch.inf
+    kept = adjust_scores(logs(*rows), Sampling(top_p=p)) > -torch.inf
     for row, some in zip(rows, kept.numpy(), strict=True):
         order = np.argsort(-row)
         size = int(some.sum())
@@ -147,22 +147,22 @@ def test_rows_do_not_touch_each_other() -> None:
     rows = logs(MODEL, MODEL[::-1], [1 / 7] * 7)
     sampling = Sampling(temperature=0.8, top_k=4, top_p=0.7, repetition_penalty=1.5, banned=(2,))
     seen = torch.eye(7, dtype=torch.bool)[[0, 3, 6]]
-    together = weighed(rows, sampling, seen)
+    together = adjust_scores(rows, sampling, seen)
     for row in range(3):
-        assert torch.equal(weighed(rows[row : row + 1], sampling, seen[row : row + 1])[0], together[row])
+        assert torch.equal(adjust_scores(rows[row : row + 1], sampling, seen[row : row + 1])[0], together[row])
 
 
 def test_the_given_log_probabilities_stay_as_they_are() -> None:
     rows = logs(MODEL)
     before = rows.clone()
-    weighed(rows, Sampling(0.8, 4, 0.7, 1.5, (2,)), torch.ones(1, 7, dtype=torch.bool))
+    adjust_scores(rows, Sampling(0.8, 4, 0.7, 1.5, (2,)), torch.ones(1, 7, dtype=torch.bool))
     assert torch.equal(rows, before)
 
 
 def test_a_row_with_nothing_to_choose_from_gives_no_token() -> None:
     rows = torch.cat([logs(MODEL), torch.full((1, 7), math.nan), torch.full((1, 7), -math.inf)])
-    assert choose(rows, Sampling(), None, torch.full((3,), 0.5)).tolist()[1:] == [7, 7]
-    assert choose(rows, Sampling(temperature=0)).tolist() == [0, 7, 7]
+    assert choose_tokens(rows, Sampling(), None, torch.full((3,), 0.5)).tolist()[1:] == [7, 7]
+    assert choose_tokens(rows, Sampling(temperature=0)).tolist() == [0, 7, 7]
 
 
 @pytest.mark.parametrize(
