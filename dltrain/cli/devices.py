@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False) -> None:
+def print_devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False) -> None:
     """List the devices available and the one `auto` selects.
 
     Examples:
@@ -19,12 +19,12 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON list.
     """
     from dltrain.runtime.device import choose_device, format_gibibytes, list_devices
 
-    there = list_devices()
+    devices = list_devices()
     auto = choose_device("auto")
     if as_json:
-        typer.echo(json.dumps([{**device._asdict(), "auto": device.name == str(auto.device)} for device in there]))
+        typer.echo(json.dumps([{**device._asdict(), "auto": device.name == str(auto.device)} for device in devices]))
         return
-    for device in there:
+    for device in devices:
         memory = f"  {format_gibibytes(device.free_bytes)} free" if device.free_bytes is not None else ""
         chosen = f"  <- auto ({auto.why})" if device.name == str(auto.device) else ""
         typer.echo(f"{device.name:<8}{device.description}{memory}{chosen}")

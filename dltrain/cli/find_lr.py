@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.options import ConfigFile, Overrides
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,18 +21,16 @@ RATE = "learning_rate"
 
 
 def find_lr(
-    config: Annotated[Path, typer.Argument(help="The YAML file that says what to train, or a run directory.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
-    ] = None,
-    low: Annotated[float, typer.Option(help="The learning rate to begin with.")] = 1e-7,
-    high: Annotated[float, typer.Option(help="The learning rate to end with.")] = 10.0,
-    steps: Annotated[int, typer.Option(min=10, help="Updates from the one to the other, by equal factors.")] = 200,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    low: Annotated[float, typer.Option(help="Lowest learning rate.")] = 1e-7,
+    high: Annotated[float, typer.Option(help="Highest learning rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=10, help="Number of updates; the rate rises by equal factors.")] = 200,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The picture. [default: NAME-OF-CONFIG-learning-rates.png]")
+        Path | None,
+        typer.Option("--output", "-o", help="The picture. [default: NAME-OF-CONFIG-learning-rates.png]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, with all rates and losses.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with all rates and losses.")] = False,
 ) -> None:
     """Suggest a learning rate.
 
@@ -52,23 +52,17 @@ def find_lr(
     if not 0 < low < high or high / low == math.inf:
         raise UsageError(f"--low {low:g} --high {high:g}: allowed are two finite rates above 0, the lower one first")
     from dltrain.config.experiment import load_experiment
-    from dltrain.runs.directory import CONFIG
+    from dltrain.sweeps.members import find_config
 
-    if (config / CONFIG).is_file():
-        picture = output or Path(f"{config.resolve().name}-learning-rates.png")
-        config = config / CONFIG
-    else:
-        picture = output or Path(f"{config.stem}-learning-rates.png")
-    experiment = load_experiment(config, overrides or []).experiment
-    result = _tested(experiment, low, high, steps, picture)
-    if as_json:
-        typer.echo(json.dumps(result))
-    else:
-        _print(result)
+    file, name = find_config(config)
+    experiment = load_experiment(file, overrides or []).experiment
+    picture = output or Path(f"{name}-learning-rates.png")
+    result = run_rates(experiment, low=low, high=high, steps=steps, picture=picture)
+    typer.echo(json.dumps(result) if as_json else "\n".join(format_range_test(result)))
 
 
-def _tested(experiment: Experiment, low: float, high: float, steps: int, picture: Path) -> dict[str, Any]:
-    """The outcome of a test, its picture drawn."""
+def run_rates(experiment: Experiment, *, low: float, high: float, steps: int, picture: Path) -> dict[str, Any]:
+    """Run the range test and draw its picture; the outcome as plain values."""
     from dltrain.core.learning_rate_range import RisingRates, draw_range_test, run_range_test
     from dltrain.runs.building import build_training
     from dltrain.runtime.memory import explain_memory_errors
@@ -80,7 +74,9 @@ def _tested(experiment: Experiment, low: float, high: float, steps: int, picture
             typer.echo(f"warning: {dataset.notice}", err=True)
         base = float(experiment.optimizer.options.get(RATE, state.base_rates[0]))
         rates = RisingRates(low, high, steps, base)
-        curve = run_range_test(state, training.task, dataset.training(), experiment.trainer, runtime, rates)
+        curve = run_range_test(
+            state, training.task, dataset.training(), plan=experiment.trainer, runtime=runtime, rates=rates
+        )
     facts = {
         "data": dataset.name,
         "model": experiment.model.name,
@@ -90,11 +86,11 @@ def _tested(experiment: Experiment, low: float, high: float, steps: int, picture
         "torch": runtime.signature()["torch"],
     }
     draw_range_test(curve, f"{facts['model']} on {facts['data']}, {facts['optimizer']}, seed {facts['seed']}", picture)
-    return {**facts, **_read(curve, experiment, base), "picture": str(picture)}
+    return {**facts, **read_curve(curve, experiment, base), "picture": str(picture)}
 
 
-def _read(curve: Curve, experiment: Experiment, base: float) -> dict[str, Any]:
-    """What the curve says, as plain values."""
+def read_curve(curve: Curve, experiment: Experiment, base: float) -> dict[str, Any]:
+    """The suggestion that a curve gives, as plain values."""
     found: dict[str, Any] = {
         "ended": curve.ended,
         "suggestion": None,
@@ -117,19 +113,20 @@ def _read(curve: Curve, experiment: Experiment, base: float) -> dict[str, Any]:
     return found
 
 
-def _print(result: dict[str, Any]) -> None:
+def format_range_test(result: dict[str, Any]) -> Iterator[str]:
+    """The outcome as lines for people."""
     losses, rates = result["losses"], result["rates"]
-    typer.echo(
+    yield (
         f"{result['model']} on {result['data']}, {result['optimizer']}, seed {result['seed']}, "
         f"torch {result['torch']} on {result['device']}"
     )
-    typer.echo(f"{len(losses)} updates, {rates[0]:.2g} to {rates[-1]:.2g}: {result['ended']}")
+    yield f"{len(losses)} updates, {rates[0]:.2g} to {rates[-1]:.2g}: {result['ended']}"
     if result["fault"]:
-        typer.echo(f"no suggestion: {result['fault']}")
+        yield f"no suggestion: {result['fault']}"
     else:
-        typer.echo(f"steepest fall of the loss     {result['steepest']:.2g}")
-        typer.echo(f"a tenth of the lowest loss's  {result['tenth_of_lowest']:.2g}")
+        yield f"steepest fall of the loss     {result['steepest']:.2g}"
+        yield f"a tenth of the lowest loss's  {result['tenth_of_lowest']:.2g}"
         if result["still_falling"]:
-            typer.echo("note: the loss was still falling at the highest rate: raise --high")
-        typer.echo(f"suggestion (steepest fall)    {result['yaml']}")
-    typer.echo(f"picture: {result['picture']}")
+            yield "note: the loss was still falling at the highest rate: raise --high"
+        yield f"suggestion (steepest fall)    {result['yaml']}"
+    yield f"picture: {result['picture']}"

@@ -125,7 +125,7 @@ def train_with_observers(experiment: Experiment, run: Run, options: RunOptions) 
         return [*([MutedWhenClosed(JsonLines(sys.stderr))] if messenger.json_lines else []), *watching]
 
     try:
-        train_run(experiment, run, options.interrupts, observe, options.messenger, inexact=options.inexact)
+        train_run(experiment, run, options.interrupts, observe, messenger=options.messenger, inexact=options.inexact)
     finally:
         for observer in watching:
             observer.close()

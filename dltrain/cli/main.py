@@ -36,12 +36,12 @@ COMMANDS = {
     "cv": "cv:cross_validate",
     "sweep": "sweep:sweep",
     "find-lr": "find_lr:find_lr",
-    "summary": "summary:summary",
+    "summary": "summary:summarize_model",
     "config": "config:app",
     "data": "data:app",
     "list": "describe:list_names",
     "describe": "describe:describe",
-    "devices": "devices:devices",
+    "devices": "devices:print_devices",
 }
 """Where in dltrain.cli each command is: a function, or an app with commands of its own."""
 

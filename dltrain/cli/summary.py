@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.options import ConfigFile, Overrides
 from dltrain.cli.shared.tables import format_table
 
 if TYPE_CHECKING:
@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 COUNTED = "matrix products, convolutions, recurrent layers and attention; a multiply-add is two"
 
 
-def summary(
-    config: Annotated[Path, typer.Argument(help="The YAML file that says what to train, or a run directory.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
-    ] = None,
+def summarize_model(
+    config: ConfigFile,
+    overrides: Overrides = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Set data.batch_size.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, numbers in full.")] = False,
 ) -> None:
@@ -36,16 +33,14 @@ def summary(
 
       dltrain summary runs/ptb_lstm --batch-size 64 --json
     """
-    from dataclasses import replace
-
     from dltrain.config.experiment import load_experiment
     from dltrain.core.summary import measure_model
     from dltrain.runs.building import build_training
-    from dltrain.runs.directory import CONFIG
     from dltrain.runtime.memory import explain_memory_errors
+    from dltrain.sweeps.members import find_config
 
     settings = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
-    experiment = load_experiment(config / CONFIG if (config / CONFIG).is_file() else config, settings).experiment
+    experiment = load_experiment(find_config(config)[0], settings).experiment
     plan = replace(experiment.trainer, device="cpu", compile=False)
     with explain_memory_errors():
         training = build_training(replace(experiment, trainer=plan))
@@ -73,6 +68,7 @@ def summary(
 
 
 def summary_to_json(found: Summary) -> dict[str, Any]:
+    """The summary as plain values."""
     return {
         "layers": [asdict(row) for row in found.rows],
         "parameters": {"total": found.parameters, "trainable": found.trainable},

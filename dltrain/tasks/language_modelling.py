@@ -28,11 +28,11 @@ class LanguageModelling:
     """Predict each token from those before it; the best epoch has the lowest validation perplexity.
 
     Reports perplexity (the exponential of the mean loss), loss (mean negative log-probability of a token in nats),
-    accuracy (the share of tokens that the model holds the likeliest), and for models of characters bits_per_character.
-    The training loss holds the model's penalties too, where it has any.
+    accuracy (the share of tokens to which the model assigns the highest probability), and for models of characters
+    bits_per_character. The training loss includes the model's penalties.
 
     Options:
-        samples: texts that the model writes after each epoch, for a person to see it learn.
+        samples: sample texts printed after each epoch.
         sample_tokens: length of each of them.
     """
 
@@ -52,7 +52,7 @@ class LanguageModelling:
     def step(self, model: nn.Module, batch: Passages, carry: Any) -> Step:
         reader = cast(LanguageModel, model)
         reading = reader(batch.inputs, carry if batch.continues else None)
-        features, targets = targeted(reading.features, batch)
+        features, targets = select_targets(reading.features, batch)
         loss = reader.nats(features, targets).mean()
         if reading.penalty is not None:
             loss = loss + reading.penalty
@@ -61,21 +61,21 @@ class LanguageModelling:
     def score(self, model: nn.Module, batch: Passages, carry: Any) -> Score:
         reader = cast(LanguageModel, model)
         reading = reader(batch.inputs, carry if batch.continues else None)
-        features, targets = targeted(reading.features, batch)
+        features, targets = select_targets(reading.features, batch)
         counts = self.tally(lambda rows: reader.log_probabilities(features[rows]), targets)
         return Score(counts, reading.state if batch.continues else None)
 
     def tally(self, log_probabilities: Callable[[slice], Tensor], targets: Tensor) -> Counts:
         """The counts of targets (M,), of which `log_probabilities` gives those of any slice, (rows, vocabulary)."""
-        wide = torch.float32 if targets.device.type == "mps" else torch.float64
-        nats = torch.zeros((), dtype=wide, device=targets.device)
+        precise = torch.float32 if targets.device.type == "mps" else torch.float64
+        nats = torch.zeros((), dtype=precise, device=targets.device)
         correct = torch.zeros((), dtype=torch.int64, device=targets.device)
         rows = max(1, SCORED_AT_ONCE // len(self.vocabulary["words"]))
         for start in range(0, len(targets), rows):
             some = slice(start, start + rows)
-            logs, wanted = log_probabilities(some), targets[some]
-            nats -= logs.gather(1, wanted[:, None]).sum(dtype=wide)
-            correct += (logs.argmax(1) == wanted).sum()
+            logs, expected = log_probabilities(some), targets[some]
+            nats -= logs.gather(1, expected[:, None]).sum(dtype=precise)
+            correct += (logs.argmax(1) == expected).sum()
         return {"nats": nats, "correct": correct, "tokens": torch.full_like(correct, len(targets))}
 
     def report(self, counts: Counts) -> dict[str, float]:
@@ -91,7 +91,7 @@ class LanguageModelling:
         return report
 
     def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
-        """A few short texts from the model, another draw for each `number`; a bar stands for a line's end."""
+        """A few short texts from the model, different for each `number`; a bar marks a line break."""
         vocabulary = Vocabulary(self.vocabulary)
         written = generate_texts(
             cast(LanguageModel, model),
@@ -104,8 +104,8 @@ class LanguageModelling:
         return ["writes: " + text.strip("\n").replace("\n", " | ") for text in written]
 
 
-def targeted(features: Tensor, batch: Passages) -> tuple[Tensor, Tensor]:
-    """Features (M, H) and targets (M,) of those tokens that count."""
+def select_targets(features: Tensor, batch: Passages) -> tuple[Tensor, Tensor]:
+    """Features (M, H) and targets (M,) of the tokens that have a target."""
     features, targets = features.flatten(0, 1), batch.targets.flatten()
     if batch.count == len(targets):
         return features, targets

@@ -13,7 +13,7 @@ import pytest
 from dltrain.errors import DataError, Diverged, RequirementNotMet, UsageError
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
-from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, NeuralCache, root_mean_squares
+from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, NeuralCache, compute_root_mean_squares
 from support.commands import call, good
 from support.files import lines
 from support.language import ToyTask, measured, passages, random_text
@@ -157,7 +157,9 @@ def test_dynamic_evaluation_by_the_training_texts_gradients(run: Path) -> None:
     result = found(run, "--adapt", "dynamic=1e-3, rms=true, decay=0.02")
     assert result["adaptation"]["rms"] is True
     training = passages(random_text(20, 4, 1).repeat(8, 1), 5)
-    roots = root_mean_squares(measured(load_trained(find_checkpoint(run)).model, GradientSquares(ToyTask()), training))
+    roots = compute_root_mean_squares(
+        measured(load_trained(find_checkpoint(run)).model, GradientSquares(ToyTask()), training)
+    )
     expected = perplexity_of(run, DynamicEvaluation(ToyTask(), 1e-3, 0.02, roots), 5)
     assert result["metrics"]["perplexity"] == pytest.approx(expected, rel=1e-9)
 

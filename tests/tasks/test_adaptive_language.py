@@ -20,7 +20,7 @@ from dltrain.tasks.adaptive_language import (
     DynamicEvaluation,
     GradientSquares,
     NeuralCache,
-    root_mean_squares,
+    compute_root_mean_squares,
 )
 from support.language import (
     VOCABULARY,
@@ -175,12 +175,14 @@ def test_the_statistics_are_sums_of_squares_by_hand(model: ToyLSTM) -> None:
     assert set(counts) - {"windows"} == {*expected, "unused.weight", "unused.bias"}
     for name, squares in expected.items():
         torch.testing.assert_close(counts[name], squares)
-        torch.testing.assert_close(root_mean_squares(counts)[name], (squares / 5).sqrt())
+        torch.testing.assert_close(compute_root_mean_squares(counts)[name], (squares / 5).sqrt())
     assert not counts["unused.weight"].any()
 
 
 def test_steps_and_decay_go_by_the_statistics(model: ToyLSTM) -> None:
-    roots = root_mean_squares(measured(model, GradientSquares(ToyTask()), passages(random_text(60, 2, seed=5), 5)))
+    roots = compute_root_mean_squares(
+        measured(model, GradientSquares(ToyTask()), passages(random_text(60, 2, seed=5), 5))
+    )
     batches = passages(random_text(42), 5)
     for decay in (0.02, 0.8):  # with the larger one some weights would be pulled beyond the trained ones
         counts = measured(model, DynamicEvaluation(ToyTask(), 1e-3, decay, roots), batches)

@@ -90,13 +90,13 @@ class DynamicAdaptation(Adaptation):
         return {**super().data_options(), "sequence_length": self.window}
 
     def scorer(self, trained: Trained, dataset: Dataset) -> Any:
-        from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, root_mean_squares
+        from dltrain.tasks.adaptive_language import DynamicEvaluation, GradientSquares, compute_root_mean_squares
 
         task: Any = trained.task
         roots = None
         if self.rms:
             squares: Any = GradientSquares(task)
-            roots = root_mean_squares(dataclasses.replace(trained, task=squares).counts(dataset.training()))
+            roots = compute_root_mean_squares(dataclasses.replace(trained, task=squares).counts(dataset.training()))
         return DynamicEvaluation(task, self.dynamic, self.decay, roots)
 
 

@@ -1,4 +1,4 @@
-"""What a language model is to the tasks and commands that use one."""
+"""The interface of a language model to tasks and commands."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Reading(NamedTuple):
-    """What a language model makes of tokens (T, N).
+    """A language model's output for tokens (T, N).
 
-    `features` (T, N, H) is what its output layer reads. `state` is where the next tokens go on from: nested tuples of
+    `features` (T, N, H) are the inputs of its output layer. `state` is the state after the tokens: nested tuples of
     tensors, None before the first token. `penalty` () is added to the training loss, or None.
     """
 
@@ -23,7 +23,7 @@ class LanguageModel(Protocol):
     """A model of the next token, as the language tasks use it; any module with these methods is one."""
 
     def __call__(self, tokens: Tensor, state: Any) -> Reading:
-        """Read tokens (T, N) int64 on from `state`: column n of the state belongs to column n of the tokens."""
+        """Read tokens (T, N) int64 after `state`: column n of the state belongs to column n of the tokens."""
         ...
 
     def nats(self, features: Tensor, targets: Tensor) -> Tensor:
