@@ -21,16 +21,16 @@ def lm(
         list[str] | None,
         typer.Argument(
             metavar="TEXT...",
-            help="Text files, plain or gzipped; - is standard input. [default, with --like: what the run learned from]",
+            help="Text files, plain or gzipped; - is standard input. [default, with --like: the run's training text]",
         ),
     ] = None,
     order: Annotated[int, typer.Option(min=1, max=5, help="Words in the longest n-grams.")] = 3,
     normalize: Annotated[
-        bool, typer.Option("--normalize", help="Spell the text as transcripts are: lower case, no punctuation.")
+        bool, typer.Option("--normalize", help="Normalise the text like transcripts: lower case, no punctuation.")
     ] = False,
     like: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Spell it as the transcripts of this run, in its alphabet."),
+        typer.Option(metavar="RUN", help="Spell the text like the transcripts of this run, in its alphabet."),
     ] = None,
 ) -> None:
     """Estimate an n-gram language model of words.
@@ -56,7 +56,7 @@ def lm(
     elif like is not None:
         sentences = iter(load_transcripts(like))
     else:
-        raise UsageError("no text was named", advice="name text files, or a run with --like for what it was trained on")
+        raise UsageError("no text given", advice="name text files, or a run with --like for its training text")
     model = estimate_ngrams(sentences, order)
     write_arpa(model, output)
     counts = [0] * order
@@ -66,7 +66,7 @@ def lm(
 
 
 def choose_spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
-    """What is done to each sentence. Raises UsageError where transcripts have no words."""
+    """Choose the function that spells each sentence. Raises UsageError if transcripts have no words."""
     if like is None and not normalize:
         return lambda line: line
     from dltrain.data.speech.transcripts import normalize_transcript, spell_transcript
@@ -80,24 +80,24 @@ def choose_spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
         raise UsageError(f"--like {like}: its data has no transcripts", advice="name a run of a speech recogniser")
     if " " not in assets["alphabet"]:
         raise UsageError(f"--like {like}: its transcripts have no spaces, so there are no words to count")
-    places = {character: place for place, character in enumerate(assets["alphabet"])}
-    return lambda line: spell_transcript(normalize_transcript(line), places).text
+    symbols = {character: index for index, character in enumerate(assets["alphabet"])}
+    return lambda line: spell_transcript(normalize_transcript(line), symbols).text
 
 
 def load_transcripts(run: Path) -> Sequence[str]:
-    """What a run's training clips say. Raises UsageError for data without transcripts."""
+    """Load the transcripts of a run's training clips. Raises UsageError for data without transcripts."""
     from dltrain.data.speech.recognition import Transcribed
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
     dataset = load_trained(find_checkpoint(run)).dataset()
     if not isinstance(dataset, Transcribed):
-        raise UsageError(f"--like {run}: cannot say what it was trained on", advice="name text files")
+        raise UsageError(f"--like {run}: its data has no training text", advice="name text files")
     return dataset.transcripts()
 
 
 def read_text_lines(text: str) -> Iterator[str]:
-    """The lines of a file, or of standard input. Raises DataError for what is no UTF-8 text."""
+    """Read the lines of a file, or of standard input. Raises DataError if it is not UTF-8 text."""
     from dltrain.data.text_files import LineSpan, read_pieces, scan_file
 
     if text == "-":
@@ -116,5 +116,5 @@ def _decode_input(lines: Iterable[bytes]) -> Iterator[str]:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
             raise DataError(
-                f"standard input, line {number}: not UTF-8 text", advice="convert it, such as with iconv -t UTF-8"
+                f"standard input, line {number}: not UTF-8 text", advice="convert it, for example with iconv -t UTF-8"
             ) from None

@@ -31,7 +31,7 @@ from dltrain.data.speech.recordings import (
     cut_pieces,
     find_cut,
     find_longest_run,
-    read_pieces,
+    read_recording,
 )
 from dltrain.data.speech.sound import Sound
 from dltrain.data.speech.statistics import normalize_features
@@ -144,7 +144,7 @@ def test_a_long_recording_loses_no_word_and_doubles_none(
     assert found.seconds == pytest.approx(seconds)
     overlaps = sum(heard) - seconds
     assert overlaps == pytest.approx(0, abs=0.01) if silent else overlaps >= 4 * CONTEXT_SECONDS
-    cut = list(read_pieces(path))
+    cut = list(read_recording(path))
     assert len(cut) >= 3
     assert [piece.from_seconds for piece in cut[1:]] == [piece.to_seconds for piece in cut[:-1]]
     assert all(10 < piece.to_seconds - piece.from_seconds <= LONGEST_SECONDS for piece in cut)
@@ -403,7 +403,7 @@ def test_a_wav_file_that_was_cut_short(clip: Any) -> None:
     path = clip("cut.wav", "ab " * 20)
     path.write_bytes(path.read_bytes()[:50_000])
     with pytest.raises(DataError, match=r"cut\.wav: damaged or cut short: it decodes to 1\.56 s, its header promises"):
-        list(read_pieces(path))
+        list(read_recording(path))
 
 
 WORDS = [
@@ -618,10 +618,10 @@ def test_text_that_makes_no_language_model(tmp_path: Path, write_settings: Any, 
     assert isinstance(refused.exception, UsageError)
     assert "its data has no transcripts\nnext: name a run of a speech recogniser" in str(refused.exception)
     refused = call("data", "lm", "-o", lm)
-    assert "no text was named\nnext: name text files, or a run with --like" in str(refused.exception)
+    assert "no text given\nnext: name text files, or a run with --like" in str(refused.exception)
     nameless = train(tmp_path, "{name: tones, names: false}")
     refused = call("data", "lm", "--like", nameless, "-o", lm)
-    assert "cannot say what it was trained on\nnext: name text files" in str(refused.exception)
+    assert "its data has no training text\nnext: name text files" in str(refused.exception)
     assert not lm.exists()
 
 

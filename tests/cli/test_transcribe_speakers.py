@@ -13,7 +13,7 @@ import torch
 from dltrain.data.speech.dataset import SpokenClips
 from dltrain.data.speech.log_mel import model_input, rebuild_extractor
 from dltrain.data.speech.recognition import Decoder, Transcribes
-from dltrain.data.speech.recordings import RecordingPiece, read_pieces
+from dltrain.data.speech.recordings import RecordingPiece, read_recording
 from dltrain.data.speech.sound import Sound, read_sound, resample
 from dltrain.data.speech.transcription import Transcriber
 from dltrain.errors import DataError, UsageError
@@ -149,7 +149,7 @@ def test_of_one_clip_alone_the_training_corpus_counts_as_a_second(folder: Path, 
     clip = folder / "test" / "0.wav"
     good("transcribe", folder / "run", clip)
     assets = load_trained(find_checkpoint(folder / "run")).record.assets
-    pieces = [piece for path in sorted((folder / "train").iterdir()) for piece in read_pieces(path)]
+    pieces = [piece for path in sorted((folder / "train").iterdir()) for piece in read_recording(path)]
     corpus = [piece._replace(sound=Sound(resample(piece.sound, RATE), RATE, 1)) for piece in pieces]
     mean, variance = statistics(assets, corpus)
     np.testing.assert_allclose(assets["normalization"]["mean"], mean, atol=1e-3)
@@ -165,7 +165,7 @@ def test_the_pieces_of_a_long_file_share_its_statistics(
     soundfile.write(paths[0], samples, RATE)
     soundfile.write(paths[1], sound(2, 3), RATE)
     transcriber = transcriber_of(folder)
-    cut = list(read_pieces(paths[0]))
+    cut = list(read_recording(paths[0]))
     assert len(cut) == 3
     recordings = list(transcriber.transcribe_files(paths))
     assert [one.seconds for one in recordings] == pytest.approx([58, 2])

@@ -31,7 +31,7 @@ Decode = Annotated[
     str | None,
     typer.Option(
         metavar="KEY=VALUE,...",
-        help="Decode speech with a beam search: beam=WIDTH texts at a time (default with lm: "
+        help="Decode speech with a beam search: beam=WIDTH hypotheses (default with lm: "
         f"{WIDTH}), lm=FILE for an n-gram model (dltrain data lm), lm_weight={WEIGHT:g}, word_bonus={BONUS:g} nats. "
         "[default: greedy]",
     ),
@@ -74,7 +74,7 @@ class Decoding:
         return f"beam search (width {self.width}, {self.lm}, weight {self.weight:g}, bonus {self.bonus:g})"
 
     def decoder(self, alphabet: Sequence[str]) -> Decoder:
-        """The function itself; raises UsageError where it does not go with the alphabet, DataError for a bad file."""
+        """Build the decoder. Raises UsageError if it does not fit the alphabet, DataError for a bad file."""
         from dltrain.decoding.ctc import BeamSearch, decode_greedily
         from dltrain.decoding.ngram import read_arpa
 
@@ -82,7 +82,7 @@ class Decoding:
             return decode_greedily
         model = None if self.lm is None else read_arpa(Path(self.lm))
         try:
-            return BeamSearch(alphabet, self.width, model, self.weight, self.bonus)
+            return BeamSearch(alphabet, self.width, model, alpha=self.weight, beta=self.bonus)
         except ValueError as error:
             raise UsageError(f"language model {self.lm}: {error}", advice="leave it out") from error
 
@@ -100,7 +100,7 @@ class Decoding:
 
 
 def check_decoding(decoding: Decoding, dashes: bool = False) -> Decoding:
-    """Raises UsageError for a key that needs `lm`, DataError for a missing file; `dashes` names the keys as flags."""
+    """Raise UsageError for a key that needs `lm`, DataError for a missing file; `dashes` names the keys as flags."""
     lm = "--lm" if dashes else "lm"
     for name in ("lm_weight", "word_bonus"):
         if getattr(decoding, name) is not None and decoding.lm is None:
@@ -114,7 +114,7 @@ def check_decoding(decoding: Decoding, dashes: bool = False) -> Decoding:
 
 
 def parse_decoding(text: str | None) -> Decoding | None:
-    """The decoder that --decode asks for. Raises UsageError as `parse_group`, and as `check_decoding`."""
+    """Parse the value of --decode. Raises UsageError as `parse_group` and `check_decoding` do."""
     from dltrain.cli.shared.grouped import parse_group
 
     return None if text is None else check_decoding(parse_group("--decode", text, Decoding))

@@ -1,4 +1,4 @@
-"""Common Voice's archives, cv-corpus-VERSION-LOCALE.tar.gz, unpacked to where training looks for them."""
+"""Unpacking of Common Voice's archives, cv-corpus-VERSION-LOCALE.tar.gz, to the folder that training reads."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def fetch(name: str, root: Path, archive: Path | None = None, progress: Progress | None = None) -> list[Path]:
-    """The folders ROOT/common_voice/LOCALE that an archive was unpacked to.
+    """Unpack an archive. Returns the folders ROOT/common_voice/LOCALE.
 
-    Nothing is downloaded: Mozilla gives the corpus out on request only, which a UsageError without `archive` explains.
-    Only plain files and folders are taken, and only inside their folder; an archive's locales appear when all of them
-    are complete. Raises DataError for anything else in the archive, for a damaged one, and where one of its locales is
-    there already; then nothing is left behind.
+    Nothing is downloaded: Mozilla distributes the corpus on request, which a UsageError without `archive` explains.
+    Only plain files and folders are unpacked, and only inside their folder; an archive's locales appear when all of
+    them are complete. Raises DataError for anything else in the archive, for a damaged one, and if one of its locales
+    exists already; then nothing is left behind.
     """
     if archive is None:
         raise UsageError(
-            f"{name}: Mozilla gives Common Voice out on request, after one has agreed to its terms, so it cannot be "
-            f"downloaded by a program. Ask for a language's archive at {ADDRESS}, then: "
+            f"{name}: Mozilla distributes Common Voice on request, after you agree to its terms, so it cannot be "
+            f"downloaded by a program. Request a language's archive at {ADDRESS}, then: "
             f"dltrain data fetch {name} --root {root} --archive FILE.tar.gz"
         )
     try:
@@ -45,7 +45,7 @@ def fetch(name: str, root: Path, archive: Path | None = None, progress: Progress
 
 
 def _unpack(archive: Path, part: Path, target: Path, progress: Progress | None) -> None:
-    """All files of an archive into `part`; stops where it comes to a locale that is in `target` already."""
+    """Unpack all files of an archive into `part`; stops at a locale that is in `target` already."""
     seen: set[PurePosixPath] = set()
     try:
         with archive.open("rb") as packed, tarfile.open(fileobj=packed, mode="r|*") as members:
@@ -71,7 +71,7 @@ def _unpack(archive: Path, part: Path, target: Path, progress: Progress | None) 
 
 
 def _read_members(archive: Path, members: tarfile.TarFile) -> Iterator[tuple[str, BinaryIO]]:
-    """Name and content of each plain file; raises DataError for what an archive of clips has no need of."""
+    """Read name and content of each plain file. Raises DataError for links, devices and paths out of the folder."""
     for member in members:
         path = PurePosixPath(member.name)
         wrong = None
@@ -90,17 +90,17 @@ def _read_members(archive: Path, members: tarfile.TarFile) -> Iterator[tuple[str
 
 
 def _find_locale_folder(member: PurePosixPath) -> PurePosixPath | None:
-    """The folder of a locale that a file shows by its name, a clip's or a table's."""
+    """Find the folder of a locale by the name of a file in it, a clip's or a table's."""
     folder = member.parent.parent if member.parent.name == CLIPS else member.parent
     return folder if folder.name and (member.parent.name == CLIPS or member.name in TABLES) else None
 
 
 def _find_locales(archive: Path, folder: Path) -> list[Path]:
-    """The folders with tables, named by their language; one inside another is a part of it."""
+    """Find the folders with tables, named by their language; a folder inside another is a part of it."""
     found = {path.parent for name in TABLES for path in folder.rglob(name)}
     if not found or folder in found:
         raise DataError(
-            f"{archive}: no folder LOCALE with train.tsv or validated.tsv in it, so it is no archive of Common Voice; "
+            f"{archive}: no folder LOCALE with train.tsv or validated.tsv in it, so it is not a Common Voice archive; "
             "nothing was unpacked."
         )
     outer = sorted(path for path in found if found.isdisjoint(path.parents))
@@ -113,11 +113,11 @@ def _find_locales(archive: Path, folder: Path) -> list[Path]:
 
 def _check_absent(target: Path) -> None:
     if target.exists():
-        raise DataError(f"{target}: is there already; nothing was unpacked. Remove it, or give another --root.")
+        raise DataError(f"{target}: exists already; nothing was unpacked. Remove it, or name another --root.")
 
 
 def _move_locales(locales: list[Path], target: Path) -> list[Path]:
-    """Where the locales are now: all of them in `target`, or where one cannot be, none."""
+    """Move all locales to `target`, or none if one of them cannot be moved. Returns their new paths."""
     for locale in locales:
         _check_absent(target / locale.name)
     moved: list[Path] = []

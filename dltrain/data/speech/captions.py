@@ -12,13 +12,13 @@ LINE_CHARACTERS = 42
 LINES = 2
 LONGEST_SECONDS = 7.0
 SHORTEST_SECONDS = 1.0
-"""A caption stays for so long, unless the next one comes before that."""
+"""How long a caption is shown, unless the next one comes earlier."""
 PAUSE_SECONDS = 1.0
-"""After a pause as long as this another caption begins."""
+"""A pause of this length starts a new caption."""
 
 
 class Caption(NamedTuple):
-    """Lines of text, and when they are shown, in milliseconds."""
+    """Lines of text, shown from `start` to `end`, in milliseconds."""
 
     start: int
     end: int
@@ -26,7 +26,7 @@ class Caption(NamedTuple):
 
 
 def make_captions(words: Sequence[SpokenWord], separator: str = " ") -> list[Caption]:
-    """The words in captions of two lines at most, each as full as its time allows; `separator` goes between words."""
+    """Group words into captions of at most two lines, as full as time allows, with `separator` between words."""
     groups: list[list[SpokenWord]] = []
     for word in words:
         if groups and _fits(groups[-1], word, separator):
@@ -34,13 +34,13 @@ def make_captions(words: Sequence[SpokenWord], separator: str = " ") -> list[Cap
         else:
             groups.append([word])
     starts = [_to_milliseconds(group[0].start) for group in groups]
-    found = []
+    captions = []
     for group, start, following in zip(groups, starts, [*starts[1:], None], strict=False):
         end = max(_to_milliseconds(group[-1].end), start + _to_milliseconds(SHORTEST_SECONDS))
         if following is not None:
             end = min(end, following)
-        found.append(Caption(start, max(end, start + 1), fill_lines([word.text for word in group], separator)))
-    return found
+        captions.append(Caption(start, max(end, start + 1), fill_lines([word.text for word in group], separator)))
+    return captions
 
 
 def _to_milliseconds(seconds: float) -> int:
@@ -56,7 +56,7 @@ def _fits(group: Sequence[SpokenWord], word: SpokenWord, separator: str) -> bool
 
 
 def fill_lines(words: Sequence[str], separator: str) -> list[str]:
-    """The words in lines; a word longer than a line has one of its own."""
+    """Fill lines with words; a word longer than a line gets a line of its own."""
     lines: list[str] = []
     for word in words:
         if lines and len(lines[-1]) + len(separator) + len(word) <= LINE_CHARACTERS:
@@ -66,21 +66,21 @@ def fill_lines(words: Sequence[str], separator: str) -> list[str]:
     return lines
 
 
-def format_srt(shown: Sequence[Caption]) -> str:
-    """SubRip: a number, `HH:MM:SS,mmm --> HH:MM:SS,mmm`, the lines, and an empty one."""
+def format_srt(captions: Sequence[Caption]) -> str:
+    """Format captions as SubRip: a number, `HH:MM:SS,mmm --> HH:MM:SS,mmm`, the lines, and an empty one."""
     return "".join(
         f"{number}\n{_format_time(one.start, ',')} --> {_format_time(one.end, ',')}\n" + "\n".join(one.lines) + "\n\n"
-        for number, one in enumerate(shown, 1)
+        for number, one in enumerate(captions, 1)
     )
 
 
-def format_vtt(shown: Sequence[Caption]) -> str:
-    """WebVTT: its head, and for each caption `HH:MM:SS.mmm --> HH:MM:SS.mmm`, the lines, and an empty one."""
+def format_vtt(captions: Sequence[Caption]) -> str:
+    """Format captions as WebVTT: a header, then `HH:MM:SS.mmm --> HH:MM:SS.mmm`, the lines and an empty one each."""
     cues = (
         f"{_format_time(one.start, '.')} --> {_format_time(one.end, '.')}\n"
         + html.escape("\n".join(one.lines), quote=False)
         + "\n\n"
-        for one in shown
+        for one in captions
     )
     return "WEBVTT\n\n" + "".join(cues)
 

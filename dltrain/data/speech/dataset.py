@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, Entry, cache_directory
 from dltrain.data.speech.audio import OwnManifests
-from dltrain.data.speech.augmentation import check_augmentation
+from dltrain.data.speech.augmentation import check_speech_augmentation
 from dltrain.data.speech.batches import (
     BatchLimit,
     PreparedClips,
@@ -163,7 +163,7 @@ class SpokenClips:
         self._max_bad_fraction, self._augmentation = max_bad_fraction, augment or SpeechAugmentation()
         self._cache = Cache(cache_directory(cache), cache_gigabytes * 1e9)
         self._known = KnownClips()
-        check_augmentation(self._augmentation)
+        check_speech_augmentation(self._augmentation)
         options = SourceOptions(
             root=Path(root).expanduser(),
             locale=locale,

@@ -1,9 +1,9 @@
-"""Log-mel spectrograms: what an acoustic model reads, computed by torchaudio or by librosa, and normalised.
+"""Log-mel spectrograms, the input of acoustic models, computed by torchaudio or by librosa.
 
 Window by window (Hann, the signal padded with zeros by half a window, so that frame t is centred at t hops) the power
 spectrum in double precision, summed over triangular mel filters of equal area, its natural logarithm with a floor of
-1e-10 (-100 dB). Double precision because the weak bands of a loud frame, such as those above an MP3 encoder's cut-off,
-would otherwise be a single-precision transform's rounding errors, which differ between libraries.
+1e-10 (-100 dB). In single precision, the weak bands of a loud frame, such as those above an MP3 encoder's cut-off,
+would be rounding errors of the transform, which differ between libraries.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Extractor = Callable[[Samples], Features]
 POWER_FLOOR = 1e-10
 
 _BREAK_HZ, _LINEAR_STEP_HZ, _LOG_STEP = 1000.0, 200 / 3, math.log(6.4) / 27
-"""Slaney's mel: a step of so many Hz up to the break, and of so much in the logarithm of frequency above."""
+"""Slaney's mel scale: one mel in Hz up to the break frequency, and in the logarithm of frequency above it."""
 
 STORED = numpy.float16
-"""Features pass through this type, kept or not, so that a cache changes nothing. It rounds them by at most 2^-7 nats,
-0.03 dB, where a clip's own deviation is about 4 nats; twice the size would buy nothing that can be heard or learned."""
+"""Features are converted to this type, cached or not, so that the cache changes nothing. It rounds them by at most 2^-7
+nats, 0.03 dB, while a clip's standard deviation is about 4 nats; twice the size would improve nothing."""
 
 
 class WindowLengths:
-    """The lengths, in samples, that the options mean at a sample rate. Raises UsageError where nothing fits."""
+    """The lengths, in samples, of the options at a sample rate. Raises UsageError for options that do not fit it."""
 
     def __init__(self, options: LogMel, sample_rate_hz: int) -> None:
         self.length = round(sample_rate_hz * options.window_ms / 1000)
@@ -50,24 +50,20 @@ class WindowLengths:
             )
         if not self.low_hz < self.high_hz <= sample_rate_hz / 2:
             raise UsageError(
-                f"data.features: bands from {self.low_hz:g} to {self.high_hz:g} Hz; allowed is a range that rises, up "
+                f"data.features: bands from {self.low_hz:g} to {self.high_hz:g} Hz; allowed is an increasing range up "
                 f"to half the sample rate, {sample_rate_hz / 2:g} Hz."
             )
 
-    def frames(self, samples: int) -> int:
-        """Frames that so many samples give."""
-        return 1 + samples // self.hop
-
 
 class FrequencyBands(NamedTuple):
-    """Where the bands lie: the frequency at which each filter is highest, (bands,), and where the last one ends."""
+    """Positions of the bands: the centre frequency of each filter, (bands,), and the end of the last one."""
 
     centres_hz: NDArray[Any]
     top_hz: float
 
 
 def compute_bands(options: LogMel, sample_rate_hz: int) -> FrequencyBands:
-    """Where the bands that the options mean at a sample rate lie."""
+    """Compute the positions of the bands at a sample rate."""
     windows = WindowLengths(options, sample_rate_hz)
     low, high = _to_mels(numpy.array([windows.low_hz, windows.high_hz]), options.scale)
     return FrequencyBands(_to_hertz(numpy.linspace(low, high, options.bands + 2)[1:-1], options.scale), windows.high_hz)
@@ -88,7 +84,7 @@ def _to_hertz(mels: NDArray[Any], scale: str) -> NDArray[Any]:
 
 
 def build_extractor(options: LogMel, sample_rate_hz: int) -> Extractor:
-    """The function from samples to features, which threads may call at the same time. Raises UsageError."""
+    """Build the function from samples to features; it is thread-safe. Raises UsageError."""
     windows = WindowLengths(options, sample_rate_hz)
     make = _build_torchaudio if options.backend == "torchaudio" else _build_librosa
     return make(options, windows, sample_rate_hz)
@@ -100,7 +96,7 @@ def _build_torchaudio(options: LogMel, windows: WindowLengths, sample_rate_hz: i
     torchaudio = import_torchaudio()
     bins = windows.transform // 2 + 1
     usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # the only way to have its filters more exact than 1e-7
+    torch.set_default_dtype(torch.float64)  # the only way to get filters more accurate than 1e-7
     try:
         filters = torchaudio.functional.melscale_fbanks(
             bins, windows.low_hz, windows.high_hz, options.bands, sample_rate_hz, "slaney", options.scale
@@ -111,12 +107,12 @@ def _build_torchaudio(options: LogMel, windows: WindowLengths, sample_rate_hz: i
     spectrogram = torchaudio.transforms.Spectrogram(
         windows.transform, windows.length, windows.hop, power=2.0, pad_mode="constant"
     )
-    place = "cuda" if options.device == "auto" and torch.cuda.is_available() else "cpu"
-    spectrogram.window = torch.hann_window(windows.length, dtype=torch.float64, device=place)
-    filters = filters.to(place)
+    device = "cuda" if options.device == "auto" and torch.cuda.is_available() else "cpu"
+    spectrogram.window = torch.hann_window(windows.length, dtype=torch.float64, device=device)
+    filters = filters.to(device)
 
     def extract(samples: Samples) -> Features:
-        power = spectrogram(torch.from_numpy(samples).to(place, torch.float64))  # (bins, T)
+        power = spectrogram(torch.from_numpy(samples).to(device, torch.float64))  # (bins, T)
         features: Features = (power.T @ filters).clamp_(min=POWER_FLOOR).log_().float().cpu().numpy()
         return features
 
@@ -160,16 +156,16 @@ def _check_filters(sums: NDArray[Any], options: LogMel) -> None:
     empty = int((sums == 0).sum())
     if empty:
         raise UsageError(
-            f"data.features.bands: {options.bands} bands are so narrow that {empty} of them lie between two "
+            f"data.features.bands: {options.bands} bands are so narrow that {empty} of them fall between two "
             "frequencies of the transform; allowed are fewer bands or a longer window_ms."
         )
 
 
 def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | None = None) -> Tensor:
-    """One sound as the model of a checkpoint's assets reads it, (T, bands) float32.
+    """Prepare one sound for the model with these assets, (T, bands) float32.
 
-    `extract` is `extractor_of(assets)`, for those who have many. A sound that comes alone is its own speaker, whose
-    statistics are `supposed`.
+    `extract` is `rebuild_extractor(assets)`, to build it once for many sounds. A single sound is its own speaker, with
+    statistics from `adapt_moments`.
     """
     extract = extract or rebuild_extractor(assets)
     features = extract(resample(sound, int(assets["sample_rate_hz"]))).astype(STORED).astype(numpy.float32)
@@ -185,5 +181,5 @@ def model_input(sound: Sound, assets: Mapping[str, Any], extract: Extractor | No
 
 
 def rebuild_extractor(assets: Mapping[str, Any]) -> Extractor:
-    """The extractor that a checkpoint's assets name."""
+    """Build the extractor that a checkpoint's assets describe."""
     return build_extractor(LogMel(**assets["features"]), int(assets["sample_rate_hz"]))

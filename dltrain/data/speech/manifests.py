@@ -1,8 +1,8 @@
-"""Tables that say which sound files hold which words: Common Voice's releases, and manifests of the user's own.
+"""Manifests, tables of sound files and their transcripts: Common Voice's releases, and the user's own.
 
-A .tsv file is lines of fields between tabs, without any quoting, as Common Voice writes it: a quotation mark is a
-character like others. A .csv file is quoted as RFC 4180 says; a .jsonl file has one JSON object a line. Columns are
-found by their names, since Common Voice's releases differ in which they have and in which order.
+A .tsv file has tab-separated fields without any quoting, as Common Voice writes it: a quotation mark is a character
+like others. A .csv file is quoted as RFC 4180 says; a .jsonl file has one JSON object per line. Columns are
+found by name, since Common Voice's releases differ in their columns and their order.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ CLIPS = "clips"
 
 
 class Clip(NamedTuple):
-    """One line of a manifest: the sound file `name`, at `path`, and what was said in it, by whom.
+    """One line of a manifest: the sound file `name`, at `path`, its transcript and its speaker.
 
-    `speaker` is "" where nobody says. `seconds` is the length that is stated elsewhere, or None. `fault` says what is
-    wrong with the line itself; its other fields are then as far as they could be read.
+    `speaker` is "" if not stated. `seconds` is a length stated elsewhere, or None. `fault` says what is wrong with the
+    line itself; its other fields are then filled as far as they could be read.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Clip(NamedTuple):
 
 
 class ManifestLine(NamedTuple):
-    """The wanted fields of one line, or what is wrong with it; "" for those that are not there."""
+    """The requested fields of one line, "" for missing ones; `fault` says what is wrong with it."""
 
     number: int
     fields: dict[str, str]
@@ -44,9 +44,9 @@ class ManifestLine(NamedTuple):
 
 
 def read_common_voice(folder: Path, split: str) -> list[Clip]:
-    """The clips of one of a locale's tables, FOLDER/SPLIT.tsv, with the lengths of clip_durations.tsv where it exists.
+    """Read the clips of a locale's table FOLDER/SPLIT.tsv, with the lengths in clip_durations.tsv if it exists.
 
-    Raises DataError for a table that cannot be read or holds no clip.
+    Raises DataError for a table that cannot be read or has no clip.
     """
     path = folder / f"{split}.tsv"
     seconds = _read_durations(folder / DURATIONS) if (folder / DURATIONS).exists() else {}
@@ -56,24 +56,33 @@ def read_common_voice(folder: Path, split: str) -> list[Clip]:
         if name and not Path(name).suffix:  # the first releases left it out
             name += ".mp3"
         text, speaker = line.fields["sentence"], line.fields["client_id"]
-        clips.append(Clip(name, folder / CLIPS / name, text, speaker, line.number, seconds.get(name), line.fault))
+        clips.append(
+            Clip(
+                name=name,
+                path=folder / CLIPS / name,
+                text=text,
+                speaker=speaker,
+                line=line.number,
+                seconds=seconds.get(name),
+                fault=line.fault,
+            )
+        )
     return _check_not_empty(clips, path)
 
 
 def read_manifest(path: Path) -> list[Clip]:
-    """The clips of a .tsv, .csv or .jsonl file with the columns path and text, and perhaps speaker.
+    """Read the clips of a .tsv, .csv or .jsonl file with the columns path and text, and optionally speaker.
 
     Paths are relative to the manifest's folder. Raises DataError as `read_common_voice` does.
     """
     clips = [
         Clip(
-            line.fields["path"],
-            path.parent / line.fields["path"],
-            line.fields["text"],
-            line.fields["speaker"],
-            line.number,
-            None,
-            line.fault,
+            name=line.fields["path"],
+            path=path.parent / line.fields["path"],
+            text=line.fields["text"],
+            speaker=line.fields["speaker"],
+            line=line.number,
+            fault=line.fault,
         )
         for line in _read_lines(path, ("path", "text"), ("speaker",))
     ]
@@ -83,14 +92,14 @@ def read_manifest(path: Path) -> list[Clip]:
 def _check_not_empty(clips: list[Clip], path: Path) -> list[Clip]:
     if not clips:
         raise DataError(
-            f"{path}: names no clip; expected is one a line, after the line with the columns' names",
-            advice="add clips to it, or take another one",
+            f"{path}: names no clip; expected is one per line, after the line with the column names",
+            advice="add clips to it, or name another one",
         )
     return clips
 
 
 def _read_durations(path: Path) -> dict[str, float]:
-    """Seconds by clip; the column is called `duration[ms]` or `duration` and counts milliseconds."""
+    """Read the seconds of each clip; the column is `duration[ms]` or `duration`, in milliseconds."""
     header = _read_header(path)
     column = next((name for name in header if name.startswith("duration")), "duration[ms]")
     seconds = {}
@@ -100,13 +109,13 @@ def _read_durations(path: Path) -> dict[str, float]:
         except ValueError:
             found = line.fault or f"the duration is {line.fields[column]!r}, expected milliseconds"
             raise DataError(
-                f"{path}, line {line.number}: {found}", advice="mend it, or remove the file, which may be absent"
+                f"{path}, line {line.number}: {found}", advice="correct it, or remove the file, which is optional"
             ) from None
     return seconds
 
 
 def _read_lines(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[ManifestLine]:
-    """The lines of a table, reduced to the named columns. Raises DataError."""
+    """Read the given columns of each line of a table. Raises DataError."""
     if path.suffix == ".jsonl":
         return _read_objects(path, required, optional)
     if path.suffix not in (".tsv", ".csv"):
@@ -118,7 +127,7 @@ def _read_lines(path: Path, required: Sequence[str], optional: Sequence[str]) ->
 
 
 def _decode_lines(path: Path) -> Iterator[str]:
-    """Lines of UTF-8 text, which end at a line feed and nowhere else."""
+    """Decode lines of UTF-8 text, which end at line feeds only."""
     number = 0
     try:
         with path.open("rb") as file:
@@ -161,17 +170,17 @@ def _read_table(path: Path, required: Sequence[str], optional: Sequence[str]) ->
     _, header = next(rows, (0, []))
     missing = [name for name in required if name not in header]
     if missing:
-        there = ", ".join(header) or "nothing: the file is empty"
+        columns = ", ".join(header) or "nothing: the file is empty"
         between = "tabs" if path.suffix == ".tsv" else "commas"
         raise DataError(
             f"{path}: no column {' and no column '.join(repr(name) for name in missing)} in its first line; "
-            f"found {there}",
-            advice=f"name the columns so in its first line, with {between} between them",
+            f"found {columns}",
+            advice=f"name the columns in its first line, with {between} between them",
         )
-    places = {name: header.index(name) for name in (*required, *optional) if name in header}
+    positions = {name: header.index(name) for name in (*required, *optional) if name in header}
     blank = dict.fromkeys((*required, *optional), "")
     for number, row in rows:
-        found = {name: row[place] for name, place in places.items() if place < len(row)}
+        found = {name: row[position] for name, position in positions.items() if position < len(row)}
         fault = None
         if len(row) != len(header):
             cause = "a tab within a field?" if path.suffix == ".tsv" else "a comma outside quotes?"
@@ -188,7 +197,7 @@ def _read_objects(path: Path, required: Sequence[str], optional: Sequence[str]) 
             found: Any = json.loads(line)
         except ValueError as error:
             raise DataError(
-                f"{path}, line {number}: not JSON: {error}", advice="write one JSON object a line"
+                f"{path}, line {number}: not JSON: {error}", advice="write one JSON object per line"
             ) from None
         names = (*required, *optional)
         if not isinstance(found, dict) or any(not isinstance(found.get(name, ""), str) for name in names):

@@ -1,7 +1,7 @@
-"""Sound files of any length, read in blocks and cut where nothing is said.
+"""Sound files of any length, read in blocks and cut at silences.
 
-A model hears clips of some seconds, so a long recording is cut into pieces: in the middle of the longest silence near
-a piece's usual length, or, where nobody pauses, at the quietest place, and then the pieces on both sides overlap.
+Models are trained on clips of some seconds, so a long recording is cut into pieces: in the middle of the longest
+silence near a piece's usual length, or, without a pause, at the quietest moment; then the pieces on both sides overlap.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SUFFIXES = (".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", "
 PIECE_SECONDS = 20.0
 """The usual length of a piece."""
 LEEWAY_SECONDS = 5.0
-"""By how much a piece may be shorter or longer, so that it ends in a silence."""
+"""How much a piece may be shorter or longer, so that it ends in a silence."""
 LONGEST_SECONDS = PIECE_SECONDS + LEEWAY_SECONDS
 CONTEXT_SECONDS = 2.0
-"""How far pieces reach beyond a border at which somebody speaks: more than a word lasts."""
+"""How far pieces extend beyond a cut in speech: longer than a word."""
 
 BLOCK_SECONDS = 5.0
 _STEP_SECONDS = 0.02
@@ -44,9 +44,9 @@ _SHORTFALL_SHARE = 0.02
 
 
 class RecordingPiece(NamedTuple):
-    """A stretch of a recording, which begins at `start_seconds`.
+    """A part of a recording that begins at `start_seconds`.
 
-    Its own part lies from `from_seconds` to `to_seconds` of the recording; what is before and after that is context.
+    Its own part is from `from_seconds` to `to_seconds` of the recording; the rest before and after it is context.
     """
 
     sound: Sound
@@ -55,8 +55,8 @@ class RecordingPiece(NamedTuple):
     to_seconds: float
 
 
-def read_pieces(path: Path) -> Iterator[RecordingPiece]:
-    """The pieces of a sound file, in order. Raises DataError, naming the file, as soon as something is wrong with it.
+def read_recording(path: Path) -> Iterator[RecordingPiece]:
+    """Read a sound file piece by piece. Raises DataError, naming the file, as soon as something is wrong with it.
 
     Raises UsageError without the `audio` extra.
     """
@@ -72,9 +72,9 @@ def read_pieces(path: Path) -> Iterator[RecordingPiece]:
             f"{path}: cannot be read: {error.strerror or error}", advice="check its name and its permissions"
         ) from None
     except soundfile.SoundFileError as error:
-        said = str(error).rpartition(": ")[2].strip(". ")
+        cause = str(error).rpartition(": ")[2].strip(". ")
         raise DataError(
-            f"{path}: not sound that can be read ({said})",
+            f"{path}: not sound that can be read ({cause})",
             advice="make it a WAV, FLAC, OGG or MP3 file, or leave it out",
         ) from None
     except _Unfit as fault:
@@ -82,11 +82,11 @@ def read_pieces(path: Path) -> Iterator[RecordingPiece]:
 
 
 class _Unfit(DataError):
-    """What is wrong with a file, and what to do next."""
+    """A fault of a file, without its name."""
 
 
 def _check_kind(status: os.stat_result) -> None:
-    """Raises _Unfit for what is no file, which opening might wait for, and for a file of nothing."""
+    """Raise _Unfit for anything but a file, since opening it might block, and for an empty file."""
     if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
         found = kinds.get(stat.S_IFMT(status.st_mode), "a device")
@@ -96,39 +96,39 @@ def _check_kind(status: os.stat_result) -> None:
 
 
 def _open_sound(content: BinaryIO, soundfile: ModuleType) -> Any:
-    """A `soundfile.SoundFile`. It reads the descriptor itself, since no signal's exception leaves a callback."""
+    """Open a `soundfile.SoundFile`. It reads the descriptor, since signals' exceptions cannot leave callbacks."""
     with _silence_decoder():
         return soundfile.SoundFile(content.fileno(), closefd=False)
 
 
 @contextmanager
 def _silence_decoder() -> Iterator[None]:
-    """Without what libmpg123 prints of a cut MP3, which names no file: the file's length shows it as well."""
+    """Suppress libmpg123's messages about a cut MP3, which name no file: the length check finds it as well."""
     if sys.stderr is None:  # descriptor 2 is closed, or a file of ours
         yield
         return
-    usual, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(usual, 2)
-        os.close(usual)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def cut_pieces(file: Any, promised: int) -> Iterator[RecordingPiece]:
-    """The pieces of an open `soundfile.SoundFile`, in order, which should have so many frames.
+    """Cut an open `soundfile.SoundFile`, which promises a number of frames, into pieces, in order.
 
-    Never more of it is held than two pieces' length and a block.
+    Never holds more than the length of two pieces and a block.
     """
     rate, channels = file.samplerate, file.channels
-    context, longest, wanted = (round(s * rate) for s in (CONTEXT_SECONDS, LONGEST_SECONDS, 2 * PIECE_SECONDS))
+    context, longest, ahead = (round(s * rate) for s in (CONTEXT_SECONDS, LONGEST_SECONDS, 2 * PIECE_SECONDS))
     held: Samples = numpy.zeros(0, numpy.float32)
-    start = own = 0  # of what is held, and of the own part of the next piece, in samples of the file
+    start = own = 0  # of the held samples, and of the next piece's own part, in samples of the file
     ended = False
     while True:
-        while not ended and start + len(held) - own <= wanted:
+        while not ended and start + len(held) - own <= ahead:
             block = _mix_channels(file.read(round(BLOCK_SECONDS * rate), dtype="float32", always_2d=True))
             ended = len(block) < round(BLOCK_SECONDS * rate)
             held = numpy.concatenate((held, block))
@@ -136,22 +136,24 @@ def cut_pieces(file: Any, promised: int) -> Iterator[RecordingPiece]:
         if ended:
             _check_length(start + len(held), promised, rate)
         if ended and left <= longest:
-            yield _make_piece(held, start, own, own + left, rate, channels)
+            yield _make_piece(Sound(held, rate, channels), start=start, own=own, end=own + left)
             return
-        place, silent = find_cut(held[own - start :], rate, left / rate if ended else None)
-        place += own
+        cut, silent = find_cut(held[own - start :], rate, left / rate if ended else None)
+        cut += own
         beyond = 0 if silent else context
-        yield _make_piece(held[: place + beyond - start].copy(), start, own, place, rate, channels)
-        keep = max(start, place - beyond)
-        held, start, own = held[keep - start :].copy(), keep, place
+        sound = Sound(held[: cut + beyond - start].copy(), rate, channels)
+        yield _make_piece(sound, start=start, own=own, end=cut)
+        keep = max(start, cut - beyond)
+        held, start, own = held[keep - start :].copy(), keep, cut
 
 
-def _make_piece(samples: Samples, start: int, own: int, end: int, rate: int, channels: int) -> RecordingPiece:
-    return RecordingPiece(Sound(samples, rate, channels), start / rate, own / rate, end / rate)
+def _make_piece(sound: Sound, start: int, own: int, end: int) -> RecordingPiece:
+    rate = sound.sample_rate_hz
+    return RecordingPiece(sound, start / rate, own / rate, end / rate)
 
 
 def _mix_channels(block: Samples) -> Samples:
-    """Samples (n, channels) as one channel (n,). Raises _Unfit for samples that are no numbers."""
+    """Average samples (n, channels) to one channel (n,). Raises _Unfit for samples that are not finite."""
     mixed: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(1)
     if not numpy.isfinite(mixed).all():
         raise _Unfit("some of its samples are NaN or infinite", advice="record or convert it again, or leave it out")
@@ -169,9 +171,9 @@ def _check_length(samples: int, promised: int, rate: int) -> None:
 
 
 def find_cut(samples: Samples, rate: int, left_seconds: float | None = None) -> tuple[int, bool]:
-    """Where to end a piece that begins with `samples`, and whether there is silence.
+    """Find where to end a piece that begins with `samples`, and whether there is silence.
 
-    `left_seconds` is how much there is at all, if known: the last two pieces are of like length.
+    `left_seconds` is the remaining length of the recording, if known: the last two pieces have similar lengths.
     """
     target = PIECE_SECONDS
     if left_seconds is not None and left_seconds < 2 * PIECE_SECONDS:
@@ -190,7 +192,7 @@ def find_cut(samples: Samples, rate: int, left_seconds: float | None = None) -> 
 
 
 def find_longest_run(marks: NDArray[numpy.bool_]) -> tuple[int, int]:
-    """The first and the end of the longest run of marks (n,), of equals the first one; (0, 0) where there is none."""
+    """Find the first and the end of the longest run of marks (n,), the first of equals; (0, 0) if there is none."""
     edges = numpy.flatnonzero(numpy.diff(numpy.concatenate(([False], marks, [False])).astype(numpy.int8)))
     if not len(edges):
         return 0, 0

@@ -1,9 +1,9 @@
-"""A small spoken corpus that needs no download: strings of digits, spoken by eSpeak NG in a number of voices.
+"""A small spoken corpus that needs no download: strings of digits, spoken by eSpeak NG in several voices.
 
 eSpeak NG is a formant synthesiser (https://github.com/espeak-ng/espeak-ng, GPL-3.0-or-later). The package
-espeakng-loader brings its library and its voices; a process of its own, `python -m dltrain.data.speech.sample FOLDER`,
-loads it and writes the corpus: what the library says depends on what it has said before, so it begins anew each time,
-and says everything in one order. The same version makes the same bytes.
+espeakng-loader provides its library and its voices; a separate process, `python -m dltrain.data.speech.sample FOLDER`,
+loads it and writes the corpus: the library's output depends on its earlier output, so each time it starts fresh and
+speaks everything in one order. The same version makes the same bytes.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ SAMPLE_NAME = "synthetic digits sample (espeak-ng, not Common Voice)"
 
 PACKAGE = "espeakng-loader"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_FORMAT = 1  # another one where the corpus changes
+_FORMAT = 1  # increase it if the corpus changes
 _ACCENTS = ("gmw/en", "gmw/en-US", "gmw/en-GB-scotland", "gmw/en-GB-x-rp", "gmw/en-029", "gmw/en-GB-x-gbclan")
 _TIMBRES = ("m1", "f2", "m3", "f4", "m7", "f5")
 _CLIPS_OF_EACH = {"train": 40, "dev": 20, "test": 20}
-"""Clips by each voice of a split."""
+"""Clips of each voice, by split."""
 
 _SYNCHRONOUS, _NO_EXIT, _UTF8 = 2, 0x8000, 1
 _RATE, _PITCH = 1, 3
 
 
 class SynthesizerVoice(NamedTuple):
-    """One speaker: an accent of English, and a timbre of eSpeak NG's variants."""
+    """A voice of eSpeak NG: an accent of English, and a timbre."""
 
     accent: str
     timbre: str
@@ -47,26 +47,26 @@ class SynthesizerVoice(NamedTuple):
 
 
 def list_voices() -> dict[str, list[SynthesizerVoice]]:
-    """Twelve voices to train on and three each to validate and to test on; no two of them are the same."""
+    """List twelve voices for training and three each for validation and test; no two of them are the same."""
     every = [SynthesizerVoice(accent, timbre) for shift in range(3) for accent, timbre in _pair_timbres(shift)]
     return {"train": every[:12], "dev": every[12:15], "test": every[15:18]}
 
 
 def _pair_timbres(shift: int) -> list[tuple[str, str]]:
-    return [(accent, _TIMBRES[(place + shift) % len(_TIMBRES)]) for place, accent in enumerate(_ACCENTS)]
+    return [(accent, _TIMBRES[(index + shift) % len(_TIMBRES)]) for index, accent in enumerate(_ACCENTS)]
 
 
 def make_spoken_sample(cache: Cache) -> Entry:
-    """The cache entry with train.tsv, dev.tsv and test.tsv (path, text, speaker) and WAV files; made if there is none.
+    """Return the cache entry with train.tsv, dev.tsv and test.tsv (path, text, speaker) and WAV files, made if missing.
 
-    Raises UsageError without espeakng-loader, DataError where its library does not work.
+    Raises UsageError without espeakng-loader, DataError if its library does not work.
     """
     try:
         release = version(PACKAGE)
     except PackageNotFoundError:
         raise UsageError(
             f"the {SAMPLE_NAME} is spoken by {PACKAGE}, which is not installed. Install it (pip install "
-            "'dltrain[audio]'), or give the real corpus."
+            "'dltrain[audio]'), or use the real corpus."
         ) from None
     return cache.entry("spoken-digits", {"format": _FORMAT, "version": release}, _run_synthesizer)
 
@@ -76,11 +76,11 @@ def _run_synthesizer(folder: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DataError(f"the {SAMPLE_NAME} could not be made: {last}. Give the real corpus, or reinstall {PACKAGE}.")
+        raise DataError(f"the {SAMPLE_NAME} could not be made: {last}. Use the real corpus, or reinstall {PACKAGE}.")
 
 
 class Synthesizer:
-    """eSpeak NG's library; one at a time in a process."""
+    """eSpeak NG's library; at most one instance per process."""
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -91,32 +91,32 @@ class Synthesizer:
         )
         if self.sample_rate_hz <= 0:
             raise RuntimeError("eSpeak NG does not find its voices")
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # of breath; else the time of day
-        self._pieces: list[Any] = []
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # for breath noise; otherwise the time of day
+        self._blocks: list[Any] = []
         form = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self._heard = form(self._hear)  # kept here, or it is freed while the library still calls it
-        self._library.espeak_SetSynthCallback(self._heard)
+        self._callback = form(self._collect)  # kept here, or it is freed while the library still calls it
+        self._library.espeak_SetSynthCallback(self._callback)
 
-    def _hear(self, samples: Any, count: int, events: Any) -> int:
+    def _collect(self, samples: Any, count: int, events: Any) -> int:
         if count > 0 and samples:
-            self._pieces.append(numpy.ctypeslib.as_array(samples, (count,)).copy())
+            self._blocks.append(numpy.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    def say(self, text: str, voice: SynthesizerVoice, words_a_minute: int, pitch: int) -> Any:
-        """Samples (n,) int16; `pitch` is from 0 to 99."""
-        self._pieces = []
+    def speak(self, text: str, voice: SynthesizerVoice, words_a_minute: int, pitch: int) -> Any:
+        """Synthesise text: samples (n,) int16; `pitch` is from 0 to 99."""
+        self._blocks = []
         if self._library.espeak_SetVoiceByName(voice.name.encode()):
             raise RuntimeError(f"eSpeak NG has no voice {voice.name}")
         self._library.espeak_SetParameter(_RATE, words_a_minute, 0)
         self._library.espeak_SetParameter(_PITCH, pitch, 0)
         content = text.encode() + b"\0"
         if self._library.espeak_Synth(content, len(content), 0, 0, 0, _UTF8, None, None):
-            raise RuntimeError(f"eSpeak NG does not say {text!r}")
-        return numpy.concatenate(self._pieces)
+            raise RuntimeError(f"eSpeak NG cannot speak {text!r}")
+        return numpy.concatenate(self._blocks)
 
 
 def write_corpus(folder: Path) -> None:
-    """Strings of one to three digits: each voice at its own pitches and speeds, 16 kHz WAV files and three tables."""
+    """Write strings of one to three digits, each voice at random pitches and speeds: 16 kHz WAV files, three tables."""
     import soundfile
     import soxr
 
@@ -127,7 +127,7 @@ def write_corpus(folder: Path) -> None:
             draw = Random(f"{split} {number}")
             for clip in range(_CLIPS_OF_EACH[split]):
                 text = " ".join(draw.choices(DIGITS, k=1 + clip % 3))
-                samples = synthesizer.say(text, voice, draw.randint(120, 200), draw.randint(30, 70))
+                samples = synthesizer.speak(text, voice, draw.randint(120, 200), draw.randint(30, 70))
                 changed = soxr.resample(samples, synthesizer.sample_rate_hz, 16000)
                 name = f"{split}_{number:02d}_{clip:02d}.wav"
                 soundfile.write(folder / name, changed, 16000, "PCM_16")

@@ -1,4 +1,4 @@
-"""Sound files as samples: WAV, FLAC, OGG and MP3 through libsndfile, of any rate and any number of channels."""
+"""Decoding of sound files: WAV, FLAC, OGG and MP3 through libsndfile, of any rate and number of channels."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SILENCE = 1e-3
 _HEADER_SHORTFALL_SECONDS = 0.02
 _STATED_SHORTFALL_SECONDS = 0.15  # an MP3 encoder's padding, which some tools count as part of the clip
 _SHORTFALL_SHARE = 0.02
-_UNKNOWN_BYTES = 0x7FFF_FFFF  # what a program writes that streams a WAV file of unknown length
+_UNKNOWN_BYTES = 0x7FFF_FFFF  # written by programs that stream a WAV file of unknown length
 
 
 class UnusableClip(Exception):
-    """Why a clip cannot be used: one of a few `kind`s, to be counted, and the `reason` in words."""
+    """Raised for a clip that cannot be used: one of a few `kind`s, to be counted, and the `reason` as text."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class UnusableClip(Exception):
 
 
 class Sound(NamedTuple):
-    """One channel of samples (n,), in [-1, 1] as they came from the file, which has `channels` at `sample_rate_hz`."""
+    """One channel of samples (n,) in [-1, 1], from a file with `channels` at `sample_rate_hz`."""
 
     samples: Samples
     sample_rate_hz: int
@@ -46,7 +46,7 @@ class Sound(NamedTuple):
 
 
 def import_soundfile() -> ModuleType:
-    """soundfile; raises UsageError where it is not installed."""
+    """Import soundfile. Raises UsageError if it is not installed."""
     try:
         import soundfile
     except (ImportError, OSError) as error:
@@ -57,11 +57,11 @@ def import_soundfile() -> ModuleType:
 
 
 def decode_sound(content: bytes, stated_seconds: float | None = None, most_seconds: float = math.inf) -> Sound:
-    """The sound in a file's bytes, channels averaged. Raises Unsound.
+    """Decode a file's bytes, channels averaged. Raises UnusableClip.
 
     A damaged MP3 decodes without an error to a fraction of its length, so the length is compared with what the file's
     header promises and with `stated_seconds`. A clip that promises more than `most_seconds` is not decoded at all. A
-    cut OGG file, or MP3 without a length in its header, shows only where the length is stated.
+    cut OGG file, or MP3 without a length in its header, is found only if the length is stated.
     """
     soundfile = import_soundfile()
     if not content:
@@ -91,7 +91,7 @@ def decode_sound(content: bytes, stated_seconds: float | None = None, most_secon
 
 
 def check_audible(sound: Sound) -> None:
-    """Raises Unsound where nothing can be heard."""
+    """Raise UnusableClip for silence."""
     peak = float(numpy.abs(sound.samples).max())
     if peak < SILENCE:
         level = f"{20 * math.log10(peak):.0f} dB of full scale" if peak else "digital silence"
@@ -99,7 +99,7 @@ def check_audible(sound: Sound) -> None:
 
 
 def read_sound(path: Path) -> Sound:
-    """A file's sound, silence too; raises DataError, naming the file."""
+    """Read a file's sound, silence too. Raises DataError, naming the file."""
     try:
         return decode_sound(path.read_bytes())
     except OSError as error:
@@ -109,7 +109,7 @@ def read_sound(path: Path) -> Sound:
 
 
 def resample(sound: Sound, sample_rate_hz: int) -> Samples:
-    """The sound's samples at another rate, (n * sample_rate_hz / rate,), band-limited by soxr at its high quality."""
+    """Resample sound to another rate, (n * sample_rate_hz / rate,), band-limited by soxr at its high quality."""
     if sound.sample_rate_hz == sample_rate_hz:
         return sound.samples
     try:
@@ -133,17 +133,17 @@ def _check_length(seconds: float, promised: float, whose: str, tolerance_seconds
 
 
 def read_promised_frames(content: bytes | mmap, file: Any) -> int:
-    """The file's length by its header, read here for WAV files, where libsndfile tells what is there."""
+    """Read the length in the file's header; of WAV files directly, since libsndfile reports the content's length."""
     if content[:4] == b"RIFF" and content[8:12] == b"WAVE":
-        place = 12
-        while place + 8 <= len(content):
-            size = int.from_bytes(content[place + 4 : place + 8], "little")
-            if content[place : place + 4] == b"data" and len(content) - place - 8 < size < _UNKNOWN_BYTES:
-                return int(file.frames * size / max(1, len(content) - place - 8))
-            place += 8 + size + size % 2
+        offset = 12
+        while offset + 8 <= len(content):
+            size = int.from_bytes(content[offset + 4 : offset + 8], "little")
+            if content[offset : offset + 4] == b"data" and len(content) - offset - 8 < size < _UNKNOWN_BYTES:
+                return int(file.frames * size / max(1, len(content) - offset - 8))
+            offset += 8 + size + size % 2
     return int(file.frames)
 
 
 def _describe_error(error: Exception) -> str:
-    """libsndfile's own words, without the object that Python names in front of them."""
+    """Return libsndfile's message, without the object that Python names in front of it."""
     return str(error).rpartition(": ")[2].strip(". ") or type(error).__name__

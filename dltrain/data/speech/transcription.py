@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, model_input, rebuild_extractor
 from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.recognition import Decoder, Transcribes
-from dltrain.data.speech.recordings import RecordingPiece, read_pieces
+from dltrain.data.speech.recordings import RecordingPiece, read_recording
 from dltrain.data.speech.sound import SILENCE, resample
 from dltrain.data.speech.statistics import compute_moments, pool_moments
 from dltrain.errors import DataError
@@ -95,7 +95,7 @@ class Transcriber:
         faults: dict[Path, DataError] = {}
         for path in dict.fromkeys(files):
             try:
-                measured += [self._compute_moments(piece) for piece in read_pieces(path) if self._is_audible(piece)]
+                measured += [self._compute_moments(piece) for piece in read_recording(path) if self._is_audible(piece)]
             except DataError as fault:
                 faults[path] = fault
             advance()
@@ -153,14 +153,14 @@ class Transcriber:
         A long file whose speaker is not known is read twice, first for the speaker's statistics.
         """
         if speaker is None and self.assets["normalization"]["over"] == "speaker":
-            start = list(islice(read_pieces(path), 2))
+            start = list(islice(read_recording(path), 2))
             if len(start) < 2:  # its own statistics are the speaker's
                 yield from ((piece, self.assets) for piece in start)
                 return
             speaker = self.measure_speaker([path])
         if speaker is not None and path in speaker.faults:
             raise speaker.faults[path]
-        for piece in read_pieces(path):
+        for piece in read_recording(path):
             yield piece, self.assets if speaker is None else speaker.assets
 
     def _add_words(self, waiting: Sequence[PreparedPiece], advance: Callable[[float], None]) -> None:

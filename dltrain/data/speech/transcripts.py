@@ -1,4 +1,4 @@
-"""What was said, as the characters that a model spells: rules for the text, the alphabet, and CTC's need of frames."""
+"""Transcripts as characters of an alphabet: normalisation of text, alphabets, and the frames that CTC needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SEPARATING = "PSZ"  # Unicode's general categories of punctuation, symbols and 
 
 
 class Spelling(NamedTuple):
-    """`characters` are indices into the alphabet; `dropped` counts what the alphabet does not have."""
+    """A text in an alphabet: `characters` are indices into it; `dropped` counts characters that are not in it."""
 
     text: str
     characters: list[int]
@@ -25,23 +25,20 @@ class Spelling(NamedTuple):
 
 
 def normalize_transcript(sentence: str, spaces: bool = True) -> str:
-    """A sentence as it is spelled: Unicode's NFC, lower case, no punctuation and no symbols, one space between words.
+    """Normalise a sentence: Unicode's NFC, lower case, no punctuation and no symbols, one space between words.
 
     Punctuation, symbols and separators (categories P, S, Z) and line ends and tabs end a word; other control and
     format characters (C) vanish. An apostrophe, in whatever typographic form, stays between two letters or digits.
-    Without `spaces` the words stand together, as in scripts that do not part them.
+    Without `spaces` the words are joined, as in scripts that do not separate them.
     """
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", sentence.translate(_APOSTROPHES)).lower())
     kept = []
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         category = unicodedata.category(character)
         if character == APOSTROPHE:
-            inside = (
-                0 < place < len(text) - 1
-                and _is_word_character(text[place - 1])
-                and _is_word_character(text[place + 1])
-            )
-            kept.append(character if inside else " ")
+            neighbours = text[max(0, index - 1) : index + 2]
+            between = len(neighbours) == 3 and all(map(_is_word_character, (neighbours[0], neighbours[2])))
+            kept.append(character if between else " ")
         elif category[0] in _SEPARATING or character in "\t\n\r\v\f":
             kept.append(" ")
         elif category[0] != "C":
@@ -54,9 +51,9 @@ def _is_word_character(character: str) -> bool:
 
 
 def collect_alphabet(texts: Iterable[str], spaces: bool = True) -> list[str]:
-    """The alphabet of normalised texts: the blank, then their characters by code point, the space first.
+    """Collect the alphabet of normalised texts: the blank, then their characters by code point, the space first.
 
-    With `spaces` it has one even where every text is a single word: they are words none the less, and are judged so.
+    With `spaces` it has a space even if every text is a single word: they are words nonetheless, and scored as words.
     """
     characters = {" "} if spaces else set[str]()
     for text in texts:
@@ -65,7 +62,7 @@ def collect_alphabet(texts: Iterable[str], spaces: bool = True) -> list[str]:
 
 
 def parse_alphabet(characters: str, spaces: bool = True) -> list[str]:
-    """The alphabet of the named characters, in the order of `collected`, a space among them if `spaces`.
+    """Make the alphabet of the given characters, in the order of `collect_alphabet`, with a space if `spaces`.
 
     Raises ValueError for a character that no transcript can have.
     """
@@ -73,24 +70,24 @@ def parse_alphabet(characters: str, spaces: bool = True) -> list[str]:
     for character in characters:
         if character not in (" ", APOSTROPHE) and normalize_transcript(character) != character:
             raise ValueError(
-                f"alphabet: {character!r} never stands in a transcript, which is lower case, NFC and without "
+                f"alphabet: {character!r} never occurs in a transcript, which is lower case, NFC and without "
                 "punctuation but for the apostrophe; leave it out"
             )
     return collect_alphabet([characters.replace(" ", "")], spaces)
 
 
-def spell_transcript(text: str, places: Mapping[str, int]) -> Spelling:
-    """A normalised text in an alphabet, given as each character's index.
+def spell_transcript(text: str, symbols: Mapping[str, int]) -> Spelling:
+    """Spell a normalised text in an alphabet, which maps each character to its index.
 
-    Characters that the alphabet does not have are dropped and counted, here as in every split: a reference without
-    them is what a model that cannot write them is measured by, and the count is told.
+    Characters that are not in the alphabet are dropped and counted, in every split: a model that cannot write them is
+    scored against references without them, and the count is reported.
     """
-    dropped = Counter(character for character in text if character not in places and character != " ")
-    kept = "".join(character for character in text if character in places or character == " ")
-    kept = (" " if " " in places else "").join(kept.split())
-    return Spelling(kept, [places[character] for character in kept], dropped)
+    dropped = Counter(character for character in text if character not in symbols and character != " ")
+    kept = "".join(character for character in text if character in symbols or character == " ")
+    kept = (" " if " " in symbols else "").join(kept.split())
+    return Spelling(kept, [symbols[character] for character in kept], dropped)
 
 
 def count_needed_frames(characters: Sequence[int] | str) -> int:
-    """Output frames that CTC needs for a target: one a character, and one for the blank between two equal ones."""
+    """Count the output frames that CTC needs for a target: one per character, and one per blank between equal ones."""
     return len(characters) + sum(first == second for first, second in pairwise(characters))

@@ -186,7 +186,7 @@ def test_a_check_tells_that_a_sample_stands_in(release: Path, tmp_path: Path, mo
     [
         (("--root", "x"), r"--root: not with a config, which says it\nnext: --set data.root=x"),
         (("--max-seconds", 5), r"--max-seconds: not with a config, which says it\nnext: --set data.max_seconds=5.0"),
-        (("--set", "data.alphabet=a!"), r"dataset 'common_voice': alphabet: '!' never stands in a transcript"),
+        (("--set", "data.alphabet=a!"), r"dataset 'common_voice': alphabet: '!' never occurs in a transcript"),
         (
             ("--set", "data={name: mnist, root: here}", "--set", "task=image_classification", "--set", "model=mlp"),
             r"its data is mnist; a config is checked where that is one of common_voice, audio\n"

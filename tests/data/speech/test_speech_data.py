@@ -450,7 +450,7 @@ def test_without_the_synthesizer_the_sample_says_what_to_install(
 def test_a_synthesizer_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("espeakng_loader")
     monkeypatch.setattr("dltrain.data.speech.sample.sys.executable", shutil.which("false"))
-    with pytest.raises(DataError, match=r"could not be made: no message. Give the real corpus"):
+    with pytest.raises(DataError, match=r"could not be made: no message. Use the real corpus"):
         built(tmp_path, sample=True)
 
 
@@ -487,7 +487,7 @@ def test_settings_of_speech_are_for_speech(words: tuple[str, ...], option: str) 
 def test_fetch_explains_that_the_corpus_is_given_on_request(tmp_path: Path) -> None:
     result = run("fetch", "common_voice", "--root", tmp_path)
     assert isinstance(result.exception, UsageError)
-    assert "Mozilla gives Common Voice out on request" in str(result.exception)
+    assert "Mozilla distributes Common Voice on request" in str(result.exception)
     assert f"dltrain data fetch common_voice --root {tmp_path} --archive FILE.tar.gz" in str(result.exception)
 
 
@@ -511,7 +511,7 @@ def test_an_archive_is_unpacked_to_where_training_looks(release: Path, tmp_path:
     assert result.stdout == f"{tmp_path / 'data' / 'common_voice' / 'en'}\n"
     assert built(tmp_path / "data").fingerprint == built(release).fingerprint
     assert [path.name for path in (tmp_path / "data" / "common_voice").iterdir()] == ["en"]
-    with pytest.raises(DataError, match=r"common_voice/en: is there already; nothing was unpacked"):
+    with pytest.raises(DataError, match=r"common_voice/en: exists already; nothing was unpacked"):
         fetch("common_voice", tmp_path / "data", packed)
 
 
@@ -526,7 +526,7 @@ def test_all_locales_of_an_archive_appear_or_none(tmp_path: Path, monkeypatch: p
     there.mkdir(parents=True)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copyfileobj", lambda *files: pytest.fail("unpacked") if "fr" in files[1].name else None)
-        with pytest.raises(DataError, match=r"common_voice/fr: is there already; nothing was unpacked"):
+        with pytest.raises(DataError, match=r"common_voice/fr: exists already; nothing was unpacked"):
             fetch("common_voice", tmp_path / "data", packed)
     assert list(there.parent.iterdir()) == [there]
     there.rmdir()
@@ -540,7 +540,7 @@ def test_a_locale_that_appears_meanwhile_is_seen_before_any_is_moved(
     there = tmp_path / "data" / "common_voice" / "fr"
     found = speech_archive._find_locales
     monkeypatch.setattr(speech_archive, "_find_locales", lambda *arguments: there.mkdir() or found(*arguments))
-    with pytest.raises(DataError, match=r"common_voice/fr: is there already; nothing was unpacked"):
+    with pytest.raises(DataError, match=r"common_voice/fr: exists already; nothing was unpacked"):
         fetch("common_voice", tmp_path / "data", packed)
     assert list(there.parent.iterdir()) == [there]
 
@@ -587,7 +587,7 @@ def special(name: str, kind: bytes) -> tarfile.TarInfo:
         ({"x": special("cv/en/hard", tarfile.LNKTYPE)}, "cv/en/hard is a link or a device"),
         ({"x": special("cv/en/null", tarfile.CHRTYPE)}, "cv/en/null is a link or a device"),
         ({"cv/en/notes.txt": b"", "train.tsv": b""}, "no folder LOCALE with train.tsv"),
-        ({"cv/en/notes.txt": b""}, "no archive of Common Voice; nothing was unpacked"),
+        ({"cv/en/notes.txt": b""}, "not a Common Voice archive; nothing was unpacked"),
     ],
 )
 def test_an_archive_with_anything_else_is_refused(tmp_path: Path, members: dict[str, Any], message: str) -> None:

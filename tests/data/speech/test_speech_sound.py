@@ -181,7 +181,6 @@ def test_a_tones_power_lies_where_its_frequency_does() -> None:
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (159, 1), (160, 2), (16000, 101), (16159, 101)])
 def test_lengths_in_closed_form(samples: int, frames: int) -> None:
-    assert WindowLengths(LogMel(), 16000).frames(samples) == frames
     assert build_extractor(LogMel(), 16000)(numpy.ones(samples, numpy.float32)).shape == (frames, 80)
 
 
@@ -194,9 +193,9 @@ def test_windows_in_samples() -> None:
     ("options", "message"),
     [
         (LogMel(hop_ms=0.01), "less than one sample at 16000 Hz"),
-        (LogMel(high_hz=9000), "bands from 0 to 9000 Hz; allowed is a range that rises, up to half the sample rate"),
+        (LogMel(high_hz=9000), "bands from 0 to 9000 Hz; allowed is an increasing range up to half the sample rate"),
         (LogMel(low_hz=500, high_hz=400), "bands from 500 to 400 Hz"),
-        (LogMel(bands=400), "400 bands are so narrow that [0-9]+ of them lie between two frequencies"),
+        (LogMel(bands=400), "400 bands are so narrow that [0-9]+ of them fall between two frequencies"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:At least one mel filterbank")

@@ -79,7 +79,7 @@ def test_a_line_ends_at_a_line_feed_only(tmp_path: Path) -> None:
             "client_id\tfile\ttext\n",
             "train.tsv: no column 'path' and no column 'sentence' in its first line; found cl",
         ),
-        ("", "found nothing: the file is empty\nnext: name the columns so in its first line, with tabs"),
+        ("", "found nothing: the file is empty\nnext: name the columns in its first line, with tabs"),
         (OLD, "train.tsv: names no clip"),
         (OLD.encode() + b"a\tb\t\xff\t2\t0\t\t\t\n", "train.tsv, line 2: not UTF-8: byte 0xff"),
     ],
@@ -170,7 +170,7 @@ def test_the_alphabet_begins_with_the_blank_and_the_space() -> None:
 
 @pytest.mark.parametrize("characters", ["abC", "ab-", "İ"])
 def test_an_alphabet_of_what_no_transcript_has_is_refused(characters: str) -> None:
-    with pytest.raises(ValueError, match="never stands in a transcript"):
+    with pytest.raises(ValueError, match="never occurs in a transcript"):
         parse_alphabet(characters)
 
 
