@@ -98,14 +98,14 @@ def load_transcripts(run: Path) -> Sequence[str]:
 
 def read_text_lines(text: str) -> Iterator[str]:
     """Read the lines of a file, or of standard input. Raises DataError if it is not UTF-8 text."""
-    from dltrain.data.text_files import LineSpan, read_pieces, scan_file
+    from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 
     if text == "-":
         yield from _decode_input(sys.stdin.buffer if sys.stdin else ())
         return
     file = scan_file(Path(text))
     rest = ""
-    for piece in read_pieces(LineSpan(file, 0, file.lines), "word"):
+    for piece in read_text_pieces(LineSpan(file, 0, file.lines), "word"):
         *lines, rest = (rest + piece.text).split("\n")
         yield from lines
 

@@ -32,7 +32,7 @@ HASHED_BYTES = 64 << 20
 """Files up to this size are verified by SHA-256 at each use, larger ones by size."""
 
 
-class Entry:
+class CacheEntry:
     """A folder of the cache, at `path`. It is not removed as long as this object exists."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -47,7 +47,7 @@ class Cache:
         self.directory = directory
         self._limit_bytes = limit_bytes
 
-    def entry(self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Entry:
+    def entry(self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> CacheEntry:
         """Return the entry of a key (plain JSON); if there is none, `make` writes its files into an empty folder.
 
         Raises DataError if the cache cannot be written to, and any error of `make`; neither leaves anything behind.
@@ -72,13 +72,13 @@ class Cache:
     def _temporary_path(self, path: Path, ending: str) -> Path:
         return self.directory / f".{path.name}.{ending}"
 
-    def _make_entry(self, path: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> Entry:
+    def _make_entry(self, path: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> CacheEntry:
         part = self._temporary_path(path, "tmp")
         shutil.rmtree(part, ignore_errors=True)  # left by a killed process: we hold the lock
         try:
             part.mkdir()
             make(part)
-            _seal(part, key)
+            _write_manifest(part, key)
             if path.exists():  # damaged
                 self._remove(path)
             descriptor = _open_locked(part / MANIFEST)
@@ -86,7 +86,7 @@ class Cache:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         sync_directory(self.directory)
-        return Entry(path, descriptor)
+        return CacheEntry(path, descriptor)
 
     def _remove(self, path: Path) -> None:
         leaving = self._temporary_path(path, f"{uuid.uuid4().hex}.old")
@@ -123,7 +123,7 @@ def cache_directory(named: str | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dltrain"
 
 
-def _seal(folder: Path, key: Mapping[str, Any]) -> None:
+def _write_manifest(folder: Path, key: Mapping[str, Any]) -> None:
     """Flush a folder's files to disk, then write the manifest that describes them."""
     files = {}
     for file in sorted(folder.iterdir()):
@@ -145,13 +145,13 @@ def _open_locked(manifest: Path) -> int:
     return descriptor
 
 
-def _open_entry(path: Path) -> Entry | None:
+def _open_entry(path: Path) -> CacheEntry | None:
     """Open the entry at `path` and mark it as used; return None if there is no complete one."""
     try:
         descriptor = _open_locked(path / MANIFEST)
     except (FileNotFoundError, NotADirectoryError, BlockingIOError):
         return None
-    entry = Entry(path, descriptor)
+    entry = CacheEntry(path, descriptor)
     try:
         # The path may belong to another entry by now: the locked one was removed, and made again.
         if not _is_current(descriptor, path / MANIFEST) or not _is_complete(path):

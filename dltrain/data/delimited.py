@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dltrain.data.text_files import LineSpan, TextFile, read_pieces
+from dltrain.data.text_files import LineSpan, TextFile, read_text_pieces
 from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError
 
@@ -102,7 +102,7 @@ def read_delimited(file: TextFile, ragged: Ragged | None = None) -> DelimitedTab
             f"{file.path}: ends in '{file.path.suffix}'; allowed are {', '.join(SUFFIXES)}, plain or .gz",
             advice="rename the file, or give another one",
         )
-    text = "".join(piece.text for piece in read_pieces(LineSpan(file, 0, file.lines), "character"))
+    text = "".join(piece.text for piece in read_text_pieces(LineSpan(file, 0, file.lines), "character"))
     return parse_delimited(text, str(file.path), form, ragged)
 
 

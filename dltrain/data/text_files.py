@@ -81,7 +81,7 @@ def scan_file(path: Path) -> TextFile:
     return TextFile(path, digest.hexdigest(), size, lines + (last != b"\n"))
 
 
-def read_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
+def read_text_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
     """Yield the text of a span, cut at a line's end or, in long lines, between words (anywhere for characters).
 
     Every line ends with a newline, including the last. Raises DataError for text that is not UTF-8, for a word of more

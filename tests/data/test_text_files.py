@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dltrain.data import text_files
-from dltrain.data.text_files import LineSpan, Unit, find_file, read_pieces, scan_file
+from dltrain.data.text_files import LineSpan, Unit, find_file, read_text_pieces, scan_file
 from dltrain.errors import DataError
 
 CONTENT = "one two\r\nzwölf \t drei\n\nüber 𝄞𝄞 x\nlast"
@@ -17,7 +17,7 @@ CONTENT = "one two\r\nzwölf \t drei\n\nüber 𝄞𝄞 x\nlast"
 
 def read(path: Path, unit: Unit = "word", first: int = 0, last: int | None = None) -> str:
     file = scan_file(path)
-    found = list(read_pieces(LineSpan(file, first, file.lines if last is None else last), unit))
+    found = list(read_text_pieces(LineSpan(file, first, file.lines if last is None else last), unit))
     line = first + 1
     for piece in found:
         assert piece.line == line
@@ -63,7 +63,7 @@ def test_one_line_of_any_length_is_read_in_pieces(tmp_path: Path, monkeypatch: p
     (tmp_path / "line").write_bytes(b"ab cd " * 5000)
     monkeypatch.setattr(text_files, "PIECE_BYTES", 1000)
     file = scan_file(tmp_path / "line")
-    found = list(read_pieces(LineSpan(file, 0, 1), "word"))
+    found = list(read_text_pieces(LineSpan(file, 0, 1), "word"))
     assert max(len(piece.text) for piece in found) <= 1006
     assert "".join(piece.text for piece in found).split() == ["ab", "cd"] * 5000
 
@@ -109,7 +109,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path: Path) -> None:
     file = scan_file(path)
     path.write_text("a\nb\n")
     with pytest.raises(DataError, match="growing: the file changed while it was read"):
-        list(read_pieces(LineSpan(file, 0, 1), "word"))
+        list(read_text_pieces(LineSpan(file, 0, 1), "word"))
 
 
 def test_the_gzipped_form_is_found(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
 from dltrain.data.documents.batches import DocumentEncoder, DocumentSet
-from dltrain.data.text_files import LineSpan, read_pieces, scan_file
+from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
 
@@ -46,7 +46,7 @@ class TextReader:
             return
         file = scan_file(Path(name))
         if get_table_suffix(file.path) is None:
-            content = "".join(piece.text for piece in read_pieces(LineSpan(file, 0, file.lines), "character"))
+            content = "".join(piece.text for piece in read_text_pieces(LineSpan(file, 0, file.lines), "character"))
             yield from enumerate(content.removesuffix("\n").split("\n"), 1)
             return
         table = read_delimited(file, ragged)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import __version__ as pillow_version
 from torch import Tensor
 
-from dltrain.data.cache import Cache, Entry
+from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, read_picture
 from dltrain.data.progress import Progress
 from dltrain.runtime.precision import count_cores
@@ -49,7 +49,7 @@ class DecodedPictures:
     pixels: Tensor
     faults: Mapping[int, str]
     sums: NDArray[numpy.int64]
-    entry: Entry
+    entry: CacheEntry
 
     def statistics(self, chosen: NDArray[numpy.int64]) -> PixelStatistics:
         """Compute the exact statistics of some of the pictures; the deviation of constant pixels is 1."""
@@ -89,7 +89,7 @@ def load_pictures(
     """Load the pictures in one format, from the cache if files of the same `hashes` were decoded before."""
     content = hashlib.sha256("\n".join(hashes).encode())
     key = {"format": _FORMAT, "pictures": content.hexdigest(), "form": form._asdict(), "pillow": pillow_version}
-    entry = cache.entry("pictures", key, partial(_decode, paths, form, title))
+    entry = cache.entry("pictures", key, partial(_decode_pictures, paths, form, title))
     sums = numpy.load(entry.path / _SUMS)
     faults = json.loads((entry.path / _FAULTS).read_text(encoding="utf-8"))
     shape = (len(sums), form.channels, form.height, form.width)
@@ -99,7 +99,7 @@ def load_pictures(
     return DecodedPictures(pixels, {int(index): reason for index, reason in faults.items()}, sums, entry)
 
 
-def _decode(paths: Sequence[Path], form: PictureFormat, title: str, folder: Path) -> None:
+def _decode_pictures(paths: Sequence[Path], form: PictureFormat, title: str, folder: Path) -> None:
     sums = numpy.zeros((len(paths), 2 * form.channels + 1), numpy.int64)
     faults = {}
     with (folder / _PIXELS).open("wb") as file:

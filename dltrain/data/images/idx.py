@@ -43,17 +43,17 @@ def read_idx(path: Path) -> Bytes:
             raw.seek(0)
             size = path.stat().st_size
             if not packed:
-                return _read(path, raw, size, "file holds")
+                return _read_values(path, raw, size, "file holds")
             with gzip.open(raw) as unpacked:
                 most_bytes = size * _DEFLATE_LIMIT
-                return _read(path, unpacked, most_bytes, "gzip file can unpack to no more than")  # type: ignore[arg-type]
+                return _read_values(path, unpacked, most_bytes, "gzip file can unpack to no more than")  # type: ignore[arg-type]
     except _DAMAGED_GZIP as error:
         raise DataError(f"{path}: damaged gzip file ({error}). {_AGAIN}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def _read(path: Path, file: BinaryIO, most_bytes: int, why_most: str) -> Bytes:
+def _read_values(path: Path, file: BinaryIO, most_bytes: int, why_most: str) -> Bytes:
     shape = _read_shape(path, file)
     sizes, body_bytes = " x ".join(map(str, shape)), prod(shape)
     promised_bytes = 4 + 4 * len(shape) + body_bytes

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from dltrain.data.cache import Cache, Entry
+from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.images.class_folders import Listing
 from dltrain.data.substitute import Sample
 from dltrain.errors import UsageError
@@ -25,7 +25,7 @@ _TEST_FROM = 480  # the columns of the 427 x 640 photographs from here to the ri
 _FORMAT = 1  # incremented when the patches change
 
 
-def make_picture_sample(cache: Cache) -> Entry:
+def make_picture_sample(cache: Cache) -> CacheEntry:
     """Return the cache entry with train-CLASS-*.png and test-CLASS-*.png, 32 x 32: 390 for training, 130 for test.
 
     They do not overlap; test patches are from the right quarter of each photograph: flower.jpg and china.jpg of
@@ -53,7 +53,7 @@ def _cut_patches(folder: Path) -> None:
                 Image.fromarray(patch).save(folder / f"{split}-{name}-{top:03}-{left:03}.png")
 
 
-def list_sample(sample: Entry, split: str) -> Listing:
+def list_sample(sample: CacheEntry, split: str) -> Listing:
     """List the patches of a split, `training` or `test`, class by class."""
     prefix = {"training": "train", "test": "test"}[split]
     files = [sorted(path.name for path in sample.path.glob(f"{prefix}-{name}-*.png")) for name in CLASSES]

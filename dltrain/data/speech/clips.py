@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.cache import Cache, Entry
+from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.progress import Progress
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, build_extractor
 from dltrain.data.speech.manifests import Clip
@@ -76,7 +76,7 @@ class Survey(NamedTuple):
     faults: Sequence[ClipFault | None]
     starts: NDArray[Any]
     features: NDArray[Any] | None = None
-    entry: Entry | None = None
+    entry: CacheEntry | None = None
 
     def select(self, indices: NDArray[Any]) -> Survey:
         """Return the survey of some of the clips."""
@@ -177,7 +177,7 @@ def load_survey(
     return _open_survey(cache.entry("speech", key, make), preparation.features.bands)
 
 
-def _open_survey(entry: Entry, bands: int) -> Survey:
+def _open_survey(entry: CacheEntry, bands: int) -> Survey:
     lengths, frames, statistics = (numpy.load(entry.path / f"{name}.npy") for name in ("lengths", "frames", "moments"))
     stored = json.loads((entry.path / "faults.json").read_text(encoding="utf-8"))
     path, features = entry.path / "features.f16", None

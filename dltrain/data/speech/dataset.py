@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.cache import Cache, Entry, cache_directory
+from dltrain.data.cache import Cache, CacheEntry, cache_directory
 from dltrain.data.speech.audio import OwnManifests
 from dltrain.data.speech.augmentation import check_speech_augmentation
 from dltrain.data.speech.batches import (
@@ -75,7 +75,7 @@ class KnownClips:
     listed: dict[Path, list[Clip]] = field(default_factory=dict)
     surveyed: dict[Path, SurveyedClips] = field(default_factory=dict)
     usable: dict[Split, UsableClips] = field(default_factory=dict)
-    sample: Entry | None = None
+    sample: CacheEntry | None = None
 
 
 @datasets.register("common_voice", data="speech")

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from dltrain.data.cache import Cache, Entry
+from dltrain.data.cache import Cache, CacheEntry
 from dltrain.errors import DataError, UsageError
 
 SAMPLE_NAME = "synthetic digits sample (espeak-ng, not Common Voice)"
@@ -56,7 +56,7 @@ def _pair_timbres(shift: int) -> list[tuple[str, str]]:
     return [(accent, _TIMBRES[(index + shift) % len(_TIMBRES)]) for index, accent in enumerate(_ACCENTS)]
 
 
-def make_spoken_sample(cache: Cache) -> Entry:
+def make_spoken_sample(cache: Cache) -> CacheEntry:
     """Return the cache entry with train.tsv, dev.tsv and test.tsv (path, text, speaker) and WAV files, made if missing.
 
     Raises UsageError without espeakng-loader, DataError if its library does not work.

@@ -9,7 +9,7 @@ from pathlib import Path
 from dltrain.data.published_files import PublishedFiles
 from dltrain.data.text.sets import TEXT_SETS, PublishedText, locate_text_set
 from dltrain.data.text.vocabulary import END, UNKNOWN, count_tokens
-from dltrain.data.text_files import LineSpan, read_pieces, scan_file
+from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 from dltrain.errors import DataError
 
 _SHOWN = {"bytes": "bytes", "sha256": "SHA-256", "lines": "lines", "tokens": "tokens", "words": "words"}
@@ -72,7 +72,7 @@ def _examine(report: TextReport, path: Path) -> TextReport:
     try:
         file = scan_file(path)
         report.found |= {"bytes": file.size_bytes, "sha256": file.sha256, "lines": file.lines}
-        counts: Mapping[str, int] = count_tokens(read_pieces(LineSpan(file, 0, file.lines), "word"), "word")
+        counts: Mapping[str, int] = count_tokens(read_text_pieces(LineSpan(file, 0, file.lines), "word"), "word")
     except DataError as error:
         report.fault = str(error)
         return report

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.cache import Cache, Entry
+from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.text.vocabulary import END, FileEncoder, Vocabulary, choose_words, count_tokens
-from dltrain.data.text_files import LineSpan, TextPiece, Unit, read_pieces
+from dltrain.data.text_files import LineSpan, TextPiece, Unit, read_text_pieces
 from dltrain.errors import DataError
 from dltrain.files import write_synced
 
@@ -38,7 +38,7 @@ class EncodedTokens(NamedTuple):
 
     ids: NDArray[Any]
     longest: LongestLine
-    entry: Entry | None = None
+    entry: CacheEntry | None = None
 
 
 def make_empty_tokens(end: int) -> EncodedTokens:
@@ -61,12 +61,12 @@ def learn_vocabulary(
     def make(folder: Path) -> None:
         counts: Counter[str] = Counter()
         for span in spans:
-            counts += count_tokens(_read(span, unit, lowercase), unit)
+            counts += count_tokens(_read_span_pieces(span, unit, lowercase), unit)
         if counts.keys() <= {END}:
             raise DataError(f"{spans[0].file.path}: no {unit} in it, only line ends; expected is text.")
         write_synced(folder / _WORDS, json.dumps(choose_words(counts, min_count, max_vocabulary)).encode())
 
-    entry = cache.entry("vocabulary", {"format": _FORMAT, "text": _identify(spans), "rules": rules}, make)
+    entry = cache.entry("vocabulary", {"format": _FORMAT, "text": _identify_text(spans), "rules": rules}, make)
     words, unknown = json.loads((entry.path / _WORDS).read_bytes())
     return words, unknown
 
@@ -76,7 +76,7 @@ def encode_files(spans: Sequence[LineSpan], vocabulary: Vocabulary, lowercase: b
     words = hashlib.sha256(json.dumps(list(vocabulary.words)).encode()).hexdigest()
     key = {
         "format": _FORMAT,
-        "text": _identify(spans),
+        "text": _identify_text(spans),
         "rules": [vocabulary.unit, lowercase, words, vocabulary.end, vocabulary.unknown],
     }
     encoder = FileEncoder(vocabulary)
@@ -97,7 +97,7 @@ def _append(file: Any, span: LineSpan, encoder: FileEncoder, lowercase: bool) ->
     name = str(span.file.path)
     longest, line = LongestLine(name, 0, 0), span.first + 1
     pending = 0  # tokens of a line that continues in the next piece
-    for piece in _read(span, encoder.unit, lowercase):
+    for piece in _read_span_pieces(span, encoder.unit, lowercase):
         numbers = encoder.encode(piece, name)
         file.write(numbers.tobytes())
         ends = numpy.flatnonzero(numbers == encoder.end)
@@ -112,11 +112,11 @@ def _append(file: Any, span: LineSpan, encoder: FileEncoder, lowercase: bool) ->
     return longest
 
 
-def _read(span: LineSpan, unit: Unit, lowercase: bool) -> Iterator[TextPiece]:
-    for piece in read_pieces(span, unit):
+def _read_span_pieces(span: LineSpan, unit: Unit, lowercase: bool) -> Iterator[TextPiece]:
+    for piece in read_text_pieces(span, unit):
         yield TextPiece(piece.text.lower(), piece.line) if lowercase else piece
 
 
-def _identify(spans: Sequence[LineSpan]) -> list[Any]:
+def _identify_text(spans: Sequence[LineSpan]) -> list[Any]:
     """Identify a text by its content, wherever it is stored."""
     return [[span.file.sha256, span.first, span.last] for span in spans]

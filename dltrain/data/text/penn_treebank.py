@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from dltrain.data.cache import Cache, Entry, cache_directory
+from dltrain.data.cache import Cache, CacheEntry, cache_directory
 from dltrain.data.text import topics
 from dltrain.data.text.dataset import TextDataset, TextForm, TextLayout
 from dltrain.data.text.encoding import learn_vocabulary
@@ -80,7 +80,7 @@ class PennTreebank(TextDataset):
         names = [TEXT_SETS["ptb"].files[split].name for split in splits]
         self._files.obtain(names, self._fetch)
 
-    def _make_sample(self) -> Entry:
+    def _make_sample(self) -> CacheEntry:
         def make(folder: Path) -> None:
             for split, text in topics.make_sample_texts().items():
                 write_synced(folder / f"{split}.txt", text.encode())

@@ -89,7 +89,7 @@ def count_tokens(pieces: Iterable[TextPiece], unit: Unit) -> Counter[str]:
     if unit == "word":
         words: Counter[str] = Counter()
         for piece in pieces:
-            words.update(_split_words(piece.text))
+            words.update(_split_tokens(piece.text))
         return words
     counts = numpy.zeros(_CODE_POINTS, numpy.int64)
     for piece in pieces:
@@ -152,7 +152,7 @@ class FileEncoder:
             if self._unknown is None and len(numbers) and numbers.min() < 0:
                 raise self._report_unknown(piece, file, chr(codes[numbers.argmin()]))
             return numbers.astype(self.dtype)
-        words = _split_words(piece.text)
+        words = _split_tokens(piece.text)
         try:
             return numpy.fromiter(map(self._ids.__getitem__, words), self.dtype, len(words))
         except KeyError as error:
@@ -169,7 +169,7 @@ class FileEncoder:
         )
 
 
-def _split_words(text: str) -> list[str]:
+def _split_tokens(text: str) -> list[str]:
     return text.replace("\n", f" {END} ").split()
 
 

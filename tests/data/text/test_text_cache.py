@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dltrain.data import cache as cache_module
-from dltrain.data.cache import Cache, Entry, cache_directory
+from dltrain.data.cache import Cache, CacheEntry, cache_directory
 from dltrain.errors import DataError
 
 MEGABYTE = 1e6
@@ -130,7 +130,7 @@ def test_those_who_want_the_same_wait_for_the_one_who_makes_it(tmp_path: Path) -
         may_end.wait()
         writing(b"once", made)(folder)
 
-    found: list[Entry] = []
+    found: list[CacheEntry] = []
 
     def want() -> None:
         found.append(Cache(tmp_path, MEGABYTE).entry("kind", {}, slowly))

@@ -272,7 +272,7 @@ def test_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     def refuse(*_: object) -> None:
         raise AssertionError("text was read again")
 
-    monkeypatch.setattr("dltrain.data.text.encoding.read_pieces", refuse)
+    monkeypatch.setattr("dltrain.data.text.encoding.read_text_pieces", refuse)
     again = own(tmp_path, training=["b.txt"])
     assert again.assets == first.assets
     assert (targets(again.training()), targets(again.validation())) == expected
