@@ -37,7 +37,7 @@ from dltrain.goal import Goal
 
 @dataclass(frozen=True)
 class EpochStarted:
-    """An epoch begins, or goes on at `position` of its `batches` after a resume."""
+    """An epoch starts, or continues at `position` of its `batches` after a resume."""
 
     epoch: int
     epochs: int

@@ -20,7 +20,7 @@ Counts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Each:
-    """Values of each example: the count for what no sum can tell, such as how examples rank. Adding puts them together.
+    """Values of each example: the count where no sum suffices, such as for a ranking. Adding concatenates them.
 
     `parts` are tensors (n, ...), one for each batch.
     """

@@ -62,7 +62,7 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 
 def make_storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, none sharing memory with another, as safetensors wants them."""
+    """The tensors on the CPU, contiguous, none sharing memory with another, as safetensors needs them."""
     seen: set[int] = set()
     apart: dict[str, Tensor] = {}
     for name, tensor in tensors.items():

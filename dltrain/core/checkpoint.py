@@ -34,13 +34,13 @@ WEIGHTS, OPTIMIZER, STATE, MANIFEST = "weights.safetensors", "optimizer.safetens
 _NAME = re.compile(r"step-(\d{8,})(-mid)?")
 _TEMPORARY = ".writing-"
 _DAMAGED = "damaged-"
-NONE_LEFT = "bring one back from a backup, or begin another run with `dltrain fit --fresh`"
+NONE_LEFT = "restore one from a backup, or start another run with `dltrain fit --fresh`"
 """What to do where all checkpoints of a run are damaged."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A directory that bears a checkpoint's final name. Whether it is unharmed, `fault` says."""
+    """A directory with a checkpoint's final name; `fault` says whether it is undamaged."""
 
     path: Path
     step: int
@@ -52,9 +52,9 @@ class Checkpoint:
 
     @cached_property
     def fault(self) -> str | None:
-        """What is wrong with it, naming the file; None when every byte is as it was written.
+        """What is wrong with it, naming the file; None if every byte is unchanged.
 
-        Raises NoCheckpoint for what is no damage: a file that may not be read, or another version's format.
+        Raises NoCheckpoint for an unreadable file or another version's format, which are no damage.
         """
         if not (self.path / MANIFEST).is_file():
             return f"{MANIFEST}: missing"
@@ -191,14 +191,14 @@ class Checkpoints:
         return sorted(self.directory.glob(f"{_DAMAGED}*"))
 
     def named(self, name: str) -> Checkpoint:
-        """`best`, `last` or a checkpoint's directory name. Raises NoCheckpoint, listing what there is."""
+        """`best`, `last` or a checkpoint's directory name. Raises NoCheckpoint, listing those available."""
         chosen = {"best": self.best, "last": self.last}.get(name)
         checkpoint = chosen() if chosen else next((one for one in self if one.name == name), None)
         if checkpoint is None:
             there = [f"\n  {one.name}{': damaged, ' + one.fault if one.fault else ''}" for one in self]
             there += [f"\n  {path.name}: damaged, set aside" for path in self.aside()]
             raise NoCheckpoint(
-                f"{self.directory}: no checkpoint '{name}' that can be used\nthere is:{''.join(there) or ' none'}",
+                f"{self.directory}: no checkpoint '{name}' that can be used\navailable:{''.join(there) or ' none'}",
                 advice=self._advice("name one of these with --checkpoint"),
             )
         if checkpoint.fault:
@@ -216,15 +216,15 @@ class Checkpoints:
 
     def set_aside_damaged(self) -> list[str]:
         """Rename damaged checkpoints, so that their names are free and they are kept; what was wrong with each."""
-        told = []
+        reports = []
         for checkpoint in self.damaged():
             number, aside = 1, self.directory / f"{_DAMAGED}{checkpoint.name}"
             while aside.exists():
                 number += 1
                 aside = self.directory / f"{_DAMAGED}{checkpoint.name}-{number}"
-            told.append(f"{checkpoint.path}: damaged, set aside as {aside.name}: {checkpoint.fault}")
+            reports.append(f"{checkpoint.path}: damaged, set aside as {aside.name}: {checkpoint.fault}")
             checkpoint.path.rename(aside)
-        return told
+        return reports
 
     def remove_unfinished(self) -> None:
         """Delete what a killed process left under a temporary name."""

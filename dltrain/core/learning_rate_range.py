@@ -1,4 +1,4 @@
-"""The learning-rate range test: what the loss does while the rate rises from far too low to far too high.
+"""The learning-rate range test: train while the rate rises from far too low to far too high.
 
 Smith 2017, "Cyclical Learning Rates for Training Neural Networks", arXiv:1506.01186. The loop is the trainer's own:
 the rates are a schedule, the losses are what it logs, and the end is a reason to stop.
@@ -34,7 +34,7 @@ from dltrain.task import Task
 EndReason = Literal["all rates tried", "the loss blew up", "the loss or a gradient was not finite"]
 
 FEWEST = 10
-"""Updates below which a curve says nothing."""
+"""Updates that a curve needs at least."""
 _RECENT = 5
 _BLOWN = 4.0  # times the lowest loss so far, as in Howard and Gugger 2020 (fastai)
 _SMOOTHING = 1 / 40  # of all updates: the standard deviation of the bell that losses are averaged under
@@ -64,7 +64,7 @@ class RisingRates:
 
 
 class RangeTestDone(Stopped):
-    """The test has seen what it wanted to see."""
+    """The range test is complete."""
 
 
 class LossRecorder:
@@ -91,13 +91,13 @@ class LossRecorder:
         """Whether the last few losses are worse than the first ones, and several times as large as the lowest."""
         if len(self.losses) < _RECENT:
             return False
-        recent, begun = median(self.losses[-_RECENT:]), find_initial_loss(self.losses)
-        self._lowest = min(self._lowest, recent, begun)
-        return recent > _BLOWN * self._lowest and recent > begun
+        recent, initial = median(self.losses[-_RECENT:]), find_initial_loss(self.losses)
+        self._lowest = min(self._lowest, recent, initial)
+        return recent > _BLOWN * self._lowest and recent > initial
 
 
 def find_initial_loss(losses: Sequence[float]) -> float:
-    """The loss that a test began with: of the first update, which no rate has touched, unless that was a bad batch."""
+    """The loss before any update, or the median of the first few where the first batch was an outlier."""
     return min(losses[0], median(losses[:_RECENT]))
 
 
@@ -133,18 +133,18 @@ class Curve:
         losses, around = self.losses, _RECENT // 2
         ceiling = 2 * abs(find_initial_loss(losses))
         calm = numpy.array(
-            [min(ceiling, median(losses[max(0, place - around) : place + around + 1])) for place in range(len(losses))]
+            [min(ceiling, median(losses[max(0, index - around) : index + around + 1])) for index in range(len(losses))]
         )
-        places = numpy.arange(len(losses))
+        steps = numpy.arange(len(losses))
         width = max(1.0, self.steps * _SMOOTHING)
-        bell = numpy.exp(-0.5 * ((places[:, None] - places) / width) ** 2)
+        bell = numpy.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2)
         bell /= bell.sum(1, keepdims=True)
         averages: NDArray[numpy.float64] = numpy.exp(bell @ numpy.log(calm)) if calm.min() > 0 else bell @ calm
         return averages
 
     @property
     def lowest(self) -> int:
-        """The place of the lowest smoothed loss."""
+        """Index of the lowest smoothed loss."""
         return int(self.smoothed.argmin())
 
     @property

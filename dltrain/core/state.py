@@ -49,7 +49,7 @@ class TrainState:
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The weights that count: their average where one is kept and has begun."""
+        """The model that is evaluated: the average of the weights once averaging has started, else the model itself."""
         if self.average is None or not self.averaging:
             return self.model
         module: nn.Module = self.average.module
@@ -105,7 +105,7 @@ def is_averaging(plan: Plan, scores: Sequence[float]) -> bool:
     """Whether updates enter the average by now; `scores` are those of validation so far, turned so that more is better.
 
     With `nt_asgd: n`, from the epoch on that follows one whose score was worse than the best of all but the last n
-    epochs before it (Merity et al. 2018, algorithm 1). Once begun, averaging goes on.
+    epochs before it (Merity et al. 2018, algorithm 1). Once started, averaging continues.
     """
     if plan.nt_asgd is None:
         return plan.ema is not None

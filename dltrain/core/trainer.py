@@ -30,7 +30,7 @@ SMALLEST_SCALE = 2.0**-14
 
 
 class Session(Protocol):
-    """The world outside the loop: who is told, where state is kept, and when to stop."""
+    """The world outside the loop: it receives events, keeps state, and decides when to stop."""
 
     def emit(self, event: Event) -> None: ...
 
@@ -149,7 +149,7 @@ def raise_if_diverged(state: TrainState, step: int) -> None:
 
 
 def detach_carry(carry: Any) -> Any:
-    """What a step hands on, cut from the graph that made it: truncated back-propagation ends here and only here."""
+    """Cut what a step passes to the next from its graph: truncated back-propagation ends here and only here."""
     return map_tensors(carry, Tensor.detach)
 
 
@@ -190,7 +190,7 @@ def end_epoch(
     runtime: Runtime,
     session: Session,
 ) -> None:
-    """Evaluate on the validation set, and turn to the next epoch. `factor` is what the schedule gave last."""
+    """Evaluate on the validation set, and move to the next epoch. `factor` is the schedule's last one."""
     raise_if_diverged(state, state.step)
     report: dict[str, float] = {}
     if len(validation):
@@ -210,7 +210,7 @@ def end_epoch(
             **{name: value if math.isfinite(value) else None for name, value in report.items()},
         }
     )
-    # The next log line tells of this epoch's last updates too, so what they summed up to is carried over.
+    # The next log line covers this epoch's last updates too, so their sums are carried over.
     state.logged = (state.logged[0] - float(state.loss_sum), state.logged[1] - state.examples)
     state.loss_sum.zero_()
     state.examples = state.position = 0
@@ -222,7 +222,7 @@ def end_epoch(
 
 
 def show_samples(state: TrainState, task: Task[Any], device: torch.device) -> Sequence[str]:
-    """What the model does by now, where the task can show it in a few lines."""
+    """A few lines that show what the model does by now, if the task can make them."""
     if not isinstance(task, Shows):
         return ()
     model = state.evaluated_model.eval()
@@ -254,7 +254,7 @@ class Cadence:
         self._last = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether to save after update number `step`; the clock starts anew when it is."""
+        """Whether to save after update number `step`; the clock starts again when it is."""
         by_time = self._seconds is not None and time.monotonic() - self._last >= self._seconds
         if by_time:
             self._last = time.monotonic()

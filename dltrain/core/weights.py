@@ -29,7 +29,7 @@ GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
 
 
 def initialize(model: nn.Module, weights: Weights) -> None:
-    """Draw every matrix and filter anew, as `weights.initialization` says, from torch's global generator.
+    """Draw every matrix and filter again, as `weights.initialization` says, from torch's global generator.
 
     Each gate of a recurrent layer is drawn as a matrix of its own. What has fewer than two dimensions (biases,
     normalisations) stays as its layer made it; embeddings too, unless the scheme is `uniform`.
@@ -57,8 +57,8 @@ class CopiedTensors(NamedTuple):
     kept: Mapping[str, str]
 
     def __str__(self) -> str:
-        told = f"{len(self.taken)} of {len(self.taken) + len(self.kept)} tensors taken"
-        return told + "".join(f"\n  {name}: {why}" for name, why in self.kept.items())
+        summary = f"{len(self.taken)} of {len(self.taken) + len(self.kept)} tensors taken"
+        return summary + "".join(f"\n  {name}: {why}" for name, why in self.kept.items())
 
 
 def copy_matching_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> CopiedTensors:
@@ -116,7 +116,7 @@ def match_parameters(model: nn.Module, pattern: str, option: str) -> list[str]:
         near = difflib.get_close_matches(pattern, names, 1, 0)
         raise ValueError(
             f"{option}: no parameter is called '{pattern}'; nearest: {near[0] if near else 'none'}; "
-            f"there are {', '.join(names[:8])}{', ...' * (len(names) > 8)}"
+            f"there are {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
         )
     return found
 

@@ -44,9 +44,8 @@ class MetricsLog:
             if self.mark() != mark:
                 self._file.close()
                 raise UsageError(
-                    f"{path}: its first {mark['size']} bytes are not those that stood there when the checkpoint was "
-                    "written",
-                    advice="put the file back, or start anew with --fresh",
+                    f"{path}: its first {mark['size']} bytes differ from those when the checkpoint was written",
+                    advice="restore the file, or start again with --fresh",
                 )
         self._file.seek(self._size)
         self._file.truncate()

@@ -27,7 +27,7 @@ from dltrain.task import Task
 
 
 class Names:
-    """Registered things by kind and name; a module is imported when something of it is first asked for."""
+    """Looks up registered objects by kind and name, and imports their modules on first use."""
 
     def __init__(self, plugins: tuple[Path, ...]) -> None:
         self._catalogue = with_plugins(plugins)
@@ -42,7 +42,7 @@ class Names:
 
 
 def construct(names: Names, kind: str, choice: Choice, *provided: Any, **sizes: Any) -> Any:
-    """What `choice` names, built; a ValueError of its constructor is the user's, and says which section it is."""
+    """Build what `choice` names. Raises UsageError, naming the section, for a ValueError of its constructor."""
     try:
         return names(kind, choice.name)(*provided, **sizes, **choice.options)
     except ValueError as error:
@@ -51,7 +51,7 @@ def construct(names: Names, kind: str, choice: Choice, *provided: Any, **sizes: 
 
 @dataclass
 class Training:
-    """Everything that `fit` needs, built from an experiment."""
+    """Everything that training needs, built from an experiment."""
 
     dataset: Dataset
     task: Task[Any]
@@ -64,7 +64,7 @@ class Training:
 
 @dataclass
 class InitialWeights:
-    """Weights from elsewhere: where they lie, what they are, and the hash of their file."""
+    """Weights from elsewhere: their source, the tensors, and the hash of their file."""
 
     source: str
     tensors: Mapping[str, torch.Tensor]
@@ -108,26 +108,25 @@ def select_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, Any
 def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> Training:
     """Dataset, task, model, optimizer and schedule, ready for the first step.
 
-    `recorded` is the signature of the process that began the run, if it goes on: then its checkpoint has the weights.
+    `recorded` is the signature in the checkpoint of a run that continues; then its checkpoint has the weights.
     """
     names = Names(experiment.plugins)
     plan, weights = experiment.trainer, experiment.weights
-    begun = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
+    initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
     runtime = precision.start_runtime(plan, recorded)
     dataset = construct(names, "dataset", experiment.data, experiment.data.name, experiment.seed, None)
     task = construct(names, "task", experiment.task, dataset.assets)
     torch.manual_seed(experiment.seed)
     check_model(experiment, names.entry("model", experiment.model.name), task.sizes)
-    model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task)).to(
-        runtime.device
-    )
+    model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task))
+    model = model.to(runtime.device)
     runtime.check(model)
     notes = []
     try:
         initialize(model, weights)
-        if begun is not None:
-            copied = copy_matching_tensors(model, begun.tensors, begun.source)
-            notes.append(f"weights from {begun.source} (sha256 {begun.sha256}): {copied}")
+        if initial is not None:
+            copied = copy_matching_tensors(model, initial.tensors, initial.source)
+            notes.append(f"weights from {initial.source} (sha256 {initial.sha256}): {copied}")
         freeze(model, weights.freeze)
         decays = bool(experiment.optimizer.options.get("weight_decay"))
         groups = parameter_groups(model, weights, decays)
@@ -140,7 +139,9 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     average = make_average(model, plan)
     if plan.compile:
         model.compile()
-    wide = torch.float32 if runtime.device.type == "mps" else torch.float64
-    loss_sum = torch.zeros((), dtype=wide, device=runtime.device)
+    sum_dtype = torch.float32 if runtime.device.type == "mps" else torch.float64
+    loss_sum = torch.zeros((), dtype=sum_dtype, device=runtime.device)
     state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
-    return Training(dataset, task, schedule, state, runtime, names, notes)
+    return Training(
+        dataset=dataset, task=task, schedule=schedule, state=state, runtime=runtime, names=names, notes=notes
+    )

@@ -26,7 +26,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -38,7 +38,7 @@ from dltrain.files import sync_directory, write_atomically
 
 CONFIG = "config.yaml"
 STARTED_FILES = {"lock", "plugins", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints"}
-"""What a process that ended before it had written the config may have left behind."""
+"""What a process may have left that ended before it wrote the config."""
 
 
 class Lock:
@@ -73,14 +73,14 @@ class Run:
     directory: Path
     lock: Lock
     checkpoints: Checkpoints
-    begins: Literal["new", "resumed", "finished"]
-    checkpoint: Checkpoint | None
-    warnings: list[str]
+    begins: Literal["new", "resumed", "finished"] = "new"
+    checkpoint: Checkpoint | None = None
+    warnings: list[str] = field(default_factory=list)
     made: bool = False
     """Whether this process made the directory."""
 
     def remove_if_empty(self) -> None:
-        """Remove a directory that this process made, and in which nothing but its lock has come to be."""
+        """Remove a directory that this process made and that contains nothing but its lock."""
         if self.made and [path.name for path in self.directory.iterdir()] == ["lock"]:
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -88,7 +88,7 @@ class Run:
     def headline(self) -> str:
         """The first line of every `fit`."""
         if self.begins == "new" or self.checkpoint is None:
-            again = " (begun before, no checkpoint yet)" if self.begins == "resumed" else ""
+            again = " (started before, no checkpoint yet)" if self.begins == "resumed" else ""
             return f"new run: {self.directory}{again}"
         record = self.checkpoint.record
         if self.begins == "finished":
@@ -139,7 +139,7 @@ def resolve_for_run(experiment: Experiment) -> dict[str, Any]:
 
 
 def open_run(directory: Path, experiment: Experiment) -> Run:
-    """Lock `directory` and find out what is to be done there for `experiment`.
+    """Lock `directory` and find out whether `experiment` starts, continues or is finished there.
 
     Raises RunBusy; UsageError where the directory holds something else, or a run with other settings: more epochs
     extend a run, anything else is refused with the differences.
@@ -155,9 +155,9 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
         there = [path.name for path in directory.iterdir() if path.suffix != ".tmp"]
         strangers = sorted(name for name in there if name not in STARTED_FILES)
         if strangers:
+            more = " and more" if len(strangers) > 1 else ""
             raise UsageError(
-                f"{directory}: holds {strangers[0]}{' and more' * (len(strangers) > 1)}, but no run of dltrain "
-                f"(no {CONFIG})",
+                f"{directory}: contains {strangers[0]}{more}, but no run of dltrain (no {CONFIG})",
                 advice="name an empty or a new directory with -o",
             )
     lock = Lock(directory)
@@ -173,7 +173,7 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
 def _inspect_run(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     checkpoints = Checkpoints(directory / "checkpoints")
     if not (directory / CONFIG).exists():
-        return Run(directory, lock, checkpoints, "new", None, [])
+        return Run(directory=directory, lock=lock, checkpoints=checkpoints)
     config, plugins = resolve_for_run(experiment), read_plugin_sources(experiment.plugins)
     changed = find_differences(resolve_for_run(load_experiment(directory / CONFIG).experiment), config)
     changed.pop("observers", None)
@@ -187,19 +187,26 @@ def _inspect_run(directory: Path, experiment: Experiment, lock: Lock) -> Run:
     if changed:
         lines = "".join(f"\n  {path}: {old!r} -> {new!r}" for path, (old, new) in changed.items())
         raise UsageError(
-            f"{directory}: this run was begun with other settings{lines}\n"
+            f"{directory}: this run was started with other settings{lines}\n"
             "allowed: only observers and, to more, trainer.epochs may change",
-            advice="undo the change, or begin another run with --fresh or -o DIRECTORY",
+            advice="undo the change, or start another run with --fresh or -o DIRECTORY",
         )
     damaged = checkpoints.set_aside_damaged()
     checkpoints.remove_unfinished()
     checkpoint = checkpoints.last()
     if checkpoint is None and (aside := checkpoints.aside()):
-        told = "\n  ".join(damaged or [str(path) for path in aside])
+        unusable = "\n  ".join(damaged or [str(path) for path in aside])
         raise NoCheckpoint(
-            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {told}", advice=f"{NONE_LEFT}"
+            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {unusable}", advice=NONE_LEFT
         )
-    run = Run(directory, lock, checkpoints, "resumed", checkpoint, damaged)
+    run = Run(
+        directory=directory,
+        lock=lock,
+        checkpoints=checkpoints,
+        begins="resumed",
+        checkpoint=checkpoint,
+        warnings=damaged,
+    )
     if checkpoint is not None:
         link_best_and_last(directory, checkpoints)
         plan, history = experiment.trainer, checkpoint.record.history

@@ -14,7 +14,7 @@ READING_TRIES = 20
 def find_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     """The checkpoint that `path` means, read and verified: `name` of a run directory (the best), or `path` itself.
 
-    A file of weights that `dltrain export` wrote is one too. Raises NoCheckpoint, saying what there is, and UsageError
+    A file of weights that `dltrain export` wrote is one too. Raises NoCheckpoint, naming runs nearby, and UsageError
     for a name together with a checkpoint's own path.
     """
     if (path / MANIFEST).exists():
@@ -39,7 +39,7 @@ def find_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
         try:
             checkpoint = Checkpoints(path / "checkpoints").named(name or "best")
             _ = checkpoint.contents
-        except FileNotFoundError:  # training goes on here and has just deleted what was chosen: look again
+        except FileNotFoundError:  # training continues here and has just deleted the chosen one: look again
             continue
         return checkpoint
     raise NoCheckpoint(f"{path}: its checkpoints change faster than they can be read", advice="try again later")

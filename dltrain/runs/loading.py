@@ -28,7 +28,7 @@ from dltrain.task import Counts, Task
 
 @dataclass
 class Trained:
-    """A checkpoint made ready for use: nothing else is needed, but an evaluation's data."""
+    """A checkpoint ready for use; an evaluation needs nothing else but its data."""
 
     checkpoint: Checkpoint
     experiment: Experiment
@@ -82,4 +82,6 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
     model.to(runtime.device)
     if experiment.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    return Trained(checkpoint, experiment, task, model.eval(), runtime, names)
+    return Trained(
+        checkpoint=checkpoint, experiment=experiment, task=task, model=model.eval(), runtime=runtime, names=names
+    )

@@ -86,7 +86,7 @@ def check_exact(saved: Record, now: Training, experiment: Experiment) -> list[st
     ]
     epochs = saved.config["trainer"]["epochs"]
     if epochs != experiment.trainer.epochs and now.schedule.spans_run:
-        reasons.append(f"the schedule '{experiment.schedule.name}' was laid out for {epochs} epochs")
+        reasons.append(f"the schedule '{experiment.schedule.name}' was planned for {epochs} epochs")
     return reasons
 
 

@@ -101,7 +101,7 @@ def _absent_extension() -> ModuleType:
 
 
 def _forget(package: str) -> None:
-    """Drops the modules that a failed import left behind, so that the next one begins anew."""
+    """Drop the modules that a failed import left behind, so that the next one starts from scratch."""
     for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
         del sys.modules[name]
 

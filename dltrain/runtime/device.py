@@ -1,4 +1,4 @@
-"""Which device there is, and which one is taken."""
+"""The devices of this machine, and the choice of one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def format_gibibytes(size: int) -> str:
 def choose_device(name: str, source: str = "trainer.device", option: str = "trainer.device") -> ChosenDevice:
     """The device that `name` means: auto, cpu, cuda, cuda:N or mps.
 
-    `auto` and `cuda` take the CUDA device with most free memory. Raises UsageError, listing what there is, for a
+    `auto` and `cuda` take the CUDA device with most free memory. Raises UsageError, listing those available, for a
     device that this machine does not have: there is no silent fall back. `source` is what gave the name, `option` what
     another one is given with.
     """
@@ -64,6 +64,6 @@ def choose_device(name: str, source: str = "trainer.device", option: str = "trai
             return ChosenDevice(torch.device(name), "as configured")
     there = "\n".join(f"  {device.name}: {device.description}" for device in devices)
     raise UsageError(
-        f"{source}: this machine has no device '{name}'\nthere is:\n{there}",
+        f"{source}: this machine has no device '{name}'\navailable:\n{there}",
         advice=f"set {option} to one of these, or to auto",
     )

@@ -1,4 +1,4 @@
-"""Memory: the C library's allocator told to keep what training frees, and what to say when there is none left."""
+"""Memory: keep freed blocks in the C library's allocator, and explain errors when memory runs out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manner of computing: device, number format, threads, determinism. Set up once, before anything is built."""
+"""How to compute: device, number format, threads, determinism. Set up once, before anything is built."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def test_commands_on_what_is_no_run(run: Path, tmp_path: Path) -> None:
     beside = call("eval", run.parent / "rum")
     assert f"runs beside it:\n  {run}\n" in str(beside.exception)
     result = call("eval", run, "--checkpoint", "step-00000001")
-    assert "no checkpoint 'step-00000001' that can be used\nthere is:\n  step-" in str(result.exception)
+    assert "no checkpoint 'step-00000001' that can be used\navailable:\n  step-" in str(result.exception)
 
 
 def test_eval_elsewhere_and_without_its_data(run: Path, images_root: Path, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_eval_elsewhere_and_without_its_data(run: Path, images_root: Path, tmp_p
     assert isinstance(missing.exception, DataError)
     absent = call("eval", run, "--device", "cuda:7")
     assert isinstance(absent.exception, UsageError)
-    assert "this machine has no device 'cuda:7'\nthere is:\n" in str(absent.exception)
+    assert "this machine has no device 'cuda:7'\navailable:\n" in str(absent.exception)
 
 
 def test_the_sample_names_itself_everywhere(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -303,11 +303,11 @@ def test_a_continuation_that_cannot_be_exact_is_refused(
     refused = call("fit", config, "-o", run)
     assert isinstance(refused.exception, UsageError)
     assert (
-        "would not give the same result as an uninterrupted run:\n  the schedule 'cosine' was laid out for 2 epochs"
+        "would not give the same result as an uninterrupted run:\n  the schedule 'cosine' was planned for 2 epochs"
         in str(refused.exception)
     )
     allowed = good("fit", config, "-o", run, "--inexact")
-    assert "warning: not exact: the schedule 'cosine' was laid out for 2 epochs" in allowed.stderr
+    assert "warning: not exact: the schedule 'cosine' was planned for 2 epochs" in allowed.stderr
 
 
 def test_changed_data_and_edited_metrics_are_refused(
@@ -323,7 +323,7 @@ def test_changed_data_and_edited_metrics_are_refused(
     kept = metrics.read_bytes()
     metrics.write_bytes(kept.replace(b"mnist", b"mnist2"))
     edited = call("fit", config, "-o", run)
-    assert "are not those that stood there when the checkpoint was written" in str(edited.exception)
+    assert "differ from those when the checkpoint was written" in str(edited.exception)
     metrics.write_bytes(kept)
     labels = data / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     content = bytearray(labels.read_bytes())

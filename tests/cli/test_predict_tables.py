@@ -132,7 +132,7 @@ def test_a_device_that_is_not_there_is_the_options_fault(line: Path) -> None:
     for command, words in (("eval", []), ("predict", ["x=6"])):
         result = call(command, line, *words, "--device", "foo")
         assert isinstance(result.exception, UsageError)
-        assert str(result.exception).startswith("--device: this machine has no device 'foo'\nthere is:\n")
+        assert str(result.exception).startswith("--device: this machine has no device 'foo'\navailable:\n")
         assert str(result.exception).endswith("\nnext: set --device to one of these, or to auto")
 
 

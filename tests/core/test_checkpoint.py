@@ -156,10 +156,10 @@ def test_a_damaged_one_is_passed_over_and_set_aside(tmp_path: Path) -> None:
 def test_what_there_is_is_listed(tmp_path: Path) -> None:
     written(tmp_path, 10, 0.5)
     with pytest.raises(
-        NoCheckpoint, match=r"no checkpoint 'step-5' that can be used\nthere is:\n  step-00000010\nnext"
+        NoCheckpoint, match=r"no checkpoint 'step-5' that can be used\navailable:\n  step-00000010\nnext"
     ):
         Checkpoints(tmp_path).named("step-5")
-    with pytest.raises(NoCheckpoint, match=r"there is: none\nnext: run `dltrain fit` again: it has saved none yet"):
+    with pytest.raises(NoCheckpoint, match=r"available: none\nnext: run `dltrain fit` again: it has saved none yet"):
         Checkpoints(tmp_path / "nothing").named("best")
 
 
@@ -171,7 +171,7 @@ def test_no_checkpoint_is_offered_where_all_are_damaged(tmp_path: Path) -> None:
         with pytest.raises(NoCheckpoint, match=f"{told}.*(?s:.*){advice}"):
             Checkpoints(tmp_path).named(name)
     Checkpoints(tmp_path).set_aside_damaged()
-    with pytest.raises(NoCheckpoint, match=rf"there is:\n  damaged-step-00000010: damaged, set aside{advice}"):
+    with pytest.raises(NoCheckpoint, match=rf"available:\n  damaged-step-00000010: damaged, set aside{advice}"):
         Checkpoints(tmp_path).named("last")
     written(tmp_path, 20, 0.5)
     with pytest.raises(NoCheckpoint, match=r"next: name one of these with --checkpoint$"):

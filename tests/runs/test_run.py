@@ -56,7 +56,7 @@ def test_a_new_run_then_one_that_was_begun(tmp_path: Path) -> None:
     write_config(run.directory, experiment())
     run.lock.release()
     run = open_run(tmp_path / "deep" / "run", experiment())
-    assert run.headline == f"new run: {tmp_path}/deep/run (begun before, no checkpoint yet)"
+    assert run.headline == f"new run: {tmp_path}/deep/run (started before, no checkpoint yet)"
     run.lock.release()
 
 
@@ -95,7 +95,7 @@ def test_other_settings_are_refused_with_the_differences(path: str, value: objec
     (changed[sections[0]] if sections else changed)[name] = value
     with pytest.raises(UsageError) as caught:
         open_run(tmp_path / "run", experiment(**changed))
-    assert "this run was begun with other settings\n" + told in str(caught.value)
+    assert "this run was started with other settings\n" + told in str(caught.value)
     assert "allowed: only observers and, to more, trainer.epochs may change" in str(caught.value)
     Lock(tmp_path / "run").release()  # a refusal holds no lock
 
@@ -130,7 +130,7 @@ def test_fresh_takes_the_next_number(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_directories_that_hold_something_else_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "to_mother.txt").write_text("dear")
-    with pytest.raises(UsageError, match=r"letters: holds to_mother.txt, but no run of dltrain \(no config.yaml\)"):
+    with pytest.raises(UsageError, match=r"letters: contains to_mother.txt, but no run of dltrain \(no config.yaml\)"):
         open_run(tmp_path / "letters", experiment())
     assert [path.name for path in (tmp_path / "letters").iterdir()] == ["to_mother.txt"]
     (tmp_path / "file").write_text("")

@@ -39,7 +39,7 @@ def test_an_absent_device_is_an_error_that_lists_what_there_is(name: str, monkey
     with pytest.raises(UsageError) as caught:
         choose_device(name)
     assert str(caught.value) == (
-        f"trainer.device: this machine has no device '{name}'\nthere is:\n  cpu: 2 threads, AVX512\n"
+        f"trainer.device: this machine has no device '{name}'\navailable:\n  cpu: 2 threads, AVX512\n"
         "next: set trainer.device to one of these, or to auto"
     )
     assert choose_device("auto") == (torch.device("cpu"), "no CUDA device and no MPS")

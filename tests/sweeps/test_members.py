@@ -199,7 +199,7 @@ def test_other_settings_are_refused_before_anything_is_started(
     fit_seeds(fragile, [], "1", tmp_path / "seeds", options())
     assert len(here) == 1
     with pytest.raises(
-        UsageError, match=r"seed-1: this run was begun with other settings\n  model.bias: True -> False"
+        UsageError, match=r"seed-1: this run was started with other settings\n  model.bias: True -> False"
     ):
         fit_seeds(fragile, ["model.bias=false"], "0-1", tmp_path / "seeds", options())
     assert len(here) == 1

@@ -172,7 +172,7 @@ def test_a_directory_of_other_values_is_left_alone(config: Path, tmp_path: Path,
     open_study(parent, loaded.search, 0)  # a journal, since without one the directory below would be explained by that
     run_once(config, parent / "trial-0000", Interrupts())
     result = swept(config, parent)
-    assert "trial-0000: this run was begun with other settings\n" in str(result.exception)
+    assert "trial-0000: this run was started with other settings\n" in str(result.exception)
     assert "the sweep's journal has other values for trial-0000 than its run directory" in str(result.exception)
     assert not here
 
