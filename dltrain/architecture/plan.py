@@ -1,4 +1,4 @@
-"""A list of layers laid out: what goes into each one and what comes out, or why they do not fit together."""
+"""Lays out a list of layers: the shapes before and after each one, or why they do not fit together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dltrain.architecture.layers import LAYERS, Block, Embedding, Layer, Repeat, Residual
+from dltrain.architecture.layer import Layer
+from dltrain.architecture.layers import LAYERS, Block, Embedding, Repeat, Residual
 from dltrain.architecture.shapes import UNKNOWN, Length, Shape, find_stride
 
 Sizes = Mapping[str, int | None]
-"""The sizes that the task provides, by name; None where only the data tells."""
+"""The sizes that the task provides, by name; None where it depends on the data."""
 
 INPUT_SIZES: tuple[tuple[str, ...], ...] = (
     ("image_channels", "height", "width"),
@@ -18,29 +19,29 @@ INPUT_SIZES: tuple[tuple[str, ...], ...] = (
     ("inputs",),
     ("vocabulary",),
 )
-"""The sizes of what comes in, of each kind of data; a vocabulary's tokens make texts of any length."""
+"""The sizes of the inputs of each kind of data; tokens of a vocabulary make texts of any length."""
 
 OUTPUT_SIZES: tuple[tuple[str, ...], ...] = (("classes",), ("outputs",), ("image_channels", "height", "width"))
-"""The sizes of what must come out, the first that the task provides."""
+"""The sizes of the outputs; the first that the task provides count."""
 
 
 MOST_LAYERS = 10_000
 
 
 class Misfit(ValueError):
-    """One thing wrong at one place of the options: keys, indices in lists, the name of a layer."""
+    """One fault and its path in the options: keys, indices in lists, the name of a layer."""
 
     def __init__(
         self, path: Sequence[int | str], message: str, allowed: Sequence[str] | None = None, near: bool = False
     ) -> None:
-        """`near`: whether the text at the place may be a misspelling of one that is allowed."""
+        """`near`: whether the text there may be a misspelling of one that is allowed."""
         super().__init__(message)
         self.path, self.message, self.allowed, self.near = tuple(path), message, allowed, near
 
 
 @dataclass(frozen=True)
 class PlacedLayer:
-    """A layer at its place, its sizes as numbers. `inside` are a block's own layers; a repeated one's, all times."""
+    """A layer with the shapes around it, its sizes as numbers; `inside` are the layers of a block, all repetitions."""
 
     number: str
     name: str
@@ -52,7 +53,7 @@ class PlacedLayer:
 
 @dataclass(frozen=True)
 class WrittenLayer:
-    """A layer as it is written down: where, its number, its name and its options."""
+    """A layer as the config has it: its path, its number, its name and its options."""
 
     path: tuple[int | str, ...]
     number: str
@@ -66,7 +67,7 @@ class WrittenLayer:
 
 
 def faults(sizes: Sizes, *, layers: Sequence[Any]) -> Iterator[Misfit]:
-    """What is wrong with layers for a task that provides these sizes, as far as can be told before there is data."""
+    """Yield the faults of layers for a task that provides these sizes, as far as they show before the data is read."""
     items = read_layers(layers)
     try:
         before = find_input_shape(sizes)
@@ -83,7 +84,7 @@ def faults(sizes: Sizes, *, layers: Sequence[Any]) -> Iterator[Misfit]:
 
 
 def lay_out(sizes: Sizes, layers: Sequence[Any]) -> tuple[PlacedLayer, ...]:
-    """The layers of a model for a task that provides these sizes. Raises Misfit.
+    """Lay out the layers of a model for a task that provides these sizes. Raises Misfit.
 
     A layer is {name: {option: value, ...}}, its name alone, or {name: value of its first option}.
     """
@@ -109,7 +110,7 @@ def _lay_out_items(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -
 
 
 def find_input_shape(sizes: Sizes) -> Shape:
-    """The shape of the task's examples. Raises Misfit where layers in a row cannot serve the task."""
+    """Find the shape of the task's examples. Raises Misfit where layers in a row cannot serve the task."""
     names = next((each for each in INPUT_SIZES if set(each) <= set(sizes)), None)
     if names is None or not any(set(each) <= set(sizes) for each in OUTPUT_SIZES):
         reads, ends = (" or ".join(f"({', '.join(each)})" for each in known) for known in (INPUT_SIZES, OUTPUT_SIZES))
@@ -132,7 +133,7 @@ def _format_sizes(names: Sequence[str], shape: Shape) -> str:
 def read_layers(
     layers: Sequence[Any], path: tuple[int | str, ...] = ("layers",), number: str = ""
 ) -> tuple[WrittenLayer, ...]:
-    """Layers as plain values, with their places. Raises Misfit for a name or an option that is not known."""
+    """Read layers from plain values, with their positions. Raises Misfit for an unknown name or option."""
     items = []
     for index, plain in enumerate(layers):
         here, numbered = (*path, index), f"{number}{index + 1}"
@@ -153,13 +154,13 @@ def read_layers(
 
 
 def _count(items: Sequence[WrittenLayer]) -> int:
-    """Layers in all, repetitions included."""
+    """Count all layers, repetitions included."""
     times = [item.layer.times if isinstance(item.layer, Repeat) else 1 for item in items]
     return sum(1 + number * _count(item.inside) for number, item in zip(times, items, strict=True))
 
 
 def _find_misnamed(items: Sequence[WrittenLayer], sizes: Sizes) -> Iterator[Misfit]:
-    """The names that should be sizes of the task and are not."""
+    """Yield the names that should be sizes of the task and are not."""
     for item in items:
         for option in item.layer.sized:
             value = getattr(item.layer, option)
@@ -172,7 +173,7 @@ def _find_misnamed(items: Sequence[WrittenLayer], sizes: Sizes) -> Iterator[Misf
 
 
 def chain_layers(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -> tuple[PlacedLayer, ...]:
-    """The layers laid out one after the other, whatever comes out. Raises Misfit."""
+    """Lay out layers one after the other, whatever comes out. Raises Misfit."""
     placed = []
     for item in items:
         placed.append(_place_layer(item, before, sizes))
@@ -197,7 +198,7 @@ def _place_layer(item: WrittenLayer, before: Shape, sizes: Sizes) -> PlacedLayer
 
 
 def _resolve_sizes(layer: Layer, sizes: Sizes) -> Layer:
-    """The layer with the sizes that it names as numbers, as far as they are known."""
+    """Replace the sizes that a layer names by numbers, as far as they are known."""
 
     def number(value: Any) -> Any:
         known = sizes[value] if isinstance(value, str) else None
@@ -210,7 +211,7 @@ def _resolve_sizes(layer: Layer, sizes: Sizes) -> Layer:
 
 
 def find_projection(before: Shape, after: Shape) -> tuple[int, ...] | None:
-    """The strides of a projection that brings the input of a residual block to the shape of its output.
+    """Find the strides of a projection that brings the input of a residual block to the shape of its output.
 
     None where it has that shape already. Raises ValueError where there is no way.
     """

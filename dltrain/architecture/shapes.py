@@ -1,4 +1,4 @@
-"""Shapes of one example, as far as they are known before there is one."""
+"""Shapes of one example, as far as they are known before the data is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 
 class UnknownSize(Enum):
-    """A size that only the data tells."""
+    """A size that depends on the data."""
 
     UNKNOWN = "?"
 
@@ -22,7 +22,7 @@ UNKNOWN: Final = UnknownSize.UNKNOWN
 
 @dataclass(frozen=True)
 class SlidingWindow:
-    """How a window slides over a length: `padding` is what is added, before and behind together."""
+    """How a window slides over a length; `padding` is added, before and behind together."""
 
     size: int
     stride: int = 1
@@ -31,11 +31,11 @@ class SlidingWindow:
 
     @property
     def span(self) -> int:
-        """Places from a window's first to its last, both included."""
+        """Steps from a window's first to its last, both included."""
         return self.dilation * (self.size - 1) + 1
 
-    def places(self, length: int) -> int:
-        """How many windows fit; none or fewer where the length is too small."""
+    def count(self, length: int) -> int:
+        """Count the windows that fit; 0 or less where the length is too small."""
         return (length + self.padding - self.span) // self.stride + 1
 
 
@@ -93,9 +93,9 @@ def sizes_agree(one: Dimension, other: Dimension) -> bool:
 
 
 def slide(length: Dimension, window: SlidingWindow) -> Dimension:
-    """The length after a window has slid over it; below 1 where the length is too small for it."""
+    """Compute the length after a window has slid over it; below 1 where the length is too small for it."""
     if isinstance(length, int):
-        return window.places(length)
+        return window.count(length)
     if isinstance(length, Length) and (window.stride, window.padding) != (1, window.span - 1):
         return Length((*length.windows, window))
     return length
@@ -106,7 +106,7 @@ def divides(part: int, whole: Dimension) -> bool:
 
 
 def find_stride(before: Dimension, after: Dimension) -> int | None:
-    """The stride with which single places of `before` make `after`; None where there is none."""
+    """Find the stride that makes `after` steps of `before`; None where there is none."""
     if not (isinstance(before, int) and isinstance(after, int)):
         return 1 if sizes_agree(before, after) else None
     return next((stride for stride in range(1, before + 1) if -(-before // stride) == after), None)

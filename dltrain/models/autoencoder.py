@@ -102,7 +102,7 @@ class ConvAutoencoder(nn.Module):
         padding = (kernel - 1) // 2
         down: list[nn.Module] = []
         up: list[nn.Module] = []  # from the image inwards: turned round at the end
-        wide, given_back = image_channels, output_channels
+        inputs, outputs = image_channels, output_channels
         for number, filters in enumerate(channels, 1):
             spans = [side + 2 * padding - kernel for side in (height, width)]
             if min(spans) < 0:
@@ -110,17 +110,17 @@ class ConvAutoencoder(nn.Module):
                     f"convolution {number} of {len(channels)} finds an image of {height} x {width} pixels, too small "
                     f"for a kernel of {kernel}: use fewer convolutions or an odd kernel"
                 )
-            down += [nn.Conv2d(wide, filters, kernel, 2, padding), ACTIVATIONS[activation]()]
+            down += [nn.Conv2d(inputs, filters, kernel, stride=2, padding=padding), ACTIVATIONS[activation]()]
             # An odd row or column that a stride of two has stepped over is given back: the sizes match exactly.
             left_over = (spans[0] % 2, spans[1] % 2)
-            up += [nn.ConvTranspose2d(filters, given_back, kernel, 2, padding, left_over), ACTIVATIONS[activation]()]
-            wide = given_back = filters
+            up += [nn.ConvTranspose2d(filters, outputs, kernel, 2, padding, left_over), ACTIVATIONS[activation]()]
+            inputs = outputs = filters
             height, width = (span // 2 + 1 for span in spans)
-        features = wide * height * width
+        features = inputs * height * width
         self.noise = Noise(noise)
         self.features = Features(*down)
         self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(features, code))
-        self.decoder = nn.Sequential(nn.Linear(code, features), nn.Unflatten(1, (wide, height, width)), *up[::-1])
+        self.decoder = nn.Sequential(nn.Linear(code, features), nn.Unflatten(1, (inputs, height, width)), *up[::-1])
 
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = self.decoder(self.encoder(self.features(self.noise(images))))

@@ -50,14 +50,14 @@ class CNN(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        wide = image_channels
+        inputs = image_channels
         for number, filters in enumerate(channels, 1):
             for convolution in range(convolutions):
-                layers.append(nn.Conv2d(wide, filters, kernel, padding=padding, bias=not batch_norm))
+                layers.append(nn.Conv2d(inputs, filters, kernel, padding=padding, bias=not batch_norm))
                 if batch_norm:
                     layers.append(nn.BatchNorm2d(filters))
                 layers.extend(build_pooled_activation(activation, pool if convolution == convolutions - 1 else 1))
-                wide = filters
+                inputs = filters
                 height, width = (side + 2 * padding - kernel + 1 for side in (height, width))
             height, width = max(0, height // pool), max(0, width // pool)
             if min(height, width) < 1:
@@ -66,7 +66,7 @@ class CNN(nn.Module):
                     "use fewer blocks or more padding"
                 )
         self.features = Features(*layers)
-        features = wide * height * width
+        features = inputs * height * width
         widths = [features, classes] if hidden is None else [features, hidden, classes]
         self.classifier = nn.Sequential(nn.Flatten(), *build_dropout_layers(widths, activation, dropout)[:-1])
 

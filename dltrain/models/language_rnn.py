@@ -18,7 +18,7 @@ from dltrain.options import Fraction, PositiveFloat, PositiveInt
 from dltrain.registry import models
 
 LayerState: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
-"""What a recurrent layer goes on from: its output h (1, N, H); of an LSTM (h, c)."""
+"""The state that a recurrent layer continues from: its output h (1, N, H); of an LSTM (h, c)."""
 
 MANY_STEPS: dict[str, Any] = {
     "LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu,

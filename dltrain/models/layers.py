@@ -1,4 +1,4 @@
-"""Pieces that several families share."""
+"""Layers that several model families share."""
 
 from __future__ import annotations
 

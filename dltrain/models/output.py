@@ -44,7 +44,7 @@ class _CrossEntropyInPlace(torch.autograd.Function):
 
 
 def widen_to_float32(tensor: Tensor) -> Tensor:
-    """Half-precision numbers as float32: log-probabilities in bfloat16 have two digits."""
+    """Convert half-precision numbers to float32: log-probabilities in bfloat16 have two digits."""
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
 
@@ -98,7 +98,7 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
 
 
 class NextToken(nn.Module):
-    """The half of a language model that `output` is: what features say about the next token."""
+    """The half of a language model that `output` is: features to the probabilities of the next token."""
 
     output: Softmax | AdaptiveSoftmax
 
@@ -116,11 +116,11 @@ def build_tied_softmax(embedding: nn.Embedding, width: int, source: str, bias: b
 
     `source` is the option that sets `width`. Raises ValueError where the widths differ.
     """
-    vocabulary, wide = embedding.weight.shape
-    if width != wide:
+    vocabulary, embedded = embedding.weight.shape
+    if width != embedded:
         raise ValueError(
-            f"tied: the output layer reads {width} features ({source}) and the embedding has {wide}: "
-            f"set embedding to {width}, {source} to {wide}, or tied to false"
+            f"tied: the output layer reads {width} features ({source}) and the embedding has {embedded}: "
+            f"set embedding to {width}, {source} to {embedded}, or tied to false"
         )
     softmax = Softmax(width, vocabulary, bias)
     softmax.weight = embedding.weight

@@ -1,4 +1,4 @@
-"""Models of series: what comes after a window of steps."""
+"""Models for series: the values after a window of steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of rows of numbers."""
+"""Models for rows of numbers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Classifiers of texts: a bag of embeddings, recurrent layers, and convolutions over time.
 
-All take tokens (N, T) int64 and lengths (N,) int64 to logits (N, classes). What follows a text's end changes nothing.
+All take tokens (N, T) int64 and lengths (N,) int64 to logits (N, classes). Padding changes nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class EmbeddingBag(nn.Module):
 
 @models.register("text_rnn")
 class TextRNN(nn.Module):
-    """An embedding, stacked recurrent layers, and a linear layer on what they made of the text.
+    """An embedding, stacked recurrent layers, and a linear layer.
 
     Dropout of units stands on the embedding, between the layers and before the linear layer.
 
@@ -124,9 +124,9 @@ class TextRNN(nn.Module):
         return functional.dropout(features, self.dropout, self.training)
 
 
-def _reorder_steps(features: Tensor, places: Tensor) -> Tensor:
-    """Features (T, N, C) in another order of steps, `places` (T, N, 1)."""
-    return features.gather(0, places.expand_as(features))
+def _reorder_steps(features: Tensor, order: Tensor) -> Tensor:
+    """Put features (T, N, C) into another order of steps, `order` (T, N, 1)."""
+    return features.gather(0, order.expand_as(features))
 
 
 @models.register("text_cnn")

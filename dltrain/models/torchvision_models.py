@@ -48,7 +48,7 @@ def build_torchvision_model(
 
     Images (N, image_channels, height, width) of 1 or 3 channels to logits (N, classes). Tensors have torchvision's
     names and, but for the last layer, its shapes, so that published weights can be taken over (`weights: {init_from:
-    resnet18-f37072fd.pth}`; they want `data.normalize: imagenet`, those of googlenet and inception_v3 `symmetric`).
+    resnet18-f37072fd.pth}`; they need `data.normalize: imagenet`, those of googlenet and inception_v3 `symmetric`).
     Grey images are seen as three equal channels. Auxiliary classifiers are left out. It needs `pip install
     'dltrain[vision]'`. Raises ValueError for images of a size that the network cannot take.
 

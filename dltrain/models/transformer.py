@@ -22,7 +22,7 @@ class AttentionWindow(NamedTuple):
 
     `mask` is a bool (T, S) or a bias (heads, T, S), or None where each query attends to all keys or, if `causal`, to
     all up to its own. `rotation` holds the cosines and sines (S, 1, 1, width / heads / 2) of the keys' angles; queries
-    are the last T of them. `remembered` is how many tokens the next reading goes on from.
+    are the last T of them. `remembered` is how many tokens the next reading continues from.
     """
 
     mask: Tensor | None
@@ -46,7 +46,7 @@ class TransformerBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor, memory: Tensor | None, window: AttentionWindow) -> tuple[Tensor, Tensor]:
-        """Features (T, N, width) after this block, and the memory that the next tokens go on from."""
+        """Features (T, N, width) after this block, and the memory that the next tokens continue from."""
         attended, memory = self._attended(self.attention_norm(features), memory, window)
         features = features + self.dropout(self.attention_output(attended))
         return features + self.dropout(self.feed_forward(features)), memory

@@ -1,4 +1,4 @@
-"""What every classification task does, whatever it is that is classified."""
+"""What all classification tasks share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Classification:
 
     Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
     recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
-    (as scikit-learn's `zero_division=0`). The best epoch has the highest validation accuracy, unless a task says else.
+    (as scikit-learn's `zero_division=0`). The best epoch has the highest validation accuracy by default.
 
     Options:
         label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).

@@ -1,4 +1,4 @@
-"""Images to themselves, through whatever narrow place a model leads them."""
+"""Images to themselves, through a model's bottleneck."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from dltrain.task import Counts, Score, Step
 
 @tasks.register("reconstruction", data="images", sizes=("image_channels", "height", "width", "output_channels"))
 class Reconstruction:
-    """The image itself is what a model should give; the best epoch has the lowest validation error.
+    """The model reproduces the image; the best epoch has the lowest validation error.
 
     Reports `mse`, the mean squared error of pixels in 0..1, which does not depend on how the inputs are normalised;
-    `psnr`, 10 log10(1 / mse), in decibels; and `loss`, the mean over all pixels of what is trained on.
+    `psnr`, 10 log10(1 / mse), in decibels; and `loss`, the training loss averaged over all pixels.
 
     Options:
         loss: mse (squared error of the inputs as they are normalised), or bce (cross-entropy of pixels in 0..1, whose
@@ -47,11 +47,11 @@ class Reconstruction:
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         outputs = model(batch.inputs).float()
         errors = restore_pixels(self.assets, self._images(outputs)) - restore_pixels(self.assets, batch.inputs)
-        wide = torch.float32 if outputs.device.type == "mps" else torch.float64
+        float_type = torch.float32 if outputs.device.type == "mps" else torch.float64
         return Score(
             {
-                "loss": self._losses(outputs, batch.inputs).sum(dtype=wide),
-                "squared": errors.square().sum(dtype=wide),
+                "loss": self._losses(outputs, batch.inputs).sum(dtype=float_type),
+                "squared": errors.square().sum(dtype=float_type),
                 "pixels": torch.tensor(outputs.numel(), device=outputs.device),
             }
         )

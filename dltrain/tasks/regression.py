@@ -43,7 +43,7 @@ class Regression:
     ) -> None:
         if labels := assets.get("labels"):
             raise UsageError(
-                f"task 'regression' wants numbers, but the target '{assets['target']['columns'][0]}' holds labels: "
+                f"task 'regression' needs a numeric target, but '{assets['target']['columns'][0]}' is categorical: "
                 f"{', '.join(labels[:10])}{', ...' if len(labels) > 10 else ''}",
                 advice="set data.target_holds: numbers if these are numbers, or use a classification task",
             )
@@ -104,8 +104,8 @@ class Regression:
 
     def _in_units(self, numbers: Tensor) -> Tensor:
         """A model's outputs (N, outputs) in the data's own units, float64 on the CPU."""
-        wide = numbers.cpu().double()
-        return wide * self.deviations + self.means if self.standardized else wide
+        exact = numbers.cpu().double()
+        return exact * self.deviations + self.means if self.standardized else exact
 
 
 def compute_r2(squared_errors: Tensor, around: Tensor, around_squared: Tensor, examples: int) -> float:

@@ -48,10 +48,10 @@ class SequenceRegression:
         return Step(functional.mse_loss(model(batch.inputs), batch.targets))
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
-        wide = torch.float32 if batch.targets.device.type == "mps" else torch.float64
-        targets = batch.targets.to(wide)  # (N, outputs)
-        errors = model(batch.inputs).to(wide) - targets
-        naive = batch.inputs[:, -1, self._targets].repeat(1, self._horizon).to(wide) - targets
+        float_type = torch.float32 if batch.targets.device.type == "mps" else torch.float64
+        targets = batch.targets.to(float_type)  # (N, outputs)
+        errors = model(batch.inputs).to(float_type) - targets
+        naive = batch.inputs[:, -1, self._targets].repeat(1, self._horizon).to(float_type) - targets
         counts = {
             "squared": errors.square(),
             "absolute": errors.abs(),

@@ -34,7 +34,7 @@ def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
     if labels is None:
         columns = assets["target"]["columns"]
         raise UsageError(
-            f"task '{task}' wants labels, but the target {', '.join(map(repr, columns))} holds numbers",
+            f"task '{task}' needs a categorical target, but {', '.join(map(repr, columns))} is numeric",
             advice="set data.target_holds: labels if each of its numbers is a class, or use task regression",
         )
     return labels

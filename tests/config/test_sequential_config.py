@@ -404,7 +404,7 @@ def test_a_model_that_takes_all_sizes_is_offered_for_all_tasks() -> None:
 
 def test_windows_and_lengths() -> None:
     assert SlidingWindow(3, 2, 2, 2).span == 5
-    assert SlidingWindow(3, 2, 2, 2).places(9) == 4
+    assert SlidingWindow(3, 2, 2, 2).count(9) == 4
     assert str(Shape((Length(), UNKNOWN, 3))) == "(T, ?, 3)"
     assert slide(Length(), SlidingWindow(3, 1, 2)) == Length()
     assert slide(Length(), SlidingWindow(3)) != slide(Length(), SlidingWindow(4))

@@ -172,12 +172,12 @@ def test_values_of_each_example_add_up_by_going_together() -> None:
 
 def test_tasks_that_the_target_does_not_fit() -> None:
     with pytest.raises(
-        UsageError, match=r"'regression' wants numbers, but the target 'kind' holds labels: a, b\nnext: se"
+        UsageError, match=r"'regression' needs a numeric target, but 'kind' is categorical: a, b\nnext: se"
     ):
         Regression(labels("a", "b"))
     for task in (BinaryClassification, TabularClassification):
         with pytest.raises(
-            UsageError, match=r"wants labels, but the target 'y0' holds numbers\nnext: set data.target_ho"
+            UsageError, match=r"needs a categorical target, but 'y0' is numeric\nnext: set data.target_ho"
         ):
             task(numbers(1))
     with pytest.raises(
