@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy
 from annotated_types import Ge, MinLen
 
-from dltrain.data.delimited import read_delimited
 from dltrain.data.documents.batches import (
     DocumentEncoder,
     Documents,
@@ -21,7 +20,8 @@ from dltrain.data.documents.batches import (
     load_evaluation,
     load_training,
 )
-from dltrain.data.documents.topics import SAMPLE, read_sentences
+from dltrain.data.documents.rows import LabelledRow, Rows, read_rows
+from dltrain.data.documents.topics import SAMPLE, read_sample_rows
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
 from dltrain.data.text_files import require_files, scan_file
@@ -37,21 +37,12 @@ Files = Annotated[list[str], MinLen(1)]
 _NAMED = 3
 
 
-class LabelledRow(NamedTuple):
-    """A text and its label; rows of a `group` stay in one split, `source` is the file and line."""
-
-    text: str
-    label: str
-    group: str
-    source: str
-
-
 class DocumentSplits(NamedTuple):
     """The rows of each split; `test` is None if it is no part of the training files."""
 
-    training: Sequence[LabelledRow]
-    validation: Sequence[LabelledRow]
-    test: Sequence[LabelledRow] | None
+    training: Rows
+    validation: Rows
+    test: Rows | None
 
 
 @datasets.register("labelled_text", data="documents")
@@ -143,14 +134,14 @@ class LabelledTexts:
     def test(self) -> Loader[Documents]:
         held = self._held["test"]
         if isinstance(held, list) and not self._sample_notice and self._fold is None:
-            rows: Sequence[LabelledRow] = self._read(held)
+            rows: Rows = self._read(held)
         elif self._splits.test is None:
             raise no_test_split("a share of the rows, or as files", self._held["validation"] != 0)
         else:
             rows = self._splits.test
         return load_evaluation(self._encode(rows), self._evaluation_batch_size)
 
-    def _encode(self, rows: Sequence[LabelledRow]) -> DocumentSet:
+    def _encode(self, rows: Rows) -> DocumentSet:
         encoder, labels = DocumentEncoder(self.assets), self.assets["labels"]
         classes = {label: number for number, label in enumerate(labels)}
         for row in rows:
@@ -170,49 +161,34 @@ class LabelledTexts:
         for name, path in zip(names, require_files(self._root, names), strict=True):
             file = scan_file(path)
             self.fingerprint[name] = file.sha256
-            table = read_delimited(file)
-            texts, labels, groups = (
-                [""] * len(table.rows) if column is None else table.column(column, f"data.{option}")
-                for option, column in self._columns.items()
-            )
-            for line, text, label, group in zip(table.lines, texts, labels, groups, strict=True):
-                source = f"{file.path}, line {line}"
-                if not label:
-                    raise DataError(
-                        f"{source}: the label ({self._columns['label']}) is empty",
-                        advice="fill it in, or leave the row out",
-                    )
-                if not text.strip():
-                    self._empty[source] = None
-                rows.append(LabelledRow(text, label, group, source))
+            rows += read_rows(file, self._columns)
+        self._empty |= {row.source: None for row in rows if not row.text.strip()}
         return rows
 
     def _read_sample(self) -> list[LabelledRow]:
-        sentences = read_sentences()
-        content = "\n".join("\t".join(sentence) for sentence in sentences)
+        rows = read_sample_rows()
+        content = "\n".join("\t".join(row[:3]) for row in rows)
         self.fingerprint["sentences"] = hashlib.sha256(content.encode()).hexdigest()
-        return [LabelledRow(*sentence, f"sentence {number}") for number, sentence in enumerate(sentences)]
+        return rows
 
     @cached_property
     def _splits(self) -> DocumentSplits:
-        rows = self._read_sample() if self._sample_notice else self._read(self._training)
+        rows: Rows = self._read_sample() if self._sample_notice else self._read(self._training)
         shares = {
             split: held if isinstance(held, float) else 0.1 if self._sample_notice else 0.0
             for split, held in self._held.items()
         }
-        test: list[LabelledRow] | None = None
+        test: Rows | None = None
         if self._fold is not None or shares["test"]:
             rows, test = self._divide(rows, "test", shares["test"])
-        kept: list[LabelledRow] = []
+        kept: Rows = []
         if shares["validation"]:
             rows, kept = self._divide(rows, "validation", shares["validation"])
         elif isinstance(own := self._held["validation"], list):
             kept = self._read(own)
         return DocumentSplits(rows, kept, test)
 
-    def _divide(
-        self, rows: Sequence[LabelledRow], split: str, share: float
-    ) -> tuple[list[LabelledRow], list[LabelledRow]]:
+    def _divide(self, rows: Rows, split: str, share: float) -> tuple[Rows, Rows]:
         """Return the rows that remain, and those of a split."""
         labels = numpy.unique([row.label for row in rows], return_inverse=True)[1]
         groups = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
+from dltrain.data.documents.rows import LabelledRow
 from dltrain.data.python_topics import read_topics
 from dltrain.data.substitute import Sample
 
@@ -43,20 +43,16 @@ SUBJECTS: Mapping[str, tuple[str, ...]] = {
 """The topics of `help("topics")` by subject; the assignment was made for this sample."""
 
 
-class LabelledSentence(NamedTuple):
-    """A sentence, its subject, and the paragraph that it is in."""
+def read_sample_rows() -> list[LabelledRow]:
+    """Read the whole sentences of Python's documentation topics, each once, with the subjects of SUBJECTS as labels.
 
-    text: str
-    subject: str
-    paragraph: str
-
-
-def read_sentences() -> list[LabelledSentence]:
-    """Read the whole sentences of Python's documentation topics, each once, with the subjects of SUBJECTS."""
-    found: dict[str, LabelledSentence] = {}
+    Sentences of a paragraph are a group.
+    """
+    found: dict[str, LabelledRow] = {}
     for subject, names in SUBJECTS.items():
         for paragraph in read_topics("Python sentences sample", names, opening='A-Z"'):
+            group = f"{paragraph.topic} {paragraph.number}"
             for text in paragraph.sentences:
                 if len(_WORD.findall(text)) >= _SHORTEST_WORDS:
-                    found.setdefault(text, LabelledSentence(text, subject, f"{paragraph.topic} {paragraph.number}"))
+                    found.setdefault(text, LabelledRow(text, subject, group, f"sentence {len(found)}"))
     return list(found.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -112,11 +112,8 @@ class ImageFolder:
         self._validation, self._test, self._fold = validation, test, fold
         self._max_bad_fraction = max_bad_fraction
         self._cache = Cache(cache_directory(cache), cache_gigabytes * 1e9)
-        self._format = (
-            PictureFormat(3 if mode == "rgb" else 1, height, width, resize)
-            if assets is None
-            else PictureFormat.from_assets(assets)
-        )
+        chosen = PictureFormat(3 if mode == "rgb" else 1, height, width, resize)
+        self._format = chosen if assets is None else PictureFormat.from_assets(assets)
         self.fingerprint: dict[str, str] = {}  # of each folder's list of pictures: a line with name and hash of each
         sample_notice = SAMPLE.substitute(assets, sample, when_missing, check_files=self._check_root)
         self._sample = make_picture_sample(self._cache) if sample_notice else None
@@ -186,7 +183,15 @@ class ImageFolder:
         self.fingerprint[f"{split} pictures"] = hashlib.sha256(content).hexdigest()
         found = load_pictures(paths, hashes, self._format, title=f"{split} pictures", cache=self._cache)
         faults = [f"{listing.names[index]}: {reason}" for index, reason in found.faults.items()]
-        _check_share(listing, faults, self._max_bad_fraction)
+        share = len(faults) / len(paths)
+        if len(faults) > self._max_bad_fraction * len(paths):
+            summary = join_some(faults, _NAMED, "\n  ")
+            raise DataError(
+                f"{listing.folder}: {len(faults)} of {len(paths)} pictures cannot be used ({share:.1%}; "
+                f"data.max_bad_fraction allows {self._max_bad_fraction:.1%})\n  {summary}",
+                advice="run `dltrain data check image_folder` to list all; fix or remove them, or raise "
+                "data.max_bad_fraction",
+            )
         parts = []
         if faults:
             parts.append(f"{len(faults)} of {len(paths)} pictures are left out ({join_some(faults, 2, '; ')})")
@@ -241,16 +246,3 @@ class ImageFolder:
             "background": statistics.border,
             "names": pool.listing.digest(),
         }
-
-
-def _check_share(listing: Listing, faults: Sequence[str], most: float) -> None:
-    """Raises DataError if more than a share `most` of the pictures cannot be used."""
-    count = len(listing.names)
-    if len(faults) > most * count:
-        summary = join_some(faults, _NAMED, "\n  ")
-        raise DataError(
-            f"{listing.folder}: {len(faults)} of {count} pictures cannot be used ({len(faults) / count:.1%}; "
-            f"data.max_bad_fraction allows {most:.1%})\n  {summary}",
-            advice="run `dltrain data check image_folder` to list all; fix or remove them, or raise "
-            "data.max_bad_fraction",
-        )

@@ -19,7 +19,7 @@ from dltrain.data.delimited import parse_delimited, read_delimited
 from dltrain.data.documents.batches import DocumentEncoder, DocumentSet, Tokenizer, learn_document_vocabulary
 from dltrain.data.documents.dataset import LabelledTexts
 from dltrain.data.documents.reader import TextReader
-from dltrain.data.documents.topics import SAMPLE, SUBJECTS, read_sentences
+from dltrain.data.documents.topics import SAMPLE, SUBJECTS, read_sample_rows
 from dltrain.data.text_files import scan_file
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
@@ -368,9 +368,9 @@ def test_the_sample_says_what_it_is(tmp_path: Path) -> None:
 
 
 def test_sentences_of_a_paragraph_stay_together(tmp_path: Path) -> None:
-    sentences = read_sentences()
+    sentences = read_sample_rows()
     assert len({sentence.text for sentence in sentences}) == len(sentences) > 1000
-    assert set(SUBJECTS) == {sentence.subject for sentence in sentences}
+    assert set(SUBJECTS) == {sentence.label for sentence in sentences}
     data = dataset(tmp_path, when_missing="sample", validation=0.2, test=0.2)
     splits = data._splits
     assert splits.test is not None
