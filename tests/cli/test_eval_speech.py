@@ -112,6 +112,8 @@ def test_requirements_and_options(run: Path, tmp_path: Path) -> None:
     stray = call("eval", run, "--decode", "lm_weight=1")
     assert isinstance(stray.exception, UsageError)
     assert str(stray.exception).startswith("lm_weight goes with lm, which was not given\nnext: add lm=FILE")
+    narrow = call("eval", run, "--decode", "beam=0")
+    assert str(narrow.exception) == "--decode: beam: found '0'; allowed is an integer >= 1"
     missing = call("eval", run, "--decode", f"lm={tmp_path}/none.arpa")
     assert isinstance(missing.exception, DataError)
     assert "none.arpa: there is no such file\nnext: check its name" in str(missing.exception)

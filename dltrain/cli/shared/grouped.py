@@ -65,8 +65,9 @@ def _split(flag: str, text: str) -> dict[str, str]:
 
 
 def _read_value(flag: str, option: Option, text: str) -> Any:
-    takes_text = any(parts(member)[0] is str for member in alternatives(option.annotation))
+    members = alternatives(option.annotation)
+    takes_text = any(parts(member)[0] is str for member in members)
     value, problems = validate(text if takes_text else resolve(text), option.annotation)
     if problems:
-        raise UsageError(f"{flag}: {option.name}: found '{text}'; allowed is {with_article(words(option.annotation))}")
+        raise UsageError(f"{flag}: {option.name}: found '{text}'; allowed is {with_article(words(members[0]))}")
     return value
