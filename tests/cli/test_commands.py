@@ -467,7 +467,7 @@ def test_scores_that_nobody_gives_are_not_waited_for(
     for setting in ("trainer.patience=1", "schedule=plateau"):
         refused = call("fit", config, "--set", setting, "-o", tmp_path / "run")
         assert isinstance(refused.exception, UsageError)
-        assert "goes by validation scores, and the validation split is empty" in str(refused.exception)
+        assert "depends on validation scores, but the validation split is empty" in str(refused.exception)
     good("fit", config, "-o", tmp_path / "run")
     empty = call("eval", tmp_path / "run", "--split", "validation")
     assert isinstance(empty.exception, UsageError)

@@ -166,7 +166,7 @@ def test_what_there_is_is_listed(tmp_path: Path) -> None:
 def test_no_checkpoint_is_offered_where_all_are_damaged(tmp_path: Path) -> None:
     written(tmp_path, 10, 0.5)
     (tmp_path / "step-00000010" / "state.json").unlink()
-    advice = r"\nnext: bring one back from a backup, or begin another run with `dltrain fit --fresh`$"
+    advice = r"\nnext: restore one from a backup, or start another run with `dltrain fit --fresh`$"
     for name, told in (("best", "no checkpoint 'best' that can be used"), ("step-00000010", "damaged: state.json: mi")):
         with pytest.raises(NoCheckpoint, match=f"{told}.*(?s:.*){advice}"):
             Checkpoints(tmp_path).named(name)

@@ -27,7 +27,7 @@ TWO_GPUS = [
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])
 def test_auto_takes_the_device_with_most_free_memory_and_says_why(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "found", lambda: TWO_GPUS)
+    monkeypatch.setattr(device, "list_devices", lambda: TWO_GPUS)
     assert choose_device(name) == (torch.device("cuda:1"), "GPU B, 5.0 GiB free, most of 2 devices")
     assert choose_device("cuda:0").device == torch.device("cuda:0")
     assert choose_device("cpu") == (torch.device("cpu"), "as configured")
@@ -35,7 +35,7 @@ def test_auto_takes_the_device_with_most_free_memory_and_says_why(name: str, mon
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:3", "mps", "tpu"])
 def test_an_absent_device_is_an_error_that_lists_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "found", lambda: [AvailableDevice("cpu", "2 threads, AVX512")])
+    monkeypatch.setattr(device, "list_devices", lambda: [AvailableDevice("cpu", "2 threads, AVX512")])
     with pytest.raises(UsageError) as caught:
         choose_device(name)
     assert str(caught.value) == (
