@@ -167,7 +167,15 @@ def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
     loss = (loss_sum - state.logged[0]) / since
     state.logged = (loss_sum, examples)
     rate = state.base_rates[0] * factor
-    return Logged(state.step, state.epoch + 1, state.position, batches, since, loss, rate)
+    return Logged(
+        step=state.step,
+        epoch=state.epoch + 1,
+        position=state.position,
+        batches=batches,
+        examples=since,
+        loss=loss,
+        learning_rate=rate,
+    )
 
 
 def find_end_reason(state: TrainState, task: Task[Any], plan: Plan) -> str | None:
@@ -217,7 +225,16 @@ def end_epoch(
     state.carry = None
     lines = show_samples(state, task, runtime.device)
     session.emit(
-        Evaluated(state.step, state.epoch, plan.epochs, training_loss, rate, report, has_improved(state, task), lines)
+        Evaluated(
+            step=state.step,
+            epoch=state.epoch,
+            epochs=plan.epochs,
+            training_loss=training_loss,
+            learning_rate=rate,
+            report=report,
+            improved=has_improved(state, task),
+            shown=lines,
+        )
     )
 
 
