@@ -88,7 +88,7 @@ def transcribe(
     transcriber = build_transcriber(trained, decoding, batch_size)
     form = choose_format(forms, " " if " " in task.alphabet else "", timestamps)
     speaker = measure_speaker(transcriber, paths) if same_speaker else None
-    write_transcripts(transcriber, paths, speaker, form, output)
+    write_transcripts(transcriber, paths, speaker=speaker, form=form, output=output)
 
 
 def load_recogniser(run: Path, checkpoint: str | None, device: str | None) -> Trained:

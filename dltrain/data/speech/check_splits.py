@@ -27,7 +27,7 @@ def split_reports(dataset: UnlearnedClips, output: Path | None = None) -> list[M
     splits: tuple[Split, ...] = ("training", "validation", "test")
     reports = []
     for split in splits:
-        path = dataset.locate_manifest(split)
+        path = dataset.source.locate_manifest(split)
         if path is None:
             continue
         report = ManifestReport(split, str(path))

@@ -239,10 +239,10 @@ def _hash_clip(clip: Clip) -> str:
         return "-"
 
 
-def extract_features(clip: Clip, preparation: Preparation, extract: Extractor) -> Features:
+def extract_features(clips: Sequence[Clip], preparation: Preparation, extract: Extractor, index: int) -> Features:
     """Extract one clip's features, as the cache would hold them. Raises DataError if the clip has become unusable."""
-    one = examine_clip(clip, preparation, extract)
-    if one.features is None:
-        reason = one.fault.reason if one.fault else ""
-        raise DataError(f"{clip.path}: was fine when training began, but now: {reason}.")
-    return one.features.astype(numpy.float32)
+    examined = examine_clip(clips[index], preparation, extract)
+    if examined.features is None:
+        reason = examined.fault.reason if examined.fault else ""
+        raise DataError(f"{clips[index].path}: was fine when training began, but now: {reason}.")
+    return examined.features.astype(numpy.float32)

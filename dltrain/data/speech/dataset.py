@@ -27,12 +27,12 @@ from dltrain.data.speech.batches import (
 from dltrain.data.speech.check import CheckedClips, check_share, describe_left_out, find_clip_faults
 from dltrain.data.speech.clips import Preparation, Survey, extract_features, hash_clips, load_survey
 from dltrain.data.speech.common_voice import RELEASED, CommonVoice
-from dltrain.data.speech.log_mel import Extractor, build_extractor, compute_bands
+from dltrain.data.speech.log_mel import build_extractor, compute_bands
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
 from dltrain.data.speech.sample import SAMPLE_NAME, make_spoken_sample
 from dltrain.data.speech.sources import ClipSource, SourceOptions, Split
-from dltrain.data.speech.statistics import Features, pool_moments
+from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcript, parse_alphabet, spell_transcript
 from dltrain.data.splits import hold_out_speakers
 from dltrain.errors import DataError, UsageError
@@ -182,9 +182,9 @@ class SpokenClips:
             "normalization": {"over": normalize},
             "text": {"spaces": spaces},
         }
-        self._preparation = Preparation(self._rate, LogMel(**self._assets["features"]), max_seconds)
+        self._preparation = Preparation(self._assets["sample_rate_hz"], LogMel(**self._assets["features"]), max_seconds)
         self._limits = self._make_limits(batch_size, evaluation_batch_size, batch_seconds)
-        self._source = self._choose_source(SOURCES[variant](options), when_missing, sample, training=assets is None)
+        self.source = self._choose_source(SOURCES[variant](options), when_missing, sample, training=assets is None)
         if assets is None:
             self._learn()
 
@@ -201,10 +201,6 @@ class SpokenClips:
     def notice(self) -> str | None:
         return "\n".join(self._known.notices.values()) or None
 
-    @property
-    def _rate(self) -> int:
-        return int(self._assets["sample_rate_hz"])
-
     def training(self) -> Loader[Utterances]:
         features = self._preparation.features
         batches = SpeechTrainingBatches(
@@ -214,7 +210,7 @@ class SpokenClips:
             augmentation=self._augmentation,
             subsampling=int(self._assets["subsampling"]),
             hop_seconds=features.hop_ms / 1000,
-            bands=compute_bands(features, self._rate),
+            bands=compute_bands(features, self._preparation.sample_rate_hz),
         )
         return Loader(batches, self._workers)
 
@@ -232,10 +228,6 @@ class SpokenClips:
     def clip_name(self, split: Split, clip: int) -> str:
         """The file name of a clip, given by its index in the split."""
         return self._find_usable(split).clips[clip].name
-
-    def locate_manifest(self, split: Split) -> Path | None:
-        """Return the path of a split's manifest, whether it exists or not; None if there is no such split."""
-        return self._source.locate_manifest(split)
 
     def _make_limits(
         self, training_clips: int, evaluation_clips: int, seconds: float | None
@@ -298,8 +290,8 @@ class SpokenClips:
 
     def _learn(self) -> None:
         """Learn alphabet and statistics from the training split. The validation split is checked as well."""
-        self._list_clips(self._source.find_manifest("training"))  # faults of tables are found before sound is read
-        self._list_clips(self._source.find_manifest("validation"))
+        self._list_clips(self.source.find_manifest("training"))  # faults of tables are found before sound is read
+        self._list_clips(self.source.find_manifest("validation"))
         training = self._find_usable("training")
         if self._assets["normalization"]["over"] != "utterance":
             corpus = ["" for _ in training.clips]
@@ -317,8 +309,8 @@ class SpokenClips:
             statistics = numpy.broadcast_to(fixed, (len(clips), *fixed.shape))
         features = survey.features_of
         if not self._precompute:
-            extract = build_extractor(self._preparation.features, self._rate)
-            features = partial(_extract_clip, clips, self._preparation, extract)
+            extract = build_extractor(self._preparation.features, self._preparation.sample_rate_hz)
+            features = partial(extract_features, clips, self._preparation, extract)
         return PreparedClips(
             clips=clips,
             frames=survey.frames,
@@ -370,9 +362,9 @@ class SpokenClips:
         usual, prepared = Preparation(), self._preparation
         frames = [(one.sample_rate_hz, one.features.window_ms, one.features.hop_ms) for one in (usual, prepared)]
         plain = frames[0] == frames[1] and self._assets["text"]["spaces"] and not dropped
-        if not plain or self._source.is_shared(split) or self._known.sample is not None:
+        if not plain or self.source.is_shared(split) or self._known.sample is not None:
             return "`dltrain data check CONFIG` (the config with its --set flags, or the run's directory)"
-        arguments = ["dltrain", "data", "check", self.name, *self._source.list_check_arguments(split)]
+        arguments = ["dltrain", "data", "check", self.name, *self.source.list_check_arguments(split)]
         for option, value, default in (
             ("--subsampling", self._assets["subsampling"], 4),
             ("--max-seconds", prepared.max_seconds, usual.max_seconds),
@@ -385,11 +377,11 @@ class SpokenClips:
 
     def _survey_split(self, split: Split) -> SurveyedClips:
         """Survey a split's clips. Raises DataError if there is no such split."""
-        manifest = self._source.find_manifest(split)
-        if not self._source.is_shared(split):
+        manifest = self.source.find_manifest(split)
+        if not self.source.is_shared(split):
             return self._survey_manifest(manifest)
         clips = self._list_clips(manifest)
-        fraction = 0.1 if self._source.options.validation is None else float(self._source.options.validation)
+        fraction = 0.1 if self.source.options.validation is None else float(self.source.options.validation)
         kept = hold_out_speakers([clip.speaker or clip.name for clip in clips], fraction, self._seed)
         if fraction and kept.all() | ~kept.any():
             raise DataError(
@@ -404,7 +396,7 @@ class SpokenClips:
         """Read a whole manifest, once."""
         known = self._known
         if manifest not in known.listed:
-            known.listed[manifest], files = self._source.read_clips(manifest)
+            known.listed[manifest], files = self.source.read_clips(manifest)
             known.fingerprint.update({path.name: hash_file(path) for path in files if path.exists()})
         return known.listed[manifest]
 
@@ -426,7 +418,3 @@ class SpokenClips:
         )
         self._known.surveyed[manifest] = SurveyedClips(manifest, clips, survey)
         return self._known.surveyed[manifest]
-
-
-def _extract_clip(clips: Sequence[Clip], preparation: Preparation, extract: Extractor, index: int) -> Features:
-    return extract_features(clips[index], preparation, extract)

@@ -12,19 +12,19 @@ from dltrain.options import NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 @dataclass(frozen=True)
 class LogMel:
-    """The logarithm of sound's power in bands of the mel scale, window by window.
+    """Log-mel features: the logarithm of power in bands of the mel scale, window by window.
 
     Options:
         bands: triangular filters, evenly spaced on the mel scale and of equal area.
         window_ms: length of the Hann windows, in milliseconds.
         hop_ms: milliseconds from one window to the next.
-        low_hz: where the lowest band begins.
-        high_hz: where the highest band ends; half the sample rate when not given.
+        low_hz: lower end of the lowest band.
+        high_hz: upper end of the highest band; half the sample rate if not given.
         scale: the mel scale: slaney (linear up to 1 kHz) or htk.
-        speech_db: windows weaker than the loudest of the clip by more than this are quiet, and do not count in the mean
-            and variance that features are normalised with, so that it does not matter how closely a recording was cut;
-            and no band is lower than 3 deviations below its mean, so that digital silence is like any quiet. When not
-            given, all windows count, and nothing is raised.
+        speech_db: windows weaker than the clip's loudest by more than this are quiet: they do not count in the mean and
+            variance for normalisation, so silence around the speech does not matter; and bands are limited to 3
+            standard deviations below their mean, so digital silence equals any other quiet. If not given, all windows
+            count, and bands are not limited.
         backend: the library that computes them; the two agree to 1e-4.
         device: where torchaudio computes them: cpu, or auto for a CUDA device if there is one; it needs float64.
     """
@@ -49,21 +49,20 @@ class SpeechAugmentation:
     """Random changes to each training clip's log-mel features, drawn from (seed, epoch, clip).
 
     Options:
-        time_masks: stretches of time that are blanked (SpecAugment, Park et al. 2019, arXiv:1904.08779).
-        time_mask_seconds: the longest that one of them may be.
-        time_mask_share: the longest that one of them may be, as a share of the clip.
-        frequency_masks: ranges of bands that are blanked.
-        frequency_mask_bands: the most bands that one of them may cover.
-        speed: factors, one of which, all equally likely, a clip is played faster by, with higher frequencies (Ko et al.
-            2015); what time and what pitch it has is changed in the features. Instead of tempo. A clip too short for
-            its text at the drawn factor keeps its own.
-        tempo: the same, with frequencies as they are.
-        warp: lowest and highest factor that frequencies are multiplied by, as in a shorter vocal tract (Jaitly and
-            Hinton 2013); drawn evenly on a logarithmic scale.
-        quiet_seconds: the longest quiet that is put before a clip, and after it: each band at its lowest in the clip.
-        gain_db: louder or softer by up to this; changes nothing where each utterance is normalised by itself.
-        noise: probability that white noise is added.
-        noise_snr_db: lowest and highest ratio of the clip's mean power to the noise's, in decibels.
+        time_masks: spans of time to mask (SpecAugment, Park et al. 2019, arXiv:1904.08779).
+        time_mask_seconds: longest span.
+        time_mask_share: longest span, as a share of the clip.
+        frequency_masks: ranges of bands to mask.
+        frequency_mask_bands: most bands in one range.
+        speed: factors, all equally likely, to play a clip faster by, with higher frequencies (Ko et al. 2015), computed
+            on the features. Instead of tempo. A clip too short for its text at the drawn factor keeps its speed.
+        tempo: the same, with unchanged frequencies.
+        warp: lowest and highest factor for frequencies, as with a shorter vocal tract (Jaitly and Hinton 2013); drawn
+            uniformly on a logarithmic scale.
+        quiet_seconds: longest quiet to add before a clip, and after it: each band at its lowest in the clip.
+        gain_db: largest change of loudness, up or down; no effect if each utterance is normalised by itself.
+        noise: probability of adding white noise.
+        noise_snr_db: lowest and highest signal-to-noise ratio, in decibels.
     """
 
     time_masks: NonNegativeInt = 0
