@@ -28,12 +28,11 @@ Invert = Literal["auto", "yes", "no"]
 
 
 def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -> tuple[Tensor, bool]:
-    """(C, H, W) uint8 in the size and the colours of the training images, and whether it was inverted.
+    """Read an image, (C, H, W) uint8 in the size and colours of the training images, and whether it was inverted.
 
-    The picture is resized as those were: to fit, and padded with its own border's colour, if nothing else is said.
-    `auto` inverts where its border is bright and the training images' is dark, or the other way round: ink on paper
-    against MNIST's white on black; but never for a model of pictures of any kind (`invertible` is false).
-    Raises DataError, naming the file.
+    It is resized as those were; by default it is fitted, and padded with the colour of its border. `auto` inverts it if
+    its border is bright and the training images' is dark, or vice versa (ink on paper against MNIST's white on black),
+    but never for a model of arbitrary pictures (`invertible` is false). Raises DataError, naming the file.
     """
     form = PictureFormat.from_assets(assets)
     try:

@@ -36,7 +36,6 @@ class PublishedFile:
 class ImageSet:
     """One variant; `folder` is torchvision's name for it, `labels` are None if the files determine them."""
 
-    title: str
     folder: str | None = None
     labels: tuple[str, ...] | None = None
     mirrors: tuple[str, ...] = ()
@@ -51,7 +50,6 @@ def _list_files(*facts: tuple[Any, ...]) -> tuple[PublishedFile, ...]:
 
 IMAGE_SETS: Mapping[str, ImageSet] = {
     "mnist": ImageSet(
-        title="MNIST",
         folder="MNIST",
         labels=tuple("0123456789"),
         mirrors=(
@@ -67,7 +65,6 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
         ),
     ),
     "fashion_mnist": ImageSet(
-        title="Fashion-MNIST",
         folder="FashionMNIST",
         labels=(
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -82,7 +79,6 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
         ),
     ),
     "kmnist": ImageSet(
-        title="KMNIST",
         folder="KMNIST",
         labels=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
@@ -93,7 +89,7 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
             (5120, "7320c461ea6c1c855c0b718fb2a4b134", 10008),
         ),
     ),
-    "idx": ImageSet("the IDX set"),
+    "idx": ImageSet(),
 }
 
 

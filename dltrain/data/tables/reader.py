@@ -88,6 +88,6 @@ def given_row(text: str) -> Table:
     if not pairs or not all(equals for _, equals, _ in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
         raise DataError(
             f"{text}: not a row; allowed is NAME=VALUE for each column, between commas, such as width=2.5,colour=red",
-            advice="mend the row, or name a file",
+            advice="correct the row, or name a file",
         )
     return build_table({name.strip(): [value] for name, _, value in pairs}, text)

