@@ -141,7 +141,7 @@ def find_kind(name: str) -> Kind:
     return next((kind for kind in known_kinds() if kind.name == name), Kind(name=name))
 
 
-def resolve(reference: Late) -> Callable[..., Any]:
+def resolve_reference(reference: Late) -> Callable[..., Any]:
     """The function or class that is meant, imported if need be."""
     if not isinstance(reference, str):
         return reference

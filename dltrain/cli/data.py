@@ -14,7 +14,7 @@ from dltrain.cli import language_model
 from dltrain.cli.shared.options import Overrides
 from dltrain.cli.shared.output import check_output
 from dltrain.errors import DataError, UsageError
-from dltrain.kinds import DataSets, known_kinds, resolve
+from dltrain.kinds import DataSets, known_kinds, resolve_reference
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
@@ -58,7 +58,7 @@ def fetch(
             announced.add(file)
             typer.echo(f"{file}: {expected} bytes", err=True)
 
-    for path in resolve(sets.fetch)(name, root.expanduser(), progress=progress, **settings):
+    for path in resolve_reference(sets.fetch)(name, root.expanduser(), progress=progress, **settings):
         typer.echo(path)
 
 
@@ -127,7 +127,7 @@ def _check_set(name: str, root: Path, given: Mapping[str, Any]) -> Checked:
     """The reports on the files of a set that is known by its name."""
     sets = _find_sets(name, CHECKED)
     settings = _settings(sets, name, **given)
-    reports = resolve(sets.verify)(name, root.expanduser(), **settings)
+    reports = resolve_reference(sets.verify)(name, root.expanduser(), **settings)
     return Checked(name, f"{name} in {root}", "files", reports)
 
 
@@ -142,7 +142,7 @@ def _check_config(config: Path, overrides: Sequence[str], given: Mapping[str, An
         other = f"dltrain data check {name} --root {experiment.data.options.get('root')}" if found else None
         message = f"{config}: its data is {name}; a config is checked where that is one of {allowed}"
         raise UsageError(message, advice=other)
-    check_splits = resolve(found.check_splits)
+    check_splits = resolve_reference(found.check_splits)
     notice, reports = check_splits(name, experiment.seed, experiment.data.options, given["output"])
     if notice:
         typer.echo(f"warning: {notice}", err=True)

@@ -15,7 +15,7 @@ from dltrain.cli.shared.decoding import Decode, parse_decoding
 from dltrain.cli.shared.examples import check_worst
 from dltrain.cli.shared.options import CheckpointName, DeviceName, JsonTables, RunPath
 from dltrain.cli.shared.requirements import Requirement, parse_requirement
-from dltrain.cli.shared.threshold import Threshold, with_threshold
+from dltrain.cli.shared.threshold import Threshold, override_threshold
 from dltrain.errors import RequirementNotMet
 
 
@@ -65,7 +65,7 @@ def evaluate(
     chosen = find_checkpoint(run, checkpoint)
     check_metrics(requirements, list(chosen.record.history.metrics()))
     overrides = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
-    trained = load_trained(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
+    trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
     check_worst(run, trained, worst)
     evaluation = run_evaluation(run, trained, split, adaptation=adaptation, decoding=decoding)
     result = collect_results(evaluation, worst) | ({} if threshold is None else {"threshold": threshold})

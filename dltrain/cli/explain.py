@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.predict import Inversion
-from dltrain.cli.shared.kinds import kind_of
+from dltrain.cli.shared.kinds import get_data_kind
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -94,17 +94,17 @@ def explain(
     from dltrain.runs.loading import load_trained
 
     trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
-    if kind_of(trained).explainer is None:
+    if get_data_kind(trained).explainer is None:
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not read images")
     if notice := trained.record.notice:
         typer.echo(f"warning: {notice}", err=True)
     if filters:
-        draw_filters(trained, places(run, output, ["filters.png"])[0], as_json)
+        draw_filters(trained, choose_pictures(run, output, ["filters.png"])[0], as_json)
         return
-    explainer = explaining(run, trained, method, steps)
-    chosen = None if label is None else index_of(label, explainer.task.labels)
-    files = named_images(images or ())
-    pictures = places(run, output, [f"explain-{path.stem}.png" for path in files])
+    explainer = make_explainer(run, trained, method, steps)
+    chosen = None if label is None else find_label(label, explainer.task.labels)
+    files = list_images(images or ())
+    pictures = choose_pictures(run, output, [f"explain-{path.stem}.png" for path in files])
     reader, unreadable = ImageReader(trained.record.assets, invert.value), 0
     for one, picture in zip(reader.read_files(files), pictures, strict=True):
         if isinstance(one.value, DataError):
@@ -112,8 +112,8 @@ def explain(
             typer.echo(f"error: {one.value}", err=True)
             continue
         explanation = explainer.explanation(one.value, chosen)
-        draw(one.value, explanation, method, explainer.task.labels, picture)
-        tell(one.name, picture, explanation, method, explainer.task.labels, as_json)
+        draw_explanation(one.value, explanation, method, explainer.task.labels, picture)
+        print_explanation(one.name, picture, explanation, method, explainer.task.labels, as_json)
     for note in reader.notes():
         typer.echo(f"note: {note}", err=True)
     if unreadable:
@@ -134,7 +134,7 @@ def check_options(
         raise UsageError("--steps goes with --method integrated_gradients, which was not given", advice="add it")
 
 
-def explaining(run: Path, trained: Trained, method: Method, steps: int | None) -> Explainer:
+def make_explainer(run: Path, trained: Trained, method: Method, steps: int | None) -> Explainer:
     """The chosen method for a trained model. Raises UsageError where it is no classifier's."""
     from dltrain.capabilities import Predicts
     from dltrain.data.images.explanation import Explainer
@@ -145,14 +145,14 @@ def explaining(run: Path, trained: Trained, method: Method, steps: int | None) -
     return Explainer(trained.model, trained.task, trained.record.assets, trained.runtime.device, path)
 
 
-def index_of(label: str, labels: Sequence[str]) -> int:
+def find_label(label: str, labels: Sequence[str]) -> int:
     """Raises UsageError, listing the labels, for one that is not among them."""
     if label not in labels:
         raise UsageError(f"--class: there is no label '{label}'; there are {', '.join(labels)}")
     return labels.index(label)
 
 
-def named_images(words: Sequence[str]) -> list[Path]:
+def list_images(words: Sequence[str]) -> list[Path]:
     """Raises DataError where there is none."""
     from dltrain.data.images.reader import SUFFIXES
     from dltrain.data.input_files import list_input_files
@@ -163,7 +163,7 @@ def named_images(words: Sequence[str]) -> list[Path]:
     return files
 
 
-def places(run: Path, output: Path | None, names: Sequence[str]) -> list[Path]:
+def choose_pictures(run: Path, output: Path | None, names: Sequence[str]) -> list[Path]:
     """Where pictures of these names go, each to a place of its own.
 
     Raises UsageError where `output` is one file for several pictures, or is wanting and `run` is not a run directory.
@@ -185,7 +185,9 @@ def places(run: Path, output: Path | None, names: Sequence[str]) -> list[Path]:
     return found
 
 
-def draw(pixels: Tensor, explanation: Explanation, method: Method, labels: Sequence[str], picture: Path) -> None:
+def draw_explanation(
+    pixels: Tensor, explanation: Explanation, method: Method, labels: Sequence[str], picture: Path
+) -> None:
     """The image (C, H, W) uint8 and its attributions as a PNG; colours are taken together."""
     from dltrain.observers.pictures import attribution_picture
 
@@ -198,7 +200,7 @@ def draw(pixels: Tensor, explanation: Explanation, method: Method, labels: Seque
     attribution_picture(pixels / 255, by_pixel, title, method.value.replace("_", " "), picture, signed=signed)
 
 
-def tell(
+def print_explanation(
     name: str, picture: Path, explanation: Explanation, method: Method, labels: Sequence[str], as_json: bool
 ) -> None:
     """A line on stdout, and a note on stderr where the attributions do not sum to what they should."""
@@ -232,11 +234,11 @@ def tell(
 
 def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
     """The weights of the first layer as a PNG, and a line that says where."""
-    from dltrain.data.images.explanation import first_filters
+    from dltrain.data.images.explanation import find_first_filters
     from dltrain.observers.pictures import filters_picture
 
     assets = trained.record.assets
-    found = first_filters(trained.model, (assets["channels"], assets["height"], assets["width"]))
+    found = find_first_filters(trained.model, (assets["channels"], assets["height"], assets["width"]))
     count = len(found.weights)
     title = f"{trained.experiment.model.name}: {found.layer}"
     if count > FILTERS:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.kinds import kind_of
+from dltrain.cli.shared.kinds import get_data_kind
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
     if synthetic:
         from dltrain.runtime.seeds import generator
 
-        kind = kind_of(trained)
+        kind = get_data_kind(trained)
         if kind.synthetic is None:
             raise UsageError(
                 f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
@@ -169,23 +169,25 @@ def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> t
     """The weights, read back into another model, and what was found."""
     import torch
 
-    from dltrain.export.agreement import difference
-    from dltrain.export.computation import check
+    from dltrain.export.agreement import measure_difference
+    from dltrain.export.computation import check_agreement
     from dltrain.export.interface import flatten_tensors
-    from dltrain.export.weights import Exported, safetensors
+    from dltrain.export.weights import ExportedWeights, encode_safetensors
     from dltrain.runs.loading import load_trained
 
-    content = safetensors(trained.model.state_dict())
+    content = encode_safetensors(trained.model.state_dict())
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
         file = Path(folder) / "weights.safetensors"
         _write(file, content, _description(run, trained, Format.safetensors, file, content))
-        again = load_trained(Exported(file), PLAIN).model
+        again = load_trained(ExportedWeights(file), PLAIN).model
     with torch.inference_mode():
         worst = max(
-            difference(flatten_tensors(trained.model(*batch.arguments)), flatten_tensors(again(*batch.arguments)))
+            measure_difference(
+                flatten_tensors(trained.model(*batch.arguments)), flatten_tensors(again(*batch.arguments))
+            )
             for batch in inputs.batches
         )
-    check(str(run), worst, tolerance)
+    check_agreement(str(run), worst, tolerance)
     return content, {"check": {"on": inputs.told, "inputs": len(inputs.batches), **_differing(worst, tolerance)}}
 
 
@@ -194,8 +196,8 @@ def _computation(
 ) -> tuple[bytes, dict[str, Any]]:
     """A computation, checked, and what was found."""
     from dltrain.core.checkpoint import WEIGHTS
-    from dltrain.export.computation import Subject, made
-    from dltrain.export.description import computation
+    from dltrain.export.computation import Subject, export_program
+    from dltrain.export.description import describe_computation
 
     name = f"{run}: the model '{trained.experiment.model.name}'"
     size = len(trained.checkpoint.contents[WEIGHTS])
@@ -205,11 +207,11 @@ def _computation(
         weights_bytes=size,
         task=trained.task,
         batches=inputs.batches,
-        leading=kind_of(trained).axes,
+        leading=get_data_kind(trained).axes,
         stream=inputs.stream,
         runtime=trained.runtime,
     )
-    result = made(subject, "onnx" if form is Format.onnx else "torch-export", int8, tolerance)
+    result = export_program(subject, "onnx" if form is Format.onnx else "torch-export", int8, tolerance)
     agreed = result.agreement
     compared = {
         "on": inputs.told,
@@ -219,7 +221,7 @@ def _computation(
         **_differing(agreed.difference, tolerance),
     }
     return result.content, {
-        **computation(result.interface),
+        **describe_computation(result.interface),
         "check": compared,
         "quantization": result.int8 and {"type": "int8", **result.int8},
         "metric": trained.task.goal.metric,
@@ -235,7 +237,7 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
     """What stands beside every exported file, whatever its format."""
     from dltrain import __version__
     from dltrain.core.checkpoint import WEIGHTS
-    from dltrain.export.description import preparation, use
+    from dltrain.export.description import describe_preparation, describe_use
     from dltrain.export.weights import VERSION
 
     record, signature = trained.record, trained.runtime.signature()
@@ -245,7 +247,7 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
         "format": form.value,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "use": use(form.value, file.name),
+        "use": describe_use(form.value, file.name),
         "task": trained.experiment.task.name,
         "model": trained.experiment.model.name,
         "data": record.dataset,
@@ -255,18 +257,18 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
         "weights_sha256": trained.checkpoint.manifest["files"][WEIGHTS]["sha256"],
         "versions": {"dltrain": __version__, "torch": signature["torch"]},
         "threads": signature["threads"],
-        "preparation": preparation(kind_of(trained), record.assets),
+        "preparation": describe_preparation(get_data_kind(trained), record.assets),
         "record": record.portable(),
     }
 
 
 def _write(file: Path, content: bytes, described: Mapping[str, Any]) -> None:
     """The file and its description, each whole or not at all; the description alone is not left behind."""
-    from dltrain.export.weights import description_of
+    from dltrain.export.weights import get_description_path
     from dltrain.files import write_atomically
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = description_of(file)
+    beside = get_description_path(file)
     write_atomically(beside, (json.dumps(described, indent=1) + "\n").encode())
     try:
         write_atomically(file, content)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.kinds import kind_of
-from dltrain.cli.shared.threshold import Threshold, with_threshold
+from dltrain.cli.shared.kinds import get_data_kind
+from dltrain.cli.shared.threshold import Threshold, override_threshold
 from dltrain.errors import DataError, UsageError
-from dltrain.kinds import resolve
+from dltrain.kinds import resolve_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class Inversion(str, Enum):
     no = "no"
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What a model says of one input: labels with their probabilities, best first, or outputs with their numbers."""
 
     name: str
@@ -82,7 +82,7 @@ def predict(
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
     chosen = find_checkpoint(run, checkpoint)
     overrides = {"trainer": {"device": device}} if device else {}
-    trained = load_trained(chosen, {**overrides, **with_threshold(run, chosen.record, threshold)})
+    trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
     kind, reader, labels = _make_reader(run, trained, invert)
     trained.runtime.check(trained.model)
     notice = trained.record.notice
@@ -92,26 +92,26 @@ def predict(
     answered, refused, files = 0, 0, 0
     given = reader.read(inputs, iter(sys.stdin or ()))
     while some := list(islice(given, BATCH)):
-        good = [one for one in some if not _told_fault(one)]
-        answers = _answers(trained, reader, good, top)
+        good = [one for one in some if not _report_fault(one)]
+        answers = _predict_inputs(trained, reader, good, top)
         if output is not None:
             _write_csv(written, answers, labels, head=not answered)
         else:
-            for line in _lines(answers, kind, labels, as_json, head=not answered):
+            for line in _format_predictions(answers, kind, labels, as_json, head=not answered):
                 typer.echo(line)
         whole = sum(one.whole_file for one in some)
         answered, refused, files = answered + len(good), refused + len(some) - len(good) - whole, files + whole
     if not answered + refused + files:
         raise DataError(f"no {kind.singular} was named, neither on the command line nor on standard input")
     if output is not None:
-        _keep(output, written.getvalue())
+        _write_output(output, written.getvalue())
     for note in reader.notes():
         typer.echo(f"note: {note}", err=True)
     if refused or files:
-        raise DataError(_unread(kind, answered, refused, files))
+        raise DataError(_describe_unread(kind, answered, refused, files))
 
 
-def _unread(kind: Kind, answered: int, refused: int, files: int) -> str:
+def _describe_unread(kind: Kind, answered: int, refused: int, files: int) -> str:
     """How much could not be read: `files` as a whole, and of the others `refused` things."""
     told = [f"{files} {'file' if files == 1 else 'files'}"] if files else []
     told += [f"{refused} of {answered + refused} {kind.plural}"] if refused else []
@@ -125,7 +125,7 @@ def _make_reader(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, 
     """
     from dltrain.capabilities import Estimates, Predicts
 
-    task, kind = trained.experiment.task.name, kind_of(trained)
+    task, kind = trained.experiment.task.name, get_data_kind(trained)
     if not isinstance(trained.task, Predicts | Estimates):
         raise UsageError(f"{run}: the task '{task}' gives neither labels nor numbers for inputs")
     if kind.reader is None:
@@ -137,11 +137,11 @@ def _make_reader(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, 
     options = {"invert": invert.value} if "invert" in kind.reader_options else {}
     if not options and invert is not Inversion.auto:
         raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.plural}", advice="leave it out")
-    reader = resolve(kind.reader)(trained.record.assets, **options)
+    reader = resolve_reference(kind.reader)(trained.record.assets, **options)
     return kind, reader, isinstance(trained.task, Predicts)
 
 
-def _told_fault(given: NamedInput) -> bool:
+def _report_fault(given: NamedInput) -> bool:
     """Whether there is no value; why not is told on stderr."""
     if isinstance(given.value, DataError):
         typer.echo(f"error: {given.value}", err=True)
@@ -149,7 +149,7 @@ def _told_fault(given: NamedInput) -> bool:
     return False
 
 
-def _answers(trained: Trained, reader: Reader, given: Sequence[NamedInput], top: int) -> list[Answer]:
+def _predict_inputs(trained: Trained, reader: Reader, given: Sequence[NamedInput], top: int) -> list[Prediction]:
     import torch
 
     from dltrain.capabilities import Predicts
@@ -166,7 +166,7 @@ def _answers(trained: Trained, reader: Reader, given: Sequence[NamedInput], top:
         if labelled
         else (list(zip(task.outputs, row, strict=True)) for row in found.tolist())
     )
-    return [Answer(one.name, each) for one, each in zip(given, values, strict=True)]
+    return [Prediction(one.name, each) for one, each in zip(given, values, strict=True)]
 
 
 def _rankings(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tuple[str, float]]]:
@@ -182,26 +182,28 @@ def _rankings(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tuple
         yield [(task.labels[place], value) for place, value in zip(row, values, strict=True)]
 
 
-def _lines(answers: Sequence[Answer], kind: Kind, labels: bool, as_json: bool, head: bool) -> Iterator[str]:
+def _format_predictions(
+    answers: Sequence[Prediction], kind: Kind, labels: bool, as_json: bool, head: bool
+) -> Iterator[str]:
     """Lines to print; numbers have a `head` with the outputs' names above them."""
     if answers and head and not labels and not as_json:
         yield "\t".join([kind.key, *(name for name, _ in answers[0].values)])
     for name, values in answers:
         if as_json:
-            yield json.dumps({kind.key: name, **_plain(values, labels)})
+            yield json.dumps({kind.key: name, **_values_to_json(values, labels)})
         elif labels:
             yield "\t".join([name, *(f"{label}\t{probability:.4f}" for label, probability in values)])
         else:
             yield "\t".join([name, *(f"{value:.7g}" for _, value in values)])
 
 
-def _plain(values: Sequence[tuple[str, float]], labels: bool) -> Mapping[str, Any]:
+def _values_to_json(values: Sequence[tuple[str, float]], labels: bool) -> Mapping[str, Any]:
     if labels:
         return {"labels": [{"label": label, "probability": probability} for label, probability in values]}
     return {"estimates": dict(values)}
 
 
-def _write_csv(file: io.StringIO, answers: Sequence[Answer], labels: bool, head: bool) -> None:
+def _write_csv(file: io.StringIO, answers: Sequence[Prediction], labels: bool, head: bool) -> None:
     """Rows of CSV; numbers with all the digits that they have."""
     rows = csv.writer(file, lineterminator="\n")
     if answers and head:
@@ -213,7 +215,7 @@ def _write_csv(file: io.StringIO, answers: Sequence[Answer], labels: bool, head:
         rows.writerow([name, *(part for pair in values for part in pair[0 if labels else 1 :])])
 
 
-def _keep(path: Path, text: str) -> None:
+def _write_output(path: Path, text: str) -> None:
     from dltrain.files import write_atomically
 
     try:

@@ -27,7 +27,7 @@ class Mistake(NamedTuple):
     inputs: Tensor
 
 
-def worst_examples(
+def find_worst_examples(
     model: nn.Module, task: Predicts, batches: Iterable[Any], runtime: Runtime, number: int
 ) -> list[Mistake]:
     """The `number` examples whose true class is the least probable, the worst first; rightly classified ones included.

@@ -1,1 +1,1 @@
-"""Trained models for use elsewhere: captured, checked against the original, described, and made smaller."""
+"""Export trained models: capture, compare with the original, describe, quantize."""

@@ -1,4 +1,4 @@
-"""Whether an exported program does what the model does, how fast it is, and how well it scores."""
+"""Compare an exported program with its model: outputs, speed and metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECONDS, _FEWEST, _MOST = 1.0, 5, 200
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far a program's outputs lie from the model's own, over all that was tried.
+    """The difference of a program's outputs from the model's own, over all inputs tried.
 
     `difference` is the largest of any number, as a share of the largest number in that output, or of 1 if that is more.
     `lengths` are the steps of the sequences that were tried, the shortest that the program takes among them.
@@ -41,17 +41,17 @@ class Agreement:
     lengths: Sequence[int]
 
 
-def agreement(program: Program, interface: Interface, batches: Sequence[Sequence[Tensor]]) -> Agreement:
+def measure_agreement(program: Program, interface: Interface, batches: Sequence[Sequence[Tensor]]) -> Agreement:
     """Compare on the arguments of some batches: each one whole, and the first in several sizes and lengths.
 
-    A language model reads on from its first state, and from where that led it. Raises ValueError, with the reason,
+    A language model continues once from the state that it reaches. Raises ValueError, with the reason,
     where the program takes none of the lengths.
     """
     first = batches[0]
     steps = count_steps(interface.leading, first)
     lengths: Sequence[int | None] = [None]
     if steps is not None:
-        lengths = sorted({shortest(program, interface, first, steps), (steps + 1) // 2, steps})
+        lengths = sorted({find_shortest_length(program, interface, first, steps), (steps + 1) // 2, steps})
     tried = [take_examples(interface.leading, first, size, length) for size in SIZES for length in lengths]
     tried += [tuple(batch) for batch in batches]
     examples = interface.inputs[0].axes.index(BATCH)
@@ -61,14 +61,14 @@ def agreement(program: Program, interface: Interface, batches: Sequence[Sequence
             state = interface.state(inputs[0].shape[examples])
             for _ in range(2 if state else 1):
                 own = interface.module(*inputs, *state)
-                worst = max(worst, difference(own, program(*inputs, *state)))
+                worst = max(worst, measure_difference(own, program(*inputs, *state)))
                 state = own[1:]
     sizes = sorted({inputs[0].shape[examples] for inputs in tried})
     return Agreement(worst, len(tried), sizes, [length for length in lengths if length is not None])
 
 
-def shortest(program: Program, interface: Interface, tensors: Sequence[Tensor], steps: int) -> int:
-    """The fewest steps of which model and program both make something."""
+def find_shortest_length(program: Program, interface: Interface, tensors: Sequence[Tensor], steps: int) -> int:
+    """The smallest number of steps that both model and program take."""
     reason: Exception | None = None
     with torch.inference_mode():
         for length in [*(length for length in SHORTEST if length < steps), steps]:
@@ -76,21 +76,21 @@ def shortest(program: Program, interface: Interface, tensors: Sequence[Tensor], 
             try:
                 interface.module(*inputs)
                 program(*inputs)
-            except Exception as error:  # each runtime has its own for a size that it does not take
+            except Exception as error:  # each runtime raises its own for a size that it does not take
                 reason = error
             else:
                 return length
     raise ValueError(f"it runs for no length up to {steps}: {reason}")
 
 
-def difference(own: Sequence[Tensor], others: Sequence[Tensor]) -> float:
+def measure_difference(own: Sequence[Tensor], others: Sequence[Tensor]) -> float:
     """The largest difference of two programs' outputs, as `Agreement.difference`; infinite where their forms differ."""
     if len(own) != len(others):
         return float("inf")
-    return max(_of_one(mine, theirs) for mine, theirs in zip(own, others, strict=True))
+    return max(_compare_tensors(mine, theirs) for mine, theirs in zip(own, others, strict=True))
 
 
-def _of_one(mine: Tensor, theirs: Tensor) -> float:
+def _compare_tensors(mine: Tensor, theirs: Tensor) -> float:
     if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
         return float("inf")
     if not mine.numel():
@@ -103,10 +103,10 @@ def _of_one(mine: Tensor, theirs: Tensor) -> float:
     return float(apart.max() / largest.clamp(min=1))
 
 
-def milliseconds(programs: Sequence[Program], inputs: Sequence[Tensor]) -> list[float]:
+def time_programs(programs: Sequence[Program], inputs: Sequence[Tensor]) -> list[float]:
     """The median time of one call of each program, after one that is not counted.
 
-    They take turns, so that what else the machine does meets all of them alike.
+    They take turns, so that other work on the machine slows all of them alike.
     """
     times: list[list[float]] = [[] for _ in programs]
     with torch.inference_mode():
@@ -115,14 +115,14 @@ def milliseconds(programs: Sequence[Program], inputs: Sequence[Tensor]) -> list[
         until = time.perf_counter() + _SECONDS
         while len(times[0]) < _FEWEST or (time.perf_counter() < until and len(times[0]) < _MOST):
             for program, known in zip(programs, times, strict=True):
-                begun = time.perf_counter()
+                start = time.perf_counter()
                 program(*inputs)
-                known.append(time.perf_counter() - begun)
+                known.append(time.perf_counter() - start)
     return [1000 * median(known) for known in times]
 
 
-class Deployed(nn.Module):
-    """A program in the model's place: what a task needs of a model to score it."""
+class DeployedModel(nn.Module):
+    """A program in the place of the model, so that a task can score it."""
 
     def __init__(self, program: Program, interface: Interface) -> None:
         super().__init__()
@@ -134,8 +134,8 @@ class Deployed(nn.Module):
         return outputs[0] if self.raw == 1 else tuple(outputs)
 
 
-class DeployedReader(nn.Module):
-    """The same of a language model, whose features are the log-probabilities themselves."""
+class DeployedLanguageModel(nn.Module):
+    """A program in the place of a language model; its features are the log-probabilities themselves."""
 
     def __init__(self, program: Program, interface: Interface) -> None:
         super().__init__()
@@ -150,9 +150,9 @@ class DeployedReader(nn.Module):
         return features
 
 
-def scored(
-    program: Program, interface: Interface, task: Task[Any], stream: Stream[Any], runtime: Runtime
+def score_program(
+    program: Program, interface: Interface, task: Task[Any], *, stream: Stream[Any], runtime: Runtime
 ) -> Mapping[str, float]:
-    """The task's report of a program on a split."""
-    kind = DeployedReader if interface.initial else Deployed
+    """Evaluate a program on a split: the task's report."""
+    kind = DeployedLanguageModel if interface.initial else DeployedModel
     return task.report(accumulate_counts(kind(program, interface), task, stream, runtime))

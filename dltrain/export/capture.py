@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 Axes = tuple[str | int, ...]
 """A tensor's axes: a name where the size varies, the size where it does not."""
 
-# torch takes recurrent layers apart while it traces, step by step, and the number of steps would be fixed. These stand
-# for them in the graph, one node each; afterwards they become torch's own operators, or ONNX's.
+# torch unrolls recurrent layers while tracing, which would fix the number of steps. These operators stand for them in
+# the graph, one node each; afterwards they become torch's own operators, or ONNX's.
 
 
 @torch.library.custom_op("dltrain::lstm", mutates_args=())
@@ -42,15 +42,15 @@ def lstm(
 
 @lstm.register_fake
 def _(input: Tensor, state: list[Tensor], weights: list[Tensor], *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _outputs(input, state[0], settings), torch.empty_like(state[0]), torch.empty_like(state[1])
+    return _make_outputs(input, state[0], settings), torch.empty_like(state[0]), torch.empty_like(state[1])
 
 
-def _outputs(input: Tensor, state: Tensor, settings: tuple[Any, ...]) -> Tensor:
+def _make_outputs(input: Tensor, state: Tensor, settings: tuple[Any, ...]) -> Tensor:
     directions = 2 if settings[4] else 1
     return input.new_empty(*input.shape[:2], directions * state.shape[2])
 
 
-def _with_one_state(name: str, layer: Callable[..., tuple[Tensor, Tensor]]) -> Any:
+def _define_operator(name: str, layer: Callable[..., tuple[Tensor, Tensor]]) -> Any:
     """The operator dltrain::name, which stands for torch.gru or a plain recurrent layer."""
 
     @torch.library.custom_op(f"dltrain::{name}", mutates_args=())
@@ -70,21 +70,21 @@ def _with_one_state(name: str, layer: Callable[..., tuple[Tensor, Tensor]]) -> A
 
     @operator.register_fake
     def _(input: Tensor, state: Tensor, weights: list[Tensor], *settings: Any) -> tuple[Tensor, Tensor]:
-        return _outputs(input, state, settings), torch.empty_like(state)
+        return _make_outputs(input, state, settings), torch.empty_like(state)
 
     return operator
 
 
 RECURRENT: dict[str, Any] = {
     "lstm": lstm,
-    "gru": _with_one_state("gru", torch.gru),
-    "rnn_tanh": _with_one_state("rnn_tanh", torch.rnn_tanh),
-    "rnn_relu": _with_one_state("rnn_relu", torch.rnn_relu),
+    "gru": _define_operator("gru", torch.gru),
+    "rnn_tanh": _define_operator("rnn_tanh", torch.rnn_tanh),
+    "rnn_relu": _define_operator("rnn_relu", torch.rnn_relu),
 }
-"""What stands for torch's recurrent layers, by torch's names."""
+"""Operators in place of torch's recurrent layers, by torch's names."""
 
 
-class KeptWhole(TorchFunctionMode):
+class RecurrentLayersKept(TorchFunctionMode):
     """While active, recurrent layers over padded sequences are single operators."""
 
     def __torch_function__(
@@ -118,10 +118,10 @@ def symbolic_lengths(module: nn.Module) -> Iterator[None]:
             del names["len"]
 
 
-def captured(module: nn.Module, examples: Sequence[Tensor], axes: Sequence[Axes]) -> ExportedProgram:
-    """The graph of `module(*examples)`, in which the named axes may have any size.
+def capture_program(module: nn.Module, examples: Sequence[Tensor], axes: Sequence[Axes]) -> ExportedProgram:
+    """Trace the graph of `module(*examples)`, in which the named axes may have any size.
 
-    Nothing of the examples' content stays in it. Raises whatever torch.export does where the computation depends on
+    It keeps none of the examples' content. Raises whatever torch.export does where the computation depends on
     values, or fixes a size.
     """
     blank = tuple(torch.zeros_like(example) for example in examples)
@@ -130,24 +130,22 @@ def captured(module: nn.Module, examples: Sequence[Tensor], axes: Sequence[Axes]
         warnings.catch_warnings(),
         torch.no_grad(),
         symbolic_lengths(module),
-        KeptWhole(),
+        RecurrentLayersKept(),
         _config.patch(backed_size_oblivious=True),  # type: ignore[attr-defined]  # sizes of 0 and 1 are like any other
     ):
         warnings.simplefilter("ignore")  # about torch's own deprecated parts
         program = torch.export.export(module, blank, dynamic_shapes=(tuple(varying),))
     # A guard "size != 1" says that the graph goes the general way, not the one that torch takes where it need not
-    # broadcast. The general way leads to the same end, of which whoever exports makes sure.
+    # broadcast. The general way gives the same result; comparing outputs after the export checks that.
     program._guards_code = [guard for guard in program._guards_code if " != " not in guard]
     return program
 
 
-def settled(program: ExportedProgram) -> ExportedProgram:
-    """The same program as it may leave the house: with torch's own recurrent operators, so that it runs wherever torch
-    does, and without the inputs it was made with and the places in our source that its nodes come from.
-    """
-    theirs = {RECURRENT[name]._opoverload: getattr(torch.ops.aten, name).input for name in RECURRENT}
+def strip_program(program: ExportedProgram) -> ExportedProgram:
+    """The program without traces of this source: torch's own recurrent operators, no example inputs or stack traces."""
+    operators = {RECURRENT[name]._opoverload: getattr(torch.ops.aten, name).input for name in RECURRENT}
     for node in program.graph.nodes:
-        node.target = theirs.get(node.target, node.target)
+        node.target = operators.get(node.target, node.target)
         for fact in ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node"):
             node.meta.pop(fact, None)
     program.graph_module.recompile()

@@ -1,4 +1,4 @@
-"""From a model to a checked file's content, and what was found out about it on the way."""
+"""From a model to the content of a checked file, and measurements of it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from torch import Tensor, nn
 
 from dltrain.batch import Batch
 from dltrain.errors import DltrainError, RequirementNotMet, UsageError
-from dltrain.export.agreement import Agreement, agreement, milliseconds, scored
-from dltrain.export.int8 import in_int8, onnx_in_int8
+from dltrain.export.agreement import Agreement, measure_agreement, score_program, time_programs
+from dltrain.export.int8 import quantize_layers, quantize_onnx
 from dltrain.export.interface import MEMORY, Interface, Leading, find_interface, list_arguments, take_examples
-from dltrain.export.programs import Program, onnx, run_onnx, run_torch_export, torch_export
+from dltrain.export.programs import Program, load_onnx, load_torch_export, write_onnx, write_torch_export
 from dltrain.kinds import BATCH
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Task
 
 Form = Literal["torch-export", "onnx"]
-WRITERS: Mapping[Form, Callable[[Interface, Sequence[Tensor]], bytes]] = {"torch-export": torch_export, "onnx": onnx}
+WRITERS: Mapping[Form, Callable[[Interface, Sequence[Tensor]], bytes]] = {
+    "torch-export": write_torch_export,
+    "onnx": write_onnx,
+}
 SUFFIXES: Mapping[Form, str] = {"torch-export": ".pt2", "onnx": ".onnx"}
-READERS: Mapping[Form, Callable[[Path], Program]] = {"torch-export": run_torch_export, "onnx": run_onnx}
+READERS: Mapping[Form, Callable[[Path], Program]] = {"torch-export": load_torch_export, "onnx": load_onnx}
 
 TRACED = 3
 """Examples, and tokens in memory, that a computation is traced with: any number that is not special."""
 
 
-class Row(NamedTuple):
-    """One form of a model: its size, the time of a call for one example and for a whole batch, and its metrics."""
+class FormMeasures(NamedTuple):
+    """Measurements of one form of a model: size, time of a call for one example and for a batch, and metrics."""
 
     name: str
     bytes: int
@@ -44,23 +47,23 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Made:
-    """A file's content, how well it agrees with the model, and what is known of each form of it.
+class ExportResult:
+    """A file's content, its agreement with the model, and measurements of each form.
 
-    `int8` names the weights that are kept in 8 bits, and tells how far the outputs are from the model's own.
+    `int8` names the weights that are kept in 8 bits, and the difference of the outputs from the model's own.
     """
 
     content: bytes
     interface: Interface
     agreement: Agreement
-    rows: Sequence[Row]
+    rows: Sequence[FormMeasures]
     int8: Mapping[str, Any] | None = None
 
 
 class Subject(NamedTuple):
-    """What is exported: a model in evaluation mode on the CPU, called `name` in messages, and what it is tried on.
+    """A model to export, in evaluation mode on the CPU, called `name` in messages, and batches to compare outputs on.
 
-    `stream` is the split that the `batches` are the first of; None where they are made up.
+    `batches` are the first of the split `stream`, which is None for synthetic ones. `leading` are their kind's axes.
     """
 
     name: str
@@ -73,37 +76,43 @@ class Subject(NamedTuple):
     runtime: Runtime
 
 
-def made(subject: Subject, form: Form, int8: bool, tolerance: float) -> Made:
-    """The content of a file that computes what the model does. Raises UsageError, with the reason, where none can be.
+def export_program(subject: Subject, form: Form, int8: bool, tolerance: float) -> ExportResult:
+    """Make the content of a file that computes the same as the model. Raises UsageError, with the reason, on failure.
 
     Raises RequirementNotMet where its outputs differ by more than `tolerance`.
     """
-    with explained(subject, form):
-        meant = find_interface(subject.model, subject.task, subject.batches[0], subject.leading)
+    with refuse_unexportable(subject, form):
+        interface = find_interface(subject.model, subject.task, subject.batches[0], subject.leading)
         batches = [list_arguments(batch) for batch in subject.batches]
-        content = WRITERS[form](meant, examples_of(meant, batches[0]))
+        content = WRITERS[form](interface, make_trace_inputs(interface, batches[0]))
     with ExitStack() as opened:
-        program = opened.enter_context(running(content, form))
-        with explained(subject, form):
-            found = agreement(program, meant, batches)
-        check(subject.name, found.difference, tolerance)
-        shapes = [
-            Shape("trained", subject.weights_bytes, meant.module.forward),
-            Shape("exported", len(content), program),
+        program = opened.enter_context(open_program(content, form))
+        with refuse_unexportable(subject, form):
+            found = measure_agreement(program, interface, batches)
+        check_agreement(subject.name, found.difference, tolerance)
+        forms = [
+            ProgramForm("trained", subject.weights_bytes, interface.module.forward),
+            ProgramForm("exported", len(content), program),
         ]
         smaller = None
         if int8:
-            content, names = _in_int8(subject, form, content)
-            program = opened.enter_context(running(content, form))
-            with explained(subject, form):
-                smaller = {"weights": names, "difference": agreement(program, meant, batches).difference}
-            shapes.append(Shape("int8", len(content), program))
-        return Made(content, meant, found, _rows(shapes, meant, subject, int8), smaller)
+            content, names = _quantize(subject, form, content)
+            program = opened.enter_context(open_program(content, form))
+            with refuse_unexportable(subject, form):
+                smaller = {"weights": names, "difference": measure_agreement(program, interface, batches).difference}
+            forms.append(ProgramForm("int8", len(content), program))
+        return ExportResult(
+            content=content,
+            interface=interface,
+            agreement=found,
+            rows=_measure_forms(forms, interface, subject, int8),
+            int8=smaller,
+        )
 
 
 @contextmanager
-def explained(subject: Subject, form: Form) -> Iterator[None]:
-    """Turns what the libraries raise, each in its own way, into a refusal that says what does work."""
+def refuse_unexportable(subject: Subject, form: Form) -> Iterator[None]:
+    """Turn any exception of the libraries into a UsageError that says which export works."""
     try:
         yield
     except DltrainError:
@@ -112,21 +121,21 @@ def explained(subject: Subject, form: Form) -> Iterator[None]:
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise UsageError(
             f"{subject.name} cannot be exported as {form}: {reason}\n"
-            "allowed: --format safetensors takes every model; --debug shows the whole story"
+            "allowed: --format safetensors takes every model; --debug shows the full traceback"
         ) from error
 
 
 @contextmanager
-def running(content: bytes, form: Form) -> Iterator[Program]:
-    """The program that a file of this content is."""
+def open_program(content: bytes, form: Form) -> Iterator[Program]:
+    """Write the content to a file and load it as a program."""
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
         file = Path(folder) / f"model{SUFFIXES[form]}"
         file.write_bytes(content)
         yield READERS[form](file)
 
 
-def check(name: str, difference: float, tolerance: float) -> None:
-    """Raises RequirementNotMet where outputs lie too far apart; a difference that is no number does."""
+def check_agreement(name: str, difference: float, tolerance: float) -> None:
+    """Raises RequirementNotMet for outputs that differ by more than `tolerance`, or by NaN."""
     if not difference <= tolerance:
         raise RequirementNotMet(
             f"{name}: the exported model's outputs differ by {difference:.2g} of the largest; allowed is "
@@ -134,50 +143,63 @@ def check(name: str, difference: float, tolerance: float) -> None:
         )
 
 
-def examples_of(meant: Interface, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Some inputs for the computation to be traced with."""
+def make_trace_inputs(interface: Interface, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Inputs to trace the computation with."""
     sizes = {MEMORY: TRACED + 1}
     state = [
         torch.zeros([sizes.get(size, TRACED) if isinstance(size, str) else size for size in port.axes])
-        for port in meant.initial
+        for port in interface.initial
     ]
-    return (*take_examples(meant.leading, tensors, TRACED), *state)
+    return (*take_examples(interface.leading, tensors, TRACED), *state)
 
 
-class Shape(NamedTuple):
-    """One form of a model: what it is called, its size in bytes, and how it is run."""
+class ProgramForm(NamedTuple):
+    """One form of a model: its name, its size in bytes, and the program that runs it."""
 
     name: str
     bytes: int
     program: Program
 
 
-def _rows(shapes: Sequence[Shape], meant: Interface, subject: Subject, score: bool) -> list[Row]:
+def _measure_forms(
+    forms: Sequence[ProgramForm], interface: Interface, subject: Subject, score: bool
+) -> list[FormMeasures]:
     tensors = list_arguments(subject.batches[0])
-    programs = [shape.program for shape in shapes]
-    whole = tensors[0].shape[meant.inputs[0].axes.index(BATCH)]
+    programs = [form.program for form in forms]
+    whole = tensors[0].shape[interface.inputs[0].axes.index(BATCH)]
     of_one, of_batch = (
-        milliseconds(programs, (*take_examples(meant.leading, tensors, examples), *meant.state(examples)))
+        time_programs(programs, (*take_examples(interface.leading, tensors, examples), *interface.state(examples)))
         for examples in (1, whole)
     )
     rows = []
-    for shape, one, many in zip(shapes, of_one, of_batch, strict=True):
+    for form, one, many in zip(forms, of_one, of_batch, strict=True):
         metrics = None
         if score and subject.stream is not None:
-            metrics = scored(shape.program, meant, subject.task, subject.stream, subject.runtime)
-        rows.append(Row(shape.name, shape.bytes, one, many, whole, metrics))
+            metrics = score_program(
+                form.program, interface, subject.task, stream=subject.stream, runtime=subject.runtime
+            )
+        rows.append(
+            FormMeasures(
+                name=form.name,
+                bytes=form.bytes,
+                milliseconds_of_one=one,
+                milliseconds_of_batch=many,
+                batch_size=whole,
+                metrics=metrics,
+            )
+        )
     return rows
 
 
-def _in_int8(subject: Subject, form: Form, content: bytes) -> tuple[bytes, Sequence[str]]:
-    """The smaller content, and what is int8 in it. Raises UsageError where it is not smaller."""
-    with explained(subject, form):
+def _quantize(subject: Subject, form: Form, content: bytes) -> tuple[bytes, Sequence[str]]:
+    """The content with int8 weights, and their names. Raises UsageError where it is not smaller."""
+    with refuse_unexportable(subject, form):
         if form == "onnx":
-            smaller, names = onnx_in_int8(content)
+            smaller, names = quantize_onnx(content)
         else:
-            model, names = in_int8(subject.model)
-            meant = find_interface(model, subject.task, subject.batches[0], subject.leading)
-            smaller = torch_export(meant, examples_of(meant, list_arguments(subject.batches[0])))
+            model, names = quantize_layers(subject.model)
+            interface = find_interface(model, subject.task, subject.batches[0], subject.leading)
+            smaller = write_torch_export(interface, make_trace_inputs(interface, list_arguments(subject.batches[0])))
     if len(smaller) >= len(content):
         raise UsageError(
             f"{subject.name}: int8 makes its {form} file no smaller ({len(content)} bytes, then {len(smaller)})",

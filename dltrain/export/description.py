@@ -1,4 +1,4 @@
-"""What stands beside an exported model: all that is needed to use it, as JSON."""
+"""The JSON beside an exported model: all that is needed to use it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEANINGS: Mapping[str, str] = {
 }
 
 
-def plain(ports: Sequence[Port]) -> list[dict[str, Any]]:
+def ports_to_json(ports: Sequence[Port]) -> list[dict[str, Any]]:
     """Inputs or outputs as JSON; an axis that is a name may have any size."""
     return [
         {
@@ -33,15 +33,15 @@ def plain(ports: Sequence[Port]) -> list[dict[str, Any]]:
     ]
 
 
-def preparation(kind: Kind, assets: Mapping[str, Any]) -> dict[str, Any]:
-    """How to make inputs, in words, and in numbers where the assets do not hold them as they are needed."""
+def describe_preparation(kind: Kind, assets: Mapping[str, Any]) -> dict[str, Any]:
+    """How to make inputs: steps, and numbers that the assets hold in another form."""
     numbers = kind.prepared_numbers(assets) if kind.prepared_numbers else {}
     return {"data": kind.name, "steps": list(kind.preparation), "assets": "those under record", **numbers}
 
 
-def computation(interface: Interface) -> dict[str, Any]:
-    """What goes in and comes out of an exported computation."""
-    described: dict[str, Any] = {"inputs": plain(interface.inputs), "outputs": plain(interface.outputs)}
+def describe_computation(interface: Interface) -> dict[str, Any]:
+    """The inputs and outputs of an exported computation."""
+    described: dict[str, Any] = {"inputs": ports_to_json(interface.inputs), "outputs": ports_to_json(interface.outputs)}
     if interface.initial:
         described["initial_state"] = (
             f"zeros of the shapes of the inputs {interface.initial[0].name}, ..., with nothing along 'memory'; {BATCH} "
@@ -50,7 +50,7 @@ def computation(interface: Interface) -> dict[str, Any]:
     return described
 
 
-def use(form: str, file: str) -> list[str]:
+def describe_use(form: str, file: str) -> list[str]:
     """A few lines that use an exported file."""
     if form == "safetensors":
         return [

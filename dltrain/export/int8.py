@@ -1,4 +1,4 @@
-"""Weights as whole numbers of 8 bits, with a scale for each row: a quarter of the size."""
+"""Weights as 8-bit integers with a scale for each row: a quarter of the size."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.export.onnx_package import import_onnx
-from dltrain.export.programs import only_errors
+from dltrain.export.programs import silence_loggers
 
 FEWEST = 1024
-"""Numbers in a weight below which it stays as it is: nothing would be gained."""
+"""Smaller weights stay float32: int8 would save nothing."""
 LARGEST = 127
 _TINY = 1e-12
 
 
-def rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
+def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows (..., n) as int8 and their scales (..., 1) float32; row = int8 * scale, up to half a scale."""
     scales = (rows.abs().amax(-1, keepdim=True) / LARGEST).clamp(min=_TINY)
     return (rows / scales).round().to(torch.int8), scales
 
 
 class Int8(nn.Module):
-    """A layer some of whose weights are kept as int8; asked for by name, such a weight is float32 again."""
+    """A layer that keeps some weights as int8; reading such a weight by its name converts it to float32."""
 
     def __getattr__(self, name: str) -> Any:
         buffers = self.__dict__["_buffers"]
@@ -36,10 +36,10 @@ class Int8(nn.Module):
 
 
 class Int8Linear(Int8):
-    """A linear layer that multiplies in int8: each row of its inputs is rounded too, with a scale of its own."""
+    """A linear layer that multiplies in int8: each row of its inputs is rounded with a scale of its own."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        rows, scales = rounded(inputs.reshape(-1, inputs.shape[-1]))
+        rows, scales = round_rows(inputs.reshape(-1, inputs.shape[-1]))
         products = torch._int_mm(rows, self.weight_int8.t())
         outputs = products.float() * scales * self.weight_scales.t()
         biased: Tensor = outputs if self.bias is None else outputs + self.bias
@@ -53,7 +53,7 @@ class Int8Embedding(Int8):
 
 
 class Int8Recurrent(Int8):
-    """A recurrent layer, which computes in float32; its weights become so once for a sequence."""
+    """A recurrent layer that computes in float32; its weights are converted once for each sequence."""
 
     @property
     def _flat_weights(self) -> list[Tensor]:
@@ -61,28 +61,28 @@ class Int8Recurrent(Int8):
 
     @_flat_weights.setter
     def _flat_weights(self, weights: list[Tensor]) -> None:
-        """The layer collects its own from time to time, and need not."""
+        """Ignored: torch sets the list from time to time."""
 
 
-def _plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
-    """Whether a layer is of a kind, and computes as that kind does."""
+def _is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer is of a class and has that class's own `forward`."""
     return isinstance(layer, kind) and type(layer).forward is kind.forward
 
 
-def in_int8(model: nn.Module) -> tuple[nn.Module, list[str]]:
-    """A copy of a model, and the names of the weights that are int8 in it: of linear, recurrent and embedding layers.
+def quantize_layers(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    """Copy a model with int8 weights in linear, recurrent and embedding layers; returns it and these weights' names.
 
     Convolutions stay as they are: they hold few weights, and torch has no int8 operator for them that a graph can hold.
     """
     smaller, changed = copy.deepcopy(model), []
     for path, layer in smaller.named_modules():
-        form, names = _form(layer)
+        form, names = _choose_int8_layer(layer)
         names = [name for name in names if getattr(layer, name).numel() >= FEWEST]
         if not names:
             continue
         vars(layer).pop("_flat_weights", None)  # of a recurrent layer, which has a property of the name now
         for name in names:
-            numbers, scales = rounded(getattr(layer, name).detach())
+            numbers, scales = round_rows(getattr(layer, name).detach())
             del layer._parameters[name]
             layer.register_buffer(f"{name}_int8", numbers)
             layer.register_buffer(f"{name}_scales", scales)
@@ -91,28 +91,26 @@ def in_int8(model: nn.Module) -> tuple[nn.Module, list[str]]:
     return smaller, changed
 
 
-def _form(layer: nn.Module) -> tuple[type[Int8], list[str]]:
-    """What a layer becomes, and the weights of it that may be int8; none where it stays as it is."""
+def _choose_int8_layer(layer: nn.Module) -> tuple[type[Int8], list[str]]:
+    """The int8 class for a layer, and the names of its weights that may be int8; none for other layers."""
     if isinstance(layer, nn.RNNBase):
         return Int8Recurrent, [name for name in layer._flat_weights_names if name.startswith("weight")]
-    if _plain(layer, nn.Embedding) and cast(nn.Embedding, layer).max_norm is None:
+    if _is_plain(layer, nn.Embedding) and cast(nn.Embedding, layer).max_norm is None:
         return Int8Embedding, ["weight"]
-    return Int8Linear, ["weight"] if _plain(layer, nn.Linear) else []
+    return Int8Linear, ["weight"] if _is_plain(layer, nn.Linear) else []
 
 
-def onnx_in_int8(content: bytes) -> tuple[bytes, list[str]]:
-    """An ONNX model whose matrix products, LSTMs and embeddings have int8 weights, by ONNX Runtime's own conversion.
+def quantize_onnx(content: bytes) -> tuple[bytes, list[str]]:
+    """Convert an ONNX model to int8 weights in matrix products, LSTMs and embeddings, by ONNX Runtime's own conversion.
 
-    And the names of those weights.
-
-    Products are computed in int8, with inputs that are rounded as they come.
+    Returns the model and the names of these weights. Products are computed in int8; inputs are rounded on the way.
     """
     onnx = import_onnx("onnx")
     quantization = import_onnx("onnxruntime.quantization")
     preparation = import_onnx("onnxruntime.quantization.shape_inference")
-    with TemporaryDirectory(prefix="dltrain-int8-") as folder, only_errors("root", "onnxruntime"):
+    with TemporaryDirectory(prefix="dltrain-int8-") as folder, silence_loggers("root", "onnxruntime"):
         given, prepared, smaller = (Path(folder) / f"{name}.onnx" for name in ("given", "prepared", "smaller"))
-        given.write_bytes(_with_weights_apart(onnx.load_from_string(content)).SerializeToString())
+        given.write_bytes(_copy_shared_weights(onnx.load_from_string(content)).SerializeToString())
         # LSTM weights are put into ONNX's order by operators, which this computes once and for all.
         preparation.quant_pre_process(given, prepared, skip_symbolic_shape=True)
         quantization.quantize_dynamic(
@@ -130,8 +128,8 @@ def onnx_in_int8(content: bytes) -> tuple[bytes, list[str]]:
     ]
 
 
-def _with_weights_apart(model: Any) -> Any:
-    """The model with a copy of a weight for each operator that reads it: the conversion turns some round in place."""
+def _copy_shared_weights(model: Any) -> Any:
+    """The model with a copy of a weight for each operator that reads it: the conversion transposes some in place."""
     weights = {weight.name: weight for weight in model.graph.initializer}
     seen: set[str] = set()
     for node in model.graph.node:

@@ -98,7 +98,7 @@ class Answering(nn.Module):
         return raw if self.answer is None else (*raw, getattr(self.task, self.answer)(FixedOutputs(outputs), *inputs))
 
 
-class NextToken(nn.Module):
+class ExportedLanguageModel(nn.Module):
     """A language model as a function of tokens (T, N) and its state, to log-probabilities and its next state.
 
     `tree` is any state of the model; it shows how the model nests the tensors.
@@ -204,7 +204,7 @@ def _list_parameters(model: nn.Module, tensors: int) -> list[str]:
 def _inspect_language_model(model: nn.Module, leading: Leading, tensors: Sequence[Tensor]) -> Interface:
     probes = _make_probes(leading, [tensors[0][:1].repeat(2, 1)], 2, 1)
     readings: list[Reading] = [cast(LanguageModel, model)(tokens, None) for (tokens,) in probes]
-    module = NextToken(model, readings[0].state)
+    module = ExportedLanguageModel(model, readings[0].state)
     names = [f"state_{number}" for number in range(len(flatten_tensors(readings[0].state)))]
     states = _compare_shapes(names, [flatten_tensors(reading.state) for reading in readings], None)
     tokens_port = Port("tokens", tensors[0].dtype, tuple(leading[0]))

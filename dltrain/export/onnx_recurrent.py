@@ -1,4 +1,4 @@
-"""Recurrent layers as ONNX's own, layer by layer."""
+"""Recurrent layers as ONNX operators, layer by layer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dltrain.export.onnx_package import import_onnx
 op: Any = import_onnx("onnxscript").opset18
 
 GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
-"""The places among torch's gates of those that ONNX wants first, second, ..."""
+"""The positions among torch's gates of those that ONNX expects first, second, ..."""
 ACTIVATIONS = {"rnn_tanh": "Tanh", "rnn_relu": "Relu"}
 
 
-def reordered(weights: Any, gates: Sequence[int], hidden: int) -> Any:
+def reorder_gates(weights: Any, gates: Sequence[int], hidden: int) -> Any:
     """Weights (gates * hidden, ...) with their gates in another order."""
     if len(gates) == 1:
         return weights
@@ -22,11 +22,11 @@ def reordered(weights: Any, gates: Sequence[int], hidden: int) -> Any:
     return op.Concat(*parts, axis=0)
 
 
-def joined(parts: Sequence[Any]) -> Any:
+def join_tensors(parts: Sequence[Any]) -> Any:
     return parts[0] if len(parts) == 1 else op.Concat(*parts, axis=0)
 
 
-def translation(kind: str) -> Callable[..., tuple[Any, ...]]:
+def make_translation(kind: str) -> Callable[..., tuple[Any, ...]]:
     """The function by which torch.onnx.export translates one of `dltrain.export.capture.RECURRENT`."""
 
     def translated(
@@ -48,20 +48,20 @@ def translation(kind: str) -> Callable[..., tuple[Any, ...]]:
             first = layer * directions
             own = [weights[each * place : each * (place + 1)] for place in range(first, first + directions)]
             before = [op.Slice(one, [first], [first + directions], [0]) for one in states]
-            outputs = recurrent(kind, sequence, before, own, hidden)
+            outputs = translate_layer(kind, sequence, before, own, hidden)
             sequence = op.Reshape(op.Transpose(outputs[0], perm=[0, 2, 1, 3]), [0, 0, -1])
             for known, after in zip(following, outputs[1:], strict=True):
                 known.append(after)
         sequence = op.Transpose(sequence, perm=[1, 0, 2]) if batch_first else sequence
-        return (sequence, *(joined(known) for known in following))
+        return (sequence, *(join_tensors(known) for known in following))
 
     return translated
 
 
-def recurrent(kind: str, sequence: Any, before: Sequence[Any], own: Sequence[Sequence[Any]], hidden: int) -> Any:
+def translate_layer(kind: str, sequence: Any, before: Sequence[Any], own: Sequence[Sequence[Any]], hidden: int) -> Any:
     """One layer: outputs (T, directions, N, hidden) and the state after it; `own` are the weights by direction."""
     by_input, by_state, *biases = (
-        joined([op.Unsqueeze(reordered(one[place], GATES[kind], hidden), [0]) for one in own])
+        join_tensors([op.Unsqueeze(reorder_gates(one[place], GATES[kind], hidden), [0]) for one in own])
         for place in range(len(own[0]))
     )
     bias = op.Concat(*biases, axis=1) if biases else None
@@ -75,4 +75,4 @@ def recurrent(kind: str, sequence: Any, before: Sequence[Any], own: Sequence[Seq
     )
 
 
-TRANSLATIONS = {kind: translation(kind) for kind in GATES}
+TRANSLATIONS = {kind: make_translation(kind) for kind in GATES}

@@ -1,4 +1,4 @@
-"""The formats of computations: torch.export's programs and ONNX. Each is written as bytes, and run from its file."""
+"""Formats of computations, torch.export and ONNX: written as bytes, loaded from a file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dltrain.export.capture import RECURRENT, captured, settled
+from dltrain.export.capture import RECURRENT, capture_program, strip_program
 from dltrain.export.interface import Interface, Port
 from dltrain.export.onnx_package import import_onnx
 
 Program = Callable[..., tuple[Tensor, ...]]
-"""Takes an interface's inputs and gives its outputs, on the CPU."""
+"""A function from an interface's inputs to its outputs, on the CPU."""
 
 LARGEST_ONNX = 2**31
 """Bytes that a protocol buffer can hold."""
 
 
-def torch_export(interface: Interface, examples: Sequence[Tensor]) -> bytes:
+def write_torch_export(interface: Interface, examples: Sequence[Tensor]) -> bytes:
     """A program for `torch.export.load`, as torch.export.save writes it."""
-    program = settled(captured(interface.module, examples, [port.axes for port in interface.inputs]))
+    program = strip_program(capture_program(interface.module, examples, [port.axes for port in interface.inputs]))
     content = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -34,7 +34,7 @@ def torch_export(interface: Interface, examples: Sequence[Tensor]) -> bytes:
     return content.getvalue()
 
 
-def run_torch_export(path: Path) -> Program:
+def load_torch_export(path: Path) -> Program:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = torch.export.load(path).module()
@@ -46,13 +46,13 @@ def run_torch_export(path: Path) -> Program:
     return program
 
 
-def onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
-    """A model in ONNX, with the interface's names for inputs, outputs and the sizes that vary."""
+def write_onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
+    """An ONNX model, with the interface's names for inputs, outputs and the sizes that vary."""
     import_onnx("onnx")
     from dltrain.export.onnx_recurrent import TRANSLATIONS
 
-    program = captured(interface.module, examples, [port.axes for port in interface.inputs])
-    with warnings.catch_warnings(), only_errors("torch.onnx", "onnxscript", "onnx_ir"):
+    program = capture_program(interface.module, examples, [port.axes for port in interface.inputs])
+    with warnings.catch_warnings(), silence_loggers("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")
         exported = torch.onnx.export(
             program,
@@ -66,7 +66,7 @@ def onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
     model = exported.model_proto
     _name_axes(model.graph.input, interface.inputs)
     _name_axes(model.graph.output, interface.outputs)
-    del model.graph.value_info[:]  # what lies between, with sizes by torch's names
+    del model.graph.value_info[:]  # intermediate values, with sizes by torch's names
     if model.ByteSize() >= LARGEST_ONNX:
         raise ValueError("its weights do not fit into the 2 GiB of an ONNX file")
     content: bytes = model.SerializeToString()
@@ -74,8 +74,8 @@ def onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
 
 
 @contextmanager
-def only_errors(*loggers: str) -> Iterator[None]:
-    """While active, what these loggers say below an error is not printed: it is about their own inner parts."""
+def silence_loggers(*loggers: str) -> Iterator[None]:
+    """While active, these loggers print errors only."""
     before = {name: logging.getLogger(name).level for name in loggers}
     try:
         for name in loggers:
@@ -95,8 +95,8 @@ def _name_axes(values: Any, ports: Sequence[Port]) -> None:
                 dimension.dim_value = size
 
 
-def run_onnx(path: Path) -> Program:
-    """Runs with as many threads as torch uses."""
+def load_onnx(path: Path) -> Program:
+    """Load an ONNX file as a program that uses as many threads as torch."""
     runtime = import_onnx("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

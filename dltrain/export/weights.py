@@ -1,4 +1,4 @@
-"""Weights as one safetensors file beside the description that makes a model of them again."""
+"""Weights as one safetensors file, beside the description that is needed to build the model again."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ VERSION = 1
 SUFFIX = ".safetensors"
 
 
-def description_of(path: Path) -> Path:
-    """Where the description of an exported file lies."""
+def get_description_path(path: Path) -> Path:
+    """The path of an exported file's description."""
     return path.with_name(f"{path.name}.json")
 
 
-class Exported(Checkpoint):
+class ExportedWeights(Checkpoint):
     """An exported file of weights in a checkpoint's place: every command that takes a run takes it too.
 
     Raises NoCheckpoint where the file or its description is not there, or they do not belong together.
@@ -37,7 +37,7 @@ class Exported(Checkpoint):
 
     @cached_property
     def record(self) -> Record:
-        beside = description_of(self.path)
+        beside = get_description_path(self.path)
         if not beside.is_file():
             raise NoCheckpoint(
                 f"{self.path}: its description, {beside.name}, is not beside it",
@@ -80,7 +80,7 @@ class Exported(Checkpoint):
         return load(self._content)
 
 
-def safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+def encode_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
     """All weights and buffers of a model, under their names."""
     from safetensors.torch import save
 

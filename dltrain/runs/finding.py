@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dltrain.core.checkpoint import MANIFEST, Checkpoint, Checkpoints
 from dltrain.errors import NoCheckpoint, UsageError
-from dltrain.export.weights import SUFFIX, Exported
+from dltrain.export.weights import SUFFIX, ExportedWeights
 
 READING_TRIES = 20
 
@@ -27,7 +27,7 @@ def find_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     if path.suffix == SUFFIX and path.is_file():
         if name is not None:
             raise UsageError(f"{path}: is one file of weights; leave out --checkpoint {name}")
-        return Exported(path)
+        return ExportedWeights(path)
     if not (path / "checkpoints").is_dir():
         near = sorted(str(one.parent) for one in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
         there = "".join(f"\n  {one}" for one in near)

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dltrain.batch import Examples
-from dltrain.core.mistakes import worst_examples
-from dltrain.data.images.explanation import first_filters, integrated_gradients, saliency
+from dltrain.core.mistakes import find_worst_examples
+from dltrain.data.images.explanation import compute_saliency, find_first_filters, integrate_gradients
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.errors import DataError, UsageError
 from dltrain.models.cnn import CNN
@@ -75,9 +75,9 @@ def test_a_linear_model_is_explained_by_its_weights() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(18, 4))
     image, baseline = two_images((2, 3, 3))
     weights = model[1].weight[2].view(2, 3, 3)
-    torch.testing.assert_close(saliency(model, image, 2), weights)
+    torch.testing.assert_close(compute_saliency(model, image, 2), weights)
     for steps in (1, 40):  # 40 points go through the model in two parts
-        found = integrated_gradients(model, image, baseline, 2, steps)
+        found = integrate_gradients(model, image, baseline, 2, steps)
         torch.testing.assert_close(found, (weights * (image - baseline)).detach())
 
 
@@ -89,9 +89,9 @@ def test_of_a_square_the_middle_of_the_path_is_exact() -> None:
     image, baseline = two_images((1, 2, 2))
     expected = torch.zeros(1, 2, 2)
     expected[0, 1, 0] = image[0, 1, 0] ** 2 - baseline[0, 1, 0] ** 2
-    torch.testing.assert_close(integrated_gradients(Squares(), image, baseline, 2, 1), expected)
+    torch.testing.assert_close(integrate_gradients(Squares(), image, baseline, 2, 1), expected)
     expected[0, 1, 0] = 2 * image[0, 1, 0]
-    torch.testing.assert_close(saliency(Squares(), image, 2), expected)
+    torch.testing.assert_close(compute_saliency(Squares(), image, 2), expected)
 
 
 def test_attributions_sum_to_the_difference_of_the_logits() -> None:
@@ -100,7 +100,7 @@ def test_attributions_sum_to_the_difference_of_the_logits() -> None:
     with torch.no_grad():
         ends = model(torch.stack((image, baseline)))
     for label in range(5):
-        found = integrated_gradients(model, image, baseline, label, 500)
+        found = integrate_gradients(model, image, baseline, label, 500)
         torch.testing.assert_close(found.sum(), ends[0, label] - ends[1, label], rtol=0.01, atol=1e-3)
 
 
@@ -112,10 +112,10 @@ def test_gradients_agree_with_captum() -> None:
         image[None], baseline[None], target=3, n_steps=50, method="riemann_middle"
     )
     torch.testing.assert_close(
-        integrated_gradients(model, image, baseline, 3, 50), expected[0].float(), rtol=1e-4, atol=1e-6
+        integrate_gradients(model, image, baseline, 3, 50), expected[0].float(), rtol=1e-4, atol=1e-6
     )
     expected = attr.Saliency(model).attribute(image[None].clone().requires_grad_(), target=3, abs=False)
-    torch.testing.assert_close(saliency(model, image, 3), expected[0].detach())
+    torch.testing.assert_close(compute_saliency(model, image, 3), expected[0].detach())
 
 
 def test_gradients_come_through_the_blocked_layout() -> None:
@@ -123,7 +123,7 @@ def test_gradients_come_through_the_blocked_layout() -> None:
     model = CNN(3, 12, 11, 5, channels=[4, 6]).eval()
     image, _ = two_images()
     plain = nn.Sequential(*model.features, model.classifier)
-    torch.testing.assert_close(saliency(model, image, 1), saliency(plain, image, 1))
+    torch.testing.assert_close(compute_saliency(model, image, 1), compute_saliency(plain, image, 1))
 
 
 def test_the_model_stays_as_it_is() -> None:
@@ -131,8 +131,8 @@ def test_the_model_stays_as_it_is() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     image, baseline = two_images()
     given = image.clone()
-    saliency(model, image, 0)
-    integrated_gradients(model, image, baseline, 0, 3)
+    compute_saliency(model, image, 0)
+    integrate_gradients(model, image, baseline, 0, 3)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(image, given)
@@ -140,18 +140,18 @@ def test_the_model_stays_as_it_is() -> None:
 
 
 def test_the_first_filters() -> None:
-    layer, weights = first_filters(cnn(), (3, 12, 11))
+    layer, weights = find_first_filters(cnn(), (3, 12, 11))
     assert layer == "features.0"
     assert torch.equal(weights, cnn().features[0].weight)
     torch.manual_seed(0)
     dense = MLP(2, 4, 5, 3, hidden=[6])
-    layer, weights = first_filters(dense, (2, 4, 5))
+    layer, weights = find_first_filters(dense, (2, 4, 5))
     assert layer == "layers.1"
     assert torch.equal(weights.flatten(1), dense.layers[1].weight)
     with pytest.raises(
         UsageError, match="Sequential: it has neither a convolution nor a dense layer over whole images"
     ):
-        first_filters(nn.Sequential(nn.Linear(7, 2), nn.ReLU()), (2, 4, 5))
+        find_first_filters(nn.Sequential(nn.Linear(7, 2), nn.ReLU()), (2, 4, 5))
 
 
 def test_tiles_lie_row_by_row_with_a_line_between() -> None:
@@ -372,14 +372,14 @@ def test_the_worst_examples_of_all_batches_and_of_equals_the_first() -> None:
     truths = [torch.tensor([0, 1, 1]), torch.tensor([1, 0, 0])]
     batches = [Examples(inputs, targets) for inputs, targets in zip(chances, truths, strict=True)]
     runtime = precision.start_runtime(Plan(device="cpu", threads=1))
-    found = worst_examples(nn.Identity(), Told(0.75), batches, runtime, 5)
+    found = find_worst_examples(nn.Identity(), Told(0.75), batches, runtime, 5)
     assert [(one.example, one.truth, one.predicted) for one in found] == [
         (3, 1, 0), (0, 0, 1), (2, 1, 0), (4, 0, 1), (1, 1, 0)
     ]  # fmt: skip
     assert [one.truth_probability for one in found] == [0.125, 0.25, 0.25, 0.25, 0.5]
     assert [one.predicted_probability for one in found] == [0.875, 0.75, 0.75, 0.75, 0.5]
     assert [one.inputs.item() for one in found] == [0.125, 0.75, 0.25, 0.75, 0.5]
-    assert len(worst_examples(nn.Identity(), Told(0.75), batches, runtime, 99)) == 6
+    assert len(find_worst_examples(nn.Identity(), Told(0.75), batches, runtime, 99)) == 6
 
 
 def verdict(one: dict[str, Any]) -> str:

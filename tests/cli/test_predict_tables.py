@@ -13,9 +13,9 @@ import pytest
 from sklearn import metrics
 
 from dltrain.data.tables.bundled import load_bundled_table
-from dltrain.data.tables.reader import TableReader, given_row
+from dltrain.data.tables.reader import TableReader, parse_row
 from dltrain.errors import DataError, UsageError
-from dltrain.kinds import find_kind, resolve
+from dltrain.kinds import find_kind, resolve_reference
 from support.commands import call, good
 
 PROJECT = Path(__file__).parents[2]
@@ -137,13 +137,13 @@ def test_a_device_that_is_not_there_is_the_options_fault(line: Path) -> None:
 
 
 def test_rows_as_the_command_line_gives_them() -> None:
-    row = given_row('a=1, "place=Paris, Texas",b==')
+    row = parse_row('a=1, "place=Paris, Texas",b==')
     assert {name: values.tolist() for name, values in row.columns.items()} == {
         "a": ["1"], "place": ["Paris, Texas"], "b": ["="],
     }  # fmt: skip
     for text in ("", "a", "a=1,a=2", '"a=1'):
         with pytest.raises(DataError, match="not a row; allowed is NAME=VALUE for each column"):
-            given_row(text)
+            parse_row(text)
 
 
 def test_standard_input_that_is_no_text() -> None:
@@ -227,4 +227,4 @@ def test_invert_is_for_images(line: Path) -> None:
 def test_kinds_of_data_that_predict_takes_have_a_reader(kind: str) -> None:
     reference = find_kind(kind).reader
     assert reference is not None
-    assert all(callable(getattr(resolve(reference), method)) for method in ("read", "inputs", "notes"))
+    assert all(callable(getattr(resolve_reference(reference), method)) for method in ("read", "inputs", "notes"))

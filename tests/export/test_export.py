@@ -23,12 +23,21 @@ from dltrain.data.speech.batches import Utterances
 from dltrain.data.text.passages import Passages
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, RequirementNotMet, Stopped, UsageError
 from dltrain.export import programs
-from dltrain.export.agreement import Agreement, agreement, difference, scored
+from dltrain.export.agreement import Agreement, measure_agreement, measure_difference, score_program
 from dltrain.export.capture import symbolic_lengths
-from dltrain.export.computation import READERS, WRITERS, Form, Subject, examples_of, explained, made, running
-from dltrain.export.int8 import in_int8, rounded
+from dltrain.export.computation import (
+    READERS,
+    WRITERS,
+    Form,
+    Subject,
+    export_program,
+    make_trace_inputs,
+    open_program,
+    refuse_unexportable,
+)
+from dltrain.export.int8 import quantize_layers, round_rows
 from dltrain.export.interface import MEMORY, find_interface, list_arguments, take_examples
-from dltrain.export.weights import Exported
+from dltrain.export.weights import ExportedWeights
 from dltrain.kinds import BATCH, LENGTH, find_kind, known_kinds
 from dltrain.models.cnn import CNN
 from dltrain.models.conformer import ConformerCTC
@@ -79,9 +88,9 @@ def compared(subject: Subject, form: Form) -> tuple[Agreement, bytes]:
     """How far a model in a format is from the model itself, and the file's content."""
     meant = find_interface(subject.model, subject.task, subject.batches[0], subject.leading)
     batches = [list_arguments(batch) for batch in subject.batches]
-    content = WRITERS[form](meant, examples_of(meant, batches[0]))
-    with running(content, form) as program:
-        found = agreement(program, meant, batches)
+    content = WRITERS[form](meant, make_trace_inputs(meant, batches[0]))
+    with open_program(content, form) as program:
+        found = measure_agreement(program, meant, batches)
     assert found.sizes == [1, 2, 7, 8]
     return found, content
 
@@ -150,8 +159,8 @@ def test_both_directions_and_all_layers_come_along() -> None:
     meant = find_interface(model, IMAGES, batch, None)
     assert [port.name for port in meant.inputs] == ["features"]
     for form, write in WRITERS.items():
-        with running(write(meant, list_arguments(batch)), form) as program:
-            assert agreement(program, meant, [list_arguments(batch)]).difference < 1e-6
+        with open_program(write(meant, list_arguments(batch)), form) as program:
+            assert measure_agreement(program, meant, [list_arguments(batch)]).difference < 1e-6
 
 
 def test_what_goes_in_and_comes_out_has_names_and_axes() -> None:
@@ -216,27 +225,27 @@ class Capricious(nn.Module):
 def test_what_no_graph_can_hold_is_refused_with_a_reason() -> None:
     chosen = pictures()
     with pytest.raises(UsageError) as caught:
-        made(chosen._replace(model=Capricious()), "torch-export", False, 1e-4)
+        export_program(chosen._replace(model=Capricious()), "torch-export", False, 1e-4)
     assert str(caught.value).startswith("a model cannot be exported as torch-export: ")
     assert str(caught.value).endswith("allowed: --format safetensors takes every model; --debug shows the whole story")
     with pytest.raises(UsageError, match=r"its batches \(Examples\) have 1 input tensors, .* describes the axes of 2"):
-        made(chosen._replace(leading=find_kind("speech").axes), "onnx", False, 1e-4)
-    with pytest.raises(UsageError, match="cannot be exported as onnx: KeyError"), explained(chosen, "onnx"):
+        export_program(chosen._replace(leading=find_kind("speech").axes), "onnx", False, 1e-4)
+    with pytest.raises(UsageError, match="cannot be exported as onnx: KeyError"), refuse_unexportable(chosen, "onnx"):
         raise KeyError
-    with pytest.raises(Stopped), explained(chosen, "onnx"):
+    with pytest.raises(Stopped), refuse_unexportable(chosen, "onnx"):
         raise Stopped("stopped by SIGINT", 130)
 
 
 def test_differences_are_shares_of_the_largest_number() -> None:
     one = torch.tensor([0.5, -200.0, float("inf")])
-    assert difference([one], [torch.tensor([0.5, -201.0, float("inf")])]) == pytest.approx(1 / 200)
-    assert difference([torch.tensor([0.5])], [torch.tensor([0.25])]) == 0.25
-    assert difference([torch.tensor([1, 2])], [torch.tensor([1, 2])]) == 0
-    assert difference([torch.empty(0)], [torch.empty(0)]) == 0
+    assert measure_difference([one], [torch.tensor([0.5, -201.0, float("inf")])]) == pytest.approx(1 / 200)
+    assert measure_difference([torch.tensor([0.5])], [torch.tensor([0.25])]) == 0.25
+    assert measure_difference([torch.tensor([1, 2])], [torch.tensor([1, 2])]) == 0
+    assert measure_difference([torch.empty(0)], [torch.empty(0)]) == 0
     unlike = [torch.tensor([1, 3]), torch.tensor([1.0, 2.0]), torch.tensor([1])]
-    assert all(difference([torch.tensor([1, 2])], [other]) == float("inf") for other in unlike)
-    assert difference([one], []) == float("inf")
-    assert difference([torch.tensor([1.0])], [torch.tensor([float("nan")])]) == float("inf")
+    assert all(measure_difference([torch.tensor([1, 2])], [other]) == float("inf") for other in unlike)
+    assert measure_difference([one], []) == float("inf")
+    assert measure_difference([torch.tensor([1.0])], [torch.tensor([float("nan")])]) == float("inf")
 
 
 def test_the_shortest_length_is_found_or_none() -> None:
@@ -250,9 +259,9 @@ def test_the_shortest_length_is_found_or_none() -> None:
         return outputs
 
     tensors = list_arguments(text.batches[0])
-    assert agreement(program, meant, [tensors]).lengths == [3, 12, 24]
+    assert measure_agreement(program, meant, [tensors]).lengths == [3, 12, 24]
     with pytest.raises(ValueError, match="it runs for no length up to 2: too short for me"):
-        agreement(program, meant, [(tensors[0][:2],)])
+        measure_agreement(program, meant, [(tensors[0][:2],)])
 
 
 def test_len_is_python_s_own_again() -> None:
@@ -267,7 +276,7 @@ def test_len_is_python_s_own_again() -> None:
 
 def test_rows_are_rounded_to_half_a_step() -> None:
     rows = torch.tensor([[1.0, -0.5, 0.25], [0.0, 0.0, 0.0], [127.0, 63.4, -63.6]])
-    numbers, scales = rounded(rows)
+    numbers, scales = round_rows(rows)
     assert numbers.dtype == torch.int8
     assert numbers[2].tolist() == [127, 63, -64]
     assert ((numbers * scales - rows).abs() <= scales / 2 + 1e-6).all()
@@ -278,15 +287,15 @@ def test_int8_layers_compute_what_rounded_weights_give() -> None:
     model = nn.ModuleDict(
         {"linear": nn.Linear(40, 30), "small": nn.Linear(4, 4), "table": nn.Embedding(60, 20), "lstm": nn.LSTM(20, 16)}
     ).eval()
-    smaller, names = in_int8(model)
+    smaller, names = quantize_layers(model)
     assert names == ["linear.weight", "table.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0"]
     weights = {name: module.weight for name, module in model.items() if name in ("linear", "table")}
     inputs, tokens = torch.randn(2, 5, 40), torch.tensor([[3, 59]])
-    numbers, scales = rounded(inputs)
-    own, steps = rounded(weights["linear"])
+    numbers, scales = round_rows(inputs)
+    own, steps = round_rows(weights["linear"])
     exact = (numbers.double() * scales) @ (own.double() * steps).T + model["linear"].bias
     torch.testing.assert_close(smaller["linear"](inputs).double(), exact, atol=1e-5, rtol=0)
-    own, steps = rounded(weights["table"])
+    own, steps = round_rows(weights["table"])
     assert torch.equal(smaller["table"](tokens), (own * steps)[tokens])
     torch.testing.assert_close(smaller["linear"].weight, weights["linear"], atol=0.001, rtol=0)
     sequence = torch.randn(7, 2, 20)
@@ -299,7 +308,7 @@ def test_int8_that_saves_nothing_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"a model: int8 makes its torch-export file no smaller \(\d+ bytes, then \d+\)"
     ):
-        made(small, "torch-export", True, 1e-4)
+        export_program(small, "torch-export", True, 1e-4)
 
 
 def test_a_program_scores_like_its_model() -> None:
@@ -318,10 +327,10 @@ def test_a_program_scores_like_its_model() -> None:
             return passages[index]
 
     meant = find_interface(model, TEXT, passages[0], [(LENGTH, BATCH)])
-    with running(
-        programs.torch_export(meant, (*list_arguments(passages[0]), *meant.state(3))), "torch-export"
+    with open_program(
+        programs.write_torch_export(meant, (*list_arguments(passages[0]), *meant.state(3))), "torch-export"
     ) as program:
-        report = scored(program, meant, TEXT, Loader(Fixed()), RUNTIME)
+        report = score_program(program, meant, TEXT, Loader(Fixed()), RUNTIME)
     carry, nats = None, 0.0
     with torch.no_grad():
         for batch in passages:  # what was read before is carried along
@@ -394,7 +403,7 @@ def test_files_of_weights_that_cannot_be_used_say_why(run: Path, here: Path) -> 
 
     def fault() -> str:
         with pytest.raises(NoCheckpoint) as caught:
-            Exported(Path("w.safetensors")).weights()
+            ExportedWeights(Path("w.safetensors")).weights()
         return str(caught.value)
 
     Path("w.safetensors.json").write_text("[]")

@@ -14,7 +14,7 @@ from dltrain.cli.shared import examples, forecasts
 from dltrain.cli.shared.adaptation import Adaptation, check_finite, prepare_adaptation
 from dltrain.cli.shared.clip_scoring import ClipScoring, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.decoding import Decoding
-from dltrain.cli.shared.kinds import kind_of
+from dltrain.cli.shared.kinds import get_data_kind
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
 
@@ -120,7 +120,7 @@ def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]
         result |= collect_classes(evaluation, task)
     if isinstance(task, Predicts) and worst is not None:
         result |= collect_worst(evaluation, task, worst)
-    if isinstance(task, Reconstructs) and evaluation.keeps_files and kind_of(trained).pixels:
+    if isinstance(task, Reconstructs) and evaluation.keeps_files and get_data_kind(trained).pixels:
         with warn_if_not_written():
             picture = evaluation.picture("reconstructions")
             examples.draw_reconstructions(trained, evaluation.stream, evaluation.title, picture)
@@ -177,7 +177,7 @@ def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, An
     trained = evaluation.trained
     mistakes = examples.confused(trained, evaluation.stream, worst)
     result: dict[str, Any] = {"worst_examples": examples.plain(mistakes, task.labels)}
-    if evaluation.keeps_files and kind_of(trained).pixels:
+    if evaluation.keeps_files and get_data_kind(trained).pixels:
         with warn_if_not_written():
             picture = evaluation.picture("worst")
             examples.draw_confused(trained, mistakes, task.labels, title=evaluation.title, path=picture)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.cli.shared.kinds import kind_of
+from dltrain.cli.shared.kinds import get_data_kind
 from dltrain.errors import UsageError
-from dltrain.kinds import resolve
+from dltrain.kinds import resolve_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,12 +36,12 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
 
 def confused(trained: Trained, stream: Stream[Any], number: int) -> list[Mistake]:
     """The `number` examples that the model is most wrong about."""
-    from dltrain.core.mistakes import worst_examples
+    from dltrain.core.mistakes import find_worst_examples
     from dltrain.runtime.memory import explain_memory_errors
 
     task: Any = trained.task
     with explain_memory_errors():
-        return worst_examples(trained.model, task, stream.epoch(0), trained.runtime, number)
+        return find_worst_examples(trained.model, task, stream.epoch(0), trained.runtime, number)
 
 
 def plain(mistakes: Sequence[Mistake], labels: Sequence[str]) -> list[dict[str, Any]]:
@@ -74,9 +74,9 @@ def _verdict(truth: str, predicted: str, probability: float) -> str:
 
 def to_pixels(trained: Trained, inputs: Tensor) -> Tensor:
     """The pixels that inputs (N, C, H, W) were, of a kind of data that can be drawn."""
-    convert = kind_of(trained).pixels
+    convert = get_data_kind(trained).pixels
     assert convert is not None
-    pixels: Tensor = resolve(convert)(trained.record.assets, inputs)
+    pixels: Tensor = resolve_reference(convert)(trained.record.assets, inputs)
     return pixels
 
 

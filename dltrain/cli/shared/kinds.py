@@ -10,6 +10,6 @@ if TYPE_CHECKING:
     from dltrain.runs.loading import Trained
 
 
-def kind_of(trained: Trained) -> Kind:
+def get_data_kind(trained: Trained) -> Kind:
     """The kind of a run's data, as its dataset is registered with."""
     return find_kind(trained.names.entry("dataset", trained.experiment.data.name).facts["data"])

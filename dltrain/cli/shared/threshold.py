@@ -16,7 +16,7 @@ Threshold = Annotated[
 ]
 
 
-def with_threshold(run: Path, record: Record, threshold: float | None) -> dict[str, Any]:
+def override_threshold(run: Path, record: Record, threshold: float | None) -> dict[str, Any]:
     """The task's settings to override in a checkpoint's config; none without a threshold.
 
     Raises UsageError where the task has none, and for what is no probability.

@@ -62,22 +62,22 @@ class Explainer:
         background = torch.as_tensor(self.assets["background"], dtype=image.dtype, device=self.device)
         baseline = scale_pixels(self.assets, background.reshape(-1, 1, 1).expand_as(image))
         with torch.no_grad():
-            both = logits(self.model, torch.stack((image, baseline)))[:, label].tolist()
+            both = compute_logits(self.model, torch.stack((image, baseline)))[:, label].tolist()
         if self.steps is None:
-            attributions = saliency(self.model, image, label)
+            attributions = compute_saliency(self.model, image, label)
         else:
-            attributions = integrated_gradients(self.model, image, baseline, label, self.steps)
+            attributions = integrate_gradients(self.model, image, baseline, label, self.steps)
         at_baseline = None if self.steps is None else both[1]
         return Explanation(label, float(probabilities[label]), predicted, both[0], attributions.cpu(), at_baseline)
 
 
-def logits(model: nn.Module, images: Tensor) -> Tensor:
+def compute_logits(model: nn.Module, images: Tensor) -> Tensor:
     """What a classifier gives for images (N, C, H, W) before the softmax, (N, classes) float32."""
     outputs: Tensor = model(images).float()
     return outputs
 
 
-def saliency(model: nn.Module, image: Tensor, label: int) -> Tensor:
+def compute_saliency(model: nn.Module, image: Tensor, label: int) -> Tensor:
     """The gradient of the logit of class `label` with respect to an image (C, H, W).
 
     Simonyan, Vedaldi and Zisserman 2013, arXiv:1312.6034. The model, in evaluation mode, stays as it is.
@@ -85,7 +85,7 @@ def saliency(model: nn.Module, image: Tensor, label: int) -> Tensor:
     return _gradients(model, image.unsqueeze(0), label)[0]
 
 
-def integrated_gradients(model: nn.Module, image: Tensor, baseline: Tensor, label: int, steps: int) -> Tensor:
+def integrate_gradients(model: nn.Module, image: Tensor, baseline: Tensor, label: int, steps: int) -> Tensor:
     """What each value of an image (C, H, W) adds to the logit of class `label`, seen from a `baseline` (C, H, W).
 
     The difference to the baseline, times the mean gradient at the middles of `steps` equal parts of the straight line
@@ -104,11 +104,11 @@ def _gradients(model: nn.Module, images: Tensor, label: int) -> Tensor:
     """For each image (N, C, H, W) the gradient of its own logit of class `label`, (N, C, H, W)."""
     with torch.enable_grad():
         images = images.detach().requires_grad_()
-        (gradients,) = torch.autograd.grad(logits(model, images)[:, label].sum(), images)
+        (gradients,) = torch.autograd.grad(compute_logits(model, images)[:, label].sum(), images)
     return gradients
 
 
-def first_filters(model: nn.Module, image_shape: tuple[int, int, int]) -> Filters:
+def find_first_filters(model: nn.Module, image_shape: tuple[int, int, int]) -> Filters:
     """The weights of the first convolution, or of the first dense layer as images of its inputs.
 
     Raises UsageError where the first layer that has weights for images (C, H, W) of `image_shape` is neither.

@@ -35,7 +35,7 @@ class TableReader:
             one_row = "=" in name and not Path(name).exists()
             try:
                 if one_row:
-                    yield from self._rows(given_row(name), [name])
+                    yield from self._rows(parse_row(name), [name])
                 else:
                     table = _read(name, lines, ragged)
                     yield from self._rows(table, [f"{name}:{table.number(row)}" for row in range(len(table))])
@@ -78,7 +78,7 @@ def _read(name: str, lines: Iterator[str], ragged: Ragged) -> Table:
         raise DataError(f"standard input: not text: {error.reason}", advice="give it as UTF-8") from None
 
 
-def given_row(text: str) -> Table:
+def parse_row(text: str) -> Table:
     """A row as the command line gives it: NAME=VALUE, NAME=VALUE. Raises DataError for what is not."""
     try:
         (fields,) = csv.reader([text], strict=True, skipinitialspace=True)
