@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.predict import Inversion
+from dltrain.cli.predict import Inversion, Invert
 from dltrain.cli.shared.kinds import get_data_kind
+from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 STEPS = 64
 CLOSE = 0.05
-"""How far, as a share of the logits' difference, attributions may sum to something else before the user is told."""
+"""Relative error of the attributions' sum, as a share of the logits' difference, that is reported to the user."""
 FILTERS = 256
 """How many filters of a layer are drawn at most."""
 
@@ -33,48 +34,53 @@ class Method(str, Enum):
     integrated_gradients = "integrated_gradients"
 
 
+ImagePaths = Annotated[
+    list[str] | None, typer.Argument(help="PNG or JPEG files, folders, or - for names on standard input.")
+]
+MethodName = Annotated[
+    Method,
+    typer.Option(
+        help="saliency: the logit's gradient (arXiv:1312.6034); integrated_gradients: each pixel's share of the logit, "
+        "compared with an empty image (arXiv:1703.01365)."
+    ),
+]
+Label = Annotated[
+    str | None, typer.Option("--class", metavar="LABEL", help="Explain this label. [default: the predicted one]")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(min=1, help=f"Points between empty image and image (integrated_gradients). [default: {STEPS}]"),
+]
+ShowFilters = Annotated[
+    bool, typer.Option("--filters", help="Draw the weights of the first layer; no images are needed.")
+]
+PictureOutput = Annotated[
+    Path | None,
+    typer.Option(
+        "-o", "--output", metavar="PLACE", help="A .png file for one picture, or a folder. [default: RUN/plots]"
+    ),
+]
+
+
 def explain(
-    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
-    images: Annotated[
-        list[str] | None, typer.Argument(help="PNG or JPEG files, folders, or - for names on standard input.")
-    ] = None,
-    method: Annotated[
-        Method,
-        typer.Option(
-            help="saliency: the logit's gradient (arXiv:1312.6034); integrated_gradients: what each pixel adds to the "
-            "logit, next to an empty image (arXiv:1703.01365)."
-        ),
-    ] = Method.saliency,
-    label: Annotated[
-        str | None, typer.Option("--class", metavar="LABEL", help="Explain this label. [default: the predicted one]")
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help=f"Points between empty image and image (integrated_gradients). [default: {STEPS}]"),
-    ] = None,
-    filters: Annotated[
-        bool, typer.Option("--filters", help="Draw the weights of the first layer; no images are needed.")
-    ] = False,
-    invert: Annotated[
-        Inversion, typer.Option(help="Swap dark and bright; auto does so where the image's border asks for it.")
-    ] = Inversion.auto,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", metavar="PLACE", help="A .png file for one picture, or a folder. [default: RUN/plots]"
-        ),
-    ] = None,
-    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
-    device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, with all numbers.")] = False,
+    run: RunPath,
+    images: ImagePaths = None,
+    method: MethodName = Method.saliency,
+    label: Label = None,
+    steps: Steps = None,
+    filters: ShowFilters = False,
+    invert: Invert = Inversion.auto,
+    output: PictureOutput = None,
+    checkpoint: CheckpointName = None,
+    device: DeviceName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line, with all numbers.")] = False,
 ) -> None:
     """Show what a prediction is based on.
 
-    Draws each image and beside it the pixels that speak for the label. Pictures are explain-NAME.png, and filters.png.
-    For each image there is a line with the file, the label that is explained, its probability, and the picture,
-    tab-separated.
+    Draws each image beside the pixels that speak for the label, as explain-NAME.png, or the first layer's weights as
+    filters.png. Prints a line for each image: file, explained label, its probability, and picture, tab-separated.
 
-    A file that cannot be read is named on stderr, the others are done, and the exit code is 3.
+    Unreadable files are reported on stderr, the rest are processed, and the exit code is 3.
 
     The images of a test set that a model is most wrong about: dltrain eval RUN --worst K.
 
@@ -88,8 +94,7 @@ def explain(
 
       dltrain explain runs/mnist_cnn --filters
     """
-    check_options(images, filters, method, label, steps)
-    from dltrain.data.images.reader import ImageReader
+    check_options(images, filters, method=method, label=label, steps=steps)
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
@@ -105,15 +110,31 @@ def explain(
     chosen = None if label is None else find_label(label, explainer.task.labels)
     files = list_images(images or ())
     pictures = choose_pictures(run, output, [f"explain-{path.stem}.png" for path in files])
-    reader, unreadable = ImageReader(trained.record.assets, invert.value), 0
+    explain_images(explainer, files, pictures, label=chosen, invert=invert, as_json=as_json)
+
+
+def explain_images(
+    explainer: Explainer,
+    files: Sequence[Path],
+    pictures: Sequence[Path],
+    *,
+    label: int | None,
+    invert: Inversion,
+    as_json: bool,
+) -> None:
+    """Draw and print the explanation of each image file. Raises DataError at the end where some could not be read."""
+    from dltrain.data.images.reader import ImageReader
+
+    reader, unreadable, labels = ImageReader(explainer.assets, invert.value), 0, explainer.task.labels
+    method = Method.saliency if explainer.steps is None else Method.integrated_gradients
     for one, picture in zip(reader.read_files(files), pictures, strict=True):
         if isinstance(one.value, DataError):
             unreadable += 1
             typer.echo(f"error: {one.value}", err=True)
             continue
-        explanation = explainer.explanation(one.value, chosen)
-        draw_explanation(one.value, explanation, method, explainer.task.labels, picture)
-        print_explanation(one.name, picture, explanation, method, explainer.task.labels, as_json)
+        explanation = explainer.explanation(one.value, label)
+        draw_explanation(one.value, explanation, method, labels=labels, picture=picture)
+        print_explanation(one.name, picture, explanation, method=method, labels=labels, as_json=as_json)
     for note in reader.notes():
         typer.echo(f"note: {note}", err=True)
     if unreadable:
@@ -121,7 +142,7 @@ def explain(
 
 
 def check_options(
-    images: Sequence[str] | None, filters: bool, method: Method, label: str | None, steps: int | None
+    images: Sequence[str] | None, filters: bool, *, method: Method, label: str | None, steps: int | None
 ) -> None:
     """Raises UsageError for options that do not go together."""
     if filters and images:
@@ -141,8 +162,13 @@ def make_explainer(run: Path, trained: Trained, method: Method, steps: int | Non
 
     if not isinstance(trained.task, Predicts):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not label inputs")
-    path = (steps or STEPS) if method is Method.integrated_gradients else None
-    return Explainer(trained.model, trained.task, trained.record.assets, trained.runtime.device, path)
+    return Explainer(
+        model=trained.model,
+        task=trained.task,
+        assets=trained.record.assets,
+        device=trained.runtime.device,
+        steps=(steps or STEPS) if method is Method.integrated_gradients else None,
+    )
 
 
 def find_label(label: str, labels: Sequence[str]) -> int:
@@ -159,14 +185,14 @@ def list_images(words: Sequence[str]) -> list[Path]:
 
     files = list_input_files(words, iter(sys.stdin or ()), SUFFIXES, "image")
     if not files:
-        raise DataError("no image was named, neither on the command line nor on standard input")
+        raise DataError("no images given, on the command line or on standard input")
     return files
 
 
 def choose_pictures(run: Path, output: Path | None, names: Sequence[str]) -> list[Path]:
-    """Where pictures of these names go, each to a place of its own.
+    """Choose a path for each picture, no two alike.
 
-    Raises UsageError where `output` is one file for several pictures, or is wanting and `run` is not a run directory.
+    Raises UsageError where `output` is one file for several pictures, or is None and `run` is not a run directory.
     """
     if output is None and not (run / "checkpoints").is_dir():
         raise UsageError(f"{run}: a checkpoint that stands alone has no place for pictures", advice="name one with -o")
@@ -186,9 +212,9 @@ def choose_pictures(run: Path, output: Path | None, names: Sequence[str]) -> lis
 
 
 def draw_explanation(
-    pixels: Tensor, explanation: Explanation, method: Method, labels: Sequence[str], picture: Path
+    pixels: Tensor, explanation: Explanation, method: Method, *, labels: Sequence[str], picture: Path
 ) -> None:
-    """The image (C, H, W) uint8 and its attributions as a PNG; colours are taken together."""
+    """Draw the image (C, H, W) uint8 and its attributions, summed over colours, as a PNG."""
     from dltrain.observers.pictures import attribution_picture
 
     title = f"{labels[explanation.label]} with probability {explanation.probability:.4f}"
@@ -197,13 +223,15 @@ def draw_explanation(
     signed = method is Method.integrated_gradients
     values = explanation.attributions
     by_pixel = values.sum(0) if signed else values.abs().amax(0)
-    attribution_picture(pixels / 255, by_pixel, title, method.value.replace("_", " "), picture, signed=signed)
+    attribution_picture(
+        pixels / 255, by_pixel, title, meaning=method.value.replace("_", " "), path=picture, signed=signed
+    )
 
 
 def print_explanation(
-    name: str, picture: Path, explanation: Explanation, method: Method, labels: Sequence[str], as_json: bool
+    name: str, picture: Path, explanation: Explanation, *, method: Method, labels: Sequence[str], as_json: bool
 ) -> None:
-    """A line on stdout, and a note on stderr where the attributions do not sum to what they should."""
+    """Print a line, and a note on stderr where the attributions do not sum to the difference of the logits."""
     label, probability = labels[explanation.label], explanation.probability
     path_facts: dict[str, Any] = {}
     if explanation.baseline_logit is not None:
@@ -233,7 +261,7 @@ def print_explanation(
 
 
 def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
-    """The weights of the first layer as a PNG, and a line that says where."""
+    """Draw the weights of the first layer as a PNG, and print its path."""
     from dltrain.data.images.explanation import find_first_filters
     from dltrain.observers.pictures import filters_picture
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from dltrain.cli.shared.kinds import get_data_kind
+from dltrain.cli.shared.options import CheckpointName, JsonTables, RunPath
+from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -44,30 +46,37 @@ class Quantization(str, Enum):
 SUFFIXES = {Format.safetensors: ".safetensors", Format.torch_export: ".pt2", Format.onnx: ".onnx"}
 
 PLAIN = {"trainer": {"device": "cpu", "precision": "fp32", "channels_last": False}}
-"""What an exported model is compared with: the trained one, computing as it will."""
+"""Settings of the trained model that an export is compared with: computing as the export will."""
+
+
+FormName = Annotated[Format, typer.Option("--format", help="What to write.")]
+OutputFile = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The file. [default: NAME-OF-RUN with the format's suffix]")
+]
+Quantize = Annotated[Quantization | None, typer.Option(help="Make the weights smaller, and measure what that costs.")]
+SplitName = Annotated[
+    Split | None, typer.Option(help="The split to check on. [default: validation, or training where that is empty]")
+]
+DataRoot = Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")]
+Synthetic = Annotated[
+    bool, typer.Option("--synthetic", help="Check on synthetic inputs, for when the data is not available.")
+]
+Tolerance = Annotated[
+    float, typer.Option(min=0, help="Largest allowed difference of outputs, as a share of the largest, or of 1.")
+]
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
-    form: Annotated[Format, typer.Option("--format", help="What to write.")] = Format.safetensors,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file. [default: NAME-OF-RUN with the format's suffix]")
-    ] = None,
-    quantize: Annotated[
-        Quantization | None, typer.Option(help="Make the weights smaller; what that costs is measured.")
-    ] = None,
-    split: Annotated[
-        Split | None, typer.Option(help="The split to check on. [default: validation, or training where that is empty]")
-    ] = None,
-    root: Annotated[str | None, typer.Option(help="Where the data lies, if not where it was in training.")] = None,
-    synthetic: Annotated[
-        bool, typer.Option("--synthetic", help="Check on made-up inputs, where the data is not at hand.")
-    ] = False,
-    tolerance: Annotated[
-        float, typer.Option(min=0, help="How far outputs may differ, as a share of the largest, or of 1.")
-    ] = 1e-4,
-    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    run: RunPath,
+    form: FormName = Format.safetensors,
+    output: OutputFile = None,
+    quantize: Quantize = None,
+    split: SplitName = None,
+    root: DataRoot = None,
+    synthetic: Synthetic = False,
+    tolerance: Tolerance = 1e-4,
+    checkpoint: CheckpointName = None,
+    as_json: JsonTables = False,
 ) -> None:
     """Export a model (safetensors, torch.export, ONNX).
 
@@ -76,9 +85,9 @@ def export(
     of examples and any length of sequences; they need no dltrain, and ONNX no PyTorch either (to write it: pip install
     'dltrain[export]').
 
-    The file is read back and run beside the model, on inputs of the run's own data, in several sizes and lengths. Where
-    outputs differ by more than the tolerance, nothing is written, and the exit code is 6. What the model takes and
-    gives, and how its inputs are made, stands in FILE.json. Exported models compute in float32.
+    The file is read back and compared with the model on inputs of the run's own data, in several sizes and lengths. If
+    outputs differ by more than the tolerance, nothing is written, and the exit code is 6. FILE.json describes inputs
+    and outputs, and how to prepare inputs. Exported models compute in float32.
 
     --quantize int8 keeps the weights of linear, recurrent and embedding layers in 8 bits, and multiplies in 8 bits
     where the format can; convolutions stay as they are.
@@ -95,22 +104,23 @@ def export(
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
-    chosen = find_checkpoint(run, checkpoint)
-    trained = load_trained(chosen, {**PLAIN, "data": {"root": root} if root else {}})
+    trained = load_trained(find_checkpoint(run, checkpoint), {**PLAIN, "data": {"root": root} if root else {}})
     if notice := trained.record.notice:
         typer.echo(f"warning: {notice}", err=True)
-    inputs = _inputs(trained, split, synthetic)
+    inputs = _choose_inputs(trained, split, synthetic)
     file = output or Path(f"{run.resolve().name.removesuffix(SUFFIXES[Format.safetensors])}{SUFFIXES[form]}")
     if form is Format.safetensors:
-        content, found = _weights(run, trained, inputs, tolerance)
+        content, facts = _export_weights(run, trained, inputs, tolerance)
     else:
-        content, found = _computation(run, trained, inputs, form, quantize is not None, tolerance)
-    described = {**_description(run, trained, form, file, content), **found}
+        content, facts = _export_computation(
+            run, trained, inputs, form=form, int8=quantize is not None, tolerance=tolerance
+        )
+    described = {**_describe(run, trained, form=form, file=file, content=content), **facts}
     _write(file, content, described)
     if as_json:
         typer.echo(json.dumps({name: value for name, value in described.items() if name != "record"}))
     else:
-        _print(described)
+        _print_description(described)
 
 
 def _check_options(form: Format, quantize: Quantization | None, synthetic: bool) -> None:
@@ -124,21 +134,21 @@ def _check_options(form: Format, quantize: Quantization | None, synthetic: bool)
         )
     if synthetic:
         raise UsageError(
-            "--quantize int8 cannot go with --synthetic: what it does to the accuracy shows on real data alone",
-            advice="say with --root where the data lies",
+            "--quantize int8 cannot go with --synthetic: only real data shows its effect on the accuracy",
+            advice="give the folder of the data with --root",
         )
 
 
 class Inputs(NamedTuple):
-    """What outputs are compared on: the first batches of a split, and the split itself; made-up ones have none."""
+    """Inputs that outputs are compared on: the first batches of a split, and the split, None for synthetic ones."""
 
     batches: Sequence[Batch]
-    told: str
+    description: str
     stream: Stream[Any] | None = None
 
 
-def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
-    """Raises DataError where the data is not there or the split empty, UsageError where nothing can be made up."""
+def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
+    """Raises DataError for missing data or an empty split, UsageError for a kind of data without synthetic inputs."""
     if synthetic:
         from dltrain.runtime.seeds import generator
 
@@ -149,7 +159,7 @@ def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
                 advice="leave it out, or register the kind with `synthetic` (docs/extending.md)",
             )
         batch = kind.synthetic(trained.task.sizes, generator("made up", trained.experiment.seed))
-        return Inputs([batch], "made-up inputs, not data")
+        return Inputs([batch], "synthetic inputs, not data")
     try:
         dataset = trained.dataset()
         chosen = split or (Split.validation if len(dataset.validation()) else Split.training)
@@ -157,16 +167,16 @@ def _inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
         stream = streams[chosen]()
     except DataError as error:
         raise DataError(
-            f"{error}\nAn exported model is compared with the trained one on this data: give its place with --root, or "
-            "compare on made-up inputs with --synthetic."
+            f"{error}\nAn exported model is compared with the trained one on this data: give its folder with --root, "
+            "or compare on synthetic inputs with --synthetic."
         ) from error
     if not len(stream):
         raise DataError(f"{trained.checkpoint.path}: its {chosen.value} split is empty", advice="leave out --split")
     return Inputs(list(islice(stream.epoch(0), BATCHES)), f"the {chosen.value} split of {dataset.name}", stream)
 
 
-def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> tuple[bytes, dict[str, Any]]:
-    """The weights, read back into another model, and what was found."""
+def _export_weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> tuple[bytes, dict[str, Any]]:
+    """The weights, checked by loading them into another model, and the facts of the check."""
     import torch
 
     from dltrain.export.agreement import measure_difference
@@ -178,7 +188,7 @@ def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> t
     content = encode_safetensors(trained.model.state_dict())
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
         file = Path(folder) / "weights.safetensors"
-        _write(file, content, _description(run, trained, Format.safetensors, file, content))
+        _write(file, content, _describe(run, trained, form=Format.safetensors, file=file, content=content))
         again = load_trained(ExportedWeights(file), PLAIN).model
     with torch.inference_mode():
         worst = max(
@@ -188,13 +198,13 @@ def _weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> t
             for batch in inputs.batches
         )
     check_agreement(str(run), worst, tolerance)
-    return content, {"check": {"on": inputs.told, "inputs": len(inputs.batches), **_differing(worst, tolerance)}}
+    return content, {"check": {"on": inputs.description, "inputs": len(inputs.batches), **_differing(worst, tolerance)}}
 
 
-def _computation(
-    run: Path, trained: Trained, inputs: Inputs, form: Format, int8: bool, tolerance: float
+def _export_computation(
+    run: Path, trained: Trained, inputs: Inputs, *, form: Format, int8: bool, tolerance: float
 ) -> tuple[bytes, dict[str, Any]]:
-    """A computation, checked, and what was found."""
+    """The computation, checked, and the facts of the check."""
     from dltrain.core.checkpoint import WEIGHTS
     from dltrain.export.computation import Subject, export_program
     from dltrain.export.description import describe_computation
@@ -214,7 +224,7 @@ def _computation(
     result = export_program(subject, "onnx" if form is Format.onnx else "torch-export", int8, tolerance)
     agreed = result.agreement
     compared = {
-        "on": inputs.told,
+        "on": inputs.description,
         "inputs": agreed.inputs,
         "sizes": agreed.sizes,
         **({"lengths": agreed.lengths} if agreed.lengths else {}),
@@ -233,8 +243,8 @@ def _differing(difference: float, tolerance: float) -> dict[str, float]:
     return {"difference": difference, "allowed": tolerance}
 
 
-def _description(run: Path, trained: Trained, form: Format, file: Path, content: bytes) -> dict[str, Any]:
-    """What stands beside every exported file, whatever its format."""
+def _describe(run: Path, trained: Trained, *, form: Format, file: Path, content: bytes) -> dict[str, Any]:
+    """The description of an exported file that all formats share."""
     from dltrain import __version__
     from dltrain.core.checkpoint import WEIGHTS
     from dltrain.export.description import describe_preparation, describe_use
@@ -263,7 +273,7 @@ def _description(run: Path, trained: Trained, form: Format, file: Path, content:
 
 
 def _write(file: Path, content: bytes, described: Mapping[str, Any]) -> None:
-    """The file and its description, each whole or not at all; the description alone is not left behind."""
+    """Write the file and its description, each whole or not at all; never the description alone."""
     from dltrain.export.weights import get_description_path
     from dltrain.files import write_atomically
 
@@ -277,7 +287,7 @@ def _write(file: Path, content: bytes, described: Mapping[str, Any]) -> None:
         raise
 
 
-def _print(described: Mapping[str, Any]) -> None:
+def _print_description(described: Mapping[str, Any]) -> None:
     check = described["check"]
     typer.echo(
         f"{described['model']} on {described['data']}, checkpoint {described['checkpoint']}, seed {described['seed']}, "
@@ -293,17 +303,17 @@ def _print(described: Mapping[str, Any]) -> None:
     if quantized := described.get("quantization"):
         typer.echo(f"int8: {len(quantized['weights'])} weights; outputs differ by {quantized['difference']:.2g}")
     if "forms" in described:
-        typer.echo("\n" + _table(described) + "\n")
+        typer.echo("\n" + _format_forms(described) + "\n")
     width = len(described["file"]) + 7
     typer.echo(f"{described['file']:<{width}}{described['bytes']} bytes")
-    typer.echo(f"{described['file'] + '.json':<{width}}what goes in, what comes out, how to use it")
+    typer.echo(f"{described['file'] + '.json':<{width}}inputs, outputs and how to use it")
 
 
-def _table(described: Mapping[str, Any]) -> str:
+def _format_forms(described: Mapping[str, Any]) -> str:
     forms, threads = described["forms"], described["threads"]
     metrics = list(dict.fromkeys((described["metric"], "loss"))) if forms[0]["metrics"] else []
-    head = ["", "bytes", "ms for 1", f"ms for {forms[0]['batch_size']}", *metrics]
-    rows = [
+    rows = [["", "bytes", "ms for 1", f"ms for {forms[0]['batch_size']}", *metrics]]
+    rows += [
         [
             form["name"],
             str(form["bytes"]),
@@ -312,6 +322,5 @@ def _table(described: Mapping[str, Any]) -> str:
         ]
         for form in forms
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
-    return "\n".join([*lines, f"(median times, {threads} thread{'s' * (threads != 1)})"])
+    unit = "thread" if threads == 1 else "threads"
+    return f"{format_table(rows)}\n(median times, {threads} {unit})"

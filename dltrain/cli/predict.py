@@ -7,14 +7,16 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
 from dltrain.cli.shared.kinds import get_data_kind
+from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath
 from dltrain.cli.shared.threshold import Threshold, override_threshold
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import resolve_reference
@@ -34,36 +36,61 @@ class Inversion(str, Enum):
     no = "no"
 
 
+Invert = Annotated[Inversion, typer.Option(help="Swap dark and bright; auto decides by the image's border.")]
+
+
 class Prediction(NamedTuple):
-    """What a model says of one input: labels with their probabilities, best first, or outputs with their numbers."""
+    """The result for one input: labels with their probabilities, best first, or outputs with their numbers."""
 
     name: str
     values: Sequence[tuple[str, float]]
 
 
+class Predictor(NamedTuple):
+    """A trained model, the reader of its kind of data, and whether its task gives labels; `top` of them are printed."""
+
+    trained: Trained
+    kind: Kind
+    reader: Reader
+    labels: bool
+    top: int
+
+
+@dataclass
+class InputCounts:
+    """Inputs that were read, inputs that could not be read, and files of several inputs that could not be read."""
+
+    read: int = 0
+    unreadable: int = 0
+    files: int = 0
+
+    def describe_unread(self, kind: Kind) -> str:
+        parts = [f"{self.files} {'file' if self.files == 1 else 'files'}"] if self.files else []
+        parts += [f"{self.unreadable} of {self.read + self.unreadable} {kind.plural}"] if self.unreadable else []
+        return f"{' and '.join(parts)} could not be read" + ("; the others are done" if self.read else "")
+
+
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
+    run: RunPath,
     inputs: Annotated[list[str], typer.Argument(help="Files, folders of images, rows such as x=6, or - (see above).")],
-    top: Annotated[int, typer.Option(min=1, help="How many labels to give for each input.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Number of labels to print for each input.")] = 1,
     threshold: Threshold = None,
-    invert: Annotated[
-        Inversion, typer.Option(help="Swap dark and bright; auto does so where the image's border asks for it.")
-    ] = Inversion.auto,
-    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
-    device: Annotated[str | None, typer.Option(help="The device, if not the training's.")] = None,
+    invert: Invert = Inversion.auto,
+    checkpoint: CheckpointName = None,
+    device: DeviceName = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a CSV file instead of lines.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Predict labels or numbers for new inputs.
 
-    Prints a line for each input: its name, and label and probability, or numbers, tab-separated. What may be given
-    depends on what the model was trained on. Images: PNG or JPEG files, folders, - for names on standard input. Tables:
-    files with the columns of training, - for such a table on standard input, or rows as NAME=VALUE,NAME=VALUE. Texts:
-    text files, a text a line, and tables. Series: tables, of which the last rows count.
+    Prints a line for each input: its name, then label and probability, or numbers, tab-separated. A model of images
+    reads PNG or JPEG files, folders, and - for file names on standard input. Of tables: files with the columns of
+    training, - for such a table on standard input, or rows as NAME=VALUE,NAME=VALUE. Of texts: text files, a text a
+    line, and tables. Of series: tables, of which the last rows count.
 
-    What cannot be read is named on stderr, the others are done, and the exit code is 3.
+    Unreadable files are reported on stderr, the rest are processed, and the exit code is 3.
 
     Examples:
 
@@ -83,46 +110,28 @@ def predict(
     chosen = find_checkpoint(run, checkpoint)
     overrides = {"trainer": {"device": device}} if device else {}
     trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
-    kind, reader, labels = _make_reader(run, trained, invert)
+    predictor = _make_predictor(run, trained, invert, top)
     trained.runtime.check(trained.model)
-    notice = trained.record.notice
-    if notice:
+    if notice := trained.record.notice:
         typer.echo(f"warning: {notice}", err=True)
-    written = io.StringIO()
-    answered, refused, files = 0, 0, 0
-    given = reader.read(inputs, iter(sys.stdin or ()))
-    while some := list(islice(given, BATCH)):
-        good = [one for one in some if not _report_fault(one)]
-        answers = _predict_inputs(trained, reader, good, top)
+    counts, table = InputCounts(), io.StringIO()
+    for number, predictions in enumerate(_predict_batches(predictor, inputs, counts)):
         if output is not None:
-            _write_csv(written, answers, labels, head=not answered)
+            _write_csv(table, predictions, predictor.labels, head=number == 0)
         else:
-            for line in _format_predictions(answers, kind, labels, as_json, head=not answered):
-                typer.echo(line)
-        whole = sum(one.whole_file for one in some)
-        answered, refused, files = answered + len(good), refused + len(some) - len(good) - whole, files + whole
-    if not answered + refused + files:
-        raise DataError(f"no {kind.singular} was named, neither on the command line nor on standard input")
+            typer.echo("\n".join(_format_predictions(predictor, predictions, as_json, head=number == 0)))
+    if counts == InputCounts():
+        raise DataError(f"no {predictor.kind.plural} given, on the command line or on standard input")
     if output is not None:
-        _write_output(output, written.getvalue())
-    for note in reader.notes():
+        _write_output(output, table.getvalue())
+    for note in predictor.reader.notes():
         typer.echo(f"note: {note}", err=True)
-    if refused or files:
-        raise DataError(_describe_unread(kind, answered, refused, files))
+    if counts.unreadable or counts.files:
+        raise DataError(counts.describe_unread(predictor.kind))
 
 
-def _describe_unread(kind: Kind, answered: int, refused: int, files: int) -> str:
-    """How much could not be read: `files` as a whole, and of the others `refused` things."""
-    told = [f"{files} {'file' if files == 1 else 'files'}"] if files else []
-    told += [f"{refused} of {answered + refused} {kind.plural}"] if refused else []
-    return f"{' and '.join(told)} could not be read" + ("; the others are done" if answered else "")
-
-
-def _make_reader(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, Reader, bool]:
-    """The kind of data, its reader, and whether the task gives labels.
-
-    Raises UsageError where the task gives neither labels nor numbers, or nothing reads this kind.
-    """
+def _make_predictor(run: Path, trained: Trained, invert: Inversion, top: int) -> Predictor:
+    """Raises UsageError where the task gives neither labels nor numbers, or nothing reads this kind of data."""
     from dltrain.capabilities import Estimates, Predicts
 
     task, kind = trained.experiment.task.name, get_data_kind(trained)
@@ -138,60 +147,65 @@ def _make_reader(run: Path, trained: Trained, invert: Inversion) -> tuple[Kind, 
     if not options and invert is not Inversion.auto:
         raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.plural}", advice="leave it out")
     reader = resolve_reference(kind.reader)(trained.record.assets, **options)
-    return kind, reader, isinstance(trained.task, Predicts)
+    return Predictor(trained, kind, reader, isinstance(trained.task, Predicts), top=top)
 
 
-def _report_fault(given: NamedInput) -> bool:
-    """Whether there is no value; why not is told on stderr."""
-    if isinstance(given.value, DataError):
-        typer.echo(f"error: {given.value}", err=True)
-        return True
-    return False
+def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCounts) -> Iterator[Sequence[Prediction]]:
+    """Read the named inputs and predict in batches, never an empty one; faults are reported on stderr."""
+    given = predictor.reader.read(names, iter(sys.stdin or ()))
+    while batch := list(islice(given, BATCH)):
+        good = [one for one in batch if not isinstance(one.value, DataError)]
+        for one in batch:
+            if isinstance(one.value, DataError):
+                typer.echo(f"error: {one.value}", err=True)
+        files = sum(one.whole_file for one in batch)
+        counts.read += len(good)
+        counts.unreadable += len(batch) - len(good) - files
+        counts.files += files
+        if good:
+            yield _predict_inputs(predictor, good)
 
 
-def _predict_inputs(trained: Trained, reader: Reader, given: Sequence[NamedInput], top: int) -> list[Prediction]:
+def _predict_inputs(predictor: Predictor, given: Sequence[NamedInput]) -> list[Prediction]:
     import torch
 
-    from dltrain.capabilities import Predicts
-
-    if not given:
-        return []
-    task: Any = trained.task
-    inputs = [tensor.to(trained.runtime.device) for tensor in reader.inputs([one.value for one in given])]
-    labelled = isinstance(task, Predicts)
+    trained, task = predictor.trained, cast(Any, predictor.trained.task)
+    tensors = predictor.reader.inputs([one.value for one in given])
+    inputs = [tensor.to(trained.runtime.device) for tensor in tensors]
     with torch.inference_mode(), trained.runtime.autocast():
-        found = (task.probabilities if labelled else task.estimates)(trained.model, *inputs).cpu()
+        results = (task.probabilities if predictor.labels else task.estimates)(trained.model, *inputs).cpu()
     values: Iterator[list[tuple[str, float]]] = (
-        _rankings(task, found, top)
-        if labelled
-        else (list(zip(task.outputs, row, strict=True)) for row in found.tolist())
+        _rank_labels(task, results, predictor.top)
+        if predictor.labels
+        else (list(zip(task.outputs, row, strict=True)) for row in results.tolist())
     )
     return [Prediction(one.name, each) for one, each in zip(given, values, strict=True)]
 
 
-def _rankings(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tuple[str, float]]]:
-    """For each input the `top` most probable labels with their probabilities; first the one that the task gives."""
+def _rank_labels(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tuple[str, float]]]:
+    """For each input the `top` most probable labels with their probabilities; the task's decision comes first."""
     from dltrain.capabilities import Decides
 
     order = probabilities.clone()
     if isinstance(task, Decides):
         decided = task.decisions(probabilities)[:, None]
         order.scatter_(1, decided, 2.0)  # before all probabilities
-    places = order.topk(min(top, probabilities.shape[1])).indices
-    for row, values in zip(places.tolist(), probabilities.gather(1, places).tolist(), strict=True):
-        yield [(task.labels[place], value) for place, value in zip(row, values, strict=True)]
+    indices = order.topk(min(top, probabilities.shape[1])).indices
+    for row, values in zip(indices.tolist(), probabilities.gather(1, indices).tolist(), strict=True):
+        yield [(task.labels[index], value) for index, value in zip(row, values, strict=True)]
 
 
 def _format_predictions(
-    answers: Sequence[Prediction], kind: Kind, labels: bool, as_json: bool, head: bool
+    predictor: Predictor, predictions: Sequence[Prediction], as_json: bool, head: bool
 ) -> Iterator[str]:
     """Lines to print; numbers have a `head` with the outputs' names above them."""
-    if answers and head and not labels and not as_json:
-        yield "\t".join([kind.key, *(name for name, _ in answers[0].values)])
-    for name, values in answers:
+    key = predictor.kind.key
+    if head and not predictor.labels and not as_json:
+        yield "\t".join([key, *(name for name, _ in predictions[0].values)])
+    for name, values in predictions:
         if as_json:
-            yield json.dumps({kind.key: name, **_values_to_json(values, labels)})
-        elif labels:
+            yield json.dumps({key: name, **_values_to_json(values, predictor.labels)})
+        elif predictor.labels:
             yield "\t".join([name, *(f"{label}\t{probability:.4f}" for label, probability in values)])
         else:
             yield "\t".join([name, *(f"{value:.7g}" for _, value in values)])
@@ -203,15 +217,15 @@ def _values_to_json(values: Sequence[tuple[str, float]], labels: bool) -> Mappin
     return {"estimates": dict(values)}
 
 
-def _write_csv(file: io.StringIO, answers: Sequence[Prediction], labels: bool, head: bool) -> None:
+def _write_csv(file: io.StringIO, predictions: Sequence[Prediction], labels: bool, head: bool) -> None:
     """Rows of CSV; numbers with all the digits that they have."""
     rows = csv.writer(file, lineterminator="\n")
-    if answers and head:
-        first = answers[0].values
-        places = ["", *(f"_{place}" for place in range(2, len(first) + 1))]
-        titles = [f"{what}{place}" for place in places for what in ("label", "probability")]
+    if head:
+        first = predictions[0].values
+        suffixes = ["", *(f"_{number}" for number in range(2, len(first) + 1))]
+        titles = [f"{what}{suffix}" for suffix in suffixes for what in ("label", "probability")]
         rows.writerow(["input", *(titles if labels else [name for name, _ in first])])
-    for name, values in answers:
+    for name, values in predictions:
         rows.writerow([name, *(part for pair in values for part in pair[0 if labels else 1 :])])
 
 

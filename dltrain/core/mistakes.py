@@ -14,7 +14,7 @@ from dltrain.runtime.precision import Runtime
 
 
 class Mistake(NamedTuple):
-    """An example by its place in the split, its true class and the predicted one, with the probability of each.
+    """An example by its index in the split, its true class and the predicted one, with the probability of each.
 
     `inputs` are the first of the model's arguments for it, on the CPU.
     """
@@ -28,7 +28,7 @@ class Mistake(NamedTuple):
 
 
 def find_worst_examples(
-    model: nn.Module, task: Predicts, batches: Iterable[Any], runtime: Runtime, number: int
+    model: nn.Module, task: Predicts, batches: Iterable[Any], *, runtime: Runtime, number: int
 ) -> list[Mistake]:
     """The `number` examples whose true class is the least probable, the worst first; rightly classified ones included.
 
@@ -46,12 +46,12 @@ def find_worst_examples(
             for index in chances.argsort(stable=True)[:number].tolist():
                 kept.append(
                     Mistake(
-                        before + index,
-                        int(truths[index]),
-                        int(predicted[index]),
-                        float(chances[index]),
-                        float(probabilities[index, predicted[index]]),
-                        batch.arguments[0][index].clone(),
+                        example=before + index,
+                        truth=int(truths[index]),
+                        predicted=int(predicted[index]),
+                        truth_probability=float(chances[index]),
+                        predicted_probability=float(probabilities[index, predicted[index]]),
+                        inputs=batch.arguments[0][index].clone(),
                     )
                 )
             kept = sorted(kept, key=lambda mistake: mistake.truth_probability)[:number]

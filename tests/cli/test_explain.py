@@ -258,7 +258,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(run: Path, folder: Pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["explain-1.png"]
     nothing = call("explain", run, "-", stdin="\n")
     assert isinstance(nothing.exception, DataError)
-    assert str(nothing.exception) == "no image was named, neither on the command line nor on standard input"
+    assert str(nothing.exception) == "no images given, on the command line or on standard input"
 
 
 def test_each_picture_has_a_place_of_its_own(run: Path, folder: Path, tmp_path: Path) -> None:
@@ -372,14 +372,14 @@ def test_the_worst_examples_of_all_batches_and_of_equals_the_first() -> None:
     truths = [torch.tensor([0, 1, 1]), torch.tensor([1, 0, 0])]
     batches = [Examples(inputs, targets) for inputs, targets in zip(chances, truths, strict=True)]
     runtime = precision.start_runtime(Plan(device="cpu", threads=1))
-    found = find_worst_examples(nn.Identity(), Told(0.75), batches, runtime, 5)
+    found = find_worst_examples(nn.Identity(), Told(0.75), batches, runtime=runtime, number=5)
     assert [(one.example, one.truth, one.predicted) for one in found] == [
         (3, 1, 0), (0, 0, 1), (2, 1, 0), (4, 0, 1), (1, 1, 0)
     ]  # fmt: skip
     assert [one.truth_probability for one in found] == [0.125, 0.25, 0.25, 0.25, 0.5]
     assert [one.predicted_probability for one in found] == [0.875, 0.75, 0.75, 0.75, 0.5]
     assert [one.inputs.item() for one in found] == [0.125, 0.75, 0.25, 0.75, 0.5]
-    assert len(find_worst_examples(nn.Identity(), Told(0.75), batches, runtime, 99)) == 6
+    assert len(find_worst_examples(nn.Identity(), Told(0.75), batches, runtime=runtime, number=99)) == 6
 
 
 def verdict(one: dict[str, Any]) -> str:

@@ -563,7 +563,7 @@ def test_machines_get_an_error_as_one_json_object(
 
 def test_predict_without_any_image(run: Path) -> None:
     nothing = call("predict", run, "-", stdin="")
-    assert "no image was named, neither on the command line nor on standard input" in str(nothing.exception)
+    assert "no images given, on the command line or on standard input" in str(nothing.exception)
 
 
 @pytest.mark.slow

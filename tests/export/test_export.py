@@ -227,7 +227,9 @@ def test_what_no_graph_can_hold_is_refused_with_a_reason() -> None:
     with pytest.raises(UsageError) as caught:
         export_program(chosen._replace(model=Capricious()), "torch-export", False, 1e-4)
     assert str(caught.value).startswith("a model cannot be exported as torch-export: ")
-    assert str(caught.value).endswith("allowed: --format safetensors takes every model; --debug shows the whole story")
+    assert str(caught.value).endswith(
+        "allowed: --format safetensors takes every model; --debug shows the full traceback"
+    )
     with pytest.raises(UsageError, match=r"its batches \(Examples\) have 1 input tensors, .* describes the axes of 2"):
         export_program(chosen._replace(leading=find_kind("speech").axes), "onnx", False, 1e-4)
     with pytest.raises(UsageError, match="cannot be exported as onnx: KeyError"), refuse_unexportable(chosen, "onnx"):
@@ -330,7 +332,7 @@ def test_a_program_scores_like_its_model() -> None:
     with open_program(
         programs.write_torch_export(meant, (*list_arguments(passages[0]), *meant.state(3))), "torch-export"
     ) as program:
-        report = score_program(program, meant, TEXT, Loader(Fixed()), RUNTIME)
+        report = score_program(program, meant, TEXT, stream=Loader(Fixed()), runtime=RUNTIME)
     carry, nats = None, 0.0
     with torch.no_grad():
         for batch in passages:  # what was read before is carried along
@@ -466,12 +468,12 @@ def test_without_data_one_may_consent_to_made_up_inputs(run: Path, here: Path) -
     missing = call("export", run, "--root", here / "nowhere")
     assert isinstance(missing.exception, DataError)
     assert str(missing.exception).endswith(
-        "An exported model is compared with the trained one on this data: give its place with --root, or compare on "
-        "made-up inputs with --synthetic."
+        "An exported model is compared with the trained one on this data: give its folder with --root, or compare on "
+        "synthetic inputs with --synthetic."
     )
     assert not list(here.iterdir())
     result = good("export", run, "--root", here / "nowhere", "--synthetic", "--format", "torch-export")
-    assert "made-up inputs, not data" in result.stdout
+    assert "synthetic inputs, not data" in result.stdout
 
 
 def test_nothing_is_left_where_outputs_differ(run: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

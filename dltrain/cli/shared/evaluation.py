@@ -175,8 +175,8 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
 def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, Any]:
     """The examples that the model is most wrong about; images are drawn too."""
     trained = evaluation.trained
-    mistakes = examples.confused(trained, evaluation.stream, worst)
-    result: dict[str, Any] = {"worst_examples": examples.plain(mistakes, task.labels)}
+    mistakes = examples.find_confused(trained, evaluation.stream, worst)
+    result: dict[str, Any] = {"worst_examples": examples.mistakes_to_json(mistakes, task.labels)}
     if evaluation.keeps_files and get_data_kind(trained).pixels:
         with warn_if_not_written():
             picture = evaluation.picture("worst")
@@ -210,7 +210,7 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     if "classes" in result:
         yield from format_classes(result["classes"], result["confusion"])
     if result.get("worst_examples"):
-        yield "\n" + "\n".join(examples.told(result["worst_examples"]))
+        yield "\n" + "\n".join(examples.format_mistakes(result["worst_examples"]))
     if pictures := [result[name] for name in ("picture", "worst_picture") if name in result]:
         yield "\n" + "\n".join(f"picture: {path}" for path in pictures)
 

@@ -1,4 +1,4 @@
-"""What `dltrain eval` tells of single examples: the most confused ones, and images above their reconstructions."""
+"""Single examples in `dltrain eval`: the most confused ones, and images above their reconstructions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECONSTRUCTED = 10
 
 
 def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
-    """Raises UsageError where --worst was given and the task can tell nothing of single examples."""
+    """Raises UsageError where --worst was given and the task does not judge single examples."""
     from dltrain.capabilities import Predicts
     from dltrain.data.speech.recognition import ScoresClips
 
@@ -34,17 +34,17 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
         )
 
 
-def confused(trained: Trained, stream: Stream[Any], number: int) -> list[Mistake]:
-    """The `number` examples that the model is most wrong about."""
+def find_confused(trained: Trained, stream: Stream[Any], number: int) -> list[Mistake]:
+    """The `number` examples to whose true class the model assigns the lowest probability."""
     from dltrain.core.mistakes import find_worst_examples
     from dltrain.runtime.memory import explain_memory_errors
 
     task: Any = trained.task
     with explain_memory_errors():
-        return find_worst_examples(trained.model, task, stream.epoch(0), trained.runtime, number)
+        return find_worst_examples(trained.model, task, stream.epoch(0), runtime=trained.runtime, number=number)
 
 
-def plain(mistakes: Sequence[Mistake], labels: Sequence[str]) -> list[dict[str, Any]]:
+def mistakes_to_json(mistakes: Sequence[Mistake], labels: Sequence[str]) -> list[dict[str, Any]]:
     """The most confused examples as plain values."""
     return [
         {
@@ -58,7 +58,7 @@ def plain(mistakes: Sequence[Mistake], labels: Sequence[str]) -> list[dict[str, 
     ]
 
 
-def told(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def format_mistakes(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The most confused examples, as plain values, as lines to print."""
     for place, one in enumerate(worst, 1):
         yield (
@@ -68,7 +68,7 @@ def told(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _verdict(truth: str, predicted: str, probability: float) -> str:
-    """What an example was taken for. Where more are asked for than there are mistakes, some are right."""
+    """The predicted class; among more examples than there are mistakes, some are right."""
     return "rightly recognised" if predicted == truth else f"taken for {predicted} ({probability:.4f})"
 
 
@@ -83,7 +83,7 @@ def to_pixels(trained: Trained, inputs: Tensor) -> Tensor:
 def draw_confused(
     trained: Trained, mistakes: Sequence[Mistake], labels: Sequence[str], *, title: str, path: Path
 ) -> None:
-    """The most confused images as a PNG, each with what it is and what it was taken for."""
+    """Draw the most confused images as a PNG, each with its true and its predicted class."""
     import torch
 
     from dltrain.observers.pictures import captioned_picture
@@ -98,7 +98,7 @@ def draw_confused(
 
 
 def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path: Path) -> None:
-    """The first images of a split above what the model makes of them, as a PNG."""
+    """Draw the first images of a split above their reconstructions, as a PNG."""
     import torch
 
     from dltrain.observers.pictures import reconstruction_picture

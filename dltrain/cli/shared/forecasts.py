@@ -1,4 +1,4 @@
-"""What `dltrain eval` draws of a series: what was forecast, and what came."""
+"""The picture of forecasts that `dltrain eval` draws."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from dltrain.stream import Stream
 
 WINDOWS, OUTPUTS = 300, 4
-"""How much is drawn: the first windows of a split, the first outputs."""
+"""The number of windows and outputs that are drawn."""
 
 
 def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path) -> None:
-    """The first windows of a split as a PNG: what came next, and what the model made of them."""
+    """Draw the first windows of a split as a PNG: true values and the model's forecasts."""
     import torch
 
     from dltrain.batch import to_device
@@ -32,5 +32,5 @@ def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path
             truth.append(task.in_units(batch.targets))
             if sum(map(len, truth)) >= WINDOWS:
                 break
-    came, told = (torch.cat(parts)[:WINDOWS, :OUTPUTS] for parts in (truth, forecast))
-    forecast_picture(came, told, task.outputs[:OUTPUTS], title, path)
+    true, forecasts = (torch.cat(parts)[:WINDOWS, :OUTPUTS] for parts in (truth, forecast))
+    forecast_picture(true, forecasts, task.outputs[:OUTPUTS], title=title, path=path)

@@ -1,4 +1,4 @@
-"""The probability from which on a binary classifier gives the positive label, chosen after training."""
+"""The probability from which a binary classifier predicts the positive class, chosen after training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from dltrain.errors import UsageError
 
 Threshold = Annotated[
     float | None,
-    typer.Option(metavar="PROBABILITY", help="From where on a label is positive (binary). [default: the task's]"),
+    typer.Option(
+        metavar="PROBABILITY",
+        help="Probability from which the positive class is predicted (binary). [default: the task's]",
+    ),
 ]
 
 
