@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,13 +44,15 @@ class Evaluation:
     def title(self) -> str:
         return f"{self.trained.experiment.model.name} on {self.dataset.name}, {self.split}"
 
-    @property
-    def keeps_files(self) -> bool:
-        """Whether there is a run directory for pictures; a checkpoint that stands alone has none."""
-        return (self.run / "checkpoints").is_dir()
-
-    def picture(self, name: str) -> Path:
-        return self.run / "plots" / f"{name}-{self.split}.png"
+    def draw(self, name: str, draw_picture: Callable[..., None], key: str = "picture") -> dict[str, str]:
+        """Call `draw_picture` with title and path; the path under `key`. A checkpoint that stands alone gets none."""
+        if not (self.run / "checkpoints").is_dir():
+            return {}
+        path = self.run / "plots" / f"{name}-{self.split}.png"
+        with warn_if_not_written():
+            draw_picture(title=self.title, path=path)
+            return {key: str(path)}
+        return {}
 
 
 def run_evaluation(
@@ -87,20 +90,15 @@ def run_evaluation(
 
 def open_split(trained: Trained, dataset: Dataset, split: str) -> Stream[Any]:
     """The split's batches. Raises UsageError for an empty split; it offers the other one, if that has some."""
-    read, other, read_other = (
-        (dataset.test, "validation", dataset.validation)
-        if split == "test"
-        else (dataset.validation, "test", dataset.test)
-    )
-    stream = read()
+    streams = {"test": dataset.test, "validation": dataset.validation}
+    stream = streams[split]()
     if len(stream):
         return stream
+    other = "validation" if split == "test" else "test"
     advice = f"train with data.{split} as a share above 0"
-    try:
-        if len(read_other()):
+    with suppress(UsageError, DataError):
+        if len(streams[other]()):
             advice = f"use --split {other}"
-    except (UsageError, DataError):
-        pass
     raise UsageError(
         f"{trained.checkpoint.path}: the split to evaluate on is empty "
         f"(data.{split}: {trained.experiment.data.options.get(split)})",
@@ -120,16 +118,11 @@ def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]
         result |= collect_classes(evaluation, task)
     if isinstance(task, Predicts) and worst is not None:
         result |= collect_worst(evaluation, task, worst)
-    if isinstance(task, Reconstructs) and evaluation.keeps_files and get_data_kind(trained).pixels:
-        with warn_if_not_written():
-            picture = evaluation.picture("reconstructions")
-            examples.draw_reconstructions(trained, evaluation.stream, evaluation.title, picture)
-            result["picture"] = str(picture)
-    if isinstance(task, Forecasts) and evaluation.keeps_files:
-        with warn_if_not_written():
-            picture = evaluation.picture("forecasts")
-            forecasts.draw_forecasts(trained, evaluation.stream, evaluation.title, picture)
-            result["picture"] = str(picture)
+    if isinstance(task, Reconstructs) and get_data_kind(trained).pixels:
+        draw = partial(examples.draw_reconstructions, trained, evaluation.stream)
+        result |= evaluation.draw("reconstructions", draw)
+    if isinstance(task, Forecasts):
+        result |= evaluation.draw("forecasts", partial(forecasts.draw_forecasts, trained, evaluation.stream))
     return result
 
 
@@ -163,13 +156,8 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
     classes = {
         label: {name: values[index] for name, values in by_class.items()} for index, label in enumerate(task.labels)
     }
-    result = {"classes": classes, "confusion": confusion.tolist()}
-    if evaluation.keeps_files:
-        with warn_if_not_written():
-            picture = evaluation.picture("confusion")
-            confusion_picture(confusion, task.labels, evaluation.title, picture)
-            result["picture"] = str(picture)
-    return result
+    picture = evaluation.draw("confusion", partial(confusion_picture, confusion, task.labels))
+    return {"classes": classes, "confusion": confusion.tolist(), **picture}
 
 
 def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, Any]:
@@ -177,11 +165,9 @@ def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, An
     trained = evaluation.trained
     mistakes = examples.find_confused(trained, evaluation.stream, worst)
     result: dict[str, Any] = {"worst_examples": examples.mistakes_to_json(mistakes, task.labels)}
-    if evaluation.keeps_files and get_data_kind(trained).pixels:
-        with warn_if_not_written():
-            picture = evaluation.picture("worst")
-            examples.draw_confused(trained, mistakes, task.labels, title=evaluation.title, path=picture)
-            result["worst_picture"] = str(picture)
+    if get_data_kind(trained).pixels:
+        draw = partial(examples.draw_confused, trained, mistakes, task.labels)
+        result |= evaluation.draw("worst", draw, key="worst_picture")
     return result
 
 
