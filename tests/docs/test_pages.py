@@ -16,7 +16,6 @@ import typer
 from dltrain.cli.main import application
 from support.pages import PAGES, ROOT, commands_of, run_steps, steps_of, write_files
 
-PENDING = {"run-directory.md"}
 RUNNABLE = [page for page in PAGES if page.name != "README.md" and list(steps_of(page))]
 """The README's commands run in tests/packaging, from a wheel."""
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
@@ -33,8 +32,6 @@ def test_no_dead_link(page: Path) -> None:
     dead = []
     for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         path = page.parent / target if target else page
-        if path.name in PENDING:
-            continue
         if not path.exists() or (anchor and anchor not in anchors(path)):
             dead.append(f"{target}#{anchor}")
     assert dead == []
