@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dltrain.config.catalogue import package_catalogue
+from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.experiment import load_experiment
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Moment
@@ -27,18 +27,18 @@ from support.examples import DATASETS, OPTIMIZERS, Examples, build_config, examp
 from support.runs import StopAt, outcome, run_once, run_to_end
 
 CPU = torch.device("cpu")
-every_task = pytest.mark.parametrize("name", package_catalogue().names("task"))
-every_optimizer = pytest.mark.parametrize("name", package_catalogue().names("optimizer"))
-every_schedule = pytest.mark.parametrize("name", package_catalogue().names("schedule"))
+every_task = pytest.mark.parametrize("name", load_package_catalogue().names("task"))
+every_optimizer = pytest.mark.parametrize("name", load_package_catalogue().names("optimizer"))
+every_schedule = pytest.mark.parametrize("name", load_package_catalogue().names("schedule"))
 every_model = pytest.mark.parametrize(
     ("name", "number"),
-    [(name, number) for name in package_catalogue().names("model") for number in range(len(examples_of(name)))],
+    [(name, number) for name in load_package_catalogue().names("model") for number in range(len(examples_of(name)))],
 )
 every_dataset = pytest.mark.parametrize(
     ("name", "number"),
     [
         (name, number)
-        for name in package_catalogue().names("dataset")
+        for name in load_package_catalogue().names("dataset")
         for number in range(1 + (len(DATASETS[name].variants) if name in DATASETS else 0))
     ],
 )
@@ -181,8 +181,8 @@ def build_dataset(examples: Examples, name: str, number: int, folder: Path, asse
     """The dataset of an example, built as a config would build it; `assets` as a checkpoint has them."""
     variants = DATASETS[name].variants if name in DATASETS else []
     section = examples.data(name, [{}, *variants][number])
-    kind = package_catalogue().find("dataset", name).facts["data"]
-    task = next(each.name for each in package_catalogue().of("task") if each.facts["data"] == kind)
+    kind = load_package_catalogue().find("dataset", name).facts["data"]
+    task = next(each.name for each in load_package_catalogue().of("task") if each.facts["data"] == kind)
     fitting = examples.model_for_task(task)
     experiment = load_experiment(write_config(folder / "config.yaml", {**fitting, "data": section})).experiment
     return construct(Names(()), "dataset", experiment.data, name, seed, assets)
@@ -218,7 +218,7 @@ def test_assets_are_plain_json_and_give_the_same_streams(
     assert all(len(digest) == 64 for digest in dataset.fingerprint.values())
 
 
-@pytest.mark.parametrize("name", package_catalogue().names("dataset"))
+@pytest.mark.parametrize("name", load_package_catalogue().names("dataset"))
 def test_another_epoch_and_another_seed_give_another_order(name: str, examples: Examples, tmp_path: Path) -> None:
     if not DATASETS[name].shuffled:
         return

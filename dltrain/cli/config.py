@@ -22,17 +22,17 @@ Plugins = Annotated[
 ]
 
 
-@app.command()
-def check(file: File, overrides: Overrides = None) -> None:
+@app.command("check")
+def check_config(file: File, overrides: Overrides = None) -> None:
     """Check a config without touching data or device."""
     from dltrain.config.experiment import load_experiment
 
     experiment = load_experiment(file, overrides or ()).experiment
-    typer.echo(f"{file}: ok\n{summary(experiment)}")
+    typer.echo(f"{file}: ok\n{format_experiment(experiment)}")
 
 
-@app.command()
-def show(
+@app.command("show")
+def show_config(
     file: File,
     overrides: Overrides = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
@@ -42,7 +42,7 @@ def show(
 
     Parents, flags and environment variables are resolved.
     """
-    from dltrain.config.document import write
+    from dltrain.config.document import format_yaml
     from dltrain.config.experiment import load_experiment
 
     loaded = load_experiment(file, overrides or ())
@@ -51,18 +51,18 @@ def show(
         told = {"config": tree, "origins": dict(loaded.origins)} if origin else tree
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
-        typer.echo(write(tree, loaded.origins if origin else None), nl=False)
+        typer.echo(format_yaml(tree, loaded.origins if origin else None), nl=False)
 
 
-@app.command()
-def schema(plugins: Plugins = None) -> None:
+@app.command("schema")
+def print_schema(plugins: Plugins = None) -> None:
     """Print the JSON Schema, for completion in an editor."""
-    from dltrain.config.schema import json_schema
+    from dltrain.config.schema import build_json_schema
 
-    typer.echo(json.dumps(json_schema(plugins or ()), indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(build_json_schema(plugins or ()), indent=2, ensure_ascii=False))
 
 
-def summary(experiment: Experiment) -> str:
+def format_experiment(experiment: Experiment) -> str:
     """The experiment in one line."""
     epochs = "1 epoch" if experiment.trainer.epochs == 1 else f"{experiment.trainer.epochs} epochs"
     return (

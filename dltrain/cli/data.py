@@ -181,15 +181,15 @@ def _settings(sets: DataSets, name: str, **given: Any) -> dict[str, Any]:
     for setting in settings.keys() - set(sets.settings):
         raise UsageError(f"--{setting.replace('_', '-')}: not for {name}; allowed is to leave it out.")
     if settings:
-        from dltrain.config.annotations import words
-        from dltrain.config.catalogue import package_catalogue
-        from dltrain.config.values import validate
+        from dltrain.config.annotations import describe_type
+        from dltrain.config.catalogue import load_package_catalogue
+        from dltrain.config.values import validate_value
 
-        entry = package_catalogue().find("dataset", name)
+        entry = load_package_catalogue().find("dataset", name)
         for option in entry.options if entry else ():
-            if option.name in settings and validate(settings[option.name], option.annotation)[1]:
+            if option.name in settings and validate_value(settings[option.name], option.annotation)[1]:
                 flag, found = option.name.replace("_", "-"), settings[option.name]
-                raise UsageError(f"--{flag}: found {found}; allowed is {words(option.annotation)}.")
+                raise UsageError(f"--{flag}: found {found}; allowed is {describe_type(option.annotation)}.")
     return settings
 
 

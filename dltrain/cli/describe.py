@@ -32,17 +32,17 @@ def list_names(
     plugins: Plugins = None,
 ) -> None:
     """List models, datasets, tasks, optimizers, schedules, observers."""
-    from dltrain.config.plugins import with_plugins
+    from dltrain.config.plugins import load_catalogue
 
-    kind = kind_of(kind)
-    entries = with_plugins(plugins or ()).of(kind)
+    kind = parse_kind(kind)
+    entries = load_catalogue(plugins or ()).of(kind)
     if as_json:
         rows = [{"name": entry.name, "summary": entry.summary, "module": entry.module} for entry in entries]
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
-        typer.echo(hanging(f"{entry.name:{width}}  ", entry.summary))
+        typer.echo(indent_text(f"{entry.name:{width}}  ", entry.summary))
 
 
 def describe(
@@ -52,96 +52,100 @@ def describe(
     plugins: Plugins = None,
 ) -> None:
     """Describe a model, a dataset, a task and its options."""
-    from dltrain.config.faults import listed, nearest
-    from dltrain.config.plugins import with_plugins
+    from dltrain.config.faults import find_nearest, join_names
+    from dltrain.config.plugins import load_catalogue
 
-    kind = kind_of(kind)
-    catalogue = with_plugins(plugins or ())
+    kind = parse_kind(kind)
+    catalogue = load_catalogue(plugins or ())
     entry = catalogue.find(kind, name)
     if entry is None:
         names = catalogue.names(kind)
-        near = nearest(name, names)
+        near = find_nearest(name, names)
         hint = f"\ndid you mean '{near}'?" if near else ""
-        raise UsageError(f"{kind} '{name}' is not known\nallowed: {listed(names)}{hint}")
+        raise UsageError(f"{kind} '{name}' is not known\nallowed: {join_names(names)}{hint}")
     if as_json:
-        typer.echo(json.dumps(as_plain(entry), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(encode_description(entry), indent=2, ensure_ascii=False))
         return
     typer.echo(f"{entry.kind} {entry.name}\n\n{textwrap.indent(entry.doc, '  ')}\n")
-    typer.echo("\n".join(["options:", *option_lines(entry.options)] if entry.options else ["It has no options."]))
-    for choices in named_options(entry.options):
+    typer.echo("\n".join(["options:", *format_options(entry.options)] if entry.options else ["It has no options."]))
+    for choices in list_named(entry.options):
         typer.echo("\n".join(["", f"{choices.noun}s, each with its options, the first of which may stand alone:"]))
-        typer.echo("\n".join(choice_lines(choices)))
+        typer.echo("\n".join(format_named(choices)))
 
 
-def kind_of(word: str) -> str:
+def parse_kind(word: str) -> str:
     """The catalogue's word for a kind, given in the singular or the plural. Raises UsageError."""
-    from dltrain.config.faults import listed, nearest
+    from dltrain.config.faults import find_nearest, join_names
     from dltrain.registry import REGISTRIES
 
     kinds = {f"{kind}s": kind for kind in REGISTRIES}
     if word in kinds.values():
         return word
     if word not in kinds:
-        near = nearest(word, kinds)
+        near = find_nearest(word, kinds)
         hint = f"\ndid you mean '{near}'?" if near else ""
-        raise UsageError(f"there are no '{word}'\nallowed: {listed(list(kinds))}{hint}")
+        raise UsageError(f"there are no '{word}'\nallowed: {join_names(list(kinds))}{hint}")
     return kinds[word]
 
 
-def option_lines(options: Sequence[Option], indent: str = "  ") -> list[str]:
+def format_options(options: Sequence[Option], indent: str = "  ") -> list[str]:
     """A block for each option: its name, type and default, then its meaning; the options of a group below it."""
-    from dltrain.config.annotations import group, group_options
+    from dltrain.config.annotations import find_group, list_options
 
-    rows = [(option.name, type_and_default(option)) for option in options]
+    rows = [(option.name, format_type(option)) for option in options]
     width = max(len(name) for name, _ in rows)
     lines = []
     for option, (name, told) in zip(options, rows, strict=True):
-        lines.append(hanging(f"{indent}{name:{width}}  ", told))
+        lines.append(indent_text(f"{indent}{name:{width}}  ", told))
         if option.description:
-            lines.append(hanging(f"{indent}{'':{width}}  ", option.description))
-        grouped = group(option.annotation)
+            lines.append(indent_text(f"{indent}{'':{width}}  ", option.description))
+        grouped = find_group(option.annotation)
         if grouped is not None:
-            lines += option_lines(group_options(grouped), indent + "    ")
+            lines += format_options(list_options(grouped), indent + "    ")
     return lines
 
 
-def named_options(options: Sequence[Option]) -> list[Named]:
+def list_named(options: Sequence[Option]) -> list[Named]:
     """What the options let one choose by name."""
-    from dltrain.config.annotations import listed_names
+    from dltrain.config.annotations import find_listed_named
 
-    return [choices for option in options if (choices := listed_names(option.annotation)) is not None]
+    return [choices for option in options if (choices := find_listed_named(option.annotation)) is not None]
 
 
-def choice_lines(choices: Named) -> list[str]:
+def format_named(choices: Named) -> list[str]:
     """A block for each thing that can be chosen by name, with its options."""
-    from dltrain.config.annotations import group_options, split_docstring
-    from dltrain.config.page import by_group
+    from dltrain.config.annotations import list_options, split_docstring
+    from dltrain.config.page import collect_names
 
     lines = []
-    for names, group_type in by_group(choices):
-        options = group_options(group_type)
+    for names, group_type in collect_names(choices):
+        options = list_options(group_type)
         text = " ".join(split_docstring(group_type.__doc__)[1].split())
-        lines += ["", hanging(f"  {', '.join(names)}: ", text), *(option_lines(options, "      ") if options else [])]
+        lines += [
+            "",
+            indent_text(f"  {', '.join(names)}: ", text),
+            *(format_options(options, "      ") if options else []),
+        ]
     return lines
 
 
-def type_and_default(option: Option) -> str:
-    from dltrain.config.annotations import REQUIRED, words
-    from dltrain.config.document import write_value
+def format_type(option: Option) -> str:
+    from dltrain.config.annotations import REQUIRED, describe_type
+    from dltrain.config.document import format_value
     from dltrain.config.values import to_plain
 
-    default = "required" if option.default is REQUIRED else f"default {write_value(to_plain(option.default))}"
-    return f"{words(option.annotation)}; {default}"
+    default = "required" if option.default is REQUIRED else f"default {format_value(to_plain(option.default))}"
+    return f"{describe_type(option.annotation)}; {default}"
 
 
-def as_plain(entry: Entry) -> dict[str, Any]:
+def encode_description(entry: Entry) -> dict[str, Any]:
     """An entry for JSON; `default` is absent from an option that is required."""
-    from dltrain.config.annotations import group_options
+    from dltrain.config.annotations import list_options
 
-    options = plain_options(entry.options)
+    options = encode_options(entry.options)
     for row, option in zip(options, entry.options, strict=True):
-        for choices in named_options([option]):
-            row["choices"] = {name: plain_options(group_options(each)) for name, each in choices.groups.items()}
+        for choices in list_named([option]):
+            row["choices"] = {name: encode_options(list_options(each)) for name, each in choices.groups.items()}
     return {
         "kind": entry.kind,
         "name": entry.name,
@@ -153,18 +157,18 @@ def as_plain(entry: Entry) -> dict[str, Any]:
     }
 
 
-def plain_options(options: Sequence[Option]) -> list[dict[str, Any]]:
-    from dltrain.config.annotations import REQUIRED, words
+def encode_options(options: Sequence[Option]) -> list[dict[str, Any]]:
+    from dltrain.config.annotations import REQUIRED, describe_type
     from dltrain.config.values import to_plain
 
     rows = []
     for option in options:
-        row = {"name": option.name, "type": words(option.annotation), "description": option.description}
+        row = {"name": option.name, "type": describe_type(option.annotation), "description": option.description}
         rows.append(row if option.default is REQUIRED else {**row, "default": to_plain(option.default)})
     return rows
 
 
-def hanging(start: str, text: str) -> str:
+def indent_text(start: str, text: str) -> str:
     """`start` and then `text`, folded to the terminal's width under itself."""
     width = max(shutil.get_terminal_size((100, 24)).columns, len(start) + 30)
     return textwrap.fill(text, width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False)

@@ -215,7 +215,7 @@ def draw_explanation(
     pixels: Tensor, explanation: Explanation, method: Method, *, labels: Sequence[str], picture: Path
 ) -> None:
     """Draw the image (C, H, W) uint8 and its attributions, summed over colours, as a PNG."""
-    from dltrain.observers.pictures import attribution_picture
+    from dltrain.observers.pictures import draw_attribution_picture
 
     title = f"{labels[explanation.label]} with probability {explanation.probability:.4f}"
     if explanation.predicted != explanation.label:
@@ -223,7 +223,7 @@ def draw_explanation(
     signed = method is Method.integrated_gradients
     values = explanation.attributions
     by_pixel = values.sum(0) if signed else values.abs().amax(0)
-    attribution_picture(
+    draw_attribution_picture(
         pixels / 255, by_pixel, title, meaning=method.value.replace("_", " "), path=picture, signed=signed
     )
 
@@ -263,7 +263,7 @@ def print_explanation(
 def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
     """Draw the weights of the first layer as a PNG, and print its path."""
     from dltrain.data.images.explanation import find_first_filters
-    from dltrain.observers.pictures import filters_picture
+    from dltrain.observers.pictures import draw_filter_grid
 
     assets = trained.record.assets
     found = find_first_filters(trained.model, (assets["channels"], assets["height"], assets["width"]))
@@ -272,7 +272,7 @@ def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
     if count > FILTERS:
         title += f", the first {FILTERS} of {count}"
         typer.echo(f"note: the picture shows the first {FILTERS} of {count} filters", err=True)
-    filters_picture(found.weights[:FILTERS], title, picture)
+    draw_filter_grid(found.weights[:FILTERS], title, picture)
     if as_json:
         facts = {"layer": found.layer, "shape": list(found.weights.shape), "picture": str(picture)}
         typer.echo(json.dumps({**facts, "weights": found.weights.tolist()}))

@@ -37,11 +37,11 @@ class Option:
     description: str = ""
 
 
-def parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+def split_annotated(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
     """The type inside ``Annotated`` and its bounds; ``(annotation, ())`` for any other."""
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
-        core, deeper = parts(inner)
+        core, deeper = split_annotated(inner)
         return core, (*deeper, *metadata)
     return annotation, ()
 
@@ -50,54 +50,54 @@ def is_union(annotation: Any) -> bool:
     return get_origin(annotation) in (Union, types.UnionType)
 
 
-def alternatives(annotation: Any) -> tuple[Any, ...]:
+def list_members(annotation: Any) -> tuple[Any, ...]:
     """The members of a union but for None; of another type, itself."""
-    core, _ = parts(annotation)
+    core, _ = split_annotated(annotation)
     if not is_union(core):
         return (annotation,)
     return tuple(member for member in get_args(core) if member is not types.NoneType)
 
 
 def takes_null(annotation: Any) -> bool:
-    core, _ = parts(annotation)
+    core, _ = split_annotated(annotation)
     return core in (None, types.NoneType) or (is_union(core) and types.NoneType in get_args(core))
 
 
-def group(annotation: Any) -> type | None:
+def find_group(annotation: Any) -> type | None:
     """The dataclass of an option group, given bare or ``| None``; None for any other type."""
-    members = alternatives(annotation)
+    members = list_members(annotation)
     only = members[0] if len(members) == 1 else None
     return only if isinstance(only, type) and is_dataclass(only) else None
 
 
-def named(annotation: Any) -> Named | None:
+def find_named(annotation: Any) -> Named | None:
     """What a type lets one choose by name, as `dltrain.architecture.named` explains; None for any other type."""
-    return next((each for each in parts(annotation)[1] if isinstance(each, Named)), None)
+    return next((each for each in split_annotated(annotation)[1] if isinstance(each, Named)), None)
 
 
-def listed_names(annotation: Any) -> Named | None:
+def find_listed_named(annotation: Any) -> Named | None:
     """The same for the items of a list type."""
-    core, _ = parts(annotation)
-    return named(get_args(core)[0]) if get_origin(core) is list else None
+    core, _ = split_annotated(annotation)
+    return find_named(get_args(core)[0]) if get_origin(core) is list else None
 
 
-def element(annotation: Any, index: int) -> Any:
+def get_element_type(annotation: Any, index: int) -> Any:
     """The type of item `index` of a list or tuple type, of the values of a dict type."""
-    core, _ = parts(annotation)
+    core, _ = split_annotated(annotation)
     arguments = get_args(core)
     if get_origin(core) is tuple and arguments[-1:] != (...,):
         return arguments[min(index, len(arguments) - 1)]
     return arguments[1] if get_origin(core) is dict else arguments[0]
 
 
-def unsupported(annotation: Any) -> str | None:
+def explain_unsupported(annotation: Any) -> str | None:
     """Why an annotation cannot be the type of an option; None when it can."""
-    if named(annotation) is not None:
+    if find_named(annotation) is not None:
         return None
-    if (grouped := group(annotation)) is not None:
-        problems = ((option.name, unsupported(option.annotation)) for option in group_options(grouped))
+    if (grouped := find_group(annotation)) is not None:
+        problems = ((option.name, explain_unsupported(option.annotation)) for option in list_options(grouped))
         return next((f"{grouped.__name__}.{name}: {problem}" for name, problem in problems if problem), None)
-    core, _ = parts(annotation)
+    core, _ = split_annotated(annotation)
     origin = get_origin(core)
     if core in (int, float, str, bool, None, types.NoneType) or origin is Literal:
         return None
@@ -105,16 +105,16 @@ def unsupported(annotation: Any) -> str | None:
         if origin is dict and get_args(core)[0] is not str:
             return "the keys of a mapping are text: use dict[str, ...]"
         inner = [each for each in get_args(core) if each is not ...]
-        if any(is_dataclass(parts(each)[0]) for each in inner):
+        if any(is_dataclass(split_annotated(each)[0]) for each in inner):
             return "a group of options stands alone or with `| None`"
-        return next(filter(None, map(unsupported, inner)), None)
+        return next(filter(None, map(explain_unsupported, inner)), None)
     if core in (list, dict, tuple):
         return f"say what the {core.__name__} holds, such as {'dict[str, int]' if core is dict else 'list[int]'}"
     return "an option is an int, float, str, bool, Literal, list, tuple, dict, a union of those or a group of options"
 
 
 @functools.cache
-def group_options(group_type: type) -> tuple[Option, ...]:
+def list_options(group_type: type) -> tuple[Option, ...]:
     """The options of a dataclass of options, described by its docstring or by that of the class it builds on."""
     hints = get_type_hints(group_type, include_extras=True)
     described: dict[str, str] = {}
@@ -150,47 +150,47 @@ def split_docstring(docstring: str | None) -> tuple[str, str, dict[str, str]]:
     return " ".join(text.partition("\n\n")[0].split()), text, described
 
 
-def words(annotation: Any, plural: bool = False) -> str:
+def describe_type(annotation: Any, plural: bool = False) -> str:
     """The type as a person would say it: ``integer >= 1``, ``list of integers >= 1``, ``one of a, b``."""
-    if (grouped := group(annotation)) is not None:
+    if (grouped := find_group(annotation)) is not None:
         return f"mapping of {grouped.__name__.lower()} options" + (" or null" if takes_null(annotation) else "")
-    if (choices := named(annotation)) is not None:
+    if (choices := find_named(annotation)) is not None:
         return choices.noun + "s" * plural
-    core, metadata = parts(annotation)
+    core, metadata = split_annotated(annotation)
     for each in metadata:
         if isinstance(each, Doc):
             return each.documentation
     if is_union(core):
-        members = [words(member, plural) for member in alternatives(annotation)]
+        members = [describe_type(member, plural) for member in list_members(annotation)]
         return " or ".join([*members, "null"] if takes_null(annotation) else members)
     origin, arguments = get_origin(core), get_args(core)
     if origin is Literal:
         return ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
     if origin is dict:
-        return f"{'mappings' if plural else 'mapping'} of names to {words(arguments[1], plural=True)}"
+        return f"{'mappings' if plural else 'mapping'} of names to {describe_type(arguments[1], plural=True)}"
     if origin in (list, tuple):
-        return _list_words(origin, arguments, metadata, plural)
+        return _describe_list(origin, arguments, metadata, plural)
     names = {int: ("integer", "integers"), float: ("number", "numbers"), str: ("text", "texts")}
     if core in names:
-        return names[core][plural] + _bounds(metadata)
+        return names[core][plural] + _describe_bounds(metadata)
     return "true or false" if core is bool else "null"
 
 
-def _list_words(origin: Any, arguments: tuple[Any, ...], metadata: tuple[Any, ...], plural: bool) -> str:
+def _describe_list(origin: Any, arguments: tuple[Any, ...], metadata: tuple[Any, ...], plural: bool) -> str:
     noun = "lists" if plural else "list"
     if origin is tuple and arguments[-1:] != (...,):
         if len(set(map(str, arguments))) == 1:
-            return f"{noun} of {len(arguments)} {words(arguments[0], plural=len(arguments) > 1)}"
-        return f"{noun} of {len(arguments)}: " + ", ".join(map(words, arguments))
+            return f"{noun} of {len(arguments)} {describe_type(arguments[0], plural=len(arguments) > 1)}"
+        return f"{noun} of {len(arguments)}: " + ", ".join(map(describe_type, arguments))
     low = max((each.min_length for each in metadata if isinstance(each, MinLen)), default=0)
     high = min((each.max_length for each in metadata if isinstance(each, MaxLen)), default=None)
-    many = words(arguments[0], plural=True)
+    many = describe_type(arguments[0], plural=True)
     if high is not None:
         return f"{noun} of {low if low == high else f'{low} to {high}'} {many}"
     return f"{'non-empty ' if low == 1 else ''}{noun} of {f'at least {low} ' if low > 1 else ''}{many}"
 
 
-def _bounds(metadata: Iterable[Any]) -> str:
+def _describe_bounds(metadata: Iterable[Any]) -> str:
     low = high = None
     for each in metadata:
         if isinstance(each, (Ge, Gt)):
@@ -203,7 +203,7 @@ def _bounds(metadata: Iterable[Any]) -> str:
     return f" {bound[2]} {bound[0]}" if bound else ""
 
 
-def with_article(said: str) -> str:
+def add_article(said: str) -> str:
     if said.startswith(("number", "list", "mapping", "non-empty")):
         return f"a {said}"
     return f"an {said}" if said.startswith("integer") else said

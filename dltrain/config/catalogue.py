@@ -83,7 +83,7 @@ class Catalogue:
 
 
 @functools.cache
-def package_catalogue() -> Catalogue:
+def load_package_catalogue() -> Catalogue:
     """What dltrain itself registers, as stored."""
     return Catalogue(map(_decode_entry, json.loads(STORED.read_text(encoding="utf-8"))))
 
@@ -121,11 +121,11 @@ def _decode_entry(stored: Mapping[str, Any]) -> Entry:
         "facts": facts,
         "provided": tuple(stored["provided"]),
         "options": tuple(options),
-        "place": package_place(stored["module"]),
+        "place": locate_module(stored["module"]),
     }
     return Entry(**{**stored, **rest})
 
 
-def package_place(module: str) -> Place:
+def locate_module(module: str) -> Place:
     """The file of one of dltrain's own modules."""
     return Place(Source(f"{module.replace('.', '/')}.py"))

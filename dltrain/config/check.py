@@ -13,22 +13,22 @@ from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
-    alternatives,
-    element,
-    group,
-    group_options,
+    add_article,
+    describe_type,
+    find_group,
+    find_listed_named,
+    get_element_type,
     is_union,
-    listed_names,
-    parts,
+    list_members,
+    list_options,
+    split_annotated,
     takes_null,
-    with_article,
-    words,
 )
 from dltrain.config.catalogue import Catalogue, Entry
-from dltrain.config.compose import expanded_choice
-from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, found, resolve
-from dltrain.config.faults import Fault, Place, listed, nearest
-from dltrain.config.named import place_within, written
+from dltrain.config.compose import expand_choice
+from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, describe_node, resolve_scalar
+from dltrain.config.faults import Fault, Place, find_nearest, join_names
+from dltrain.config.named import locate_within, read_named
 from dltrain.config.sections import CHOICES, GROUPS, NAMES, SETTINGS, Section
 from dltrain.config.values import read_value
 
@@ -81,13 +81,13 @@ class Check:
         for key, pair in self.tree.entries.items():
             if key not in (each.name for each in SETTINGS):
                 message, near = self._misplaced(key, "not a section of a config", "", NAMES)
-                self.faults.append(Fault(pair.key_place, message, listed(NAMES), near))
+                self.faults.append(Fault(pair.key_place, message, join_names(NAMES), near))
 
     def _choice_node(self, section: Section) -> MappingNode | None:
         """The section as a mapping, its entry noted in `chosen`; None where it is absent or at fault."""
         pair = self.tree.entries.get(section.name)
         if pair is None and not section.default:
-            allowed = listed(self.catalogue.names(str(section.kind)))
+            allowed = join_names(self.catalogue.names(str(section.kind)))
             self.faults.append(Fault(self._top(), f"the section '{section.name}' is missing", allowed))
             return None
         node = MappingNode(self.tree.place) if pair is None else pair.node
@@ -95,9 +95,9 @@ class Check:
 
     def _named_node(self, node: Node, path: str, section: Section) -> MappingNode | None:
         """A node that names a registered thing, as a mapping, the entry noted in `chosen`; None after a fault."""
-        node, allowed = expanded_choice(node), listed(self.catalogue.names(str(section.kind)))
+        node, allowed = expand_choice(node), join_names(self.catalogue.names(str(section.kind)))
         if not isinstance(node, MappingNode):
-            message = f"{path} must be a name, or a mapping with a name and options, found {found(node)}"
+            message = f"{path} must be a name, or a mapping with a name and options, found {describe_node(node)}"
             self.faults.append(Fault(node.place, message, allowed))
             return None
         named = node.entries.get("name")
@@ -122,8 +122,8 @@ class Check:
         items: list[tuple[str, dict[str, Any]] | None] = []
         if not isinstance(node, ListNode):
             message = f"{section.name} must be a list of names, or of mappings with a name and options"
-            allowed = listed(self.catalogue.names(str(section.kind)))
-            self.faults.append(Fault(node.place, f"{message}, found {found(node)}", allowed))
+            allowed = join_names(self.catalogue.names(str(section.kind)))
+            self.faults.append(Fault(node.place, f"{message}, found {describe_node(node)}", allowed))
         else:
             for index, item in enumerate(node.items):
                 path = f"{section.name}[{index}]"
@@ -139,13 +139,15 @@ class Check:
         if isinstance(name, ScalarNode) and name.value is not None:
             name = name.text
         if not isinstance(name, str):
-            what, names = "null" if name is None else found(name), self.catalogue.names(kind)
-            self.faults.append(Fault(place, f"{path}.name must be a name, found {what}", listed(names)))
+            what, names = "null" if name is None else describe_node(name), self.catalogue.names(kind)
+            self.faults.append(Fault(place, f"{path}.name must be a name, found {what}", join_names(names)))
             return
         entry = self.catalogue.find(kind, name)
         if entry is None:
             names = self.catalogue.names(kind)
-            self.faults.append(Fault(place, f"{kind} '{name}' is not known", listed(names), nearest(name, names)))
+            self.faults.append(
+                Fault(place, f"{kind} '{name}' is not known", join_names(names), find_nearest(name, names))
+            )
         else:
             self.chosen[path] = entry
 
@@ -165,13 +167,13 @@ class Check:
             fitting = [each.name for each in self.catalogue.of("dataset") if each.facts["data"] == task.facts["data"]]
             holds, takes = data.facts["data"], task.facts["data"]
             message = f"dataset '{data.name}' holds {holds}, but task '{task.name}' takes {takes}"
-            self.faults.append(Fault(self._name_place("data"), message, listed(fitting)))
+            self.faults.append(Fault(self._name_place("data"), message, join_names(fitting)))
         sizes = tuple(task.facts["sizes"])
         if model is not None and not model.takes(sizes):
-            lacking = listed([each for each in model.provided if each not in sizes])
+            lacking = join_names([each for each in model.provided if each not in sizes])
             fitting = [each.name for each in self.catalogue.of("model") if each.takes(sizes)]
-            message = f"model '{model.name}' needs {lacking}, but task '{task.name}' provides {listed(sizes)}"
-            self.faults.append(Fault(self._name_place("model"), message, listed(fitting)))
+            message = f"model '{model.name}' needs {lacking}, but task '{task.name}' provides {join_names(sizes)}"
+            self.faults.append(Fault(self._name_place("model"), message, join_names(fitting)))
 
     def _check_model(self, checked: Mapping[str, Mapping[str, Any]]) -> None:
         """What a model's own check finds in its options, checked one by one before."""
@@ -179,7 +181,7 @@ class Check:
         if model is None or task is None or options is None:
             return
         sizes = self._sizes(task, checked.get("data"))
-        self.faults += misfits(expanded_choice(self.tree.entries["model"].node), model, sizes, options)
+        self.faults += find_misfits(expand_choice(self.tree.entries["model"].node), model, sizes, options)
 
     def _sizes(self, task: Entry, options: Mapping[str, Any] | None) -> dict[str, int | None]:
         """The task's sizes as far as the dataset's fact `sizes` tells them: a number, or the name of its own option."""
@@ -189,7 +191,7 @@ class Check:
         return {size: known.get(size) if type(known.get(size)) is int else None for size in task.facts["sizes"]}
 
     def _name_place(self, section: str) -> Place:
-        node = expanded_choice(self.tree.entries[section].node)
+        node = expand_choice(self.tree.entries[section].node)
         assert isinstance(node, MappingNode)
         return node.entries["name"].node.place
 
@@ -199,7 +201,7 @@ class Check:
         for key, pair in node.entries.items():
             if key not in names:
                 message, near = self._misplaced(key, f"not an option of {owner}", path, names)
-                self.faults.append(Fault(pair.key_place, message, listed(names), near))
+                self.faults.append(Fault(pair.key_place, message, join_names(names), near))
         values = {}
         for option in options:
             inner = f"{path}.{option.name}"
@@ -208,7 +210,7 @@ class Check:
                 self.origins[inner] = str(given.node.place)
                 values[option.name] = self._value(given.node, option.annotation, inner)
             elif option.default is REQUIRED:
-                message = f"{owner} needs the option '{option.name}': {words(option.annotation)}"
+                message = f"{owner} needs the option '{option.name}': {describe_type(option.annotation)}"
                 self.faults.append(Fault(node.place, message))
             else:
                 values[option.name] = copy.deepcopy(option.default)
@@ -217,9 +219,9 @@ class Check:
 
     def _note_defaults(self, option: Option, path: str) -> None:
         self.origins[path] = DEFAULT
-        grouped = group(option.annotation)
+        grouped = find_group(option.annotation)
         if grouped is not None and option.default is not None:
-            for each in group_options(grouped):
+            for each in list_options(grouped):
                 self._note_defaults(each, f"{path}.{each.name}")
 
     def _misplaced(self, key: str, problem: str, path: str, names: Sequence[str]) -> tuple[str, str | None]:
@@ -231,12 +233,12 @@ class Check:
             return f"{message}; '{key}' is a section of its own, at the left margin", None
         if homes:
             return f"{message}; '{key}' belongs to '{homes[0]}'", None
-        near = nearest(key, names)
+        near = find_nearest(key, names)
         if near is None and section in CHOICES and path == section:
             entries = self.catalogue.of(str(CHOICES[section].kind))
             others = [each.name for each in entries if any(option.name == key for option in each.options)]
             if others:
-                return f"{message}; it is one of {listed(others)}", None
+                return f"{message}; it is one of {join_names(others)}", None
         return message, near
 
     def _known_options(self, section: str) -> set[str]:
@@ -247,19 +249,19 @@ class Check:
 
     def _value(self, node: Node, annotation: Any, path: str) -> Any:
         """The checked value; None after a fault."""
-        grouped = group(annotation)
+        grouped = find_group(annotation)
         if grouped is not None:
             if isinstance(node, ScalarNode) and node.value is None and takes_null(annotation):
                 return None
             return self._group(node, grouped, path, path)
-        choices = listed_names(annotation)
+        choices = find_listed_named(annotation)
         if choices is not None and isinstance(node, ListNode) and node.items:
             return self._named_items(node, choices)
         value, locations = read_value(node, annotation)
         wrong = {}
         for location in locations:
-            failing, wanted, where = _failing(node, annotation, path, location)
-            wrong[where] = _wrong_value(failing, wanted, where)
+            failing, wanted, where = _locate_failure(node, annotation, path, location)
+            wrong[where] = _explain_wrong_value(failing, wanted, where)
         self.faults += wrong.values()
         return None if wrong else value
 
@@ -269,22 +271,22 @@ class Check:
         for number, item in enumerate(node.items, 1):
             self.numbers.append(number)
             title = f"{choices.noun} {'.'.join(map(str, self.numbers))}"
-            chosen = written(item, choices, title, self.faults)
+            chosen = read_named(item, choices, title, self.faults)
             if chosen is not None:
                 name, given = chosen
                 origins, self.origins = self.origins, {}  # the list has one: where it begins
                 owner = f"{title} ({name})"
-                values.append({name: self._options(given, group_options(choices.groups[name]), owner, owner)})
+                values.append({name: self._options(given, list_options(choices.groups[name]), owner, owner)})
                 self.origins = origins
             self.numbers.pop()
         return values
 
     def _group(self, node: Node, grouped: type, path: str, owner: str) -> Any:
         """The dataclass of an option group; None after a fault."""
-        options = group_options(grouped)
+        options = list_options(grouped)
         if not isinstance(node, MappingNode):
-            message = f"{path} must be a mapping of options, found {found(node)}"
-            self.faults.append(Fault(node.place, message, listed([option.name for option in options])))
+            message = f"{path} must be a mapping of options, found {describe_node(node)}"
+            self.faults.append(Fault(node.place, message, join_names([option.name for option in options])))
             return None
         before = len(self.faults)
         values = self._options(node, options, path, owner)
@@ -297,7 +299,9 @@ class Check:
             return None
 
 
-def misfits(node: Node, model: Entry, sizes: Mapping[str, int | None], options: Mapping[str, Any]) -> Iterator[Fault]:
+def find_misfits(
+    node: Node, model: Entry, sizes: Mapping[str, int | None], options: Mapping[str, Any]
+) -> Iterator[Fault]:
     """What a model's own check finds in its options, with the places in `node`, the model's section.
 
     Its fact `check` is a function `faults(sizes, **options)`, or the name of a module of dltrain without torch that has
@@ -308,47 +312,48 @@ def misfits(node: Node, model: Entry, sizes: Mapping[str, int | None], options: 
     if check is None:
         return
     for misfit in (check if callable(check) else import_module(check).faults)(sizes, **options):
-        place, text = place_within(node, misfit.path or ("name",))
-        allowed = None if misfit.allowed is None else listed(misfit.allowed)
-        near = nearest(text, misfit.allowed) if misfit.near and misfit.allowed else None
+        place, text = locate_within(node, misfit.path or ("name",))
+        allowed = None if misfit.allowed is None else join_names(misfit.allowed)
+        near = find_nearest(text, misfit.allowed) if misfit.near and misfit.allowed else None
         yield Fault(place, misfit.message, allowed, near)
 
 
-def _failing(node: Node, annotation: Any, path: str, location: Sequence[int | str]) -> tuple[Node, Any, str]:
+def _locate_failure(node: Node, annotation: Any, path: str, location: Sequence[int | str]) -> tuple[Node, Any, str]:
     """The innermost node of a complaint's location, its type and its path; a union of several types is not entered."""
     for step in location:
-        members = alternatives(annotation)
+        members = list_members(annotation)
         if len(members) > 1:
             break
         if isinstance(node, ListNode) and isinstance(step, int) and step < len(node.items):
-            node, annotation, path = node.items[step], element(members[0], step), f"{path}[{step}]"
+            node, annotation, path = node.items[step], get_element_type(members[0], step), f"{path}[{step}]"
         elif isinstance(node, MappingNode) and isinstance(step, str) and step in node.entries:
-            node, annotation, path = node.entries[step].node, element(members[0], 0), f"{path}.{step}"
+            node, annotation, path = node.entries[step].node, get_element_type(members[0], 0), f"{path}.{step}"
         else:
             break
     return node, annotation, path
 
 
-def _wrong_value(node: Node, annotation: Any, path: str) -> Fault:
-    members = alternatives(annotation)
-    core = parts(members[0])[0]
+def _explain_wrong_value(node: Node, annotation: Any, path: str) -> Fault:
+    members = list_members(annotation)
+    core = split_annotated(members[0])[0]
     if len(members) == 1 and get_origin(core) is Literal and isinstance(node, ScalarNode):
         choices = [str(each) for each in get_args(core)] + ["null"] * takes_null(annotation)
-        message = f"{path} cannot be {found(node)}{_hint(node, annotation)}"
-        return Fault(node.place, message, listed(choices), nearest(node.text, choices))
-    message = f"{path} must be {with_article(words(annotation))}, found {found(node)}{_hint(node, annotation)}"
+        message = f"{path} cannot be {describe_node(node)}{_suggest_value(node, annotation)}"
+        return Fault(node.place, message, join_names(choices), find_nearest(node.text, choices))
+    expected = add_article(describe_type(annotation))
+    message = f"{path} must be {expected}, found {describe_node(node)}{_suggest_value(node, annotation)}"
     return Fault(node.place, message)
 
 
-def _hint(node: Node, annotation: Any) -> str:
+def _suggest_value(node: Node, annotation: Any) -> str:
     """What probably went wrong in writing the value, in brackets; nothing where there is no telling."""
     if isinstance(node, ListNode):
         return f" of {len(node.items)}" if node.items else ""
-    if isinstance(node, MappingNode) and listed_names(annotation) is not None:
+    if isinstance(node, MappingNode) and find_listed_named(annotation) is not None:
         return " (begin each item with '- ')"
     if not isinstance(node, ScalarNode):
         return ""
-    wanted = {parts(member)[0] for member in alternatives(annotation) if not is_union(member)}
+    wanted = {split_annotated(member)[0] for member in list_members(annotation) if not is_union(member)}
     text = node.text
     if isinstance(node.value, float) and wanted & {int, float}:
         if node.value - node.value != 0:
@@ -358,7 +363,7 @@ def _hint(node: Node, annotation: Any) -> str:
     if isinstance(node.value, str) and wanted & {int, float}:
         if re.fullmatch(r"[-+]?0[0-9]+", text):
             return f" (the leading zero makes it text: write {int(text)})"
-        if not node.plain and isinstance(resolve(text), (int, float)) and node.place.line:
+        if not node.plain and isinstance(resolve_scalar(text), (int, float)) and node.place.line:
             return " (the quotes make it text)"
     if bool in wanted and text.lower() in ("yes", "on", "no", "off"):
         return f" (write {'true' if text.lower() in ('yes', 'on') else 'false'})"

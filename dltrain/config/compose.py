@@ -8,8 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, clipped, found, parse, read, resolve
-from dltrain.config.faults import Fault, Place, Refused, Source, nearest
+from dltrain.config.document import (
+    ListNode,
+    MappingNode,
+    Node,
+    Pair,
+    ScalarNode,
+    clip_text,
+    describe_node,
+    parse_document,
+    read_document,
+    resolve_scalar,
+)
+from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest
 from dltrain.config.sections import CHOICES
 
 FLAG = "--set"
@@ -35,7 +46,7 @@ def compose(path: Path, overrides: Sequence[str], faults: list[Fault]) -> Compos
 
     Each override is ``a.b=VALUE``. Faults are added to `faults`.
     """
-    chain = _chain(path, faults)
+    chain = _read_chain(path, faults)
     if chain is None:
         return None
     plugins: list[Plugin] = []
@@ -43,22 +54,22 @@ def compose(path: Path, overrides: Sequence[str], faults: list[Fault]) -> Compos
     for shown, document in reversed(chain):
         taken, document = take_plugins(document, Path(shown).parent, faults)
         plugins += taken
-        tree = merged(tree, document)
+        tree = merge_trees(tree, document)
     tree = replace(tree, place=chain[0][1].place)
     flags = MappingNode(tree.place)
     for rank, text in enumerate(overrides):
-        flag = _override(text, rank, faults)
+        flag = _parse_override(text, rank, faults)
         if flag is not None:
             taken, flag = take_plugins(flag, Path(), faults)
             plugins += taken
-            flags = merged(flags, flag)
-    tree = replace(merged(tree, flags), place=tree.place)
-    expanded = _substituted(tree, faults)
+            flags = merge_trees(flags, flag)
+    tree = replace(merge_trees(tree, flags), place=tree.place)
+    expanded = _substitute(tree, faults)
     assert isinstance(expanded, MappingNode)
-    return Composed(expanded, _distinct(plugins, faults))
+    return Composed(expanded, _drop_repeated(plugins, faults))
 
 
-def _distinct(plugins: Sequence[Plugin], faults: list[Fault]) -> tuple[Plugin, ...]:
+def _drop_repeated(plugins: Sequence[Plugin], faults: list[Fault]) -> tuple[Plugin, ...]:
     """Each plug-in once. Two files of one name are a fault: a run directory keeps its plug-ins side by side."""
     by_name: dict[str, Plugin] = {}
     for plugin in plugins:
@@ -69,7 +80,7 @@ def _distinct(plugins: Sequence[Plugin], faults: list[Fault]) -> tuple[Plugin, .
     return tuple(by_name.values())
 
 
-def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | None:
+def _read_chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | None:
     """The file's tree, then its parent's, and so on, each without its `extends` and with its name in messages.
 
     None where one of them is at fault: whatever it was to hold would be reported as missing.
@@ -79,7 +90,7 @@ def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | N
     seen: dict[Path, str] = {}
     while True:
         seen[Path(shown).resolve()] = shown
-        document = read(Path(shown), shown, len(chain), faults, asked_at)
+        document = read_document(Path(shown), shown, len(chain), faults, asked_at)
         if document is None:
             return None
         entries = dict(document.entries)
@@ -87,7 +98,7 @@ def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | N
         chain.append((shown, replace(document, entries=entries)))
         if parent is None:
             return chain
-        named = _file_name(parent.node, "extends", faults)
+        named = _read_file_name(parent.node, "extends", faults)
         if named is None:
             return None
         shown, asked_at = os.path.normpath(Path(shown).parent / named), parent.node.place
@@ -97,11 +108,11 @@ def _chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | N
             return None
 
 
-def _file_name(node: Node, key: str, faults: list[Fault], references: bool = True) -> str | None:
-    node = _substituted(node, faults) if references else node
+def _read_file_name(node: Node, key: str, faults: list[Fault], references: bool = True) -> str | None:
+    node = _substitute(node, faults) if references else node
     if isinstance(node, ScalarNode) and node.value is not None and node.text.strip():
         return node.text
-    faults.append(Fault(node.place, f"{key} must name a file, found {found(node)}"))
+    faults.append(Fault(node.place, f"{key} must name a file, found {describe_node(node)}"))
     return None
 
 
@@ -118,26 +129,26 @@ def take_plugins(
         return [], tree
     plugins: list[Plugin] = []
     if not isinstance(pair.node, ListNode):
-        faults.append(Fault(pair.node.place, f"plugins must be a list of file names, found {found(pair.node)}"))
+        faults.append(Fault(pair.node.place, f"plugins must be a list of file names, found {describe_node(pair.node)}"))
     else:
         for item in pair.node.items:
-            named = _file_name(item, "a plug-in", faults, references)
+            named = _read_file_name(item, "a plug-in", faults, references)
             if named is not None and not named.endswith(".py"):
-                faults.append(Fault(item.place, f"a plug-in is a .py file, found '{clipped(named)}'"))
+                faults.append(Fault(item.place, f"a plug-in is a .py file, found '{clip_text(named)}'"))
             elif named is not None:
                 shown = os.path.normpath(folder / named)
                 plugins.append(Plugin(Path(shown).absolute(), shown, item.place))
     return plugins, replace(tree, entries=entries)
 
 
-def expanded_choice(node: Node) -> Node:
+def expand_choice(node: Node) -> Node:
     """A choice's shorthand ``model: lenet`` as the mapping ``{name: lenet}``; any other node as it is."""
     if isinstance(node, ScalarNode) and node.value is not None:
         return MappingNode(node.place, {"name": Pair(node.place, node)})
     return node
 
 
-def merged(parent: MappingNode, child: MappingNode, top: bool = True) -> MappingNode:
+def merge_trees(parent: MappingNode, child: MappingNode, top: bool = True) -> MappingNode:
     """`child` over `parent`: mappings merge key by key, anything else is replaced.
 
     A section that chooses another name than its parent's replaces it, since the options of the one mean nothing to
@@ -148,37 +159,41 @@ def merged(parent: MappingNode, child: MappingNode, top: bool = True) -> Mapping
         above = entries.get(key)
         old, new = (None if above is None else above.node), pair.node
         if top and key in CHOICES:
-            old, new = (None if old is None else expanded_choice(old)), expanded_choice(new)
-        if isinstance(old, MappingNode) and isinstance(new, MappingNode) and not (top and _chooses_anew(key, old, new)):
-            new = merged(old, new, top=False)
+            old, new = (None if old is None else expand_choice(old)), expand_choice(new)
+        if (
+            isinstance(old, MappingNode)
+            and isinstance(new, MappingNode)
+            and not (top and _chooses_another(key, old, new))
+        ):
+            new = merge_trees(old, new, top=False)
         entries[key] = Pair(pair.key_place, new)
     return MappingNode(child.place, entries)
 
 
-def _chooses_anew(key: str, old: MappingNode, new: MappingNode) -> bool:
+def _chooses_another(key: str, old: MappingNode, new: MappingNode) -> bool:
     if key not in CHOICES or "name" not in new.entries:
         return False
     before, after = (each.entries.get("name") for each in (old, new))
     if before is None or after is None:
         return False
-    return _text(before.node) != _text(after.node)
+    return _get_text(before.node) != _get_text(after.node)
 
 
-def _text(node: Node) -> str | None:
+def _get_text(node: Node) -> str | None:
     return node.text if isinstance(node, ScalarNode) else None
 
 
 _ASSIGNMENT = re.compile(r"(?P<path>[^=]*)=(?P<value>.*)", re.DOTALL)
 
 
-def _override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | None:
+def _parse_override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | None:
     """The tree of one ``--set`` flag; None where it is at fault."""
     shown = f"{FLAG} {flag}"
     source = Source(FLAG, tuple(shown.splitlines()), rank=1000 + rank, positions=False)
     start = len(FLAG) + 2
     assignment = _ASSIGNMENT.fullmatch(flag)
     if assignment is None:
-        message = f"'{clipped(flag)}' sets nothing; write {FLAG} section.option=VALUE"
+        message = f"'{clip_text(flag)}' sets nothing; write {FLAG} section.option=VALUE"
         faults.append(Fault(Place(source, 1, start + len(flag)), message))
         return None
     keys = assignment["path"].split(".")
@@ -193,7 +208,7 @@ def _override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | None:
         faults.append(Fault(places[0], f"extends is said in a file, not by {FLAG}"))
         return None
     try:
-        node = parse(assignment["value"], source, faults, offset=start - 1)
+        node = parse_document(assignment["value"], source, faults, offset=start - 1)
     except Refused as refused:
         faults.append(refused.fault)
         return None
@@ -208,15 +223,15 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)\}?")
 _ENVIRONMENT = re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:(?P<default>((?!\$\{).)*))?", re.DOTALL)
 
 
-def _substituted(node: Node, faults: list[Fault], environment: Mapping[str, str] = os.environ) -> Node:
+def _substitute(node: Node, faults: list[Fault], environment: Mapping[str, str] = os.environ) -> Node:
     """The tree with each ``${env:NAME}`` replaced; what had no quotes is then resolved anew."""
     if isinstance(node, ListNode):
-        return replace(node, items=tuple(_substituted(item, faults, environment) for item in node.items))
+        return replace(node, items=tuple(_substitute(item, faults, environment) for item in node.items))
     if isinstance(node, MappingNode):
         return replace(
             node,
             entries={
-                key: replace(pair, node=_substituted(pair.node, faults, environment))
+                key: replace(pair, node=_substitute(pair.node, faults, environment))
                 for key, pair in node.entries.items()
             },
         )
@@ -226,22 +241,24 @@ def _substituted(node: Node, faults: list[Fault], environment: Mapping[str, str]
     def value(match: re.Match[str]) -> str:
         if match["inside"] is None:
             return "${"
-        return _variable(match[0], match["inside"], node.place, faults, environment)
+        return _look_up_variable(match[0], match["inside"], node.place, faults, environment)
 
     text = _REFERENCE.sub(value, node.text)
-    return replace(node, text=text, value=resolve(text) if node.plain else text)
+    return replace(node, text=text, value=resolve_scalar(text) if node.plain else text)
 
 
-def _variable(written: str, inside: str, place: Place, faults: list[Fault], environment: Mapping[str, str]) -> str:
+def _look_up_variable(
+    written: str, inside: str, place: Place, faults: list[Fault], environment: Mapping[str, str]
+) -> str:
     reference = _ENVIRONMENT.fullmatch(inside)
     if reference is None or not written.endswith("}"):
-        message = f"'{clipped(written)}' is not a reference; write $${{ for the two characters themselves"
+        message = f"'{clip_text(written)}' is not a reference; write $${{ for the two characters themselves"
         faults.append(Fault(place, message, "${env:NAME}, ${env:NAME:default}"))
         return written
     name, default = reference["name"], reference["default"]
     value = environment.get(name, default)
     if value is None:
         message = f"the environment variable {name} is not set; set it, or write ${{env:{name}:default}}"
-        faults.append(Fault(place, message, nearest=nearest(name, environment)))
+        faults.append(Fault(place, message, nearest=find_nearest(name, environment)))
         return written
     return value

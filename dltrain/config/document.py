@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.config.faults import Fault, Place, Refused, Source, nearest_file
+from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest_file
 
 if TYPE_CHECKING:
     from yaml.error import MarkedYAMLError
@@ -74,7 +74,7 @@ _NAMED: dict[str, Any] = {
 }
 
 
-def resolve(text: str) -> Any:
+def resolve_scalar(text: str) -> Any:
     """What a plain scalar stands for: None, a bool, an int, a float, or its own text."""
     if text in _NAMED:
         return _NAMED[text]
@@ -88,15 +88,17 @@ def resolve(text: str) -> Any:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-def read(path: Path, name: str, rank: int, faults: list[Fault], asked_at: Place | None = None) -> MappingNode | None:
+def read_document(
+    path: Path, name: str, rank: int, faults: list[Fault], asked_at: Place | None = None
+) -> MappingNode | None:
     """The tree of a file, called `name` in messages; None when a fault that was added ended the reading.
 
     `asked_at` is where another file names this one; its absence is then a fault of that place.
     """
     try:
-        text = _decoded(path, name, asked_at)
+        text = _decode(path, name, asked_at)
         source = Source(name, tuple(_BREAK.split(text)), rank)
-        node = parse(text, source, faults)
+        node = parse_document(text, source, faults)
     except Refused as refused:
         faults.append(refused.fault)
         return None
@@ -106,7 +108,11 @@ def read(path: Path, name: str, rank: int, faults: list[Fault], asked_at: Place 
         faults.append(Fault(Place(source), "the file is empty", "sections such as task, data and model"))
     else:
         faults.append(
-            Fault(node.place, f"the file holds {found(node)} where it needs sections", "task: image_classification ...")
+            Fault(
+                node.place,
+                f"the file holds {describe_node(node)} where it needs sections",
+                "task: image_classification ...",
+            )
         )
     return None
 
@@ -114,13 +120,13 @@ def read(path: Path, name: str, rank: int, faults: list[Fault], asked_at: Place 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what PyYAML counts as a line
 
 
-def _decoded(path: Path, name: str, asked_at: Place | None) -> str:
+def _decode(path: Path, name: str, asked_at: Place | None) -> str:
     whole = Place(Source(name))
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise Refused(_unreadable(path, name, asked_at, error)) from None
+        raise Refused(_explain_unreadable(path, name, asked_at, error)) from None
     if len(content) > MAX_BYTES:
         raise Refused(Fault(whole, f"the file is larger than {MAX_BYTES} bytes, too large for a config"))
     try:
@@ -137,28 +143,28 @@ def _decoded(path: Path, name: str, asked_at: Place | None) -> str:
         ) from None
 
 
-def _unreadable(path: Path, name: str, asked_at: Place | None, error: OSError | ValueError) -> Fault:
+def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OSError | ValueError) -> Fault:
     place, subject = (Place(Source(name)), "") if asked_at is None else (asked_at, f"'{name}': ")
     if isinstance(error, FileNotFoundError):
-        near = nearest_file(path.name, [each.name for each in _files(path.parent)])
+        near = find_nearest_file(path.name, [each.name for each in _list_files(path.parent)])
         near = None if near is None else str(Path(name).with_name(near))
         return Fault(place, f"{subject}there is no such file", nearest=near)
     if isinstance(error, IsADirectoryError):
-        inside = [str(Path(name) / each.name) for each in _files(path) if each.suffix in (".yaml", ".yml")]
+        inside = [str(Path(name) / each.name) for each in _list_files(path) if each.suffix in (".yaml", ".yml")]
         more = f", ... ({len(inside)} files)" if len(inside) > FILES_SHOWN else ""
         return Fault(place, f"{subject}this is a directory, not a file", ", ".join(inside[:FILES_SHOWN]) + more or None)
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return Fault(place, f"{subject}the file cannot be read: {reason}")
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     try:
         return sorted(each for each in folder.iterdir() if each.is_file())[:1000]
     except OSError:
         return []
 
 
-def parse(text: str, source: Source, faults: list[Fault], offset: int = 0) -> Node | None:
+def parse_document(text: str, source: Source, faults: list[Fault], offset: int = 0) -> Node | None:
     """The tree of a YAML text, None for a text without a document.
 
     Faults that leave the rest readable are added to `faults`; raises Refused for the others. `offset` is the column
@@ -168,7 +174,7 @@ def parse(text: str, source: Source, faults: list[Fault], offset: int = 0) -> No
 
     loader: yaml.SafeLoader | None = None
     try:
-        loader = yaml.SafeLoader(_masked(text))
+        loader = yaml.SafeLoader(_mask(text))
         return _Composer(loader, source, faults, offset).document()
     except yaml.reader.ReaderError as error:
         before = _BREAK.split(text[: int(error.position)])
@@ -176,7 +182,7 @@ def parse(text: str, source: Source, faults: list[Fault], offset: int = 0) -> No
         message = f"character U+{int(error.character):04X} is not allowed in YAML"
         raise Refused(Fault(Place(source, len(before), column), message)) from None
     except yaml.MarkedYAMLError as error:
-        raise Refused(_syntax(error, source, offset)) from None
+        raise Refused(_explain_syntax(error, source, offset)) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -230,11 +236,11 @@ class _Composer:
         self.loader.get_event()
 
     def _scalar(self, event: ScalarEvent, place: Place) -> ScalarNode:
-        text = _unmasked(event.value)
+        text = _unmask(event.value)
         plain = event.style is None
         if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
             self.faults.append(Fault(place, "the text holds an escape for a character that no file or terminal takes"))
-        return ScalarNode(place, text, plain, resolve(text) if plain else text)
+        return ScalarNode(place, text, plain, resolve_scalar(text) if plain else text)
 
     def _mapping(self, place: Place, depth: int) -> MappingNode:
         from yaml import events
@@ -244,7 +250,7 @@ class _Composer:
             key = self._node(event, depth + 1)
             node = self._node(self.loader.get_event(), depth + 1)
             if not isinstance(key, ScalarNode) or not isinstance(key.value, str):
-                self.faults.append(Fault(key.place, f"a key must be text, found {found(key)}"))
+                self.faults.append(Fault(key.place, f"a key must be text, found {describe_node(key)}"))
             elif key.plain and key.text == "<<":
                 self.faults.append(Fault(key.place, "merge keys (<<) are not read; use extends"))
             elif key.text in entries:
@@ -255,10 +261,10 @@ class _Composer:
         return MappingNode(place, entries)
 
     def _place(self, mark: Any) -> Place:
-        return _place(mark, self.source, self.offset)
+        return _locate(mark, self.source, self.offset)
 
 
-def _place(mark: Any, source: Source, offset: int) -> Place:
+def _locate(mark: Any, source: Source, offset: int) -> Place:
     line, column = mark.line + 1, mark.column + 1 + (offset if mark.line == 0 else 0)
     if line > len(source.lines) or (line > 1 and line == len(source.lines) and not source.lines[-1]):
         # The end of the file: point behind its last line that holds something.
@@ -282,7 +288,7 @@ _SYNTAX = (
 )
 
 
-def _syntax(error: MarkedYAMLError, source: Source, offset: int) -> Fault:
+def _explain_syntax(error: MarkedYAMLError, source: Source, offset: int) -> Fault:
     """PyYAML's syntax error, in words that say what to change."""
     problem = error.problem or error.context or "not YAML"
     mark = error.problem_mark or error.context_mark
@@ -291,7 +297,7 @@ def _syntax(error: MarkedYAMLError, source: Source, offset: int) -> Fault:
         message = "text cannot start with this character; put it in quotes"
     elif message is not None and message.startswith("the quotes"):
         mark = error.context_mark or mark
-    place = Place(source) if mark is None else _place(mark, source, offset)
+    place = Place(source) if mark is None else _locate(mark, source, offset)
     return Fault(place, message or f"not YAML: {problem}")
 
 
@@ -301,7 +307,7 @@ _MASK = {ord(character): chr(0xE000 + ord(character)) for character in "{}[],:# 
 _UNMASK = {ord(masked): chr(character) for character, masked in _MASK.items()}
 
 
-def _masked(text: str) -> str:
+def _mask(text: str) -> str:
     """The text with ``${env:...}`` kept whole: inside {...} and [...] its braces and commas would be syntax.
 
     Each such character becomes one of Unicode's private area, so that positions stay what they were.
@@ -309,21 +315,23 @@ def _masked(text: str) -> str:
     return _VARIABLE.sub(lambda match: match[0].translate(_MASK), text)
 
 
-def _unmasked(text: str) -> str:
+def _unmask(text: str) -> str:
     return _MASKED_VARIABLE.sub(lambda match: match[0].translate(_UNMASK), text)
 
 
-def tree_of(value: Any, source: Source) -> Node:
+def build_tree(value: Any, source: Source) -> Node:
     """Plain dicts, lists and scalars as a tree without positions; strings are taken as they stand."""
     place = Place(source)
     if isinstance(value, Mapping):
-        return MappingNode(place, {str(key): Pair(place, tree_of(each, source)) for key, each in value.items()})
+        return MappingNode(place, {str(key): Pair(place, build_tree(each, source)) for key, each in value.items()})
     if isinstance(value, (list, tuple)):
-        return ListNode(place, tuple(tree_of(each, source) for each in value))
-    return ScalarNode(place, value if isinstance(value, str) else write_value(value), not isinstance(value, str), value)
+        return ListNode(place, tuple(build_tree(each, source) for each in value))
+    return ScalarNode(
+        place, value if isinstance(value, str) else format_value(value), not isinstance(value, str), value
+    )
 
 
-def found(node: Node) -> str:
+def describe_node(node: Node) -> str:
     """The value in words, short enough for a message."""
     if isinstance(node, MappingNode):
         return "a mapping"
@@ -332,11 +340,11 @@ def found(node: Node) -> str:
     if node.value is None:
         return "null"
     if isinstance(node.value, str):
-        return f"'{clipped(node.text)}'"
-    return clipped(node.text)
+        return f"'{clip_text(node.text)}'"
+    return clip_text(node.text)
 
 
-def clipped(text: str) -> str:
+def clip_text(text: str) -> str:
     shown = "".join(character if character.isprintable() else " " for character in text)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
@@ -348,7 +356,7 @@ _OLD_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ue000-\uf8ff\ufeff\ufffe\uffff]")
 
 
-def write(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = None, path: str = "") -> str:
+def format_yaml(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = None, path: str = "") -> str:
     """Plain dicts, lists and scalars as YAML that reads back equal: mappings as blocks, lists on one line.
 
     Of a list with mappings in it each item has a line of its own.
@@ -359,36 +367,36 @@ def write(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = None, pat
     indent = "  " * path.count(".")
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            lines.append(f"{indent}{write_value(key)}:\n{write(value, remarks, f'{path}{key}.')}")
+            lines.append(f"{indent}{format_value(key)}:\n{format_yaml(value, remarks, f'{path}{key}.')}")
             continue
         remark = (remarks or {}).get(f"{path}{key}")
         comment = f"  # {remark}" if remark else ""
         if isinstance(value, (list, tuple)) and any(isinstance(each, Mapping) for each in value):
-            lines.append(f"{indent}{write_value(key)}:{comment}\n")
-            lines += [f"{indent}  - {write_value(each)}\n" for each in value]
+            lines.append(f"{indent}{format_value(key)}:{comment}\n")
+            lines += [f"{indent}  - {format_value(each)}\n" for each in value]
         else:
-            lines.append(f"{indent}{write_value(key)}: {write_value(value)}{comment}\n")
+            lines.append(f"{indent}{format_value(key)}: {format_value(value)}{comment}\n")
     return "".join(lines)
 
 
-def write_value(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A plain value as YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{write_value(key)}: {write_value(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{format_value(key)}: {format_value(each)}" for key, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(write_value, value)) + "]"
+        return "[" + ", ".join(map(format_value, value)) + "]"
     if value is None or isinstance(value, (bool, int)):
         return json.dumps(value)
     if isinstance(value, float):
-        return _written_float(value)
+        return _format_float(value)
     text = str(value).replace("${", "$${")
-    if _BARE.fullmatch(text) and text.lower() not in _OLD_WORDS and isinstance(resolve(text), str):
+    if _BARE.fullmatch(text) and text.lower() not in _OLD_WORDS and isinstance(resolve_scalar(text), str):
         return text
     quoted = json.dumps(text, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", quoted)
 
 
-def _written_float(value: float) -> str:
+def _format_float(value: float) -> str:
     """`value` so that readers of YAML 1.1 and 1.2 both take it for a float: 1.0e-05, not 1e-05."""
     if not math.isfinite(value):
         return ".nan" if value != value else ".inf" if value > 0 else "-.inf"

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dltrain.config.catalogue import Entry, package_catalogue
-from dltrain.config.check import Check, misfits
-from dltrain.config.compose import Composed, compose, expanded_choice, take_plugins
-from dltrain.config.document import MappingNode, Node, tree_of, write
-from dltrain.config.faults import Fault, Source, report
+from dltrain.config.catalogue import Entry, load_package_catalogue
+from dltrain.config.check import Check, find_misfits
+from dltrain.config.compose import Composed, compose, expand_choice, take_plugins
+from dltrain.config.document import MappingNode, Node, build_tree, format_yaml
+from dltrain.config.faults import Fault, Source, build_report
 from dltrain.config.plugins import add_plugin
-from dltrain.config.search import Search, checked_search, take_search
+from dltrain.config.search import Search, check_search_section, take_search
 from dltrain.config.sections import CHOICES, SETTINGS
 from dltrain.config.values import to_plain
 from dltrain.options import Plan, Weights
@@ -65,7 +65,7 @@ class Experiment:
 
     def yaml(self) -> str:
         """`resolved()` as the text of a config file; `load_experiment` takes it back."""
-        return write(self.resolved())
+        return format_yaml(self.resolved())
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     """
     faults: list[Fault] = []
     composed = compose(path, overrides, faults)
-    loaded = None if composed is None else _checked(composed, str(path), faults)
+    loaded = None if composed is None else _check_composed(composed, str(path), faults)
     if faults or loaded is None:
-        raise report(faults, str(path))
+        raise build_report(faults, str(path))
     return loaded
 
 
@@ -100,12 +100,12 @@ def load_tree(tree: Mapping[str, Any], source: str) -> Experiment:
     Strings are taken as they stand: no ``${env:...}``. Raises ConfigError with all faults in one report.
     """
     faults: list[Fault] = []
-    node = tree_of(tree, Source(source, positions=False))
+    node = build_tree(tree, Source(source, positions=False))
     assert isinstance(node, MappingNode)
     plugins, node = take_plugins(node, Path(), faults, references=False)
-    loaded = _checked(Composed(node, tuple(plugins)), source, faults)
+    loaded = _check_composed(Composed(node, tuple(plugins)), source, faults)
     if faults:
-        raise report(faults, source)
+        raise build_report(faults, source)
     return loaded.experiment
 
 
@@ -115,14 +115,14 @@ def check_model(experiment: Experiment, model: Entry, sizes: Mapping[str, int]) 
     `model` is the catalogue's entry of the model. Raises ConfigError with all faults in one report.
     """
     node = experiment.model_node
-    faults = [] if node is None else list(misfits(node, model, sizes, experiment.model.options))
+    faults = [] if node is None else list(find_misfits(node, model, sizes, experiment.model.options))
     if faults:
-        raise report(faults, experiment.source)
+        raise build_report(faults, experiment.source)
 
 
-def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
+def _check_composed(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
     """The experiment; sound only when no fault was added."""
-    catalogue = package_catalogue()
+    catalogue = load_package_catalogue()
     for plugin in composed.plugins:
         catalogue = add_plugin(catalogue, plugin.path, plugin.place, faults, plugin.shown)
     asked, tree = take_search(composed.tree)
@@ -139,7 +139,7 @@ def _checked(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
         observers=tuple(Choice(*each) for each in checked["observers"] if each is not None),
         plugins=tuple(plugin.path for plugin in composed.plugins),
         source=source,
-        model_node=expanded_choice(tree.entries["model"].node) if "model" in tree.entries else None,
+        model_node=expand_choice(tree.entries["model"].node) if "model" in tree.entries else None,
     )
-    search = None if asked is None else checked_search(asked, tree, catalogue, faults)
+    search = None if asked is None else check_search_section(asked, tree, catalogue, faults)
     return Loaded(experiment, check.origins, search)

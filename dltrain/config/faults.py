@@ -65,7 +65,7 @@ class Fault:
         message = self.message if len(self.message) <= MESSAGE_LENGTH else self.message[:MESSAGE_LENGTH] + "..."
         lines = [f"{self.place}: error: {message}"]
         if 1 <= self.place.line <= len(self.place.source.lines):
-            lines += _pointed(self.place.source.lines[self.place.line - 1], self.place.column)
+            lines += _point_at(self.place.source.lines[self.place.line - 1], self.place.column)
         if self.allowed is not None:
             lines.append(f"    allowed: {self.allowed}")
         if self.nearest is not None:
@@ -81,7 +81,7 @@ class Refused(Exception):
         self.fault = fault
 
 
-def report(faults: Iterable[Fault], source: str) -> ConfigError:
+def build_report(faults: Iterable[Fault], source: str) -> ConfigError:
     """The error with all `faults`, causes first, then by position, ready to be raised."""
 
     def order(fault: Fault) -> tuple[bool, int, int, int]:
@@ -95,36 +95,36 @@ def report(faults: Iterable[Fault], source: str) -> ConfigError:
     return ConfigError("\n".join([*shown, f"{counted} in {source}; nothing was started"]))
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
+def find_nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that `word` was probably meant to be: like it in spelling, or abbreviated by its initials."""
     if len(word) > LONGEST_NAME:
         return None
-    by_form = {_form(choice): choice for choice in choices}
-    near = difflib.get_close_matches(_form(word), by_form, n=1, cutoff=0.65)
+    by_form = {_normalize(choice): choice for choice in choices}
+    near = difflib.get_close_matches(_normalize(word), by_form, n=1, cutoff=0.65)
     if near:
         return by_form[near[0]]
     for form, choice in by_form.items():
-        if "_" in form and "".join(part[:1] for part in form.split("_")) == _form(word):
+        if "_" in form and "".join(part[:1] for part in form.split("_")) == _normalize(word):
             return choice
     return None
 
 
-def nearest_file(name: str, files: Iterable[str]) -> str | None:
+def find_nearest_file(name: str, files: Iterable[str]) -> str | None:
     """The file that `name` was probably meant to be, as `nearest`: a common suffix makes no two names alike."""
     by_stem = {PurePath(file).stem: file for file in files}
-    near = nearest(PurePath(name).stem, by_stem)
+    near = find_nearest(PurePath(name).stem, by_stem)
     return None if near is None else by_stem[near]
 
 
-def _form(word: str) -> str:
+def _normalize(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     return ", ".join(names) if names else "nothing"
 
 
-def _pointed(line: str, column: int) -> list[str]:
+def _point_at(line: str, column: int) -> list[str]:
     """The line, clipped and made harmless to a terminal, and the caret under `column`."""
     clean = "".join(character if character.isprintable() else " " for character in line)
     before, after = clean[: column - 1], clean[column - 1 :]
@@ -134,10 +134,10 @@ def _pointed(line: str, column: int) -> list[str]:
         room = LINE_WIDTH - len(before)
         if len(after) > room:
             after = after[: room - 3] + "..."
-    return [f"    {before}{after}".rstrip(), f"    {' ' * _columns(before)}^"]
+    return [f"    {before}{after}".rstrip(), f"    {' ' * _count_columns(before)}^"]
 
 
-def _columns(text: str) -> int:
+def _count_columns(text: str) -> int:
     """Terminal columns that `text` takes: two for wide East Asian characters, none for combining ones."""
     return sum(
         0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1

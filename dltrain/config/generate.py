@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 
 import dltrain
-from dltrain.config.catalogue import STORED, Catalogue, encode_catalogue, package_catalogue, package_place
-from dltrain.config.page import markdown
+from dltrain.config.catalogue import STORED, Catalogue, encode_catalogue, load_package_catalogue, locate_module
+from dltrain.config.page import build_page
 from dltrain.config.signatures import read_entry
 from dltrain.registry import REGISTRIES
 
@@ -25,11 +25,11 @@ def read_package() -> Catalogue:
         if ".register(" in file.read_text(encoding="utf-8"):
             import_module(".".join(["dltrain", *file.relative_to(package).with_suffix("").parts]))
     registered = [each for registry in REGISTRIES.values() for each in registry if each.module.startswith("dltrain.")]
-    entries = [read_entry(each, package_place(each.module).source, each.module) for each in registered]
-    return Catalogue(replace(entry, place=package_place(entry.module)) for entry in entries)
+    entries = [read_entry(each, locate_module(each.module).source, each.module) for each in registered]
+    return Catalogue(replace(entry, place=locate_module(entry.module)) for entry in entries)
 
 
 if __name__ == "__main__":
     STORED.write_text(encode_catalogue(read_package()), encoding="utf-8")
-    package_catalogue.cache_clear()
-    PAGE.write_text(markdown(), encoding="utf-8")
+    load_package_catalogue.cache_clear()
+    PAGE.write_text(build_page(), encoding="utf-8")

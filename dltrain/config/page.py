@@ -9,15 +9,15 @@ from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
-    group,
-    group_options,
-    listed_names,
+    describe_type,
+    find_group,
+    find_listed_named,
+    list_options,
     split_docstring,
-    words,
 )
-from dltrain.config.catalogue import Catalogue, Entry, package_catalogue
-from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, write_value
-from dltrain.config.schema import _text
+from dltrain.config.catalogue import Catalogue, Entry, load_package_catalogue
+from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES, format_value
+from dltrain.config.schema import get_summary
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 from dltrain.config.values import to_plain
@@ -98,9 +98,9 @@ imported class. `**kwargs` is refused, since it hides options.
 """
 
 
-def markdown() -> str:
+def build_page() -> str:
     """The page docs/configuration.md."""
-    catalogue = package_catalogue()
+    catalogue = load_package_catalogue()
     safety = textwrap.fill(
         "By YAML 1.2: `1e-3` is a number, only `true` and `false` are booleans, `no` and `1:30` are text, and "
         "digits with a leading zero (`010`) are text. Where text is wanted, what has no quotes is taken as it "
@@ -110,20 +110,23 @@ def markdown() -> str:
         WIDTH,
         break_on_hyphens=False,
     )
-    blocks = [_INTRODUCTION, f"## How the YAML is read\n\n{safety}\n", "## Sections\n", _seed_and_groups()]
+    blocks = [_INTRODUCTION, f"## How the YAML is read\n\n{safety}\n", "## Sections\n", _describe_groups()]
     for section in (*CHOICES.values(), *LISTS.values()):
         default = ", ".join(section.default)
         default = f"`[{default}]`" if section.several else f"`{default}`"
         note = f"Default: {default}." if section.default else "Required."
         blocks.append(f"## `{section.name}`\n\n{textwrap.fill(f'{section.meaning} {note}', WIDTH)}\n")
-        blocks += _entries(section, catalogue.of(str(section.kind)))
-    blocks += [*_groups(catalogue), _search_page()]
+        blocks += _describe_entries(section, catalogue.of(str(section.kind)))
+    blocks += [*_describe_used_groups(catalogue), _describe_search()]
     return "\n".join(blocks)
 
 
-def _seed_and_groups() -> str:
-    parts = [f"### `seed`\n\n{_table([SEED])}"]
-    parts += [f"### `{name}`\n\n{_text(one.__doc__)}\n\n{_table(group_options(one))}" for name, one in GROUPS.items()]
+def _describe_groups() -> str:
+    parts = [f"### `seed`\n\n{_format_options([SEED])}"]
+    parts += [
+        f"### `{name}`\n\n{get_summary(one.__doc__)}\n\n{_format_options(list_options(one))}"
+        for name, one in GROUPS.items()
+    ]
     return "\n".join(parts)
 
 
@@ -143,47 +146,47 @@ search:
 """
 
 
-def _search_page() -> str:
-    options, interval = _table((*SEARCH_OPTIONS, SPACE)), _table(RANGE_OPTIONS)
+def _describe_search() -> str:
+    options, interval = _format_options((*SEARCH_OPTIONS, SPACE)), _format_options(RANGE_OPTIONS)
     return f"## `search`\n\n{_SEARCH_WORDS}\n{options}\nA range:\n\n{interval}"
 
 
-def _entries(section: Section, entries: Sequence[Entry]) -> list[str]:
+def _describe_entries(section: Section, entries: Sequence[Entry]) -> list[str]:
     """A part for each entry; names of one and the same thing share theirs."""
     names: dict[str, list[str]] = {}
     for entry in entries:
-        options = _table(entry.options) if entry.options else "It has no options.\n"
+        options = _format_options(entry.options) if entry.options else "It has no options.\n"
         name = f"[{entry.name}]" if section.several else entry.name
         names.setdefault(f"{entry.doc}\n\n{options}", []).append(f"`{section.name}: {name}`")
     return [f"### {', '.join(headings)}\n\n{body}" for body, headings in names.items()]
 
 
-def _groups(catalogue: Catalogue) -> list[str]:
+def _describe_used_groups(catalogue: Catalogue) -> list[str]:
     """The tables of the option groups that entries use, once each."""
-    used = {group(option.annotation) for entry in catalogue.entries for option in entry.options} - {None}
+    used = {find_group(option.annotation) for entry in catalogue.entries for option in entry.options} - {None}
     blocks = []
     for each in sorted(filter(None, used), key=lambda each: each.__name__):
-        options = _table(group_options(each))
+        options = _format_options(list_options(each))
         blocks.append(f"## {each.__name__} options\n\n{split_docstring(each.__doc__)[1]}\n\n{options}")
-    choices = [listed_names(option.annotation) for entry in catalogue.entries for option in entry.options]
-    return [*blocks, *(block for each in dict.fromkeys(filter(None, choices)) for block in _names(each))]
+    choices = [find_listed_named(option.annotation) for entry in catalogue.entries for option in entry.options]
+    return [*blocks, *(block for each in dict.fromkeys(filter(None, choices)) for block in _describe_named(each))]
 
 
-def _names(choices: Named) -> list[str]:
+def _describe_named(choices: Named) -> list[str]:
     """A part for each thing that can be chosen by name; those that are declared alike share theirs."""
     noun = choices.noun
     ways = "its name, a mapping of the name to its options, or to the value of its first option alone"
     blocks = [f"## {noun.capitalize()}s\n\nA {noun} is {ways}.\n"]
-    for names, group_type in by_group(choices):
-        options = group_options(group_type)
-        table = _table(options) if options else "It has no options.\n"
+    for names, group_type in collect_names(choices):
+        options = list_options(group_type)
+        table = _format_options(options) if options else "It has no options.\n"
         blocks.append(
             f"### {', '.join(f'`{name}`' for name in names)}\n\n{split_docstring(group_type.__doc__)[1]}\n\n{table}"
         )
     return blocks
 
 
-def by_group(choices: Named) -> list[tuple[list[str], type]]:
+def collect_names(choices: Named) -> list[tuple[list[str], type]]:
     """The groups of options that can be chosen, each with all of its names."""
     names: dict[type, list[str]] = {}
     for name, group_type in choices.groups.items():
@@ -191,9 +194,9 @@ def by_group(choices: Named) -> list[tuple[list[str], type]]:
     return [(known, group_type) for group_type, known in names.items()]
 
 
-def _table(options: Sequence[Option]) -> str:
+def _format_options(options: Sequence[Option]) -> str:
     rows = ["| option | type | default | meaning |", "| --- | --- | --- | --- |"]
     for option in options:
-        default = "required" if option.default is REQUIRED else f"`{write_value(to_plain(option.default))}`"
-        rows.append(f"| `{option.name}` | {words(option.annotation)} | {default} | {option.description} |")
+        default = "required" if option.default is REQUIRED else f"`{format_value(to_plain(option.default))}`"
+        rows.append(f"| `{option.name}` | {describe_type(option.annotation)} | {default} | {option.description} |")
     return "\n".join(row.replace("\n", " ") for row in rows) + "\n"

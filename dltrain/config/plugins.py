@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dltrain.config.catalogue import Catalogue, Entry, package_catalogue
-from dltrain.config.faults import Fault, Place, Refused, Source, nearest_file, report
+from dltrain.config.catalogue import Catalogue, Entry, load_package_catalogue
+from dltrain.config.faults import Fault, Place, Refused, Source, build_report, find_nearest_file
 from dltrain.config.signatures import read_entry, suggest_type
 from dltrain.errors import DltrainError
 from dltrain.registry import REGISTRIES, Registration
@@ -19,14 +19,14 @@ _imported: dict[str, tuple[Path, str, list[Registration]]] = {}
 """By module name: the file that was executed last, its text, and what it registered."""
 
 
-def with_plugins(paths: Sequence[Path]) -> Catalogue:
+def load_catalogue(paths: Sequence[Path]) -> Catalogue:
     """The package's catalogue and that of plug-in files, which are executed; raises ConfigError."""
-    catalogue = package_catalogue()
+    catalogue = load_package_catalogue()
     for path in paths:
         faults: list[Fault] = []
         catalogue = add_plugin(catalogue, path, Place(Source(str(path))), faults)
         if faults:
-            raise report(faults, str(path))
+            raise build_report(faults, str(path))
     return catalogue
 
 
@@ -53,7 +53,7 @@ def add_plugin(
         found.append(refused.fault)
     except FileNotFoundError:
         folder = path.parent
-        near = nearest_file(path.name, [each.name for each in folder.glob("*.py")] if folder.is_dir() else [])
+        near = find_nearest_file(path.name, [each.name for each in folder.glob("*.py")] if folder.is_dir() else [])
         near = None if near is None else str(Path(shown).with_name(near))
         found.append(Fault(place, f"the plug-in '{shown}' does not exist", nearest=near))
     except UnicodeDecodeError as error:
@@ -90,13 +90,13 @@ def import_plugin(path: Path, text: str, source: Source) -> list[Registration]:
             sys.modules[name] = before
         if isinstance(error, DltrainError) or not isinstance(error, (Exception, SystemExit)):
             raise  # a signal arrived, or the plug-in reports an error of its own
-        raise Refused(_import_fault(error, path, source)) from error
+        raise Refused(_explain_import(error, path, source)) from error
     registered = [each for registry in REGISTRIES.values() for each in registry if each.module == name]
     _imported[name] = (path, text, registered)
     return registered
 
 
-def _import_fault(error: BaseException, path: Path, source: Source) -> Fault:
+def _explain_import(error: BaseException, path: Path, source: Source) -> Fault:
     """Why a plug-in cannot be imported, at its own line."""
     if isinstance(error, SyntaxError) and error.filename in (str(path), None):
         return Fault(Place(source, error.lineno or 0, error.offset or 1), f"not Python: {error.msg}")

@@ -12,18 +12,18 @@ from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
-    alternatives,
-    group,
-    group_options,
+    find_group,
+    find_listed_named,
+    find_named,
     is_union,
-    listed_names,
-    named,
-    parts,
+    list_members,
+    list_options,
+    split_annotated,
     split_docstring,
     takes_null,
 )
 from dltrain.config.catalogue import Entry
-from dltrain.config.plugins import with_plugins
+from dltrain.config.plugins import load_catalogue
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 from dltrain.config.values import to_plain
@@ -36,17 +36,17 @@ _REFERENCE = {
 _TO_REFERENCE = {"$ref": "#/$defs/reference"}
 
 
-def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
+def build_json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
     """The schema (draft 2020-12) of a config that uses these plug-ins, as a plain dict. Raises ConfigError."""
-    catalogue = with_plugins(plugins)
+    catalogue = load_catalogue(plugins)
     definitions: dict[str, Any] = {"reference": _REFERENCE}
     entries = {each.name: catalogue.of(str(each.kind)) for each in (*CHOICES.values(), *LISTS.values())}
-    sections = {each.name: _choice(each, entries[each.name], definitions) for each in CHOICES.values()}
+    sections = {each.name: _build_choice(each, entries[each.name], definitions) for each in CHOICES.values()}
     for each in LISTS.values():
-        items = _choice(each, entries[each.name], definitions)
+        items = _build_choice(each, entries[each.name], definitions)
         sections[each.name] = {"type": "array", "items": items, "default": list(each.default)}
-    complete = {name: _complete(section, entries[name]) for name, section in CHOICES.items()}
-    complete |= {name: {"items": _complete(section, entries[name])} for name, section in LISTS.items()}
+    complete = {name: _build_requirements(section, entries[name]) for name, section in CHOICES.items()}
+    complete |= {name: {"items": _build_requirements(section, entries[name])} for name, section in LISTS.items()}
     files = {"type": "array", "items": {"type": "string", "minLength": 1}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -55,9 +55,9 @@ def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
         "properties": {
             "extends": {"type": "string", "minLength": 1, "description": "The config that this one changes."},
             **sections,
-            "seed": _option(SEED),
-            **{section: _object(group_options(one), _text(one.__doc__)) for section, one in GROUPS.items()},
-            "search": _search(),
+            "seed": _build_option(SEED),
+            **{section: _build_object(list_options(one), get_summary(one.__doc__)) for section, one in GROUPS.items()},
+            "search": _build_search(),
             "plugins": {**files, "description": "Python files that register more models, datasets, tasks, ..."},
         },
         "additionalProperties": False,
@@ -71,24 +71,24 @@ def json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
     }
 
 
-def _search() -> dict[str, Any]:
-    schema = _object(SEARCH_OPTIONS, "What `dltrain sweep` varies.")
+def _build_search() -> dict[str, Any]:
+    schema = _build_object(SEARCH_OPTIONS, "What `dltrain sweep` varies.")
     values = {"type": "array", "minItems": 1, "description": "The values to choose from."}
-    interval = {**_object(RANGE_OPTIONS, "A range of numbers."), "required": ["low", "high"]}
+    interval = {**_build_object(RANGE_OPTIONS, "A range of numbers."), "required": ["low", "high"]}
     dimensions = {"type": "object", "additionalProperties": {"anyOf": [values, interval, {"type": "null"}]}}
     schema["properties"][SPACE.name] = {**dimensions, "description": SPACE.description}
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _choice(section: Section, entries: Sequence[Entry], definitions: dict[str, Any]) -> dict[str, Any]:
+def _build_choice(section: Section, entries: Sequence[Entry], definitions: dict[str, Any]) -> dict[str, Any]:
     """A section that names an entry: the name alone, or a mapping whose name says which options there are."""
     branches: list[dict[str, Any]] = [{"enum": [entry.name for entry in entries]}, _TO_REFERENCE]
     for entry in entries:
-        entry_schema = _object(entry.options, entry.summary)
+        entry_schema = _build_object(entry.options, entry.summary)
         entry_schema["properties"] = {"name": {"const": entry.name}, **entry_schema["properties"]}
         definitions[f"{section.name}.{entry.name}"] = entry_schema
-        for choices in filter(None, (listed_names(option.annotation) for option in entry.options)):
-            definitions[choices.noun] = _one_of(choices)
+        for choices in filter(None, (find_listed_named(option.annotation) for option in entry.options)):
+            definitions[choices.noun] = _build_named(choices)
         branches.append({"$ref": f"#/$defs/{section.name}.{entry.name}"})
     # A name from the environment is not known here, nor are its options.
     branches.append({"type": "object", "properties": {"name": _TO_REFERENCE}, "required": ["name"]})
@@ -96,24 +96,24 @@ def _choice(section: Section, entries: Sequence[Entry], definitions: dict[str, A
     return {**chosen, "default": section.default[0]} if section.default and not section.several else chosen
 
 
-def _one_of(choices: Named) -> dict[str, Any]:
+def _build_named(choices: Named) -> dict[str, Any]:
     """Something that is chosen by name: the name alone, or a mapping of it to its options or to its first one."""
     branches: list[dict[str, Any]] = []
     for name, group_type in choices.groups.items():
-        options, description = group_options(group_type), _text(group_type.__doc__)
+        options, description = list_options(group_type), get_summary(group_type.__doc__)
         needed = [option.name for option in options if option.default is REQUIRED]
-        given: list[dict[str, Any]] = [{**_object(options, description), "required": needed}]
+        given: list[dict[str, Any]] = [{**_build_object(options, description), "required": needed}]
         if not needed:
             branches.append({"const": name, "description": description})
             given.append({"type": "null"})
         if options and set(needed) <= {options[0].name}:
-            given.insert(0, _option(options[0]))
+            given.insert(0, _build_option(options[0]))
         pair = {"type": "object", "properties": {name: {"anyOf": given}}, "required": [name]}
         branches.append({**pair, "additionalProperties": False, "description": description})
     return {"anyOf": branches}
 
 
-def _complete(section: Section, entries: Sequence[Entry]) -> dict[str, Any]:
+def _build_requirements(section: Section, entries: Sequence[Entry]) -> dict[str, Any]:
     """What a section must hold besides, in a file that extends no other."""
     default = None if section.several or not section.default else section.default[0]
     rules: list[dict[str, Any]] = []
@@ -130,26 +130,26 @@ def _complete(section: Section, entries: Sequence[Entry]) -> dict[str, Any]:
     return {"allOf": rules} if rules else {}
 
 
-def _object(options: Sequence[Option], description: str) -> dict[str, Any]:
-    properties = {option.name: _option(option) for option in options}
+def _build_object(options: Sequence[Option], description: str) -> dict[str, Any]:
+    properties = {option.name: _build_option(option) for option in options}
     return {"description": description, "type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _option(option: Option) -> dict[str, Any]:
+def _build_option(option: Option) -> dict[str, Any]:
     described = {"description": option.description} if option.description else {}
-    schema = {**_value(option.annotation), **described}
+    schema = {**_build_type(option.annotation), **described}
     return schema if option.default is REQUIRED else {**schema, "default": to_plain(option.default)}
 
 
-def _value(annotation: Any) -> dict[str, Any]:
-    core, metadata = parts(annotation)
+def _build_type(annotation: Any) -> dict[str, Any]:
+    core, metadata = split_annotated(annotation)
     if is_union(core):
-        members = [_value(member) for member in alternatives(annotation)]
+        members = [_build_type(member) for member in list_members(annotation)]
         return {"anyOf": [*members, {"type": "null"}] if takes_null(annotation) else members}
-    grouped = group(annotation)
+    grouped = find_group(annotation)
     if grouped is not None:
-        return _object(group_options(grouped), _text(grouped.__doc__))
-    if (choices := named(annotation)) is not None:
+        return _build_object(list_options(grouped), get_summary(grouped.__doc__))
+    if (choices := find_named(annotation)) is not None:
         return {"$ref": f"#/$defs/{choices.noun}"}
     origin, arguments = get_origin(core), get_args(core)
     lengths: dict[str, Any] = {}
@@ -159,16 +159,16 @@ def _value(annotation: Any) -> dict[str, Any]:
         elif isinstance(each, MaxLen):
             lengths["maxItems"] = each.max_length
     if origin is dict:
-        return {"type": "object", "additionalProperties": _value(arguments[1])}
+        return {"type": "object", "additionalProperties": _build_type(arguments[1])}
     if origin is tuple and arguments[-1:] != (...,):
         lengths = {"minItems": len(arguments), "maxItems": len(arguments)}
-        return {"type": "array", "prefixItems": [_value(each) for each in arguments], **lengths}
+        return {"type": "array", "prefixItems": [_build_type(each) for each in arguments], **lengths}
     if origin in (list, tuple):
-        return {"type": "array", "items": _value(arguments[0]), **lengths}
-    return _scalar(core, metadata)
+        return {"type": "array", "items": _build_type(arguments[0]), **lengths}
+    return _build_scalar(core, metadata)
 
 
-def _scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
+def _build_scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
     """A single value, or the reference to an environment variable that has it."""
     if core is str and Predicate(str.isidentifier) in metadata:
         return {"type": "string", "pattern": r"^([A-Za-z_][A-Za-z0-9_]*|\$\{env:.*\})$"}
@@ -185,5 +185,5 @@ def _scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
     return {"anyOf": [{"type": type_name, **bounds}, _TO_REFERENCE]}
 
 
-def _text(docstring: str | None) -> str:
+def get_summary(docstring: str | None) -> str:
     return split_docstring(docstring)[0]

@@ -19,12 +19,12 @@ from typing import Annotated, Any, Literal
 
 from typing_extensions import Doc
 
-from dltrain.config.annotations import REQUIRED, Option, alternatives, group, group_options, parts
+from dltrain.config.annotations import REQUIRED, Option, find_group, list_members, list_options, split_annotated
 from dltrain.config.catalogue import Catalogue
 from dltrain.config.check import Check
-from dltrain.config.compose import merged
-from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, found, write_value
-from dltrain.config.faults import Fault, Place, listed
+from dltrain.config.compose import merge_trees
+from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, describe_node, format_value
+from dltrain.config.faults import Fault, Place, join_names
 from dltrain.config.sections import CHOICES, GROUPS, LISTS
 from dltrain.options import NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -83,7 +83,7 @@ class Dimension:
 
     def applies(self, values: Mapping[str, str]) -> bool:
         """Whether a trial with these values so far (path to YAML) has this option."""
-        return self.names is None or values[_name_path(self.path)] in self.names
+        return self.names is None or values[_get_name_path(self.path)] in self.names
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,12 @@ def take_search(tree: MappingNode) -> tuple[Pair | None, MappingNode]:
     return (None if pair is None or _is_null(pair.node) else pair), replace(tree, entries=entries)
 
 
-def checked_search(pair: Pair, tree: MappingNode, catalogue: Catalogue, faults: list[Fault]) -> Search | None:
+def check_search_section(pair: Pair, tree: MappingNode, catalogue: Catalogue, faults: list[Fault]) -> Search | None:
     """The search over `tree`, a config without that section; None when a fault was added."""
     before, node = len(faults), pair.node
     if not isinstance(node, MappingNode):
-        allowed = listed([option.name for option in (*SEARCH_OPTIONS, SPACE)])
-        faults.append(Fault(node.place, f"search must be a mapping of options, found {found(node)}", allowed))
+        allowed = join_names([option.name for option in (*SEARCH_OPTIONS, SPACE)])
+        faults.append(Fault(node.place, f"search must be a mapping of options, found {describe_node(node)}", allowed))
         return None
     check = _SearchCheck(tree, catalogue, faults)
     options = check.options(node)
@@ -136,9 +136,9 @@ class _SearchCheck(Check):
         self._note_choices(asked)
         sound = {path: pair for path, pair in asked.items() if self._may_vary(path, pair)}
         candidates = {path: self._candidates(path, pair.node) for path, pair in sound.items()}
-        ordered = sorted((path for path in sound if candidates[path]), key=lambda path: path != _name_path(path))
+        ordered = sorted((path for path in sound if candidates[path]), key=lambda path: path != _get_name_path(path))
         dimensions = [self._dimension(path, sound[path].node, candidates[path]) for path in ordered]
-        for assignment in _assignments(dimensions, candidates):
+        for assignment in _list_assignments(dimensions, candidates):
             self._try({path: Pair(sound[path].key_place, each) for path, each in assignment.items()})
         return tuple(dimensions)
 
@@ -150,7 +150,11 @@ class _SearchCheck(Check):
         asked = space.entries if isinstance(space, MappingNode) else {}
         asked = {path: pair for path, pair in asked.items() if not _is_null(pair.node)}
         if not asked:
-            what = "names no option" if isinstance(space, MappingNode) else f"must name options, found {found(space)}"
+            what = (
+                "names no option"
+                if isinstance(space, MappingNode)
+                else f"must name options, found {describe_node(space)}"
+            )
             example = "optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}"
             self._fault(space.place, f"search.space {what}; write {example}")
         return asked
@@ -160,7 +164,7 @@ class _SearchCheck(Check):
         self.entries = {section: [entry] for section, entry in self.chosen.items()}
         for path, pair in asked.items():
             section = path.partition(".")[0]
-            if section in CHOICES and path == _name_path(path) and isinstance(pair.node, ListNode):
+            if section in CHOICES and path == _get_name_path(path) and isinstance(pair.node, ListNode):
                 names = [item.text for item in pair.node.items if isinstance(item, ScalarNode)]
                 known = (self.catalogue.find(str(CHOICES[section].kind), name) for name in names)
                 self.entries[section] = [entry for entry in known if entry is not None]
@@ -175,7 +179,7 @@ class _SearchCheck(Check):
         elif section in ("extends", "plugins", SECTION, *LISTS):
             self._fault(pair.key_place, f"'{path}' is not searched over; name an option of another section")
         elif section in (*CHOICES, *GROUPS) and not option:
-            example = group_options(GROUPS[section])[0].name if section in GROUPS else "name"
+            example = list_options(GROUPS[section])[0].name if section in GROUPS else "name"
             self._fault(pair.key_place, f"'{path}' is a section; name one of its options, such as {path}.{example}")
         else:
             return True
@@ -194,7 +198,7 @@ class _SearchCheck(Check):
                 self._check_range(path, values, node)
         else:
             allowed = "[VALUE, ...], or {low: NUMBER, high: NUMBER} with log: true or step: NUMBER"
-            self._fault(node.place, f"{path} needs a list of values or a range, found {found(node)}", allowed)
+            self._fault(node.place, f"{path} needs a list of values or a range, found {describe_node(node)}", allowed)
         return nodes if len(self.faults) == before else []
 
     def _check_values(self, path: str, node: ListNode) -> None:
@@ -202,7 +206,7 @@ class _SearchCheck(Check):
             self._fault(node.place, f"{path} has no values to choose from")
         seen: set[str] = set()
         for item in node.items:
-            text = written(item)
+            text = format_node(item)
             if text in seen:
                 self._fault(item.place, f"{path} has the value {text} twice")
             seen.add(text)
@@ -227,8 +231,8 @@ class _SearchCheck(Check):
         section, *inner = path.split(".")
         grouped = GROUPS.get(section)
         levels = [each.options for each in self.entries.get(section, [])]
-        levels += [] if grouped is None else [group_options(grouped)]
-        known = [each for options in levels for each in _types(options, inner)]
+        levels += [] if grouped is None else [list_options(grouped)]
+        known = [each for options in levels for each in _list_types(options, inner)]
         return {kind for kind in (int, float) if not known or kind in known}
 
     def _dimension(self, path: str, node: Node, candidates: Sequence[Node]) -> Dimension:
@@ -237,7 +241,7 @@ class _SearchCheck(Check):
         having = [entry.name for entry in entries if inner[0] in [option.name for option in entry.options]]
         names = frozenset(having) if 0 < len(having) < len(entries) else None
         if isinstance(node, ListNode):
-            return Dimension(path, tuple(map(written, candidates)), names=names)
+            return Dimension(path, tuple(map(format_node, candidates)), names=names)
         assert isinstance(node, MappingNode)
         given = {name: pair.node.value for name, pair in node.entries.items() if isinstance(pair.node, ScalarNode)}
         low, high, step = given["low"], given["high"], given.get("step")
@@ -250,13 +254,13 @@ class _SearchCheck(Check):
         """Check the config with these values, as `--set` would put them there."""
         tree = self.tree
         for path, pair in values.items():
-            tree = merged(tree, _nested(path, pair))
+            tree = merge_trees(tree, _nest(path, pair))
         faults: list[Fault] = []
         Check(replace(tree, place=self.tree.place), self.catalogue, faults).run()
         self.faults += [fault for fault in faults if fault not in self.faults]
 
 
-def _assignments(
+def _list_assignments(
     dimensions: Sequence[Dimension], candidates: Mapping[str, Sequence[Node]]
 ) -> Iterator[dict[str, Node]]:
     """Nodes by path, such that each candidate has its turn, once for each name that has its option."""
@@ -265,7 +269,7 @@ def _assignments(
         chooser = f"{section}.name"
         for name in candidates.get(chooser, [None]):
             start = first if name is None else {**first, chooser: name}
-            values = {path: written(node) for path, node in start.items()}
+            values = {path: format_node(node) for path, node in start.items()}
             applying = [each.path for each in dimensions if each.applies(values)]
             start = {path: start[path] for path in applying}
             yield start
@@ -274,7 +278,7 @@ def _assignments(
                     yield from ({**start, path: node} for node in candidates[path][1:])
 
 
-def _name_path(path: str) -> str:
+def _get_name_path(path: str) -> str:
     """The path of the name that a path's section chooses."""
     return f"{path.partition('.')[0]}.name"
 
@@ -283,18 +287,18 @@ def _is_null(node: Node) -> bool:
     return isinstance(node, ScalarNode) and node.value is None
 
 
-def _types(options: Sequence[Option], path: Sequence[str]) -> list[Any]:
+def _list_types(options: Sequence[Option], path: Sequence[str]) -> list[Any]:
     """The types, without bounds, that the option at a path may have; none where there is no such option."""
     option = next((each for each in options if path and each.name == path[0]), None)
     if option is None:
         return []
-    grouped = group(option.annotation)
+    grouped = find_group(option.annotation)
     if grouped is not None and path[1:]:
-        return _types(group_options(grouped), path[1:])
-    return [parts(member)[0] for member in alternatives(option.annotation)]
+        return _list_types(list_options(grouped), path[1:])
+    return [split_annotated(member)[0] for member in list_members(option.annotation)]
 
 
-def _nested(path: str, pair: Pair) -> MappingNode:
+def _nest(path: str, pair: Pair) -> MappingNode:
     """A tree with one value at a dotted path; each name stands where it does within the path."""
     keys = path.split(".")
     node = pair.node
@@ -307,12 +311,16 @@ def _nested(path: str, pair: Pair) -> MappingNode:
     return node
 
 
-def written(node: Node) -> str:
+def format_node(node: Node) -> str:
     """A node as YAML on one line that reads back as the same node."""
     if isinstance(node, ListNode):
-        return "[" + ", ".join(map(written, node.items)) + "]"
+        return "[" + ", ".join(map(format_node, node.items)) + "]"
     if isinstance(node, MappingNode):
-        return "{" + ", ".join(f"{write_value(key)}: {written(pair.node)}" for key, pair in node.entries.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{format_value(key)}: {format_node(pair.node)}" for key, pair in node.entries.items())
+            + "}"
+        )
     if node.plain and not isinstance(node.value, str):
         return node.text or "null"
-    return write_value(node.text)
+    return format_value(node.text)

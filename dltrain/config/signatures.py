@@ -12,18 +12,18 @@ from dltrain import options as option_types
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
-    alternatives,
-    group,
-    listed_names,
-    parts,
+    add_article,
+    describe_type,
+    explain_unsupported,
+    find_group,
+    find_listed_named,
+    list_members,
+    split_annotated,
     split_docstring,
-    unsupported,
-    with_article,
-    words,
 )
 from dltrain.config.catalogue import Entry
-from dltrain.config.faults import Fault, Place, Refused, Source, nearest
-from dltrain.config.values import validate
+from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest
+from dltrain.config.values import validate_value
 from dltrain.registry import Registration
 
 _NEEDED_FACTS = {
@@ -100,10 +100,12 @@ class _Reader:
             self._refuse("an option cannot be called 'name', the key that chooses what the section names", name)
         annotation = self._type(parameter)
         default = REQUIRED if parameter.default is parameter.empty else parameter.default
-        if type(default) is int and parts(alternatives(annotation)[0])[0] is float:
+        if type(default) is int and split_annotated(list_members(annotation)[0])[0] is float:
             default = float(default)
         if default is not REQUIRED and not _takes(annotation, default):
-            problem = f"the default of option '{name}' must be {with_article(words(annotation))}, found {default!r}"
+            problem = (
+                f"the default of option '{name}' must be {add_article(describe_type(annotation))}, found {default!r}"
+            )
             self._refuse(f"{problem}{'; add `| None` to its type' if default is None else ''}", name)
         return Option(name, annotation, default, description)
 
@@ -111,7 +113,7 @@ class _Reader:
         """The type that an annotation means."""
         try:
             annotation = resolve_annotation(parameter.annotation, self.function)
-            problem = unsupported(annotation)
+            problem = explain_unsupported(annotation)
         except Exception as error:  # evaluating the text of an annotation may raise anything
             near = suggest_type(error)
             message = f"the type {parameter.annotation!r} of option '{parameter.name}' cannot be evaluated: {error}"
@@ -156,11 +158,11 @@ def resolve_annotation(annotation: Any, function: Callable[..., Any] | None) -> 
 
 def suggest_type(error: BaseException) -> str | None:
     """The name in `dltrain.options` that an unknown name was probably meant to be."""
-    return nearest(error.name, vars(option_types)) if isinstance(error, NameError) and error.name else None
+    return find_nearest(error.name, vars(option_types)) if isinstance(error, NameError) and error.name else None
 
 
 def _takes(annotation: Any, value: Any) -> bool:
     """Whether a default is of its option's type."""
-    if (grouped := group(annotation)) is not None and is_dataclass(value):
+    if (grouped := find_group(annotation)) is not None and is_dataclass(value):
         return isinstance(value, grouped)
-    return listed_names(annotation) is not None or not validate(value, annotation)[1]
+    return find_listed_named(annotation) is not None or not validate_value(value, annotation)[1]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 
-from dltrain.config.annotations import is_union, listed_names, parts
+from dltrain.config.annotations import find_listed_named, is_union, split_annotated
 
 LAYERS = "dltrain.architecture.layers:Layers"
 """The one type that holds things chosen by name. It is stored as a reference, like a group of options."""
@@ -20,9 +20,9 @@ _GENERIC: dict[str, Any] = {"list": list, "tuple": tuple, "dict": dict, "Union":
 
 def encode_type(annotation: Any) -> Any:
     """A type as JSON: a name such as "int", a reference such as "module:Group", or {name: [arguments]}."""
-    if listed_names(annotation) is not None:
+    if find_listed_named(annotation) is not None:
         return LAYERS
-    core, bounds = parts(annotation)
+    core, bounds = split_annotated(annotation)
     if bounds:
         return {"Annotated": [encode_type(core), *([type(each).__name__, *astuple(each)] for each in bounds)]}
     for name, plain in _PLAIN.items():

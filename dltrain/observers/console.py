@@ -36,7 +36,7 @@ class Speed:
         return self.examples / max(1e-9, time.perf_counter() - self._start)
 
 
-def epoch_line(event: Evaluated, goal: Goal, seconds: float) -> str:
+def format_epoch(event: Evaluated, goal: Goal, seconds: float) -> str:
     parts = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.training_loss:.4f}"]
     if goal.metric in event.report:
         parts.append(f"validation {goal.metric} {event.report[goal.metric]:.4f}")
@@ -70,7 +70,7 @@ class PlainLines:
                     f"{self._speed.examples_per_second():.0f} {self._goal.counted}/s"
                 )
         elif isinstance(event, Evaluated):
-            lines = (epoch_line(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
+            lines = (format_epoch(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
             self._say("\n  ".join(lines))
         elif isinstance(event, Finished):
             self._say(f"finished at step {event.step}: {event.why}")
@@ -134,7 +134,7 @@ class ProgressBar:
         elif isinstance(event, Evaluated):
             if self._goal.metric in event.report:
                 self._score = f"  {self._goal.metric} {event.report[self._goal.metric]:.4f}"
-            lines = (epoch_line(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
+            lines = (format_epoch(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
             progress.console.print("\n  ".join(lines), highlight=False, markup=False)
         elif isinstance(event, Finished):
             self.close()

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dltrain.observers.png import save
+from dltrain.observers.png import save_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def forecast_picture(truth: Tensor, forecast: Tensor, names: Sequence[str], title: str, path: Path) -> None:
+def draw_forecast_picture(truth: Tensor, forecast: Tensor, names: Sequence[str], title: str, path: Path) -> None:
     """A PNG with a row for each output: truth and forecast (N, outputs), window after window."""
     from matplotlib.figure import Figure
 
@@ -26,4 +26,4 @@ def forecast_picture(truth: Tensor, forecast: Tensor, names: Sequence[str], titl
     rows[0][0].legend(loc="upper right", fontsize=8)
     rows[-1][0].set_xlabel("window")
     figure.suptitle(title, fontsize=10, parse_math=False)
-    save(figure, path)
+    save_picture(figure, path)

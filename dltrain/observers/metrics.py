@@ -15,7 +15,7 @@ from dltrain.errors import UsageError
 from dltrain.events import Evaluated, Event, Logged
 
 
-def line(values: Mapping[str, Any]) -> bytes:
+def format_json_line(values: Mapping[str, Any]) -> bytes:
     """One line of strict JSON; a number that is not finite becomes null."""
     plain = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
@@ -53,7 +53,7 @@ class MetricsLog:
             self._append({"event": "run", **header})
 
     def _append(self, values: Mapping[str, Any]) -> None:
-        content = line(values)
+        content = format_json_line(values)
         self._file.write(content)
         self._file.flush()
         self._digest.update(content)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain.core.checkpoint import Checkpoint, Checkpoints
 from dltrain.events import Event, Finished, WatchedRun
 from dltrain.files import write_atomically
-from dltrain.observers.png import save
+from dltrain.observers.png import save_picture
 from dltrain.registry import observers
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def draw_curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, p
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
     figure.suptitle(title)
-    save(figure, path)
+    save_picture(figure, path)
 
 
-def confusion_picture(confusion: Tensor, labels: Sequence[str], title: str, path: Path) -> None:
+def draw_confusion_picture(confusion: Tensor, labels: Sequence[str], title: str, path: Path) -> None:
     """The confusion matrix (classes, classes) as a PNG: rows the truth, columns the prediction."""
     from matplotlib.figure import Figure
 
@@ -102,10 +102,10 @@ def confusion_picture(confusion: Tensor, labels: Sequence[str], title: str, path
                         column, row, str(int(confusion[row, column])), ha="center", va="center",
                         color="white" if dark else "black", fontsize=8,
                     )  # fmt: skip
-    save(figure, path)
+    save_picture(figure, path)
 
 
-def _rows(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
+def _format_rows(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
     def cells(values: Sequence[object], tag: str) -> str:
         return "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
 
@@ -113,7 +113,7 @@ def _rows(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
     return f"<table><tr>{cells(head, 'th')}</tr>\n{body}\n</table>"
 
 
-def _shown(value: object) -> object:
+def _format_cell(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
@@ -135,9 +135,9 @@ td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
 .notice{{background:#fff3cd;border:1px solid #cc9a06;padding:.7rem}}img{{max-width:100%}}</style>
 <h1>{html.escape(title)}</h1>
 {warning}
-{_rows(list(facts.items()), ("fact", "value"))}
+{_format_rows(list(facts.items()), ("fact", "value"))}
 {pictures}
-{_rows([[_shown(record.get(name, "")) for name in columns] for record in history], columns)}
+{_format_rows([[_format_cell(record.get(name, "")) for name in columns] for record in history], columns)}
 </html>
 """
     write_atomically(directory / "report.html", page.encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from dltrain.events import EpochStarted, Evaluated, Event, WatchedRun
-from dltrain.observers.metrics import line
+from dltrain.observers.metrics import format_json_line
 from dltrain.registry import observers
 
 
@@ -35,5 +35,5 @@ class TimesLog:
                 "batches": self._batches,
             }
             with self._path.open("ab") as file:
-                file.write(line(entry))
+                file.write(format_json_line(entry))
             self._mark = now

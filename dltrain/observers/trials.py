@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.config.search import Dimension
-from dltrain.observers.png import save
+from dltrain.observers.png import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +17,7 @@ COLUMNS = 3
 MARKS = {"finished": ("o", "C0"), "pruned": ("x", "0.6")}
 
 
-def trials_picture(
-    trials: Sequence[Mapping[str, Any]], dimensions: Sequence[Dimension], title: str, path: Path
-) -> None:
+def draw_trials(trials: Sequence[Mapping[str, Any]], dimensions: Sequence[Dimension], title: str, path: Path) -> None:
     """The scored ones of `trials`, as `dltrain.sweeps.trials.plain` gives them, as a PNG."""
     from matplotlib.figure import Figure
 
@@ -27,19 +25,19 @@ def trials_picture(
     rows = -(-(1 + len(dimensions)) // COLUMNS)
     figure = Figure(figsize=(4 * COLUMNS, 3.2 * rows), layout="constrained")
     axes = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
-    _by_number(axes[0], scored)
+    _draw_by_number(axes[0], scored)
     for panel, dimension in zip(axes[1:], dimensions, strict=False):
-        _by_value(panel, scored, dimension)
+        _draw_by_value(panel, scored, dimension)
     for spare in axes[1 + len(dimensions) :]:
         spare.remove()
     for state, (mark, colour) in MARKS.items():
         axes[0].scatter([], [], marker=mark, color=colour, label=state)
     axes[0].legend()
     figure.suptitle(title)
-    save(figure, path)
+    save_picture(figure, path)
 
 
-def _points(axes: Axes, trials: Sequence[Mapping[str, Any]], places: Sequence[float]) -> None:
+def _draw_points(axes: Axes, trials: Sequence[Mapping[str, Any]], places: Sequence[float]) -> None:
     for state, (mark, colour) in MARKS.items():
         chosen = [
             (place, trial["score"]) for place, trial in zip(places, trials, strict=True) if trial["state"] == state
@@ -49,10 +47,10 @@ def _points(axes: Axes, trials: Sequence[Mapping[str, Any]], places: Sequence[fl
     axes.grid(alpha=0.3)
 
 
-def _by_number(axes: Axes, trials: Sequence[Mapping[str, Any]]) -> None:
+def _draw_by_number(axes: Axes, trials: Sequence[Mapping[str, Any]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    _points(axes, trials, [trial["number"] for trial in trials])
+    _draw_points(axes, trials, [trial["number"] for trial in trials])
     finished = [trial for trial in trials if trial["state"] == "finished"]
     if finished:
         better = max if finished[0]["direction"] == "max" else min
@@ -62,16 +60,16 @@ def _by_number(axes: Axes, trials: Sequence[Mapping[str, Any]]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _by_value(axes: Axes, trials: Sequence[Mapping[str, Any]], dimension: Dimension) -> None:
+def _draw_by_value(axes: Axes, trials: Sequence[Mapping[str, Any]], dimension: Dimension) -> None:
     from matplotlib.ticker import NullFormatter
 
     having = [trial for trial in trials if dimension.path in trial["values"]]
     values = [trial["values"][dimension.path] for trial in having]
     if dimension.values:
-        _points(axes, having, [dimension.values.index(value) for value in values])
+        _draw_points(axes, having, [dimension.values.index(value) for value in values])
         axes.set_xticks(range(len(dimension.values)), dimension.values)
     else:
-        _points(axes, having, [float(value) for value in values])
+        _draw_points(axes, having, [float(value) for value in values])
     if dimension.log:
         axes.set_xscale("log")
         axes.set_xlim(dimension.low, dimension.high)  # the whole range: half a decade alone has no labels

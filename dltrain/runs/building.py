@@ -12,7 +12,7 @@ import torch
 
 from dltrain.config.catalogue import ALL_SIZES, Entry
 from dltrain.config.experiment import Choice, Experiment, check_model
-from dltrain.config.plugins import with_plugins
+from dltrain.config.plugins import load_catalogue
 from dltrain.core.checkpoint import WEIGHTS
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
@@ -30,7 +30,7 @@ class Names:
     """Looks up registered objects by kind and name, and imports their modules on first use."""
 
     def __init__(self, plugins: tuple[Path, ...]) -> None:
-        self._catalogue = with_plugins(plugins)
+        self._catalogue = load_catalogue(plugins)
 
     def entry(self, kind: str, name: str) -> Entry:
         entry = self._catalogue.find(kind, name)

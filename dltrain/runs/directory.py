@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from dltrain.config.document import write
+from dltrain.config.document import format_yaml
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import NoCheckpoint, RunBusy, UsageError
@@ -229,7 +229,7 @@ def copy_plugins(directory: Path, experiment: Experiment) -> Experiment:
 
 def write_config(directory: Path, experiment: Experiment) -> None:
     """Put the resolved config into the run directory."""
-    write_atomically(directory / CONFIG, write(resolve_for_run(experiment)).encode())
+    write_atomically(directory / CONFIG, format_yaml(resolve_for_run(experiment)).encode())
     sync_directory(directory.parent)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.config.experiment import Experiment, load_experiment
-from dltrain.config.faults import listed
-from dltrain.config.plugins import with_plugins
+from dltrain.config.faults import join_names
+from dltrain.config.plugins import load_catalogue
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import UsageError
 from dltrain.sweeps.members import (
@@ -43,12 +43,12 @@ def train_folds(
 
 def check_folds(config: Path, experiment: Experiment) -> None:
     """Raises UsageError, with the datasets that have folds, if this one has none."""
-    entries = with_plugins(experiment.plugins).of("dataset")
+    entries = load_catalogue(experiment.plugins).of("dataset")
     able = [entry.name for entry in entries if any(option.name == "fold" for option in entry.options)]
     if experiment.data.name not in able:
         raise UsageError(
             f"{config}: dataset '{experiment.data.name}' cannot be divided into folds: it has no option 'fold'\n"
-            f"allowed: {listed(able)}"
+            f"allowed: {join_names(able)}"
         )
 
 

@@ -16,7 +16,7 @@ from dltrain.config.search import Search
 from dltrain.errors import ConfigError, Stopped, UsageError
 from dltrain.files import write_atomically
 from dltrain.goal import Goal
-from dltrain.observers.trials import trials_picture
+from dltrain.observers.trials import draw_trials
 from dltrain.runs.directory import find_differences, read_plugin_sources
 from dltrain.sweeps.child import ChildFailed
 from dltrain.sweeps.members import (
@@ -202,7 +202,7 @@ class Sweep:
             config = (self.directory / CONFIGS / f"{best['name']}.yaml").read_text(encoding="utf-8")
             remark = f"{best['name']} of {len(trials)}: validation {best['metric']} {best['score']:.6g}"
             write_atomically(self.directory / BEST, f"# {remark} in epoch {best['epoch']}\n{config}".encode())
-            trials_picture(trials, self.search.dimensions, remark, self.directory / PICTURE)
+            draw_trials(trials, self.search.dimensions, remark, self.directory / PICTURE)
         return summary
 
 

@@ -26,7 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from dltrain.config.document import write_value
+from dltrain.config.document import format_value
 from dltrain.config.search import Dimension, Search
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import RunBusy
@@ -189,7 +189,7 @@ def _suggest_value(trial: Trial, dimension: Dimension) -> str:
     high = dimension.high if step is None else _last_step(low, dimension.high, step)
     if isinstance(low, int) and isinstance(high, int):
         return str(trial.suggest_int(path, low, high, step=int(step or 1), log=log))
-    return write_value(trial.suggest_float(path, low, high, step=step, log=log))
+    return format_value(trial.suggest_float(path, low, high, step=step, log=log))
 
 
 def _last_step(low: float, high: float, step: float) -> float:

@@ -22,7 +22,7 @@ from dltrain.errors import DataError, UsageError
 from dltrain.models.cnn import CNN
 from dltrain.models.mlp import MLP
 from dltrain.observers import pictures
-from dltrain.observers.pictures import attribution_picture, captioned_picture, filters_picture, mosaic
+from dltrain.observers.pictures import draw_attribution_picture, draw_captioned_picture, draw_filter_grid, tile_images
 from dltrain.options import Plan
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import Trained, load_trained
@@ -158,7 +158,7 @@ def test_tiles_lie_row_by_row_with_a_line_between() -> None:
     tiles = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 2, 1, 2)
     line = [9.0] * 5
     expected = torch.tensor([[0.0, 0.0, 9.0, 1.0, 1.0], line, [2.0, 2.0, 9.0, 9.0, 9.0]])
-    assert torch.equal(mosaic(tiles, 2, 9.0), torch.stack((expected, expected)))
+    assert torch.equal(tile_images(tiles, 2, 9.0), torch.stack((expected, expected)))
 
 
 def colours(path: Path) -> np.ndarray:
@@ -169,16 +169,16 @@ def colours(path: Path) -> np.ndarray:
 @pytest.mark.slow
 def test_pictures_of_every_kind_of_image(tmp_path: Path) -> None:
     for channels in (2, 3):
-        filters_picture(torch.randn(5, channels, 3, 3), "$ is no formula", tmp_path / "new" / f"{channels}.png")
-    captioned_picture(torch.rand(6, 2, 4, 4), ["$ and $"] * 6, "six", tmp_path / "six.png")
+        draw_filter_grid(torch.randn(5, channels, 3, 3), "$ is no formula", tmp_path / "new" / f"{channels}.png")
+    draw_captioned_picture(torch.rand(6, 2, 4, 4), ["$ and $"] * 6, "six", tmp_path / "six.png")
     red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).expand(3, 4, 4)
-    attribution_picture(red, torch.zeros(4, 4), "red", "nothing", tmp_path / "red.png", signed=True)
+    draw_attribution_picture(red, torch.zeros(4, 4), "red", "nothing", tmp_path / "red.png", signed=True)
     assert [255, 0, 0] in colours(tmp_path / "red.png").tolist()
-    filters_picture(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1), "both", tmp_path / "both.png")
+    draw_filter_grid(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1), "both", tmp_path / "both.png")
     found = colours(tmp_path / "both.png").tolist()
     assert [103, 0, 31] in found  # the ends of the scale from blue to red
     assert [5, 48, 97] in found
-    attribution_picture(red, torch.zeros(4, 4), "red", "nothing", tmp_path / "again.png", signed=True)
+    draw_attribution_picture(red, torch.zeros(4, 4), "red", "nothing", tmp_path / "again.png", signed=True)
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "red.png").read_bytes()
 
 
@@ -314,7 +314,7 @@ def test_filters_of_the_first_layer(run: Path, monkeypatch: pytest.MonkeyPatch) 
     torch.testing.assert_close(torch.tensor(found["weights"]).flatten(1), weights)
     monkeypatch.setattr("dltrain.cli.explain.FILTERS", 5)
     drawn_weights: list[Any] = []
-    monkeypatch.setattr(pictures, "filters_picture", lambda *given: drawn_weights.append(given))
+    monkeypatch.setattr(pictures, "draw_filter_grid", lambda *given: drawn_weights.append(given))
     assert "note: the picture shows the first 5 of 12 filters\n" in good("explain", run, "--filters").stderr
     assert len(drawn_weights[0][0]) == 5
     assert drawn_weights[0][1] == "mlp: layers.1, the first 5 of 12"
@@ -391,8 +391,8 @@ def verdict(one: dict[str, Any]) -> str:
 @pytest.mark.parametrize("split", ["test", "validation"])
 def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    keep = pictures.captioned_picture
-    monkeypatch.setattr(pictures, "captioned_picture", lambda *given: [drawn.append(given), keep(*given)])
+    keep = pictures.draw_captioned_picture
+    monkeypatch.setattr(pictures, "draw_captioned_picture", lambda *given: [drawn.append(given), keep(*given)])
     result = json.loads(good("eval", run, "--worst", 6, "--split", split, "--json").stdout)
     trained = load_trained(find_checkpoint(run))
     dataset = trained.dataset()

@@ -13,7 +13,7 @@ from typer.main import get_command
 from dltrain.cli.main import REPLACED_FLAGS, application
 from dltrain.cli.shared.adaptation import CacheAdaptation, DynamicAdaptation
 from dltrain.cli.shared.decoding import BONUS, WEIGHT, WIDTH, Decoding
-from dltrain.config.annotations import REQUIRED, group_options
+from dltrain.config.annotations import REQUIRED, list_options
 from dltrain.errors import UsageError
 from support.commands import call, good
 
@@ -54,7 +54,7 @@ def test_a_replaced_flag_names_its_new_form(flag: str) -> None:
     new = str(refused.exception.advice).removeprefix("use ")
     assert call("eval", "run", flag, 1).exception.advice == f"use {new}"  # type: ignore[union-attr]
     option, _, keys = new.partition(" ")
-    known = {each.name for group in (CacheAdaptation, DynamicAdaptation, Decoding) for each in group_options(group)}
+    known = {each.name for group in (CacheAdaptation, DynamicAdaptation, Decoding) for each in list_options(group)}
     assert option in ("--adapt", "--decode")
     assert {key.partition("=")[0] for key in keys.split(",")} <= known
 
@@ -62,7 +62,7 @@ def test_a_replaced_flag_names_its_new_form(flag: str) -> None:
 def test_help_names_every_key_of_a_grouped_option_with_its_default() -> None:
     text = " ".join(good("eval", "--help").stdout.split())
     for group in (CacheAdaptation, DynamicAdaptation):
-        for each in group_options(group):
+        for each in list_options(group):
             default = "" if each.default is REQUIRED else str(each.default).lower().removesuffix(".0")
             assert f"{each.name}={default}" in text
     for shown in ("beam=WIDTH", f"with lm: {WIDTH}", "lm=FILE", f"lm_weight={WEIGHT:g}", f"word_bonus={BONUS:g}"):

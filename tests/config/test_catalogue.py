@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal
 import pytest
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 
-from dltrain.config.annotations import REQUIRED, Option, group, group_options, split_docstring, words
-from dltrain.config.catalogue import STORED, Catalogue, Entry, encode_catalogue, package_catalogue
+from dltrain.config.annotations import REQUIRED, Option, describe_type, find_group, list_options, split_docstring
+from dltrain.config.catalogue import STORED, Catalogue, Entry, encode_catalogue, load_package_catalogue
 from dltrain.config.experiment import load_experiment
 from dltrain.config.faults import Fault, Place, Source
 from dltrain.config.generate import read_package
-from dltrain.config.plugins import add_plugin, with_plugins
-from dltrain.config.values import validate
+from dltrain.config.plugins import add_plugin, load_catalogue
+from dltrain.config.values import validate_value
 from dltrain.data.images.options import Augmentation
 from dltrain.errors import ConfigError
 from dltrain.options import Fraction, PositiveInt, Widths
@@ -312,14 +312,14 @@ class Topped(CNN):
 
 def test_inherited_options_groups_of_its_own_and_computed_defaults() -> None:
     mine, topped = read(MINE)
-    cnn = package_catalogue().find("model", "cnn")
+    cnn = load_package_catalogue().find("model", "cnn")
     assert cnn is not None
     assert (mine.options, mine.provided) == (cnn.options, cnn.provided)
     assert mine.summary == "A CNN."
     assert [each.default for each in topped.options] == [None, 3]
-    grouped = group(topped.options[0].annotation)
+    grouped = find_group(topped.options[0].annotation)
     assert grouped is not None
-    assert [(each.name, each.default, each.description) for each in group_options(grouped)] == [
+    assert [(each.name, each.default, each.description) for each in list_options(grouped)] == [
         ("units", [64], "of each.")
     ]
     text = "task: image_classification\ndata: mnist\nmodel: {name: topped, head: {units: %s}}\nplugins: [plugin.py]\n"
@@ -349,18 +349,18 @@ def test_a_plugin_is_executed_once_for_each_text() -> None:
 def test_plugins_that_cannot_be_read(tmp_path: Path) -> None:
     missing = tmp_path / "missing.py"
     with pytest.raises(ConfigError) as caught:
-        with_plugins([missing])
+        load_catalogue([missing])
     assert str(caught.value) == (
         f"{missing}: error: the plug-in '{missing}' does not exist\n1 fault in {missing}; nothing was started"
     )
     latin = tmp_path / "latin.py"
     latin.write_bytes(b"# \xe9")
     with pytest.raises(ConfigError, match="cannot be read: not UTF-8, byte 0xe9 at offset 2"):
-        with_plugins([latin])
+        load_catalogue([latin])
     twice = tmp_path / "twice.py"
     twice.write_text(HEAD + "@models.register('cnn')\ndef f(): ...\n")
     with pytest.raises(ConfigError, match=r"model 'cnn' is already registered, at dltrain/models/cnn\.py; rename it"):
-        with_plugins([twice])
+        load_catalogue([twice])
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_plugins_that_cannot_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_words(annotation: Any, said: str) -> None:
-    assert words(annotation) == said
+    assert describe_type(annotation) == said
 
 
 def test_a_docstring_without_options() -> None:
@@ -401,18 +401,18 @@ def test_a_docstring_without_options() -> None:
 
 def test_the_package_itself() -> None:
     """Every option of the package has a meaning in its docstring, and a default that its own type takes."""
-    for entry in package_catalogue().entries:
+    for entry in load_package_catalogue().entries:
         assert entry.summary, entry
         for option in entry.options:
             where = f"{entry.place} {entry.name}.{option.name}"
             assert option.description, where
             if option.default is not REQUIRED and not is_dataclass(option.default):
-                assert not validate(option.default, option.annotation)[1], where
+                assert not validate_value(option.default, option.annotation)[1], where
 
 
 def test_the_stored_catalogue_is_the_code() -> None:
-    stored, now = package_catalogue().entries, read_package().entries
-    assert encode_catalogue(package_catalogue()) == STORED.read_text(encoding="utf-8")
+    stored, now = load_package_catalogue().entries, read_package().entries
+    assert encode_catalogue(load_package_catalogue()) == STORED.read_text(encoding="utf-8")
     assert {(each.kind, each.name): each for each in stored} == {(each.kind, each.name): each for each in now}, (
         "run `make docs`"
     )

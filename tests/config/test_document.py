@@ -16,18 +16,18 @@ from dltrain.config.document import (
     ListNode,
     MappingNode,
     ScalarNode,
-    parse,
-    read,
-    resolve,
-    tree_of,
-    write,
+    build_tree,
+    format_yaml,
+    parse_document,
+    read_document,
+    resolve_scalar,
 )
 from dltrain.config.faults import Fault, Refused, Source
 
 
 def parsed(text: str) -> tuple[object, list[Fault]]:
     faults: list[Fault] = []
-    node = parse(text, Source("a.yaml", tuple(text.split("\n"))), faults)
+    node = parse_document(text, Source("a.yaml", tuple(text.split("\n"))), faults)
     return node, faults
 
 
@@ -57,12 +57,12 @@ def fault_of(text: str) -> str:
     ],
 )  # fmt: skip
 def test_resolve(text: str, value: object) -> None:
-    assert resolve(text) == value
-    assert type(resolve(text)) is type(value)
+    assert resolve_scalar(text) == value
+    assert type(resolve_scalar(text)) is type(value)
 
 
 def test_resolve_nan() -> None:
-    assert math.isnan(resolve(".nan"))
+    assert math.isnan(resolve_scalar(".nan"))
 
 
 def test_positions_and_quotes() -> None:
@@ -179,7 +179,7 @@ def test_unclosed_references_cost_linear_time() -> None:
 def read_bytes(path: Path, content: bytes) -> tuple[MappingNode | None, str]:
     path.write_bytes(content)
     faults: list[Fault] = []
-    node = read(path, "a.yaml", 0, faults)
+    node = read_document(path, "a.yaml", 0, faults)
     return node, "\n".join(map(str, faults))
 
 
@@ -231,7 +231,7 @@ def test_read_refuses(tmp_path: Path, content: bytes, fault: str) -> None:
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     faults: list[Fault] = []
-    assert read(Path("a\0b"), "a?b", 0, faults) is None
+    assert read_document(Path("a\0b"), "a?b", 0, faults) is None
     assert str(faults[0]) == "a?b: error: the file cannot be read: embedded null byte"
 
 
@@ -252,7 +252,7 @@ def test_written_values_read_back_equal() -> None:
         "floats": {f"f{index}": value for index, value in enumerate(floats)},
         "empty": {},
     }
-    text = write(tree)
+    text = format_yaml(tree)
     node, faults = parsed(text)
     assert not faults
 
@@ -271,12 +271,12 @@ def test_written_values_read_back_equal() -> None:
 
 
 def test_write_puts_remarks_behind_values() -> None:
-    text = write({"a": {"b": [1], "c": {"d": "x"}}, "e": None}, {"a.b": "here", "a.c.d": "there", "e": "--set"})
+    text = format_yaml({"a": {"b": [1], "c": {"d": "x"}}, "e": None}, {"a.b": "here", "a.c.d": "there", "e": "--set"})
     assert text == "a:\n  b: [1]  # here\n  c:\n    d: x  # there\ne: null  # --set\n"
 
 
 def test_tree_of_takes_strings_as_they_stand() -> None:
-    node = tree_of({"a": ["1e-3", 2.0, None]}, Source("x"))
+    node = build_tree({"a": ["1e-3", 2.0, None]}, Source("x"))
     assert isinstance(node, MappingNode)
     items = node.entries["a"].node
     assert isinstance(items, ListNode)

@@ -225,9 +225,9 @@ TRAINER = ", ".join(Plan.__dataclass_fields__)
     ],
 )  # fmt: skip
 def test_faults_of_a_choice(line: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = experiment_module.package_catalogue()
+    shipped = experiment_module.load_package_catalogue()
     known = tuple(entry for entry in shipped.entries if entry.kind != "model" or entry.name in ("cnn", "lenet", "mlp"))
-    monkeypatch.setattr(experiment_module, "package_catalogue", lambda: Catalogue(known))
+    monkeypatch.setattr(experiment_module, "load_package_catalogue", lambda: Catalogue(known))
     found = fault(BASE.replace("model: sorter", line))
     if "\n" in expected:
         assert found == expected
@@ -700,7 +700,7 @@ def test_checking_imports_no_torch() -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom dltrain.config.experiment import load_experiment\n"
         "from dltrain.config import page, schema\nimport dltrain.options, dltrain.errors, dltrain.registry\n"
-        "load_experiment(Path('a.yaml')); schema.json_schema(); page.markdown()\n"
+        "load_experiment(Path('a.yaml')); schema.build_json_schema(); page.build_page()\n"
         "print([name for name in ('torch', 'numpy') if name in sys.modules])"
     )
     root = Path(experiment_module.__file__).parents[2]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dltrain.config.catalogue import package_catalogue
+from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.experiment import load_experiment
-from dltrain.config.page import markdown
-from dltrain.config.schema import json_schema
+from dltrain.config.page import build_page
+from dltrain.config.schema import build_json_schema
 from dltrain.config.sections import SECTIONS
 from dltrain.errors import ConfigError
 
@@ -21,12 +21,12 @@ CNN = "task: image_classification\ndata: mnist\nmodel: cnn\n"
 
 def test_the_page_is_up_to_date() -> None:
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert written == markdown(), "run `make docs`"
+    assert written == build_page(), "run `make docs`"
 
 
 def test_the_page_names_every_option() -> None:
-    page = markdown()
-    for entry in package_catalogue().entries:
+    page = build_page()
+    for entry in load_package_catalogue().entries:
         section = next(section for section in SECTIONS if section.kind == entry.kind)
         assert f"`{section.name}: {f'[{entry.name}]' if section.several else entry.name}`" in page
         for option in entry.options:
@@ -34,7 +34,7 @@ def test_the_page_names_every_option() -> None:
 
 
 def test_the_schema_holds_bounds_defaults_and_meanings() -> None:
-    schema = json_schema()
+    schema = build_json_schema()
     cnn = schema["$defs"]["model.cnn"]
     assert cnn["properties"]["name"] == {"const": "cnn"}
     assert cnn["additionalProperties"] is False
@@ -133,11 +133,11 @@ def test_schema_and_checker_agree(text: str, sound: bool, tmp_path: Path, monkey
         accepted = False
     assert accepted == sound
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema, which checks the schema, is not installed")
-    validator = jsonschema.Draft202012Validator(json_schema([Path("plugin.py")]))
+    validator = jsonschema.Draft202012Validator(build_json_schema([Path("plugin.py")]))
     assert validator.is_valid(yaml.safe_load(text)) == sound
 
 
 def test_the_schema_is_a_schema() -> None:
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema, which checks the schema, is not installed")
-    schema: dict[str, Any] = json_schema()
+    schema: dict[str, Any] = build_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

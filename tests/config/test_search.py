@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dltrain.config.experiment import load_experiment
-from dltrain.config.schema import json_schema
+from dltrain.config.schema import build_json_schema
 from dltrain.config.search import Dimension
 from dltrain.errors import ConfigError
 
@@ -161,7 +161,7 @@ def test_an_option_that_only_some_choices_have_is_checked_with_those(config: Any
 
 @pytest.mark.slow
 def test_the_schema_knows_the_section(config: Any) -> None:
-    schema = json_schema()
+    schema = build_json_schema()
     good = yaml.safe_load(
         config("model.dropout: [0.1]\n    trainer.epochs: {low: 1, high: 3}", "  trials: 3\n").read_text()
     )

@@ -18,12 +18,12 @@ from dltrain.architecture.layers import LAYERS
 from dltrain.architecture.plan import Misfit, faults, lay_out
 from dltrain.architecture.shapes import UNKNOWN, Length, Shape, SlidingWindow, slide
 from dltrain.cli.main import application
-from dltrain.config.annotations import group_options
-from dltrain.config.catalogue import package_catalogue
+from dltrain.config.annotations import list_options
+from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.experiment import load_experiment, load_tree
-from dltrain.config.page import markdown
-from dltrain.config.plugins import with_plugins
-from dltrain.config.schema import json_schema
+from dltrain.config.page import build_page
+from dltrain.config.plugins import load_catalogue
+from dltrain.config.schema import build_json_schema
 from dltrain.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -358,7 +358,7 @@ def test_published_sizes_are_those_of_the_data(images_root: Path) -> None:
 
     assets = IDXImages("mnist", 0, None, root=str(images_root), download=False).assets
     for name in ("mnist", "fashion_mnist", "kmnist"):
-        entry = package_catalogue().find("dataset", name)
+        entry = load_package_catalogue().find("dataset", name)
         assert entry is not None
         assert entry.facts["sizes"] == ImageClassification(assets).sizes
     sample = IDXImages("mnist", 0, None, sample=True).assets
@@ -377,7 +377,7 @@ def test_a_check_is_a_module_of_dltrain() -> None:
     Path("bad.py").write_text(text)
     message = "bad.py:2:1: error: the fact check='os' must be a function, or name a module of dltrain"
     with pytest.raises(ConfigError, match=message):
-        with_plugins([Path("bad.py")])
+        load_catalogue([Path("bad.py")])
 
 
 def test_a_plug_in_checks_its_own_models() -> None:
@@ -465,7 +465,7 @@ FAULTY = [
 
 @cache
 def whole_schema() -> dict[str, Any]:
-    return json_schema()
+    return build_json_schema()
 
 
 @pytest.mark.slow
@@ -490,13 +490,13 @@ def test_every_option_of_every_layer_is_described() -> None:
     rows = json.loads(CliRunner().invoke(application(), ["describe", "model", "sequential", "--json"]).stdout)[
         "options"
     ]
-    page = markdown()
+    page = build_page()
     for name, kind in LAYERS.items():
         assert f"`{name}`" in page
         assert (kind.__doc__ or "").split("\n")[0].split(" (")[0] in page
         assert name in result.stdout
-        assert [row["name"] for row in rows[0]["choices"][name]] == [each.name for each in group_options(kind)]
-        for option in group_options(kind):
+        assert [row["name"] for row in rows[0]["choices"][name]] == [each.name for each in list_options(kind)]
+        for option in list_options(kind):
             assert option.description, f"{name}.{option.name}"
             assert f"| `{option.name}` |" in page
 

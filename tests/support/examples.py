@@ -17,7 +17,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from dltrain.config.catalogue import package_catalogue
+from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.experiment import load_experiment
 from dltrain.runs.building import Training, build_training
 from support.documents import write_table
@@ -264,8 +264,8 @@ class Examples:
         if name in TASKS:
             dataset, chosen = TASKS[name]
         else:
-            kind = package_catalogue().find("task", name).facts["data"]
-            known = [each for each in package_catalogue().of("dataset") if each.facts["data"] == kind]
+            kind = load_package_catalogue().find("task", name).facts["data"]
+            known = [each for each in load_package_catalogue().of("dataset") if each.facts["data"] == kind]
             dataset, chosen = next((each.name for each in known if each.name in DATASETS), known[0].name), {}
         return {"task": name, "data": self.data(dataset, {**chosen, **options})}
 
@@ -281,7 +281,7 @@ class Examples:
 
     def model_for_task(self, name: str, **options: Any) -> dict[str, Any]:
         """A config that trains the first model that fits a task."""
-        for entry in package_catalogue().of("model"):
+        for entry in load_package_catalogue().of("model"):
             for number, example in enumerate(examples_of(entry.name)):
                 if (example.task or task_for(entry.name)) == name and not example.data:
                     return {**self.model(entry.name, number), **self.task(name, **options)}
@@ -297,16 +297,18 @@ def examples_of(model: str) -> Sequence[ModelExample]:
 
 def task_for(model: str) -> str:
     """The first task that provides the sizes that a model is built with."""
-    entry = package_catalogue().find("model", model)
-    known = [*(each for each in package_catalogue().of("task") if entry.takes(each.facts["sizes"]))]
+    entry = load_package_catalogue().find("model", model)
+    known = [*(each for each in load_package_catalogue().of("task") if entry.takes(each.facts["sizes"]))]
     if not known:
         pytest.fail(f"no task provides the sizes {entry.provided} of model '{model}'")
     return known[0].name
 
 
 def fitting_model(task: str) -> str:
-    sizes = package_catalogue().find("task", task).facts["sizes"]
-    known = [each.name for each in package_catalogue().of("model") if each.takes(sizes) and each.provided != ("sizes",)]
+    sizes = load_package_catalogue().find("task", task).facts["sizes"]
+    known = [
+        each.name for each in load_package_catalogue().of("model") if each.takes(sizes) and each.provided != ("sizes",)
+    ]
     if not known:
         pytest.fail(f"no model fits task '{task}': add an example with task='{task}' to MODELS in {__file__}")
     return known[0]

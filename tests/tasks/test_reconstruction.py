@@ -217,7 +217,7 @@ def test_eval_draws_the_first_images_above_what_became_of_them(
     with Image.open(picture) as file:
         assert file.size[0] > 4 * file.size[1] / 2
     drawn: list[Tensor] = []
-    monkeypatch.setattr(pictures, "reconstruction_picture", lambda *given: drawn.extend(given[:2]))
+    monkeypatch.setattr(pictures, "draw_reconstruction_picture", lambda *given: drawn.extend(given[:2]))
     result = json.loads(good("eval", run, "--split", "validation", "--json").stdout)
     assert result["picture"] == str(run / "plots" / "reconstructions-validation.png")
     good("eval", run)
@@ -245,7 +245,7 @@ def test_the_pictured_outputs_are_the_models(
     trained = load_trained(find_checkpoint(tmp_path / "run"))
     stream = trained.dataset().test()
     drawn: list[Any] = []
-    monkeypatch.setattr(pictures, "reconstruction_picture", lambda *given: drawn.append(given))
+    monkeypatch.setattr(pictures, "draw_reconstruction_picture", lambda *given: drawn.append(given))
     examples.draw_reconstructions(trained, stream, "title", tmp_path / "x.png")
     pixels = torch.from_numpy(patterns(60, 2)[0]).unsqueeze(1)
     assets = trained.record.assets

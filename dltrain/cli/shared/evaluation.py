@@ -149,14 +149,14 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
 
 def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
     """The metrics of each class and the confusion matrix, which is drawn too."""
-    from dltrain.observers.report import confusion_picture
+    from dltrain.observers.report import draw_confusion_picture
 
     by_class = {name: values.tolist() for name, values in task.by_class(evaluation.counts).items()}
     confusion = task.confusion(evaluation.counts)
     classes = {
         label: {name: values[index] for name, values in by_class.items()} for index, label in enumerate(task.labels)
     }
-    picture = evaluation.draw("confusion", partial(confusion_picture, confusion, task.labels))
+    picture = evaluation.draw("confusion", partial(draw_confusion_picture, confusion, task.labels))
     return {"classes": classes, "confusion": confusion.tolist(), **picture}
 
 

@@ -86,7 +86,7 @@ def draw_confused(
     """Draw the most confused images as a PNG, each with its true and its predicted class."""
     import torch
 
-    from dltrain.observers.pictures import captioned_picture
+    from dltrain.observers.pictures import draw_captioned_picture
 
     images = to_pixels(trained, torch.stack([one.inputs for one in mistakes]))
     captions = [
@@ -94,14 +94,14 @@ def draw_confused(
         f"{_verdict(labels[one.truth], labels[one.predicted], one.predicted_probability)}"
         for one in mistakes
     ]
-    captioned_picture(images, captions, title, path)
+    draw_captioned_picture(images, captions, title, path)
 
 
 def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path: Path) -> None:
     """Draw the first images of a split above their reconstructions, as a PNG."""
     import torch
 
-    from dltrain.observers.pictures import reconstruction_picture
+    from dltrain.observers.pictures import draw_reconstruction_picture
 
     task: Any = trained.task
     inputs: list[Tensor] = []
@@ -112,4 +112,4 @@ def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path
     images = torch.cat(inputs)[:RECONSTRUCTED]
     with torch.inference_mode(), trained.runtime.autocast():
         outputs = task.reconstructions(trained.model, images.to(trained.runtime.device)).cpu()
-    reconstruction_picture(to_pixels(trained, images), to_pixels(trained, outputs), title, path)
+    draw_reconstruction_picture(to_pixels(trained, images), to_pixels(trained, outputs), title, path)

@@ -20,7 +20,7 @@ def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path
     import torch
 
     from dltrain.batch import to_device
-    from dltrain.observers.forecasts import forecast_picture
+    from dltrain.observers.forecasts import draw_forecast_picture
 
     task: Any = trained.task
     truth: list[Tensor] = []
@@ -33,4 +33,4 @@ def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path
             if sum(map(len, truth)) >= WINDOWS:
                 break
     true, forecasts = (torch.cat(parts)[:WINDOWS, :OUTPUTS] for parts in (truth, forecast))
-    forecast_picture(true, forecasts, task.outputs[:OUTPUTS], title=title, path=path)
+    draw_forecast_picture(true, forecasts, task.outputs[:OUTPUTS], title=title, path=path)

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
-    alternatives,
-    group_options,
-    parts,
-    with_article,
-    words,
+    add_article,
+    describe_type,
+    list_members,
+    list_options,
+    split_annotated,
 )
-from dltrain.config.document import resolve
-from dltrain.config.faults import nearest
-from dltrain.config.values import validate
+from dltrain.config.document import resolve_scalar
+from dltrain.config.faults import find_nearest
+from dltrain.config.values import validate_value
 from dltrain.errors import UsageError
 
 Group = TypeVar("Group")
@@ -30,10 +30,10 @@ def parse_group(flag: str, text: str, *groups: type[Group]) -> Group:
     """
     values = _split(flag, text)
     members: tuple[type, ...] = groups
-    options = {option.name: (member, option) for member in members for option in group_options(member)}
+    options = {option.name: (member, option) for member in members for option in list_options(member)}
     for key in values:
         if key not in options:
-            near = nearest(key, options)
+            near = find_nearest(key, options)
             hint = f"\ndid you mean '{near}'?" if near else ""
             raise UsageError(f"{flag}: unknown key '{key}'; available: {', '.join(options)}{hint}")
     owners = {options[key][0]: key for key in reversed(values)}
@@ -41,7 +41,7 @@ def parse_group(flag: str, text: str, *groups: type[Group]) -> Group:
         first, second, *_ = (key for key in values if key in owners.values())
         raise UsageError(f"{flag}: {first} and {second} do not go together", advice="leave one of them out")
     group, given = next(iter(owners)), next(iter(values))
-    for option in group_options(group):
+    for option in list_options(group):
         if option.default is REQUIRED and option.name not in values:
             message = f"{flag}: {given} goes with {option.name}, which was not given"
             raise UsageError(message, advice=f"add {option.name}=..., or leave {given} out")
@@ -65,9 +65,10 @@ def _split(flag: str, text: str) -> dict[str, str]:
 
 
 def _read_value(flag: str, option: Option, text: str) -> Any:
-    members = alternatives(option.annotation)
-    takes_text = any(parts(member)[0] is str for member in members)
-    value, problems = validate(text if takes_text else resolve(text), option.annotation)
+    members = list_members(option.annotation)
+    takes_text = any(split_annotated(member)[0] is str for member in members)
+    value, problems = validate_value(text if takes_text else resolve_scalar(text), option.annotation)
     if problems:
-        raise UsageError(f"{flag}: {option.name}: found '{text}'; allowed is {with_article(words(members[0]))}")
+        allowed = add_article(describe_type(members[0]))
+        raise UsageError(f"{flag}: {option.name}: found '{text}'; allowed is {allowed}")
     return value
