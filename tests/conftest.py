@@ -97,7 +97,7 @@ def dltrain_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Members run in this process, without pictures, which take longer than their training; the commands given."""
-    for picture in ("draw_curves", "confusion_picture"):
+    for picture in ("draw_curves", "draw_confusion_picture"):
         monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_: None)
     given: list[list[str]] = []
 
