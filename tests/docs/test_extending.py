@@ -117,6 +117,14 @@ def test_a_layer_is_checked_and_built(here: Path, dltrain: Callable[..., object]
     assert "layer 1" in getattr(refused, "stderr", "")
 
 
+def test_an_observer_follows_a_run(here: Path) -> None:
+    good("config", "check", "rates.yaml")
+    good("fit", "rates.yaml", "-o", "run", "-q")
+    lines = [line.split("\t") for line in Path("run/lr.tsv").read_text().splitlines()]
+    assert [int(step) for step, _ in lines] == sorted({int(step) for step, _ in lines})
+    assert {rate for _, rate in lines} == {"0.01"}
+
+
 def test_a_command_is_added(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (entry,) = re.findall(r'`"(\w+)": "(\w+:\w+)"`', PAGE)
     module = ModuleType("dltrain.cli.steps")
