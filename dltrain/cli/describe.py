@@ -69,7 +69,9 @@ def describe(
     typer.echo(f"{entry.kind} {entry.name}\n\n{textwrap.indent(entry.doc, '  ')}\n")
     typer.echo("\n".join(["options:", *format_options(entry.options)] if entry.options else ["It has no options."]))
     for choices in list_named(entry.options):
-        typer.echo("\n".join(["", f"{choices.noun}s, each with its options, the first of which may stand alone:"]))
+        typer.echo(
+            "\n".join(["", f"{choices.noun}s, each with its options; the first one may be given without its name:"])
+        )
         typer.echo("\n".join(format_named(choices)))
 
 

@@ -184,10 +184,12 @@ class Check:
         self.faults += find_misfits(expand_choice(self.tree.entries["model"].node), model, sizes, options)
 
     def _sizes(self, task: Entry, options: Mapping[str, Any] | None) -> dict[str, int | None]:
-        """The task's sizes as far as the dataset's fact `sizes` tells them: a number, or the name of its own option."""
+        """The task's sizes as far as the dataset's fact `sizes` gives them: a number, or the name of its own option."""
         data = self.chosen.get("data")
-        told = {} if data is None else data.facts.get("sizes", {})
-        known = {size: (options or {}).get(value) if isinstance(value, str) else value for size, value in told.items()}
+        stated = {} if data is None else data.facts.get("sizes", {})
+        known = {
+            size: (options or {}).get(value) if isinstance(value, str) else value for size, value in stated.items()
+        }
         return {size: known.get(size) if type(known.get(size)) is int else None for size in task.facts["sizes"]}
 
     def _name_place(self, section: str) -> Place:
@@ -346,7 +348,7 @@ def _explain_wrong_value(node: Node, annotation: Any, path: str) -> Fault:
 
 
 def _suggest_value(node: Node, annotation: Any) -> str:
-    """What probably went wrong in writing the value, in brackets; nothing where there is no telling."""
+    """What probably went wrong in writing the value, in brackets; nothing if that is unclear."""
     if isinstance(node, ListNode):
         return f" of {len(node.items)}" if node.items else ""
     if isinstance(node, MappingNode) and find_listed_named(annotation) is not None:

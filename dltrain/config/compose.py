@@ -205,7 +205,7 @@ def _parse_override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | 
             return None
         start += len(key) + 1
     if keys[0] == "extends":
-        faults.append(Fault(places[0], f"extends is said in a file, not by {FLAG}"))
+        faults.append(Fault(places[0], f"extends belongs in a file, not in {FLAG}"))
         return None
     try:
         node = parse_document(assignment["value"], source, faults, offset=start - 1)
@@ -224,7 +224,7 @@ _ENVIRONMENT = re.compile(r"env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:(?P<default>((
 
 
 def _substitute(node: Node, faults: list[Fault], environment: Mapping[str, str] = os.environ) -> Node:
-    """The tree with each ``${env:NAME}`` replaced; what had no quotes is then resolved anew."""
+    """The tree with each ``${env:NAME}`` replaced; what had no quotes is then resolved again."""
     if isinstance(node, ListNode):
         return replace(node, items=tuple(_substitute(item, faults, environment) for item in node.items))
     if isinstance(node, MappingNode):

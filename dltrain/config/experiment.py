@@ -110,7 +110,7 @@ def load_tree(tree: Mapping[str, Any], source: str) -> Experiment:
 
 
 def check_model(experiment: Experiment, model: Entry, sizes: Mapping[str, int]) -> None:
-    """What `load_experiment` could not tell before the data was read: whether the model's options fit the task's sizes.
+    """Check that the model's options fit the task's sizes, which are known only once the data has been read.
 
     `model` is the catalogue's entry of the model. Raises ConfigError with all faults in one report.
     """

@@ -74,7 +74,7 @@ class Fault:
 
 
 class Refused(Exception):
-    """Reading cannot go on after this fault."""
+    """A fault after which reading cannot continue."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))

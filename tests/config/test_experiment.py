@@ -498,7 +498,7 @@ def test_set_of_another_model_keeps_its_options_in_any_order(order: int) -> None
         ("model. x=1",
          "--set: error: a name is missing here; write --set section.option=VALUE\n    --set model. x=1\n"
          "                ^"),
-        ("extends=b.yaml", "--set: error: extends is said in a file, not by --set\n    --set extends=b.yaml\n"
+        ("extends=b.yaml", "--set: error: extends belongs in a file, not in --set\n    --set extends=b.yaml\n"
          "          ^"),
         ("seed=[1", "--set: error: this list needs ',' or ']' here\n    --set seed=[1\n                 ^"),
         ("seed={a: 1, a: 2}",
