@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import MaxLen, MinLen
 
 from dltrain.architecture.layer import Layer, Size, to_dimension
-from dltrain.architecture.shapes import Dimension, Shape, SlidingWindow, divides, slide
+from dltrain.architecture.shapes import Dimension, ExampleShape, SlidingWindow, divides, slide
 from dltrain.options import NonNegativeInt, PositiveInt
 
 Sides = PositiveInt | Annotated[list[PositiveInt], MinLen(2), MaxLen(2)]
@@ -45,7 +45,7 @@ class Convolution(Layer):
             windows.append(replace(alone, padding=total))
         return tuple(windows)
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if len(before.sizes) != self.axes + 1:
             wanted = "(channels, height, width)" if self.axes == 2 else "(steps, channels)"
             raise ValueError(f"it reads {wanted}, found {before}")
@@ -55,7 +55,7 @@ class Convolution(Layer):
         if not divides(self.groups, filters):
             raise ValueError(f"its {self.groups} groups do not divide its {filters} filters")
         sides = slide_windows(before, self.windows(), "kernel")
-        return Shape((filters, *sides) if before.is_image else (*sides, filters))
+        return ExampleShape((filters, *sides) if before.is_image else (*sides, filters))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Pooling(Layer):
     window: Sides = 2
     stride: Sides | None = None
 
-    def windows(self, before: Shape) -> tuple[SlidingWindow, ...]:
+    def windows(self, before: ExampleShape) -> tuple[SlidingWindow, ...]:
         """The window along each of the axes of `before` that it slides over."""
         stride = self.window if self.stride is None else self.stride
         if before.is_image:
@@ -109,11 +109,11 @@ class Pooling(Layer):
             raise ValueError(f"{before} has one axis to slide over: give one number for window and for stride")
         return (SlidingWindow(self.window, stride),)
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if not (before.is_image or before.is_sequence):
             raise ValueError(f"it reads (channels, height, width) or (steps, channels), found {before}")
         sides = slide_windows(before, self.windows(before), "window")
-        return Shape((before.sizes[0], *sides) if before.is_image else (*sides, before.sizes[-1]))
+        return ExampleShape((before.sizes[0], *sides) if before.is_image else (*sides, before.sizes[-1]))
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class MaxPool(Pooling):
 
     padding: NonNegativeInt = 0
 
-    def windows(self, before: Shape) -> tuple[SlidingWindow, ...]:
+    def windows(self, before: ExampleShape) -> tuple[SlidingWindow, ...]:
         windows = tuple(replace(window, padding=2 * self.padding) for window in super().windows(before))
         if any(window.padding > window.size for window in windows):
             raise ValueError(f"its padding of {self.padding} is more than half of its window")
@@ -142,11 +142,11 @@ class AvgPool(Pooling):
 class GlobalAvgPool(Layer):
     """The mean of each channel over a whole image or sequence; over a text's own tokens, not its padding."""
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if before.is_image:
-            return Shape(before.sizes[:1])
+            return ExampleShape(before.sizes[:1])
         if before.is_sequence:
-            return Shape(before.sizes[-1:])
+            return ExampleShape(before.sizes[-1:])
         raise ValueError(f"it reads (channels, height, width) or (steps, channels), found {before}")
 
 
@@ -165,12 +165,12 @@ class Upsample(Layer):
 
     factor: Sides = 2
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if not before.is_image:
             raise ValueError(f"it reads (channels, height, width), found {before}")
         channels, *sides = before.sizes
         pairs = zip(sides, to_pair(self.factor), strict=True)
-        return Shape((channels, *(side * factor if isinstance(side, int) else side for side, factor in pairs)))
+        return ExampleShape((channels, *(side * factor if isinstance(side, int) else side for side, factor in pairs)))
 
 
 def to_pair(sides: int | list[int]) -> tuple[int, int]:
@@ -178,7 +178,7 @@ def to_pair(sides: int | list[int]) -> tuple[int, int]:
     return (sides, sides) if isinstance(sides, int) else (sides[0], sides[1])
 
 
-def slide_windows(before: Shape, windows: tuple[SlidingWindow, ...], noun: str) -> tuple[Dimension, ...]:
+def slide_windows(before: ExampleShape, windows: tuple[SlidingWindow, ...], noun: str) -> tuple[Dimension, ...]:
     """Compute the axes after windows have slid over them. Raises ValueError where a window is too large."""
     axes = before.sizes[1:] if before.is_image else before.sizes[:1]
     after = tuple(map(slide, axes, windows))

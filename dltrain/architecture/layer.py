@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Predicate
 from typing_extensions import Doc
 
-from dltrain.architecture.shapes import UNKNOWN, Dimension, Shape
+from dltrain.architecture.shapes import UNKNOWN, Dimension, ExampleShape
 from dltrain.options import PositiveInt
 
 Size = PositiveInt | Annotated[str, Predicate(str.isidentifier), Doc("the name of a size")]
@@ -20,7 +20,7 @@ class Layer:
 
     sized: ClassVar[tuple[str, ...]] = ()
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         """Compute the shape of the output. Raises ValueError, with a message for the config's author, if it cannot."""
         return before
 

@@ -16,7 +16,7 @@ from annotated_types import Gt, Le, MaxLen, MinLen
 from dltrain.architecture.convolutions import AvgPool, Conv1d, Conv2d, GlobalAvgPool, GlobalMaxPool, MaxPool, Upsample
 from dltrain.architecture.layer import Layer, Size, to_dimension
 from dltrain.architecture.named import Named
-from dltrain.architecture.shapes import UNKNOWN, Shape, divides
+from dltrain.architecture.shapes import UNKNOWN, ExampleShape, divides
 from dltrain.options import Activation, Fraction, PositiveFloat, PositiveInt
 
 
@@ -35,10 +35,10 @@ class Dense(Layer):
     bias: bool = True
     sized = ("units",)
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if before.is_image:
             raise ValueError(f"it reads (features) or (steps, channels), found {before}: put flatten before it")
-        return Shape((*before.sizes[:-1], to_dimension(self.units)))
+        return ExampleShape((*before.sizes[:-1], to_dimension(self.units)))
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class BatchNorm(Layer):
     momentum: Annotated[float, Gt(0), Le(1)] = 0.1
     epsilon: PositiveFloat = 1e-5
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         _refuse_padding(before)
         return before
 
@@ -88,7 +88,7 @@ class GroupNorm(Layer):
     groups: PositiveInt
     epsilon: PositiveFloat = 1e-5
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         _refuse_padding(before)
         channels = before.sizes[-1 if before.is_sequence else 0]
         if not divides(self.groups, channels):
@@ -111,13 +111,13 @@ class Dropout(Layer):
 class Flatten(Layer):
     """All numbers of an example in a row."""
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if before.varies:
             raise ValueError(
                 f"{before} has another length in each batch, and no fixed number of features: use global_avg_pool, "
                 "global_max_pool, or a recurrent layer with returns: last"
             )
-        return Shape((before.count,))
+        return ExampleShape((before.count,))
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ class Reshape(Layer):
     shape: Annotated[list[Size], MinLen(1), MaxLen(3)]
     sized = ("shape",)
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if before.varies:
             raise ValueError(f"{before} has another length in each batch, and cannot be put into a fixed shape")
-        wanted = Shape(tuple(map(to_dimension, self.shape)))
+        wanted = ExampleShape(tuple(map(to_dimension, self.shape)))
         if before.count is not UNKNOWN and wanted.count is not UNKNOWN and before.count != wanted.count:
             raise ValueError(f"{before} holds {before.count} numbers, and {wanted} needs {wanted.count}")
         return wanted
@@ -150,10 +150,10 @@ class Embedding(Layer):
 
     width: PositiveInt
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if not before.tokens:
             raise ValueError(f"it reads tokens, found {before}")
-        return Shape((*before.sizes, self.width))
+        return ExampleShape((*before.sizes, self.width))
 
 
 @dataclass(frozen=True)
@@ -171,13 +171,13 @@ class Recurrent(Layer):
     returns: Literal["last", "sequence"] = "last"
     sized = ("units",)
 
-    def after(self, before: Shape) -> Shape:
+    def after(self, before: ExampleShape) -> ExampleShape:
         if not before.is_sequence:
             raise ValueError(f"it reads (steps, channels), found {before}")
         units = to_dimension(self.units)
         if self.bidirectional and isinstance(units, int):
             units *= 2
-        return Shape((before.sizes[0], units) if self.returns == "sequence" else (units,))
+        return ExampleShape((before.sizes[0], units) if self.returns == "sequence" else (units,))
 
 
 @dataclass(frozen=True)
@@ -270,6 +270,6 @@ ABSENT = {
 Layers = Annotated[list[Annotated[Any, Named("layer", LAYERS, ABSENT)]], MinLen(1)]
 
 
-def _refuse_padding(before: Shape) -> None:
+def _refuse_padding(before: ExampleShape) -> None:
     if before.varies:
         raise ValueError(f"{before} has another length in each batch, and its padding would count: use layer_norm")

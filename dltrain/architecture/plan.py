@@ -8,7 +8,7 @@ from typing import Any
 
 from dltrain.architecture.layer import Layer
 from dltrain.architecture.layers import LAYERS, Block, Embedding, Repeat, Residual
-from dltrain.architecture.shapes import UNKNOWN, Length, Shape, find_stride
+from dltrain.architecture.shapes import UNKNOWN, ExampleShape, Length, find_stride
 
 Sizes = Mapping[str, int | None]
 """The sizes that the task provides, by name; None where it depends on the data."""
@@ -46,8 +46,8 @@ class PlacedLayer:
     number: str
     name: str
     layer: Layer
-    before: Shape
-    after: Shape
+    before: ExampleShape
+    after: ExampleShape
     inside: tuple[PlacedLayer, ...] = ()
 
 
@@ -94,7 +94,7 @@ def lay_out(sizes: Sizes, layers: Sequence[Any]) -> tuple[PlacedLayer, ...]:
     return _lay_out_items(items, before, sizes)
 
 
-def _lay_out_items(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -> tuple[PlacedLayer, ...]:
+def _lay_out_items(items: Sequence[WrittenLayer], before: ExampleShape, sizes: Sizes) -> tuple[PlacedLayer, ...]:
     count = _count(items)
     if count > MOST_LAYERS:
         raise Misfit(("layers",), f"layers: {count} of them with all repetitions; {MOST_LAYERS} are the most")
@@ -109,7 +109,7 @@ def _lay_out_items(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -
     return placed
 
 
-def find_input_shape(sizes: Sizes) -> Shape:
+def find_input_shape(sizes: Sizes) -> ExampleShape:
     """Find the shape of the task's examples. Raises Misfit where layers in a row cannot serve the task."""
     names = next((each for each in INPUT_SIZES if set(each) <= set(sizes)), None)
     if names is None or not any(set(each) <= set(sizes) for each in OUTPUT_SIZES):
@@ -117,15 +117,15 @@ def find_input_shape(sizes: Sizes) -> Shape:
         raise Misfit((), f"layers in a row need a task that provides {reads} to read, and {ends} to end in; "
                          f"this one provides {', '.join(sizes)}")  # fmt: skip
     if names == ("vocabulary",):
-        return Shape((Length(),), tokens=True)
+        return ExampleShape((Length(),), tokens=True)
     return _make_shape(names, sizes)
 
 
-def _make_shape(names: Sequence[str], sizes: Sizes) -> Shape:
-    return Shape(tuple(UNKNOWN if (size := sizes[name]) is None else size for name in names))
+def _make_shape(names: Sequence[str], sizes: Sizes) -> ExampleShape:
+    return ExampleShape(tuple(UNKNOWN if (size := sizes[name]) is None else size for name in names))
 
 
-def _format_sizes(names: Sequence[str], shape: Shape) -> str:
+def _format_sizes(names: Sequence[str], shape: ExampleShape) -> str:
     said = f"({', '.join(names)})"
     return said if UNKNOWN in shape.sizes else f"{said} = {shape}"
 
@@ -172,7 +172,7 @@ def _find_misnamed(items: Sequence[WrittenLayer], sizes: Sizes) -> Iterator[Misf
         yield from _find_misnamed(item.inside, sizes)
 
 
-def chain_layers(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -> tuple[PlacedLayer, ...]:
+def chain_layers(items: Sequence[WrittenLayer], before: ExampleShape, sizes: Sizes) -> tuple[PlacedLayer, ...]:
     """Lay out layers one after the other, whatever comes out. Raises Misfit."""
     placed = []
     for item in items:
@@ -181,7 +181,7 @@ def chain_layers(items: Sequence[WrittenLayer], before: Shape, sizes: Sizes) -> 
     return tuple(placed)
 
 
-def _place_layer(item: WrittenLayer, before: Shape, sizes: Sizes) -> PlacedLayer:
+def _place_layer(item: WrittenLayer, before: ExampleShape, sizes: Sizes) -> PlacedLayer:
     layer = _resolve_sizes(item.layer, sizes)
     if before.tokens and not isinstance(layer, Embedding):
         raise Misfit(item.path, f"{item.title}: it reads numbers, found {before}: put embedding before it")
@@ -210,7 +210,7 @@ def _resolve_sizes(layer: Layer, sizes: Sizes) -> Layer:
     })  # fmt: skip
 
 
-def find_projection(before: Shape, after: Shape) -> tuple[int, ...] | None:
+def find_projection(before: ExampleShape, after: ExampleShape) -> tuple[int, ...] | None:
     """Find the strides of a projection that brings the input of a residual block to the shape of its output.
 
     None where it has that shape already. Raises ValueError where there is no way.

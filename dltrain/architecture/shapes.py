@@ -53,7 +53,7 @@ Dimension = int | UnknownSize | Length
 
 
 @dataclass(frozen=True)
-class Shape:
+class ExampleShape:
     """The sizes of one example: (features), (steps, channels) or (channels, height, width).
 
     `tokens`: it holds numbers of tokens, in place of numbers to compute with.
@@ -83,7 +83,7 @@ class Shape:
         known = [size for size in self.sizes if isinstance(size, int)]
         return prod(known) if len(known) == len(self.sizes) else UNKNOWN
 
-    def fits(self, other: Shape) -> bool:
+    def fits(self, other: ExampleShape) -> bool:
         """Whether the two are the same, as far as they are known."""
         return len(self.sizes) == len(other.sizes) and all(map(sizes_agree, self.sizes, other.sizes))
 

@@ -10,13 +10,13 @@ from torch.nn import functional
 
 from dltrain.data.text.language_model import Reading
 from dltrain.models.language_rnn import LayerState, drop_for_all_steps, run_layer
-from dltrain.models.output import NextToken, build_tied_softmax, widen_to_float32
+from dltrain.models.output import NextTokenModel, build_tied_softmax, widen_to_float32
 from dltrain.options import Fraction, NonNegativeFloat, PositiveInt
 from dltrain.registry import models
 
 
 @models.register("awd_lstm")
-class AWDLSTM(NextToken):
+class AWDLSTM(NextTokenModel):
     """AWD-LSTM: an LSTM regularised in every place (Merity et al. 2018, arXiv:1708.02182).
 
     The defaults are those of its published code for Penn Treebank. The state is a tuple with (h, c), each

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.data.text.language_model import Reading
-from dltrain.models.output import NextToken, Softmax, build_adaptive_softmax, build_tied_softmax
+from dltrain.models.output import NextTokenModel, Softmax, build_adaptive_softmax, build_tied_softmax
 from dltrain.options import Fraction, PositiveFloat, PositiveInt
 from dltrain.registry import models
 
@@ -77,7 +77,7 @@ def drop_for_all_steps(inputs: Tensor, share: float, training: bool) -> Tensor:
 
 
 @models.register("rnn")
-class RecurrentLanguageModel(NextToken):
+class RecurrentLanguageModel(NextTokenModel):
     """An embedding, stacked recurrent layers and a softmax: the model of Zaremba et al. 2014, arXiv:1409.2329.
 
     Dropout of units stands on the embedding, between the layers and on the output. The state is a tuple with an item

@@ -97,7 +97,7 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
         return torch.cat([frequent, *rare], 1)
 
 
-class NextToken(nn.Module):
+class NextTokenModel(nn.Module):
     """The half of a language model that `output` is: features to the probabilities of the next token."""
 
     output: Softmax | AdaptiveSoftmax

@@ -15,7 +15,7 @@ from dltrain.architecture.convolutions import to_pair
 from dltrain.architecture.layer import Layer
 from dltrain.architecture.layers import Layers
 from dltrain.architecture.plan import PlacedLayer, find_projection, lay_out
-from dltrain.architecture.shapes import Dimension, Shape
+from dltrain.architecture.shapes import Dimension, ExampleShape
 from dltrain.models.layers import ACTIVATIONS, NOT_MONOTONE, Features
 from dltrain.models.sequence_layers import (
     ChannelsFirst,
@@ -108,7 +108,7 @@ def require_size(size: Dimension | str) -> int:
     return size
 
 
-def count_channels(shape: Shape) -> int:
+def count_channels(shape: ExampleShape) -> int:
     return require_size(shape.sizes[0 if shape.is_image else -1])
 
 

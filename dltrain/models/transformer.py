@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from dltrain.data.text.language_model import Reading
 from dltrain.models.layers import rotate
-from dltrain.models.output import NextToken, Softmax, build_tied_softmax
+from dltrain.models.output import NextTokenModel, Softmax, build_tied_softmax
 from dltrain.options import Fraction, PositiveInt
 from dltrain.registry import models
 
@@ -76,7 +76,7 @@ class TransformerBlock(nn.Module):
 
 
 @models.register("transformer")
-class TransformerLanguageModel(NextToken):
+class TransformerLanguageModel(NextTokenModel):
     """A decoder that normalises before each layer, as GPT-2 (Radford et al. 2019), with its initial weights.
 
     Each token attends to itself and the `context - 1` tokens before it, whatever passage these stood in: the state

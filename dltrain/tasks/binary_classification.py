@@ -45,8 +45,8 @@ class BinaryClassification(Classification):
         threshold: Annotated[float, Gt(0), Lt(1)] = 0.5,
         positive_weight: PositiveFloat = 1.0,
     ) -> None:
-        labels = read_target_labels(assets, "binary_classification")
-        super().__init__(labels, {"inputs": len(assets["inputs"]), "outputs": 1})
+        super().__init__(read_target_labels(assets, "binary_classification"))
+        self.sizes = {"inputs": len(assets["inputs"]), "outputs": 1}
         self.positive = self._find_positive(positive)
         self.threshold = threshold
         self.positive_weight = positive_weight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -36,9 +36,8 @@ class Classification:
 
     goal = Goal("accuracy", "max")
 
-    def __init__(self, labels: Sequence[str], sizes: Mapping[str, int], label_smoothing: float = 0.0) -> None:
+    def __init__(self, labels: Sequence[str], label_smoothing: float = 0.0) -> None:
         self.labels: tuple[str, ...] = tuple(labels)
-        self.sizes = sizes
         self.label_smoothing = label_smoothing
 
     def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:

@@ -20,5 +20,6 @@ class ImageClassification(Classification):
     """
 
     def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        sizes = {"image_channels": assets["channels"], "height": assets["height"], "width": assets["width"]}
-        super().__init__(assets["labels"], {**sizes, "classes": len(assets["labels"])}, label_smoothing)
+        super().__init__(assets["labels"], label_smoothing)
+        sides = {"height": assets["height"], "width": assets["width"]}
+        self.sizes = {"image_channels": assets["channels"], **sides, "classes": len(self.labels)}

@@ -24,8 +24,8 @@ class TabularClassification(Classification):
     goal = Goal("loss", "min")  # a small table's accuracy has few values, and many epochs share the best
 
     def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        labels = read_target_labels(assets, "tabular_classification")
-        super().__init__(labels, {"inputs": len(assets["inputs"]), "outputs": len(labels)}, label_smoothing)
+        super().__init__(read_target_labels(assets, "tabular_classification"), label_smoothing)
+        self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.labels)}
 
 
 def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:

@@ -20,5 +20,5 @@ class TextClassification(Classification):
     """
 
     def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        labels = assets["labels"]
-        super().__init__(labels, {"vocabulary": len(assets["words"]), "classes": len(labels)}, label_smoothing)
+        super().__init__(assets["labels"], label_smoothing)
+        self.sizes = {"vocabulary": len(assets["words"]), "classes": len(self.labels)}

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from dltrain.architecture.layers import LAYERS
 from dltrain.architecture.plan import Misfit, faults, lay_out
-from dltrain.architecture.shapes import UNKNOWN, Length, Shape, SlidingWindow, slide
+from dltrain.architecture.shapes import UNKNOWN, ExampleShape, Length, SlidingWindow, slide
 from dltrain.cli.main import application
 from dltrain.config.annotations import list_options
 from dltrain.config.catalogue import load_package_catalogue
@@ -405,7 +405,7 @@ def test_a_model_that_takes_all_sizes_is_offered_for_all_tasks() -> None:
 def test_windows_and_lengths() -> None:
     assert SlidingWindow(3, 2, 2, 2).span == 5
     assert SlidingWindow(3, 2, 2, 2).count(9) == 4
-    assert str(Shape((Length(), UNKNOWN, 3))) == "(T, ?, 3)"
+    assert str(ExampleShape((Length(), UNKNOWN, 3))) == "(T, ?, 3)"
     assert slide(Length(), SlidingWindow(3, 1, 2)) == Length()
     assert slide(Length(), SlidingWindow(3)) != slide(Length(), SlidingWindow(4))
     assert str(slide(Length(), SlidingWindow(3))) == "T'"

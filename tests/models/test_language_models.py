@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from dltrain.models.awd_lstm import AWDLSTM
 from dltrain.models.language_rnn import RecurrentLanguageModel, drop_for_all_steps
-from dltrain.models.output import AdaptiveSoftmax, NextToken, Softmax, compute_cross_entropy
+from dltrain.models.output import AdaptiveSoftmax, NextTokenModel, Softmax, compute_cross_entropy
 from dltrain.models.transformer import TransformerLanguageModel
 from dltrain.tree import map_tensors
 
@@ -34,7 +34,7 @@ def transformer(**options: Any) -> TransformerLanguageModel:
     return TransformerLanguageModel(V, width=16, heads=2, layers=2, **{"context": 6, "dropout": 0.3, **options})
 
 
-MAKERS: dict[str, Callable[[], NextToken]] = {
+MAKERS: dict[str, Callable[[], NextTokenModel]] = {
     **{cell: lambda cell=cell: rnn(cell, dropout=0.3) for cell in CELLS},
     "variational": lambda: rnn(variational=True, dropout=0.3),
     "tied": lambda: rnn(tied=True, output_bias=False),
@@ -46,7 +46,7 @@ MAKERS: dict[str, Callable[[], NextToken]] = {
 every_model = pytest.mark.parametrize("name", MAKERS)
 
 
-def made(name: str) -> NextToken:
+def made(name: str) -> NextTokenModel:
     torch.manual_seed(0)
     return MAKERS[name]()
 
@@ -55,7 +55,7 @@ def text(steps: int, columns: int, seed: int = 1) -> Tensor:
     return torch.randint(0, V, (steps, columns), generator=torch.Generator().manual_seed(seed))
 
 
-def loss(model: NextToken, tokens: Tensor, targets: Tensor, state: Any = None) -> Tensor:
+def loss(model: NextTokenModel, tokens: Tensor, targets: Tensor, state: Any = None) -> Tensor:
     reading = model(tokens, state)
     return model.nats(reading.features.flatten(0, 1), targets.flatten()).mean() + (reading.penalty or 0)
 
@@ -319,7 +319,7 @@ def test_the_initial_range_bounds_all_weights_and_null_leaves_torchs() -> None:
     assert rnn(initial_range=None).embedding.weight.std() > 0.8
 
 
-def zeros_after_dropout(model: NextToken) -> list[Tensor]:
+def zeros_after_dropout(model: NextTokenModel) -> list[Tensor]:
     """Where two windows' features are zero, (T, N, H) each."""
     torch.manual_seed(3)
     return [model(text(5, 4), None).features == 0 for _ in range(2)]

@@ -16,23 +16,23 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dltrain.architecture.layers import LAYERS
 from dltrain.architecture.plan import Misfit, chain_layers, lay_out, read_layers
-from dltrain.architecture.shapes import Length, Shape
+from dltrain.architecture.shapes import ExampleShape, Length
 from dltrain.models.sequential import Sequential, Stack, build_layer
 
 Write = Callable[[Mapping[str, Any]], Path]
 SIZES = {"vocabulary": 20, "classes": 5}
 IMAGES = {"image_channels": 1, "height": 28, "width": 28, "classes": 10}
-TEXTS = Shape((Length(),), tokens=True)
+TEXTS = ExampleShape((Length(),), tokens=True)
 
 
-def stack(layers: list[Any], before: Shape) -> Stack:
+def stack(layers: list[Any], before: ExampleShape) -> Stack:
     torch.manual_seed(0)
     return Stack(chain_layers(read_layers(layers), before, SIZES), SIZES)
 
 
 def run(layers: list[Any], inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
     """What layers make of inputs of a fixed shape, and their parameters."""
-    made = stack(layers, Shape(tuple(inputs.shape[1:])))
+    made = stack(layers, ExampleShape(tuple(inputs.shape[1:])))
     return made(inputs, None)[0], list(made.parameters())
 
 
@@ -130,7 +130,7 @@ def test_recurrent_layers_are_torchs_packed_ones(
     name: str, options: dict[str, str], kind: Any, bidirectional: bool, returns: str
 ) -> None:
     layer = {name: {"units": 4, "bidirectional": bidirectional, "returns": returns, **options}}
-    made = stack([layer], Shape((Length(), 6)))
+    made = stack([layer], ExampleShape((Length(), 6)))
     lengths = torch.tensor([10, 1, 7])
     extra = {"nonlinearity": options["activation"]} if options else {}
     module = kind(6, 4, batch_first=True, bidirectional=bidirectional, **extra)
@@ -204,7 +204,12 @@ def modules(placed: Any, made: Stack) -> list[tuple[Any, nn.Module]]:
 
 @pytest.mark.parametrize("kind", ["image", "sequence", "features", "text"])
 def test_inferred_shapes_are_the_real_ones(kind: str) -> None:
-    before = {"image": Shape((2, 13, 11)), "sequence": Shape((9, 4)), "features": Shape((12,)), "text": TEXTS}[kind]
+    before = {
+        "image": ExampleShape((2, 13, 11)),
+        "sequence": ExampleShape((9, 4)),
+        "features": ExampleShape((12,)),
+        "text": TEXTS,
+    }[kind]
     lengths = torch.tensor([9, 2, 5]) if kind == "text" else None
     inputs = torch.randint(20, (3, 9)) if kind == "text" else torch.randn(3, *map(int, before.sizes))
     draw, tried, seen = random.Random(kind), 0, set()
@@ -250,9 +255,9 @@ def test_what_torch_refuses_is_refused(side: int) -> None:
             real = functional.conv1d(torch.ones(1, 1, side), torch.ones(1, 1, kernel), None, stride, padding, dilation)
         except RuntimeError:
             with pytest.raises(Misfit, match="its kernel spans"):
-                chain_layers(read_layers([{"conv1d": options}]), Shape((side, 1)), SIZES)
+                chain_layers(read_layers([{"conv1d": options}]), ExampleShape((side, 1)), SIZES)
         else:
-            (placed,) = chain_layers(read_layers([{"conv1d": options}]), Shape((side, 1)), SIZES)
+            (placed,) = chain_layers(read_layers([{"conv1d": options}]), ExampleShape((side, 1)), SIZES)
             assert placed.after.sizes == (real.shape[2], 1)
 
 
@@ -287,7 +292,7 @@ def test_padding_changes_nothing(layers: list[Any]) -> None:
 
 
 def test_a_mean_of_windows_is_of_a_texts_own_steps() -> None:
-    made = stack([{"avg_pool": 4}], Shape((Length(), 6)))
+    made = stack([{"avg_pool": 4}], ExampleShape((Length(), 6)))
     found, lengths = made(SEQUENCE, torch.tensor([10, 3, 4]))
     torch.testing.assert_close(found[0, :2], torch.stack([SEQUENCE[0, :4].mean(0), SEQUENCE[0, 4:8].mean(0)]))
     torch.testing.assert_close(found[1, 0], SEQUENCE[1, :3].mean(0))
