@@ -80,7 +80,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint stands under its final name."""
+    """A checkpoint has its final name."""
 
     step: int
     epoch: int

@@ -48,8 +48,8 @@ def show_config(
     loaded = load_experiment(file, overrides or ())
     tree = loaded.experiment.resolved()
     if as_json:
-        told = {"config": tree, "origins": dict(loaded.origins)} if origin else tree
-        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        output = {"config": tree, "origins": dict(loaded.origins)} if origin else tree
+        typer.echo(json.dumps(output, indent=2, ensure_ascii=False))
     else:
         typer.echo(format_yaml(tree, loaded.origins if origin else None), nl=False)
 

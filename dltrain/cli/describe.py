@@ -97,8 +97,8 @@ def format_options(options: Sequence[Option], indent: str = "  ") -> list[str]:
     rows = [(option.name, format_type(option)) for option in options]
     width = max(len(name) for name, _ in rows)
     lines = []
-    for option, (name, told) in zip(options, rows, strict=True):
-        lines.append(indent_text(f"{indent}{name:{width}}  ", told))
+    for option, (name, described) in zip(options, rows, strict=True):
+        lines.append(indent_text(f"{indent}{name:{width}}  ", described))
         if option.description:
             lines.append(indent_text(f"{indent}{'':{width}}  ", option.description))
         grouped = find_group(option.annotation)

@@ -203,7 +203,7 @@ def _describe_bounds(metadata: Iterable[Any]) -> str:
     return f" {bound[2]} {bound[0]}" if bound else ""
 
 
-def add_article(said: str) -> str:
-    if said.startswith(("number", "list", "mapping", "non-empty")):
-        return f"a {said}"
-    return f"an {said}" if said.startswith("integer") else said
+def add_article(noun: str) -> str:
+    if noun.startswith(("number", "list", "mapping", "non-empty")):
+        return f"a {noun}"
+    return f"an {noun}" if noun.startswith("integer") else noun

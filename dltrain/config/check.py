@@ -262,8 +262,8 @@ class Check:
         value, locations = read_value(node, annotation)
         wrong = {}
         for location in locations:
-            failing, wanted, where = _locate_failure(node, annotation, path, location)
-            wrong[where] = _explain_wrong_value(failing, wanted, where)
+            failing, expected, where = _locate_failure(node, annotation, path, location)
+            wrong[where] = _explain_wrong_value(failing, expected, where)
         self.faults += wrong.values()
         return None if wrong else value
 
@@ -355,18 +355,18 @@ def _suggest_value(node: Node, annotation: Any) -> str:
         return " (begin each item with '- ')"
     if not isinstance(node, ScalarNode):
         return ""
-    wanted = {split_annotated(member)[0] for member in list_members(annotation) if not is_union(member)}
+    expected = {split_annotated(member)[0] for member in list_members(annotation) if not is_union(member)}
     text = node.text
-    if isinstance(node.value, float) and wanted & {int, float}:
+    if isinstance(node.value, float) and expected & {int, float}:
         if node.value - node.value != 0:
             return " (it is not finite)"
-        if wanted == {int} and node.value.is_integer() and abs(node.value) < 1e15:
+        if expected == {int} and node.value.is_integer() and abs(node.value) < 1e15:
             return f" (write {int(node.value)})"
-    if isinstance(node.value, str) and wanted & {int, float}:
+    if isinstance(node.value, str) and expected & {int, float}:
         if re.fullmatch(r"[-+]?0[0-9]+", text):
             return f" (the leading zero makes it text: write {int(text)})"
         if not node.plain and isinstance(resolve_scalar(text), (int, float)) and node.place.line:
             return " (the quotes make it text)"
-    if bool in wanted and text.lower() in ("yes", "on", "no", "off"):
+    if bool in expected and text.lower() in ("yes", "on", "no", "off"):
         return f" (write {'true' if text.lower() in ('yes', 'on') else 'false'})"
     return ""

@@ -1,4 +1,4 @@
-"""YAML as a tree of values that know where they stand, and the same tree back as YAML.
+"""YAML as a tree of values with their positions, and the same tree back as YAML.
 
 Scalars are resolved by the core schema of YAML 1.2.2 (section 10.3.2), with one exception: digits with a leading zero
 stay text, since half of all readers take them for octal. What makes YAML surprising or dangerous is refused: tags,
@@ -47,7 +47,7 @@ class ListNode:
 
 @dataclass(frozen=True)
 class Pair:
-    """The value of a key, and where the key stands."""
+    """The value of a key, and the position of the key."""
 
     key_place: Place
     node: Node
@@ -274,9 +274,9 @@ def _locate(mark: Any, source: Source, offset: int) -> Place:
 
 
 _SYNTAX = (
-    ("found character '\\t'", "a tab cannot stand here; indent with spaces"),
-    ("found a tab character", "a tab cannot stand here; indent with spaces"),
-    ("mapping values are not allowed", "a ':' cannot stand here; indent lines alike, and quote text that holds ': '"),
+    ("found character '\\t'", "a tab is not allowed here; indent with spaces"),
+    ("found a tab character", "a tab is not allowed here; indent with spaces"),
+    ("mapping values are not allowed", "a ':' is not allowed here; indent lines alike, and quote text that holds ': '"),
     ("could not find expected ':'", "this line has no ':' after its key"),
     ("expected <block end>", "this line is not indented like the ones before it"),
     ("expected ',' or ']'", "this list needs ',' or ']' here"),
@@ -320,7 +320,7 @@ def _unmask(text: str) -> str:
 
 
 def build_tree(value: Any, source: Source) -> Node:
-    """Plain dicts, lists and scalars as a tree without positions; strings are taken as they stand."""
+    """Plain dicts, lists and scalars as a tree without positions; strings are taken literally."""
     place = Place(source)
     if isinstance(value, Mapping):
         return MappingNode(place, {str(key): Pair(place, build_tree(each, source)) for key, each in value.items()})

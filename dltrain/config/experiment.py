@@ -52,7 +52,7 @@ class Experiment:
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included, as plain dicts, lists and scalars; `load_tree` takes it back.
 
-        Plug-ins stand with their absolute paths.
+        Plug-ins have their absolute paths.
         """
         tree: dict[str, Any] = {}
         for section in SETTINGS:
@@ -97,7 +97,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Loaded:
 def load_tree(tree: Mapping[str, Any], source: str) -> Experiment:
     """The experiment of a plain tree such as `Experiment.resolved` gives; `source` names it in messages.
 
-    Strings are taken as they stand: no ``${env:...}``. Raises ConfigError with all faults in one report.
+    Strings are taken literally: no ``${env:...}``. Raises ConfigError with all faults in one report.
     """
     faults: list[Fault] = []
     node = build_tree(tree, Source(source, positions=False))

@@ -103,7 +103,7 @@ def build_page() -> str:
     catalogue = load_package_catalogue()
     safety = textwrap.fill(
         "By YAML 1.2: `1e-3` is a number, only `true` and `false` are booleans, `no` and `1:30` are text, and "
-        "digits with a leading zero (`010`) are text. Where text is wanted, what has no quotes is taken as it "
+        "digits with a leading zero (`010`) are text. Where text is expected, a value without quotes is taken as it "
         "is written. Refused, each with its place: a key given twice, tags, anchors and aliases, merge keys, "
         f"a second document, and a file that is not UTF-8, larger than {MAX_BYTES >> 20} MiB, nested more than "
         f"{MAX_DEPTH} deep or of more than {MAX_NODES:,} values.",

@@ -172,7 +172,7 @@ def _build_scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
     """A single value, or the reference to an environment variable that has it."""
     if core is str and Predicate(str.isidentifier) in metadata:
         return {"type": "string", "pattern": r"^([A-Za-z_][A-Za-z0-9_]*|\$\{env:.*\})$"}
-    if core is str:  # what has no quotes is text too where text is wanted, whatever an editor takes it for
+    if core is str:  # a value without quotes is text too where text is expected, whatever an editor takes it for
         return {"type": ["string", "number", "boolean"]}
     if get_origin(core) is Literal:
         return {"anyOf": [{"enum": list(get_args(core))}, _TO_REFERENCE]}

@@ -18,9 +18,9 @@ def draw_forecast_picture(truth: Tensor, forecast: Tensor, names: Sequence[str],
 
     figure = Figure(figsize=(9, 0.8 + 1.8 * len(names)), layout="constrained")
     rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)
-    for (axes,), name, came, told in zip(rows, names, truth.T, forecast.T, strict=True):
-        axes.plot(came.numpy(), color="black", linewidth=1, label="truth")
-        axes.plot(told.numpy(), color="C1", linewidth=1, label="forecast")
+    for (axes,), name, true, predicted in zip(rows, names, truth.T, forecast.T, strict=True):
+        axes.plot(true.numpy(), color="black", linewidth=1, label="truth")
+        axes.plot(predicted.numpy(), color="C1", linewidth=1, label="forecast")
         axes.set_ylabel(name, parse_math=False)
         axes.grid(alpha=0.3)
     rows[0][0].legend(loc="upper right", fontsize=8)

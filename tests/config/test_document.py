@@ -112,10 +112,10 @@ def test_positions_and_quotes() -> None:
         ("a: {null: 1}", "a.yaml:1:5: error: a key must be text, found null\n    a: {null: 1}\n        ^"),
         ("a: 1\n---\nb: 2", "a.yaml:2:1: error: a second document starts here; one file holds one config\n    ---\n"
          "    ^"),
-        ("a:\n\tb: 1", "a.yaml:2:1: error: a tab cannot stand here; indent with spaces\n     b: 1\n    ^"),
+        ("a:\n\tb: 1", "a.yaml:2:1: error: a tab is not allowed here; indent with spaces\n     b: 1\n    ^"),
         (
             "a: b: c",
-            "a.yaml:1:5: error: a ':' cannot stand here; indent lines alike, and quote text that holds ': '\n"
+            "a.yaml:1:5: error: a ':' is not allowed here; indent lines alike, and quote text that holds ': '\n"
             "    a: b: c\n        ^",
         ),
         ("a: [1, 2", "a.yaml:1:9: error: this list needs ',' or ']' here\n    a: [1, 2\n            ^"),
