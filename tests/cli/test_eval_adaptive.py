@@ -217,6 +217,7 @@ def test_keys_and_values_that_are_refused(run: Path, adapt: str, message: str) -
     assert str(refused.exception).startswith(message)
 
 
+@pytest.mark.slow
 def test_a_task_or_a_dataset_that_cannot_adapt(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
     settings["trainer"]["epochs"] = 1
     good("fit", write_settings(settings), "-o", tmp_path / "images", "-q")
@@ -249,6 +250,7 @@ def test_a_requirement_of_an_unknown_metric_is_refused_before_the_evaluation(
     assert isinstance(missed.exception, RequirementNotMet)
 
 
+@pytest.mark.slow
 def test_without_validations_metrics_are_known_after_the_evaluation(
     write_settings: Write, settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -261,6 +261,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(run: Path, folder: Pa
     assert str(nothing.exception) == "no images given, on the command line or on standard input"
 
 
+@pytest.mark.slow
 def test_each_picture_has_a_place_of_its_own(run: Path, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     paper = Image.fromarray(255 - patterns(1, seed=5)[0][0])
@@ -320,6 +321,7 @@ def test_filters_of_the_first_layer(run: Path, monkeypatch: pytest.MonkeyPatch) 
     assert drawn_weights[0][1] == "mlp: layers.1, the first 5 of 12"
 
 
+@pytest.mark.slow
 def test_other_tasks_are_refused(write_settings: Write, settings: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     settings["task"] = "reconstruction"
     settings["model"] = {"name": "dense_autoencoder", "hidden": [], "code": 2}
@@ -418,6 +420,7 @@ def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch:
         assert picture.size[0] > 300
 
 
+@pytest.mark.slow
 def test_eval_tells_the_most_confused_in_lines(run: Path) -> None:
     told = good("eval", run, "--worst", 2).stdout
     worst = json.loads(good("eval", run, "--worst", 2, "--json").stdout)["worst_examples"]

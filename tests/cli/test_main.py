@@ -239,6 +239,7 @@ def test_eval_elsewhere_and_without_its_data(run: Path, images_root: Path, tmp_p
     assert "this machine has no device 'cuda:7'\navailable:\n" in str(absent.exception)
 
 
+@pytest.mark.slow
 def test_the_sample_names_itself_everywhere(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
     name = "digits sample (scikit-learn, not MNIST)"
     settings["data"] = {"name": "mnist", "batch_size": 100}
@@ -292,6 +293,7 @@ def test_options_that_do_not_go_together_name_their_section(
     assert str(result.exception).startswith("optimizer 'sgd': Nesterov momentum requires a momentum")
 
 
+@pytest.mark.slow
 def test_a_continuation_that_cannot_be_exact_is_refused(
     write_settings: Write, settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -333,6 +335,7 @@ def test_changed_data_and_edited_metrics_are_refused(
     assert "the data has changed: train-labels-idx1-ubyte" in str(changed.exception)
 
 
+@pytest.mark.slow
 def test_cron_hears_nothing_or_json(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
     config = write_settings(settings)
     quiet = good("fit", config, "-o", tmp_path / "quiet", "-q")
@@ -439,6 +442,7 @@ def test_an_early_failure_leaves_a_directory_that_can_be_used(
     good("fit", config, "-o", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_quiet_warns_of_a_sample_all_the_same(write_settings: Write, settings: dict[str, Any], tmp_path: Path) -> None:
     settings["data"] = {"name": "mnist", "batch_size": 500, "sample": True}
     settings["trainer"]["epochs"] = 1

@@ -599,6 +599,7 @@ def test_a_language_model_from_text(tmp_path: Path, run: Path) -> None:
     assert read_arpa(lm).probabilities == pytest.approx(learned.probabilities, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_text_that_makes_no_language_model(tmp_path: Path, write_settings: Any, settings: dict[str, Any]) -> None:
     lm, text = tmp_path / "lm.arpa", tmp_path / "text.txt"
     text.write_bytes(b"fine\n\xff\n")

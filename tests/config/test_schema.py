@@ -120,6 +120,7 @@ BAD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "sound"), [*((text, True) for text in GOOD), *((text, False) for text in BAD)])
 def test_schema_and_checker_agree(text: str, sound: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -186,6 +186,7 @@ def test_the_padding_share_is_reported(speech_settings: dict[str, Any], write_se
     assert f"batches: 1 per epoch; {share:.1%} of the first epoch's is padding" in messages.lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPEECH)
 def test_speech_runs_end_with_the_same_bytes(
     name: str, speech_settings: dict[str, Any], write_settings: Write, tmp_path: Path

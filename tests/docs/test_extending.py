@@ -49,6 +49,7 @@ def test_a_subclass_of_a_model_of_the_package_is_a_model(here: Path) -> None:
     good("fit", "cold.yaml", "-o", "run", "-q")
 
 
+@pytest.mark.slow
 def test_a_kind_of_its_own_works_with_every_command(here: Path) -> None:
     for command in COMMANDS:
         good(*command.split())
@@ -64,6 +65,7 @@ def test_a_kind_of_its_own_works_with_every_command(here: Path) -> None:
     assert len(json.loads(Path("runs/pairs_cv/summary.json").read_text())["members"]) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["safetensors", "torch-export", "onnx"])
 def test_a_kind_of_its_own_is_exported(form: str, here: Path) -> None:
     if form == "onnx":

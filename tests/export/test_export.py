@@ -464,6 +464,7 @@ def test_int8_is_measured_beside_the_rest(run: Path, here: Path) -> None:
     assert [(port.name, port.shape) for port in session.get_inputs()] == [("images", ["batch", 1, 28, 28])]
 
 
+@pytest.mark.slow
 def test_without_data_one_may_consent_to_made_up_inputs(run: Path, here: Path) -> None:
     missing = call("export", run, "--root", here / "nowhere")
     assert isinstance(missing.exception, DataError)

@@ -148,6 +148,7 @@ def test_a_parent_holds_nothing_else(tmp_path: Path) -> None:
         prepare_parent(letters / "to_mother.txt", "dltrain cv", fresh=False)
 
 
+@pytest.mark.slow
 def test_seeds_do_what_fit_does_and_only_what_is_missing(
     fragile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +259,7 @@ def test_several_exit_codes_become_one(tmp_path: Path) -> None:
     assert caught.value.exit_code == 4
 
 
+@pytest.mark.slow
 def test_a_stopped_member_saves_and_says_no_more(fragile: Path, tmp_path: Path) -> None:
     """In a process of its own."""
     metrics, heard = tmp_path / "run" / "metrics.jsonl", []

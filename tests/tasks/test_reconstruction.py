@@ -204,6 +204,7 @@ def autoencoder(settings: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+@pytest.mark.slow
 def test_eval_draws_the_first_images_above_what_became_of_them(
     autoencoder: dict[str, Any], write_settings: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

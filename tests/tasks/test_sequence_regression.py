@@ -153,6 +153,7 @@ def test_the_error_on_an_ar1_series_is_that_of_its_noise(write_settings: Write, 
     assert report["naive_rmse"] > report["rmse"]
 
 
+@pytest.mark.slow
 def test_a_sine_is_predicted(write_settings: Write, tmp_path: Path) -> None:
     values = 3 + 7 * numpy.sin(numpy.arange(600) * 0.3)
     write_numbers(tmp_path / "s.csv", values)

@@ -147,6 +147,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch,
 # Features --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [LogMel(), LogMel(bands=40, scale="htk", low_hz=60, high_hz=7000, window_ms=32)])
 def test_features_are_librosas_whoever_computes_them(options: LogMel) -> None:
     librosa = pytest.importorskip("librosa")

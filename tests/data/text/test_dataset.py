@@ -146,6 +146,7 @@ def test_files_are_fetched_unless_they_are_there(root: Path, monkeypatch: pytest
     assert asked == [root]
 
 
+@pytest.mark.slow
 def test_the_sample_stands_in_and_says_so(tmp_path: Path) -> None:
     dataset = ptb(tmp_path, download=False, when_missing="sample")
     version = platform.python_version()
