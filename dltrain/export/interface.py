@@ -190,7 +190,7 @@ def _inspect_model(model: nn.Module, task: Task[Any], leading: Leading, tensors:
         Port(name, tensor.dtype, (*axes, *tensor.shape[len(axes) :]))
         for name, tensor, axes in zip(_list_parameters(model, len(tensors)), tensors, leading, strict=True)
     ]
-    return Interface(module, leading, inputs, _compare_shapes(names, outputs, steps), raw)
+    return Interface(module, leading, inputs, _compare_shapes(names, outputs, steps), raw=raw)
 
 
 def _list_parameters(model: nn.Module, tensors: int) -> list[str]:

@@ -66,9 +66,15 @@ class Explainer:
         if self.steps is None:
             attributions = compute_saliency(self.model, image, label)
         else:
-            attributions = integrate_gradients(self.model, image, baseline, label, self.steps)
-        at_baseline = None if self.steps is None else both[1]
-        return Explanation(label, float(probabilities[label]), predicted, both[0], attributions.cpu(), at_baseline)
+            attributions = integrate_gradients(self.model, image, baseline, label=label, steps=self.steps)
+        return Explanation(
+            label=label,
+            probability=float(probabilities[label]),
+            predicted=predicted,
+            logit=both[0],
+            attributions=attributions.cpu(),
+            baseline_logit=None if self.steps is None else both[1],
+        )
 
 
 def compute_logits(model: nn.Module, images: Tensor) -> Tensor:

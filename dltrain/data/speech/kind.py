@@ -24,7 +24,14 @@ def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
     inside = torch.arange(STEPS) < frames[:, None]
     features = torch.randn(EXAMPLES, STEPS, sizes["bands"], generator=draw) * inside[:, :, None]
     unknown = torch.zeros(EXAMPLES, dtype=torch.int64)
-    return Utterances(features, frames, unknown[:, None], unknown, torch.arange(EXAMPLES), EXAMPLES)
+    return Utterances(
+        features=features,
+        frames=frames,
+        targets=unknown[:, None],
+        target_lengths=unknown,
+        clips=torch.arange(EXAMPLES),
+        count=EXAMPLES,
+    )
 
 
 def check_splits(
