@@ -55,7 +55,9 @@ class Registry:
         module, line = caller.f_globals["__name__"], caller.f_lineno
 
         def keep(thing: Registered) -> Registered:
-            self._registrations.append(Registration(self.kind, name, thing, facts, module, line))
+            self._registrations.append(
+                Registration(kind=self.kind, name=name, thing=thing, facts=facts, module=module, line=line)
+            )
             return thing
 
         return keep

@@ -90,7 +90,7 @@ def _read_chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]
     seen: dict[Path, str] = {}
     while True:
         seen[Path(shown).resolve()] = shown
-        document = read_document(Path(shown), shown, len(chain), faults, asked_at)
+        document = read_document(Path(shown), shown, len(chain), faults, asked_at=asked_at)
         if document is None:
             return None
         entries = dict(document.entries)
@@ -241,7 +241,7 @@ def _substitute(node: Node, faults: list[Fault], environment: Mapping[str, str] 
     def value(match: re.Match[str]) -> str:
         if match["inside"] is None:
             return "${"
-        return _look_up_variable(match[0], match["inside"], node.place, faults, environment)
+        return _look_up_variable(match[0], match["inside"], node.place, faults, environment=environment)
 
     text = _REFERENCE.sub(value, node.text)
     return replace(node, text=text, value=resolve_scalar(text) if node.plain else text)

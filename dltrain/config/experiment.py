@@ -124,7 +124,7 @@ def _check_composed(composed: Composed, source: str, faults: list[Fault]) -> Loa
     """The experiment; sound only when no fault was added."""
     catalogue = load_package_catalogue()
     for plugin in composed.plugins:
-        catalogue = add_plugin(catalogue, plugin.path, plugin.place, faults, plugin.shown)
+        catalogue = add_plugin(catalogue, plugin.path, plugin.place, faults, shown=plugin.shown)
     asked, tree = take_search(composed.tree)
     check = Check(tree, catalogue, faults)
     checked = check.run()

@@ -248,7 +248,7 @@ class _SearchCheck(Check):
         whole = all(isinstance(value, int) or value is None for value in (low, high, step))
         if not (whole and int in self._number_kinds(path)):
             low, high, step = float(low), float(high), None if step is None else float(step)
-        return Dimension(path, (), low, high, bool(given.get("log")), step, names)
+        return Dimension(path, low=low, high=high, log=bool(given.get("log")), step=step, names=names)
 
     def _try(self, values: Mapping[str, Pair]) -> None:
         """Check the config with these values, as `--set` would put them there."""

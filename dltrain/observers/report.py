@@ -39,7 +39,7 @@ def write_outcome(directory: Path, last: Checkpoint) -> None:
     record = last.record
     title = f"{record.config['model']['name']} on {record.dataset}, seed {record.config['seed']}"
     draw_curves(record.history, last.goal.metric, title, directory / CURVES)
-    write_report(directory, title, summarize_outcome(last), record.history, record.notice)
+    write_report(directory, title, summarize_outcome(last), record.history, notice=record.notice)
 
 
 def summarize_outcome(last: Checkpoint) -> dict[str, Any]:
