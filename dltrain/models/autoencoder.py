@@ -113,7 +113,8 @@ class ConvAutoencoder(nn.Module):
             down += [nn.Conv2d(inputs, filters, kernel, stride=2, padding=padding), ACTIVATIONS[activation]()]
             # An odd row or column that a stride of two has stepped over is given back: the sizes match exactly.
             left_over = (spans[0] % 2, spans[1] % 2)
-            up += [nn.ConvTranspose2d(filters, outputs, kernel, 2, padding, left_over), ACTIVATIONS[activation]()]
+            enlarge = nn.ConvTranspose2d(filters, outputs, kernel, stride=2, padding=padding, output_padding=left_over)
+            up += [enlarge, ACTIVATIONS[activation]()]
             inputs = outputs = filters
             height, width = (span // 2 + 1 for span in spans)
         features = inputs * height * width

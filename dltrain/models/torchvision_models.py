@@ -97,7 +97,9 @@ class GreyConvolution(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 1, H, W) to maps (N, out_channels, H', W')."""
         weight = self.weight.sum(1, keepdim=True)
-        return functional.conv2d(images, weight, self.bias, self.stride, self.padding, self.dilation)
+        return functional.conv2d(
+            images, weight, self.bias, stride=self.stride, padding=self.padding, dilation=self.dilation
+        )
 
 
 def _take_grey(network: nn.Module) -> None:
@@ -106,9 +108,9 @@ def _take_grey(network: nn.Module) -> None:
         first.in_channels,
         first.out_channels,
         first.kernel_size,  # type: ignore[arg-type]
-        first.stride,  # type: ignore[arg-type]
-        first.padding,  # type: ignore[arg-type]
-        first.dilation,  # type: ignore[arg-type]
+        stride=first.stride,  # type: ignore[arg-type]
+        padding=first.padding,  # type: ignore[arg-type]
+        dilation=first.dilation,  # type: ignore[arg-type]
         bias=False,
     )
     grey.weight, grey.bias = first.weight, first.bias
