@@ -150,7 +150,7 @@ def test_tied_weights_count_once_and_keep_their_work() -> None:
 
 def test_attention_by_hand() -> None:
     summary = found(TransformerLanguageModel(20, width=8, heads=2, layers=1, context=T, dropout=0.0), TEXT, passages())
-    (block,) = [row for row in summary.rows if row.kind == "Block"]
+    (block,) = [row for row in summary.rows if row.kind == "TransformerBlock"]
     assert block.flops == 2 * (2 * N * T * T * 8)  # each query with each key, and the mean of the values
     assert summary.forward_flops == sum(row.flops for row in summary.rows)
     dense = summary.forward_flops - block.flops
