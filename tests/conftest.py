@@ -98,7 +98,7 @@ def dltrain_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess
 def here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Members run in this process, without pictures, which take longer than their training; the commands given."""
     for picture in ("draw_curves", "draw_confusion_picture"):
-        monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_: None)
+        monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_, **__: None)
     given: list[list[str]] = []
 
     def run(words: Sequence[str], *rest: Any) -> FinishedProcess:
