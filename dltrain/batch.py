@@ -16,17 +16,14 @@ class Batch(Protocol):
     @property
     def count(self) -> int:
         """How many examples (or tokens, or characters) the loss is a mean over."""
-        ...
 
     @property
     def rate(self) -> float:
         """The factor of the learning rate for this batch: 1, but for batches shorter than usual."""
-        ...
 
     @property
     def arguments(self) -> tuple[Any, ...]:
         """The arguments that a model is called with."""
-        ...
 
 
 B = TypeVar("B", bound=Batch)

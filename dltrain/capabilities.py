@@ -17,7 +17,6 @@ class Shows(Protocol):
 
     def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
         """Lines to read; another `number`, such as the epoch's, draws another sample."""
-        ...
 
 
 @runtime_checkable
@@ -26,7 +25,6 @@ class Decides(Protocol):
 
     def decisions(self, probabilities: Tensor) -> Tensor:
         """Probabilities (N, classes) to the classes that are given, (N,) int64."""
-        ...
 
 
 @runtime_checkable
@@ -44,11 +42,9 @@ class Classifies(Protocol):
 
     def confusion(self, counts: Counts) -> Tensor:
         """(classes, classes) int64: rows are the truth, columns the prediction."""
-        ...
 
     def by_class(self, counts: Counts) -> Mapping[str, Tensor]:
         """Precision, recall, F1 and the number of examples of each class, (classes,) float64 each."""
-        ...
 
 
 @runtime_checkable
@@ -59,7 +55,6 @@ class Predicts(Protocol):
 
     def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         """What a batch's `arguments` are, of N examples, to (N, classes) float32."""
-        ...
 
 
 @runtime_checkable
@@ -70,7 +65,6 @@ class Estimates(Protocol):
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         """What a batch's `arguments` are, of N examples, to (N, outputs) float32."""
-        ...
 
 
 @runtime_checkable
@@ -79,7 +73,6 @@ class Forecasts(Estimates, Protocol):
 
     def in_units(self, values: Tensor) -> Tensor:
         """A batch's targets (N, outputs) in the units of the data, float32 on the CPU."""
-        ...
 
 
 @runtime_checkable
@@ -88,4 +81,3 @@ class Reconstructs(Protocol):
 
     def reconstructions(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         """What a batch's `arguments` are, of N examples, to (N, ...) float32, as the inputs are."""
-        ...

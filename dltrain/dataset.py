@@ -20,22 +20,18 @@ class Dataset(Protocol):
     @property
     def name(self) -> str:
         """The data's name in every report; it differs from the config's if a sample replaces the data."""
-        ...
 
     @property
     def assets(self) -> Mapping[str, Any]:
         """Labels, statistics, vocabulary and the like, learned from the training split, as plain JSON."""
-        ...
 
     @property
     def fingerprint(self) -> Mapping[str, str]:
         """The SHA-256 of the content of each file read so far, by name."""
-        ...
 
     @property
     def notice(self) -> str | None:
         """A warning about this data to print before any result, or None."""
-        ...
 
     def training(self) -> Stream[Batch]: ...
 

@@ -46,15 +46,12 @@ class Reader(Protocol):
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         """Read what the command line names, one by one; `lines` are standard input's, for the name `-`."""
-        ...
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Values that `read` gave, as the model's arguments for one batch of them, on the CPU."""
-        ...
 
     def notes(self) -> Sequence[str]:
         """Remarks on everything read so far, for the user."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ Options that belong to one kind of data are with that kind, such as `dltrain.dat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -118,3 +119,19 @@ class Weights:
     freeze: list[str] = field(default_factory=list)
     learning_rates: dict[str, PositiveFloat] = field(default_factory=dict)
     decay_all: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """Metadata of a type: one of `groups`, chosen by its name.
+
+    In YAML it is the name alone, or a mapping of that one name to its options, or to the value of its first option:
+    ``relu``, ``{dense: {units: 64, bias: false}}``, ``{dense: 64}``. Checked, it is ``{name: {option: value, ...}}``
+    with every option. `noun` is what one of them is called; those in a list are numbered. `absent` says of names that
+    people look for, and that are not there, what to do instead.
+    """
+
+    noun: str
+    groups: Mapping[str, type]
+    """Frozen dataclasses, with an `Options:` section in the docstring."""
+    absent: Mapping[str, str]

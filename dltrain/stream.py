@@ -21,11 +21,9 @@ class Stream(Protocol[B_co]):
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[B_co]:
         """Return the batches of `epoch` from position `start` on."""
-        ...
 
 
 class Source(Protocol[B_co]):
@@ -42,7 +40,6 @@ class Pads(Protocol):
 
     def padding_share(self, epoch: int) -> float:
         """Return the share of padding in the epoch's batches."""
-        ...
 
 
 def map_in_order(

@@ -57,7 +57,6 @@ class Task(Protocol[B_contra]):
     @property
     def sizes(self) -> Mapping[str, int]:
         """The sizes that a model is built with, by parameter name."""
-        ...
 
     def step(self, model: nn.Module, batch: B_contra, carry: Any) -> Step: ...
 
@@ -65,4 +64,3 @@ class Task(Protocol[B_contra]):
 
     def report(self, counts: Counts) -> dict[str, float]:
         """The metrics of a whole split: the one division. Holds `loss` and the goal's metric."""
-        ...

@@ -7,8 +7,16 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import MaxLen, MinLen
 
-from dltrain.architecture.layer import Layer, Size, to_dimension
-from dltrain.architecture.shapes import Dimension, ExampleShape, SlidingWindow, divides, slide
+from dltrain.architecture.shapes import (
+    Dimension,
+    ExampleShape,
+    Layer,
+    Size,
+    SlidingWindow,
+    divides,
+    slide,
+    to_dimension,
+)
 from dltrain.options import NonNegativeInt, PositiveInt
 
 Sides = PositiveInt | Annotated[list[PositiveInt], MinLen(2), MaxLen(2)]

@@ -14,10 +14,8 @@ from typing import Annotated, Any, Literal, get_args
 from annotated_types import Gt, Le, MaxLen, MinLen
 
 from dltrain.architecture.convolutions import AvgPool, Conv1d, Conv2d, GlobalAvgPool, GlobalMaxPool, MaxPool, Upsample
-from dltrain.architecture.layer import Layer, Size, to_dimension
-from dltrain.architecture.named import Named
-from dltrain.architecture.shapes import UNKNOWN, ExampleShape, divides
-from dltrain.options import Activation, Fraction, PositiveFloat, PositiveInt
+from dltrain.architecture.shapes import UNKNOWN, ExampleShape, Layer, Size, divides, to_dimension
+from dltrain.options import Activation, Fraction, Named, PositiveFloat, PositiveInt
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from dltrain.architecture.layer import Layer
 from dltrain.architecture.layers import LAYERS, Block, Embedding, Repeat, Residual
-from dltrain.architecture.shapes import UNKNOWN, ExampleShape, Length, find_stride
+from dltrain.architecture.shapes import UNKNOWN, ExampleShape, Layer, Length, find_stride
 
 Sizes = Mapping[str, int | None]
 """The sizes that the task provides, by name; None where it depends on the data."""

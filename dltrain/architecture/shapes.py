@@ -1,11 +1,16 @@
-"""Shapes of one example, as far as they are known before the data is read."""
+"""Shapes of one example, as far as they are known before the data is read, and the layers that change them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
-from typing import Final
+from typing import Annotated, Any, ClassVar, Final
+
+from annotated_types import Predicate
+from typing_extensions import Doc
+
+from dltrain.options import PositiveInt
 
 
 class UnknownSize(Enum):
@@ -110,3 +115,22 @@ def find_stride(before: Dimension, after: Dimension) -> int | None:
     if not (isinstance(before, int) and isinstance(after, int)):
         return 1 if sizes_agree(before, after) else None
     return next((stride for stride in range(1, before + 1) if -(-before // stride) == after), None)
+
+
+Size = PositiveInt | Annotated[str, Predicate(str.isidentifier), Doc("the name of a size")]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The options of a layer. `sized` are those that may be the name of a size."""
+
+    sized: ClassVar[tuple[str, ...]] = ()
+
+    def after(self, before: ExampleShape) -> ExampleShape:
+        """Compute the shape of the output. Raises ValueError, with a message for the config's author, if it cannot."""
+        return before
+
+
+def to_dimension(size: Any) -> Dimension:
+    """Convert a size option to a dimension, unknown if it is a name."""
+    return UNKNOWN if isinstance(size, str) else size

@@ -11,7 +11,7 @@ import typer
 from dltrain.cli.shared.members import format_members, print_summary
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
 from dltrain.cli.shared.tables import format_table
-from dltrain.observers.messages import Messenger
+from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 

@@ -14,9 +14,9 @@ import typer
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
-    from dltrain.architecture.named import Named
     from dltrain.config.annotations import Option
     from dltrain.config.catalogue import Entry
+    from dltrain.options import Named
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Plugins = Annotated[

@@ -63,7 +63,8 @@ def find_lr(
 
 def run_rates(experiment: Experiment, *, low: float, high: float, steps: int, picture: Path) -> dict[str, Any]:
     """Run the range test and draw its picture; the outcome as plain values."""
-    from dltrain.core.learning_rate_range import RisingRates, draw_range_test, run_range_test
+    from dltrain.core.learning_rate_range import RisingRates, run_range_test
+    from dltrain.observers.pictures import draw_range_test
     from dltrain.runs.building import build_training
     from dltrain.runtime.memory import explain_memory_errors
 

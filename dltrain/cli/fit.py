@@ -14,7 +14,7 @@ import typer
 from dltrain.cli.shared.members import format_members, print_summary
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
 from dltrain.errors import DltrainError
-from dltrain.observers.messages import Messenger
+from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def fit_run(
 def train_with_observers(experiment: Experiment, run: Run, options: RunOptions) -> float:
     """Train to the end with the config's observers; the seconds that this process trained for."""
     from dltrain.events import Observer, WatchedRun
-    from dltrain.observers.console import JsonLines, MutedWhenClosed
-    from dltrain.observers.guard import Guarded
+    from dltrain.observers.console import Guarded, JsonLines, MutedWhenClosed
     from dltrain.runs.building import construct
     from dltrain.runs.training import train_run
 

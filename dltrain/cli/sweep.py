@@ -14,7 +14,7 @@ from dltrain.cli.shared.members import format_score
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import UsageError
-from dltrain.observers.messages import Messenger
+from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 ROWS_SHOWN = 15

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import Doc
 
-from dltrain.architecture.named import Named
+from dltrain.options import Named
 
 
 class Missing(Enum):
@@ -71,7 +71,7 @@ def find_group(annotation: Any) -> type | None:
 
 
 def find_named(annotation: Any) -> Named | None:
-    """What a type lets one choose by name, as `dltrain.architecture.named` explains; None for any other type."""
+    """What a type lets one choose by name, as `dltrain.options.Named` explains; None for any other type."""
     return next((each for each in split_annotated(annotation)[1] if isinstance(each, Named)), None)
 
 

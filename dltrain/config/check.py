@@ -9,7 +9,6 @@ from dataclasses import fields
 from importlib import import_module
 from typing import Any, Literal, get_args, get_origin
 
-from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
@@ -31,6 +30,7 @@ from dltrain.config.faults import Fault, Place, find_nearest, join_names
 from dltrain.config.named import locate_within, read_named
 from dltrain.config.sections import CHOICES, GROUPS, NAMES, SETTINGS, Section
 from dltrain.config.values import read_value
+from dltrain.options import Named
 
 DEFAULT = "default"
 """The origin of a value that nobody set."""

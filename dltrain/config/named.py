@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dltrain.architecture.named import Named
 from dltrain.config.annotations import list_options
 from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, describe_node
 from dltrain.config.faults import Fault, Place, find_nearest, join_names
+from dltrain.options import Named
 
 
 def read_named(node: Node, choices: Named, title: str, faults: list[Fault]) -> tuple[str, MappingNode] | None:

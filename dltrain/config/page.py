@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
@@ -21,6 +20,7 @@ from dltrain.config.schema import get_summary
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 from dltrain.config.values import to_plain
+from dltrain.options import Named
 
 WIDTH = 115
 

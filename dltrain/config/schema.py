@@ -8,7 +8,6 @@ from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, Predicate
 
-from dltrain.architecture.named import Named
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
@@ -27,6 +26,7 @@ from dltrain.config.plugins import load_catalogue
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 from dltrain.config.values import to_plain
+from dltrain.options import Named
 
 _REFERENCE = {
     "type": "string",

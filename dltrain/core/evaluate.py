@@ -1,33 +1,26 @@
-"""Scores over a whole split: counts added up on the device, divided once by the task's report."""
+"""Scores over a whole split, and the examples that a classifier is most wrong about."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dltrain.batch import Batch, to_device
+from dltrain.batch import to_device
+from dltrain.capabilities import Decides, Predicts
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Counts, Task
 
 
-def do_nothing() -> None:
-    """Between two batches of an evaluation that nobody interrupts or watches."""
-
-
 def accumulate_counts(
-    model: nn.Module,
-    task: Task[Any],
-    stream: Stream[Batch],
-    runtime: Runtime,
-    between: Callable[[], None] = do_nothing,
+    model: nn.Module, task: Task[Any], stream: Stream[Any], runtime: Runtime, between: Callable[[], None] | None = None
 ) -> Counts:
     """The task's counts over all of `stream`, in evaluation mode; training's carry and generators stay untouched.
 
-    `between` is called after each batch and may raise.
+    They are added up on the device. `between` is called after each batch and may raise.
     """
     total: dict[str, Any] = {}
     carry: Any = None
@@ -40,7 +33,54 @@ def accumulate_counts(
                 carry = score.carry
                 for name, count in score.counts.items():
                     total[name] = total[name] + count if name in total else count
-                between()
+                if between is not None:
+                    between()
     finally:
         model.train(training)
     return total
+
+
+class Mistake(NamedTuple):
+    """An example by its index in the split, its true class and the predicted one, with the probability of each.
+
+    `inputs` are the first of the model's arguments for it, on the CPU.
+    """
+
+    example: int
+    truth: int
+    predicted: int
+    truth_probability: float
+    predicted_probability: float
+    inputs: Tensor
+
+
+def find_worst_examples(
+    model: nn.Module, task: Predicts, batches: Iterable[Any], *, runtime: Runtime, number: int
+) -> list[Mistake]:
+    """The `number` examples whose true class is the least probable, the worst first; rightly classified ones included.
+
+    The model is in evaluation mode; the batches have `targets` (N,) int64 that are classes.
+    """
+    kept: list[Mistake] = []
+    before = 0
+    with torch.inference_mode(), runtime.autocast():
+        for batch in batches:
+            moved = to_device(batch, runtime.device)
+            probabilities = task.probabilities(model, *moved.arguments).float().cpu()
+            truths = batch.targets.view(-1, 1)
+            chances = probabilities.gather(1, truths).squeeze(1)
+            predicted = task.decisions(probabilities) if isinstance(task, Decides) else probabilities.argmax(1)
+            for index in chances.argsort(stable=True)[:number].tolist():
+                kept.append(
+                    Mistake(
+                        example=before + index,
+                        truth=int(truths[index]),
+                        predicted=int(predicted[index]),
+                        truth_probability=float(chances[index]),
+                        predicted_probability=float(probabilities[index, predicted[index]]),
+                        inputs=batch.arguments[0][index].clone(),
+                    )
+                )
+            kept = sorted(kept, key=lambda mistake: mistake.truth_probability)[:number]
+            before += batch.count
+    return kept

@@ -7,12 +7,10 @@ the rates are a schedule, the losses are what it logs, and the end is a reason t
 from __future__ import annotations
 
 import dataclasses
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
@@ -20,12 +18,11 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.batch import Batch
-from dltrain.core.schedules import Moment
+from dltrain.core.schedules import Moment, Schedule
 from dltrain.core.state import TrainState
 from dltrain.core.trainer import train_model
 from dltrain.errors import Diverged, Stopped
 from dltrain.events import Event, Logged
-from dltrain.files import write_atomically
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
@@ -43,7 +40,7 @@ _AT_THE_END = 0.95
 
 
 @dataclass(frozen=True)
-class RisingRates:
+class RisingRates(Schedule):
     """A schedule whose learning rate rises from `low` by equal factors, to `high` at the last of `steps` updates.
 
     `base` is the optimizer's own learning rate, of which a schedule gives multiples.
@@ -53,8 +50,6 @@ class RisingRates:
     high: float
     steps: int
     base: float
-    spans_run = False
-    reads_scores = False
 
     def at(self, step: int) -> float:
         return float(self.low * (self.high / self.low) ** (step / (self.steps - 1)))
@@ -227,28 +222,3 @@ def run_range_test(
         ended = "the loss or a gradient was not finite"
     losses = recorder.losses
     return Curve([rates.at(step) for step in range(len(losses))], losses, ended, rates.steps)
-
-
-def draw_range_test(curve: Curve, title: str, path: Path) -> None:
-    """The losses over the rates as a PNG, with what can be read from them marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(curve.rates, curve.losses, color="C0", alpha=0.3, label="each update")
-    axes.plot(curve.rates, curve.smoothed, color="C0", label="smoothed")
-    if curve.fault is None:
-        for name, rate, colour in (
-            ("steepest", curve.steepest, "C3"),
-            ("a tenth of the lowest", curve.tenth_of_lowest, "C2"),
-        ):
-            axes.axvline(rate, color=colour, linestyle="--", label=f"{name}: {rate:.2g}")
-    low, high = float(curve.smoothed.min()), float(curve.smoothed.max())
-    room = 0.1 * (high - low) or 1.0
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title, ylim=(low - room, high + room))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content.getvalue())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Protocol
 
 from annotated_types import Gt, Lt
@@ -29,34 +30,32 @@ class Moment(NamedTuple):
 
 
 class Schedule(Protocol):
-    spans_run: bool
+    spans_run: bool = False
     """Whether the factor at a step depends on how many steps the whole run has."""
-    reads_scores: bool
+    reads_scores: bool = False
     """Whether it waits for validation scores."""
 
     def __call__(self, moment: Moment) -> float: ...
 
 
 @schedules.register("constant")
-class Constant:
+@dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
     """The learning rate as it is, after an optional linear warm-up.
 
     Options:
         warmup_steps: updates over which the learning rate rises from near zero.
     """
 
-    spans_run = False
-    reads_scores = False
-
-    def __init__(self, *, warmup_steps: NonNegativeInt = 0) -> None:
-        self.warmup_steps = warmup_steps
+    warmup_steps: NonNegativeInt = 0
 
     def __call__(self, moment: Moment) -> float:
         return min(1.0, (moment.step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
 
 
 @schedules.register("step")
-class Staircase:
+@dataclass(frozen=True, kw_only=True)
+class Staircase(Schedule):
     """Multiply the learning rate by a factor every few epochs.
 
     Options:
@@ -65,19 +64,9 @@ class Staircase:
         gamma: the factor.
     """
 
-    spans_run = False
-    reads_scores = False
-
-    def __init__(
-        self,
-        *,
-        every_epochs: PositiveInt = 10,
-        after_epochs: NonNegativeInt = 0,
-        gamma: Annotated[float, Gt(0), Lt(1)] = 0.1,
-    ) -> None:
-        self.every_epochs = every_epochs
-        self.after_epochs = after_epochs
-        self.gamma = gamma
+    every_epochs: PositiveInt = 10
+    after_epochs: NonNegativeInt = 0
+    gamma: Annotated[float, Gt(0), Lt(1)] = 0.1
 
     def __call__(self, moment: Moment) -> float:
         return float(self.gamma ** (max(0, moment.epoch - self.after_epochs) // self.every_epochs))
@@ -88,7 +77,8 @@ def _half_cosine(start: float, end: float, share: float) -> float:
 
 
 @schedules.register("cosine")
-class Cosine:
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Schedule):
     """Fall along half a cosine over the run, after a linear warm-up (Loshchilov and Hutter 2017, arXiv:1608.03983).
 
     Options:
@@ -97,11 +87,8 @@ class Cosine:
     """
 
     spans_run = True
-    reads_scores = False
-
-    def __init__(self, *, warmup: Fraction = 0.0, final: UnitInterval = 0.0) -> None:
-        self.warmup = warmup
-        self.final = final
+    warmup: Fraction = 0.0
+    final: UnitInterval = 0.0
 
     def __call__(self, moment: Moment) -> float:
         rising = round(self.warmup * moment.steps)
@@ -111,7 +98,8 @@ class Cosine:
 
 
 @schedules.register("one_cycle")
-class OneCycle:
+@dataclass(frozen=True, kw_only=True)
+class OneCycle(Schedule):
     """Up, then down to almost nothing, along half cosines (Smith and Topin 2018, arXiv:1708.07120).
 
     The learning rate of the optimizer is the highest of the cycle. Momentum stays as it is.
@@ -123,12 +111,9 @@ class OneCycle:
     """
 
     spans_run = True
-    reads_scores = False
-
-    def __init__(self, *, rising: Fraction = 0.3, start: UnitInterval = 0.04, final: UnitInterval = 4e-6) -> None:
-        self.rising = rising
-        self.start = start
-        self.final = final
+    rising: Fraction = 0.3
+    start: UnitInterval = 0.04
+    final: UnitInterval = 4e-6
 
     def __call__(self, moment: Moment) -> float:
         last = moment.steps - 1
@@ -139,7 +124,8 @@ class OneCycle:
 
 
 @schedules.register("plateau")
-class Plateau:
+@dataclass(frozen=True, kw_only=True)
+class Plateau(Schedule):
     """Multiply the learning rate by a factor whenever validation has not improved for a while.
 
     Options:
@@ -147,12 +133,9 @@ class Plateau:
         gamma: the factor.
     """
 
-    spans_run = False
     reads_scores = True
-
-    def __init__(self, *, patience: NonNegativeInt = 2, gamma: Annotated[float, Gt(0), Lt(1)] = 0.1) -> None:
-        self.patience = patience
-        self.gamma = gamma
+    patience: NonNegativeInt = 2
+    gamma: Annotated[float, Gt(0), Lt(1)] = 0.1
 
     def __call__(self, moment: Moment) -> float:
         best, stale, falls = -math.inf, 0, 0
@@ -164,7 +147,8 @@ class Plateau:
 
 
 @schedules.register("inverse_square_root")
-class InverseSquareRoot:
+@dataclass(frozen=True, kw_only=True)
+class InverseSquareRoot(Schedule):
     """Linear warm-up, then a fall with the root of the step (Vaswani et al. 2017, arXiv:1706.03762).
 
     The learning rate of the optimizer is reached at the end of the warm-up.
@@ -173,11 +157,7 @@ class InverseSquareRoot:
         warmup_steps: updates over which the learning rate rises.
     """
 
-    spans_run = False
-    reads_scores = False
-
-    def __init__(self, *, warmup_steps: PositiveInt = 4000) -> None:
-        self.warmup_steps = warmup_steps
+    warmup_steps: PositiveInt = 4000
 
     def __call__(self, moment: Moment) -> float:
         step = moment.step + 1

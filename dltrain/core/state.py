@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dltrain.core.history import History
+from dltrain.core.record import History
 from dltrain.options import Plan
 from dltrain.tree import map_tensors
 

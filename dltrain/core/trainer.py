@@ -36,11 +36,9 @@ class Session(Protocol):
 
     def save(self, state: TrainState, epoch_ended: bool) -> None:
         """Write a checkpoint; `epoch_ended` when the newest record of the history belongs to it."""
-        ...
 
     def pending(self) -> Stopped | None:
         """Why training should stop at this border, or None."""
-        ...
 
 
 def train_model(

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from dltrain.architecture import convolutions
 from dltrain.architecture import layers as written
 from dltrain.architecture.convolutions import to_pair
-from dltrain.architecture.layer import Layer
 from dltrain.architecture.layers import Layers
 from dltrain.architecture.plan import PlacedLayer, find_projection, lay_out
-from dltrain.architecture.shapes import Dimension, ExampleShape
+from dltrain.architecture.shapes import Dimension, ExampleShape, Layer
 from dltrain.models.layers import ACTIVATIONS, NOT_MONOTONE, Features
 from dltrain.models.sequence_layers import (
     ChannelsFirst,

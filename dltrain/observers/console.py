@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TextIO
 
+from dltrain.errors import DltrainError
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged, Observer, WatchedRun
 from dltrain.goal import Goal
 from dltrain.registry import observers
@@ -176,3 +178,53 @@ class MutedWhenClosed:
     def close(self) -> None:
         if isinstance(self._observer, ProgressBar):
             self._observer.close()
+
+
+class Messenger:
+    """Writes messages to stderr, as text or as JSON lines. A closed stderr never stops training."""
+
+    def __init__(self, quiet: bool = False, json_lines: bool = False) -> None:
+        self.quiet = quiet
+        self.json_lines = json_lines
+
+    def inform(self, line: str) -> None:
+        """Write a note; with `quiet` and without `json_lines` it is left out."""
+        if self.json_lines or not self.quiet:
+            self._write("note", line, line)
+
+    def warn(self, line: str) -> None:
+        self._write("warning", line, f"warning: {line}")
+
+    def _write(self, kind: str, text: str, line: str) -> None:
+        try:
+            print(json.dumps({"event": kind, "text": text}) if self.json_lines else line, file=sys.stderr, flush=True)  # noqa: T201
+        except OSError:
+            self.quiet = True
+
+
+class Guarded:
+    """An observer that is dropped, with a warning, once it raises an error of its own.
+
+    OSError is not caught: where the disk is full, training has to stop as well.
+    """
+
+    def __init__(self, name: str, observer: Observer, warn: Callable[[str], None]) -> None:
+        self._name, self._observer, self._warn = name, observer, warn
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        if self._failed:
+            return
+        try:
+            self._observer(event)
+        except (OSError, DltrainError):
+            raise
+        except Exception as error:
+            self._failed = True
+            self._warn(f"observer '{self._name}' failed and is dropped: {type(error).__name__}: {error}")
+
+    def close(self) -> None:
+        close = getattr(self._observer, "close", None)
+        if close is not None:
+            with suppress(Exception):
+                close()

@@ -1,4 +1,8 @@
-"""metrics.jsonl: what training measured, one event a line, the same bytes however often the run was interrupted."""
+"""The logs of a run, one event a line.
+
+metrics.jsonl holds what training measured, the same bytes however often the run was interrupted; times.jsonl, kept
+apart because it is not exact, when each epoch ended and how fast it was.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from dltrain.errors import UsageError
-from dltrain.events import Evaluated, Event, Logged
+from dltrain.events import EpochStarted, Evaluated, Event, Logged, WatchedRun
+from dltrain.registry import observers
 
 
 def format_json_line(values: Mapping[str, Any]) -> bytes:
@@ -72,15 +78,8 @@ class MetricsLog:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Logged):
-            self._append(
-                {
-                    "event": "step",
-                    "step": event.step,
-                    "epoch": event.epoch,
-                    "loss": event.loss,
-                    "learning_rate": event.learning_rate,
-                }
-            )
+            names = ("step", "epoch", "loss", "learning_rate")
+            self._append({"event": "step", **{name: getattr(event, name) for name in names}})
         elif isinstance(event, Evaluated):
             validation = {f"validation_{name}": value for name, value in event.report.items()}
             self._append(
@@ -95,3 +94,33 @@ class MetricsLog:
                     "improved": event.improved,
                 }
             )
+
+
+@observers.register("times")
+class TimesLog:
+    """One line of times.jsonl for each epoch: its seconds in this process and the batches trained on.
+
+    They are counted from the end of the epoch before, so that writing its checkpoint is in them.
+    """
+
+    def __init__(self, run: WatchedRun) -> None:
+        self._path = run.directory / "times.jsonl"
+        self._mark: float | None = None
+        self._batches = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, EpochStarted):
+            self._mark = self._mark or time.perf_counter()
+            self._batches = event.batches - event.position
+        elif isinstance(event, Evaluated):
+            now = time.perf_counter()
+            entry = {
+                "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "epoch": event.epoch,
+                "step": event.step,
+                "seconds": round(now - (self._mark or now), 4),
+                "batches": self._batches,
+            }
+            with self._path.open("ab") as file:
+                file.write(format_json_line(entry))
+            self._mark = now

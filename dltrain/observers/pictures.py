@@ -1,26 +1,51 @@
-"""Images as people look at them: pairs, rows with captions, attributions beside what they explain, filters."""
+"""Pictures as PNG files: images, attributions, filters, forecasts, learning-rate range tests, trials of a sweep."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dltrain.observers.png import save_picture
+from dltrain.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
 
+    from dltrain.config.search import Dimension
+    from dltrain.core.learning_rate_range import Curve
+
 COLUMNS = 10
 """Images side by side in a picture of many."""
+_PANELS = 3
+_MARKS = {"finished": ("o", "C0"), "pruned": ("x", "0.6")}
+
+
+def make_figure(width: float, height: float, title: str | None = None) -> Figure:
+    """An empty figure of this size in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title is not None:
+        figure.suptitle(title, fontsize=10, parse_math=False)
+    return figure
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all; no version or date inside: the same numbers give the same file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content.getvalue())
 
 
 def draw_reconstruction_picture(images: Tensor, reconstructions: Tensor, title: str, path: Path) -> None:
     """A PNG with a row of images (N, C, H, W) above a row of what became of them, pixels in 0..1."""
-    figure = _make_figure(len(images), 2, title, inches=0.9)
+    figure = _make_grid(len(images), 2, title, inches=0.9)
     grid = figure.subplots(2, len(images), squeeze=False)
     for row, name, shown in ((0, "input", images), (1, "output", reconstructions)):
         for axes, image in zip(grid[row], shown, strict=True):
@@ -33,7 +58,7 @@ def draw_captioned_picture(images: Tensor, captions: Sequence[str], title: str, 
     """A PNG of images (N, C, H, W), pixels in 0..1, with some words above each."""
     columns = min(COLUMNS // 2, len(images))
     rows = -(-len(images) // columns)
-    figure = _make_figure(columns, rows, title, inches=1.8)
+    figure = _make_grid(columns, rows, title, inches=1.8)
     cells = figure.subplots(rows, columns, squeeze=False).flat
     for axes, image, caption in zip(cells, images, captions, strict=False):
         _show_image(axes, image)
@@ -50,7 +75,7 @@ def draw_attribution_picture(
 
     Signed ones go from blue over white to red, others from black to white; `meaning` says what they are.
     """
-    figure = _make_figure(2, 1, title, inches=3.2)
+    figure = _make_grid(2, 1, title, inches=3.2)
     left, right = figure.subplots(1, 2)
     _show_image(left, image)
     left.set_title("input", fontsize=9)
@@ -73,7 +98,7 @@ def draw_filter_grid(weights: Tensor, title: str, path: Path) -> None:
     columns = math.ceil(math.sqrt(len(weights)))
     rows = -(-len(weights) // columns)
     most = float(weights.abs().max()) or 1.0
-    figure = _make_figure(columns, rows, title, inches=max(5 / columns, 0.5))
+    figure = _make_grid(columns, rows, title, inches=max(5 / columns, 0.5))
     axes = figure.subplots()
     if weights.shape[1] == 3:
         _show_image(axes, tile_images(0.5 + weights / (2 * most), columns, gap=1.0))
@@ -95,13 +120,9 @@ def tile_images(tiles: Tensor, columns: int, gap: float) -> Tensor:
     return placed.reshape(channels, rows * (height + 1), columns * (width + 1))[:, :-1, :-1]
 
 
-def _make_figure(columns: int, rows: int, title: str, *, inches: float) -> Figure:
+def _make_grid(columns: int, rows: int, title: str, *, inches: float) -> Figure:
     """An empty figure with room for that many images of `inches` each, and for its title."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(4.0, columns * inches + 0.5), rows * inches * 1.1 + 0.4), layout="constrained")
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    return figure
+    return make_figure(max(4.0, columns * inches + 0.5), rows * inches * 1.1 + 0.4, title)
 
 
 def _show_image(axes: Axes, image: Tensor) -> None:
@@ -117,3 +138,92 @@ def _show_image(axes: Axes, image: Tensor) -> None:
 def _hide_ticks(axes: Axes) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def draw_forecast_picture(truth: Tensor, forecast: Tensor, names: Sequence[str], title: str, path: Path) -> None:
+    """A PNG with a row for each output: truth and forecast (N, outputs), window after window."""
+    figure = make_figure(9, 0.8 + 1.8 * len(names), title)
+    rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)
+    for (axes,), name, true, predicted in zip(rows, names, truth.T, forecast.T, strict=True):
+        axes.plot(true.numpy(), color="black", linewidth=1, label="truth")
+        axes.plot(predicted.numpy(), color="C1", linewidth=1, label="forecast")
+        axes.set_ylabel(name, parse_math=False)
+        axes.grid(alpha=0.3)
+    rows[0][0].legend(loc="upper right", fontsize=8)
+    rows[-1][0].set_xlabel("window")
+    save_picture(figure, path)
+
+
+def draw_range_test(curve: Curve, title: str, path: Path) -> None:
+    """The losses over the rates as a PNG, with what can be read from them marked."""
+    figure = make_figure(8, 4.5)
+    axes = figure.subplots()
+    axes.plot(curve.rates, curve.losses, color="C0", alpha=0.3, label="each update")
+    axes.plot(curve.rates, curve.smoothed, color="C0", label="smoothed")
+    if curve.fault is None:
+        marked = (("steepest", curve.steepest, "C3"), ("a tenth of the lowest", curve.tenth_of_lowest, "C2"))
+        for name, rate, colour in marked:
+            axes.axvline(rate, color=colour, linestyle="--", label=f"{name}: {rate:.2g}")
+    low, high = float(curve.smoothed.min()), float(curve.smoothed.max())
+    room = 0.1 * (high - low) or 1.0
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title, ylim=(low - room, high + room))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_picture(figure, path)
+
+
+def draw_trials(trials: Sequence[Mapping[str, Any]], dimensions: Sequence[Dimension], title: str, path: Path) -> None:
+    """A PNG of the scored ones of a sweep's `trials`: the score by number, and over each option that was varied."""
+    scored = [trial for trial in trials if "score" in trial]
+    rows = -(-(1 + len(dimensions)) // _PANELS)
+    figure = make_figure(4 * _PANELS, 3.2 * rows)
+    axes = list(figure.subplots(rows, _PANELS, squeeze=False).flat)
+    _draw_by_number(axes[0], scored)
+    for panel, dimension in zip(axes[1:], dimensions, strict=False):
+        _draw_by_value(panel, scored, dimension)
+    for spare in axes[1 + len(dimensions) :]:
+        spare.remove()
+    for state, (mark, colour) in _MARKS.items():
+        axes[0].scatter([], [], marker=mark, color=colour, label=state)
+    axes[0].legend()
+    figure.suptitle(title)
+    save_picture(figure, path)
+
+
+def _draw_points(axes: Axes, trials: Sequence[Mapping[str, Any]], positions: Sequence[float]) -> None:
+    for state, (mark, colour) in _MARKS.items():
+        chosen = [pair for pair in zip(positions, trials, strict=True) if pair[1]["state"] == state]
+        scores = [trial["score"] for _, trial in chosen]
+        axes.scatter([position for position, _ in chosen], scores, marker=mark, color=colour)
+    axes.set_ylabel(f"validation {trials[0]['metric']}" if trials else "")
+    axes.grid(alpha=0.3)
+
+
+def _draw_by_number(axes: Axes, trials: Sequence[Mapping[str, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    _draw_points(axes, trials, [trial["number"] for trial in trials])
+    finished = [trial for trial in trials if trial["state"] == "finished"]
+    if finished:
+        better = max if finished[0]["direction"] == "max" else min
+        best = list(accumulate((trial["score"] for trial in finished), better))
+        axes.step([trial["number"] for trial in finished], best, where="post", color="C1", label="best so far")
+    axes.set_xlabel("trial")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_by_value(axes: Axes, trials: Sequence[Mapping[str, Any]], dimension: Dimension) -> None:
+    from matplotlib.ticker import NullFormatter
+
+    having = [trial for trial in trials if dimension.path in trial["values"]]
+    values = [trial["values"][dimension.path] for trial in having]
+    if dimension.values:
+        _draw_points(axes, having, [dimension.values.index(value) for value in values])
+        axes.set_xticks(range(len(dimension.values)), dimension.values)
+    else:
+        _draw_points(axes, having, [float(value) for value in values])
+    if dimension.log:
+        axes.set_xscale("log")
+        axes.set_xlim(dimension.low, dimension.high)  # the whole range: half a decade alone has no labels
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(dimension.path)

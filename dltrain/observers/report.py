@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain.core.checkpoint import Checkpoint, Checkpoints
 from dltrain.events import Event, Finished, WatchedRun
 from dltrain.files import write_atomically
-from dltrain.observers.png import save_picture
+from dltrain.observers.pictures import make_figure, save_picture
 from dltrain.registry import observers
 
 if TYPE_CHECKING:
@@ -57,10 +57,8 @@ def summarize_outcome(last: Checkpoint) -> dict[str, Any]:
 
 def draw_curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, path: Path) -> None:
     """Loss and the goal's metric over the epochs, with the learning rate below, as a PNG."""
-    from matplotlib.figure import Figure
-
     epochs = [record["epoch"] for record in history]
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    figure = make_figure(9, 4)
     loss, score = figure.subplots(1, 2)
     mark = "o" if len(epochs) < 30 else ""
     loss.plot(epochs, [record["training_loss"] for record in history], marker=mark, label="training")
@@ -83,10 +81,8 @@ def draw_curves(history: Sequence[Mapping[str, Any]], metric: str, title: str, p
 
 def draw_confusion_picture(confusion: Tensor, labels: Sequence[str], title: str, path: Path) -> None:
     """The confusion matrix (classes, classes) as a PNG: rows the truth, columns the prediction."""
-    from matplotlib.figure import Figure
-
     side = max(4.0, 0.55 * len(labels) + 1.5)
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = make_figure(side, side)
     axes = figure.subplots()
     shares = confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -94,14 +90,10 @@ def draw_confusion_picture(confusion: Tensor, labels: Sequence[str], title: str,
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     if len(labels) <= 30:
-        for row in range(len(labels)):
-            for column in range(len(labels)):
-                if confusion[row, column]:
-                    dark = shares[row, column] > 0.5
-                    axes.text(
-                        column, row, str(int(confusion[row, column])), ha="center", va="center",
-                        color="white" if dark else "black", fontsize=8,
-                    )  # fmt: skip
+        for row, column in confusion.nonzero().tolist():
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            text = str(int(confusion[row, column]))
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     save_picture(figure, path)
 
 

@@ -17,7 +17,7 @@ from dltrain.core.state import TrainState
 from dltrain.core.trainer import train_model
 from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
-from dltrain.observers.messages import Messenger
+from dltrain.observers.console import Messenger
 from dltrain.observers.metrics import MetricsLog
 from dltrain.options import Plan
 from dltrain.runs.building import Training, build_training

@@ -22,7 +22,7 @@ from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
 from dltrain.files import write_atomically
-from dltrain.observers.messages import Messenger
+from dltrain.observers.console import Messenger
 from dltrain.runs.directory import CONFIG, Lock, find_free_directory, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child

@@ -16,7 +16,7 @@ from dltrain.config.search import Search
 from dltrain.errors import ConfigError, Stopped, UsageError
 from dltrain.files import write_atomically
 from dltrain.goal import Goal
-from dltrain.observers.trials import draw_trials
+from dltrain.observers.pictures import draw_trials
 from dltrain.runs.directory import find_differences, read_plugin_sources
 from dltrain.sweeps.child import ChildFailed
 from dltrain.sweeps.members import (

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dltrain.batch import Examples
-from dltrain.core.mistakes import find_worst_examples
+from dltrain.core.evaluate import find_worst_examples
 from dltrain.data.images.explanation import compute_saliency, find_first_filters, integrate_gradients
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.errors import DataError, UsageError

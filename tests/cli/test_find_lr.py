@@ -15,10 +15,11 @@ from typer.testing import CliRunner, Result
 
 from dltrain.batch import Examples
 from dltrain.cli.main import application
-from dltrain.core.learning_rate_range import Curve, LossRecorder, RisingRates, draw_range_test, run_range_test
+from dltrain.core.learning_rate_range import Curve, LossRecorder, RisingRates, run_range_test
 from dltrain.core.state import TrainState
 from dltrain.errors import Diverged, UsageError
 from dltrain.goal import Goal
+from dltrain.observers.pictures import draw_range_test
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.runtime.seeds import generator

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from dltrain.core.checkpoint import Checkpoint, Checkpoints
-from dltrain.core.history import History
-from dltrain.core.record import Record
+from dltrain.core.record import History, Record
 from dltrain.core.state import TrainState
 from dltrain.errors import NoCheckpoint
 from dltrain.goal import Goal

@@ -9,7 +9,7 @@ import pytest
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import Stopped
 from dltrain.events import Event
-from dltrain.observers.messages import Messenger
+from dltrain.observers.console import Messenger
 from dltrain.runs.building import Training
 from dltrain.runs.directory import open_run
 from dltrain.runs.training import train_run

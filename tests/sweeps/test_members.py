@@ -18,7 +18,7 @@ from dltrain.cli.shared.members import print_summary
 from dltrain.cli.shared.tables import format_table
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import RunBusy, Stopped, UsageError
-from dltrain.observers.messages import Messenger
+from dltrain.observers.console import Messenger
 from dltrain.runs.directory import Lock, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members

@@ -13,7 +13,7 @@ from dltrain.kinds import resolve_reference
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dltrain.core.mistakes import Mistake
+    from dltrain.core.evaluate import Mistake
     from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
 
@@ -36,7 +36,7 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
 
 def find_confused(trained: Trained, stream: Stream[Any], number: int) -> list[Mistake]:
     """The `number` examples to whose true class the model assigns the lowest probability."""
-    from dltrain.core.mistakes import find_worst_examples
+    from dltrain.core.evaluate import find_worst_examples
     from dltrain.runtime.memory import explain_memory_errors
 
     task: Any = trained.task

@@ -20,7 +20,7 @@ def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path
     import torch
 
     from dltrain.batch import to_device
-    from dltrain.observers.forecasts import draw_forecast_picture
+    from dltrain.observers.pictures import draw_forecast_picture
 
     task: Any = trained.task
     truth: list[Tensor] = []

@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from dltrain.core.history import History
-from dltrain.core.record import Record
+from dltrain.core.record import History, Record
 from dltrain.goal import Goal
 
 MOST, LEAST = Goal("accuracy", "max"), Goal("loss", "min")
