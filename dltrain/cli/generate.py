@@ -17,8 +17,8 @@ from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from dltrain.data.text.vocabulary import Vocabulary
+    from dltrain.decoding.generation import Ending, GrowingText
     from dltrain.decoding.sampling import Sampling
-    from dltrain.decoding.text import Ending, GrowingText
     from dltrain.runs.loading import Trained
 
 BATCH = 64
@@ -118,7 +118,7 @@ def encode_prompt(vocabulary: Vocabulary, text: str) -> list[int]:
 
 def make_ending(vocabulary: Vocabulary, max_tokens: int, stops: Sequence[str]) -> Ending:
     """Where texts end; `<eos>` in a stop is a line break. Raises UsageError for an empty stop."""
-    from dltrain.decoding.text import Ending
+    from dltrain.decoding.generation import Ending
 
     if "" in stops:
         raise UsageError("--stop: found an empty text; allowed is a text of at least one character")
@@ -137,8 +137,7 @@ def write_samples(
     echo: bool,
 ) -> Iterator[GrowingText]:
     """The texts of samples 0, 1, ..., batch by batch; with `echo` they are printed as they grow."""
-    from dltrain.decoding.generation import generate_tokens
-    from dltrain.decoding.text import GrowingText, grow_texts
+    from dltrain.decoding.generation import GrowingText, generate_tokens, grow_texts
 
     model: Any = trained.model
     device, end = trained.runtime.device, vocabulary.end

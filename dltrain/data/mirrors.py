@@ -1,16 +1,18 @@
-"""Fetch a published file from the first mirror that provides it, whole or not at all."""
+"""Published files: where they may be, and fetching those missing from the first mirror, whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Callable, Sequence
-from http.client import HTTPException
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
-from urllib.request import Request, urlopen
+from urllib.parse import unquote, urlsplit
 
+from dltrain.data.cache import cache_directory
 from dltrain.errors import DataError
 from dltrain.files import sync_directory
 
@@ -70,6 +72,9 @@ def fetch_file(
 
 def _download(url: str, stream: BinaryIO, file: Remote, progress: Progress | None) -> str | None:
     """Download a file into `stream`; return what went wrong, or None."""
+    from http.client import HTTPException  # late: only downloads need these
+    from urllib.request import Request, urlopen
+
     stream.seek(0)
     stream.truncate()
     digest, received, expected = hashlib.new(file.algorithm, usedforsecurity=False), 0, file.size_bytes
@@ -90,3 +95,81 @@ def _download(url: str, stream: BinaryIO, file: Remote, progress: Progress | Non
         name = {"md5": "MD5", "sha256": "SHA-256"}[file.algorithm]
         return f"{name} {digest.hexdigest()}, expected {file.digest}"
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFiles:
+    """The files of the set `name`, searched for in `folders` and fetched to the first of them.
+
+    `count` is their number in words; `sample` is the sample that messages offer instead.
+    """
+
+    name: str
+    folders: Sequence[Path]
+    count: str
+    mirrors: Sequence[str] = ()
+    sample: str | None = None
+
+    def find(self, file: str) -> Path | None:
+        """Return the path of a file, plain or .gz, also as NAME.idx for NAME-idx; None if there is none."""
+        dotted = file.replace("-idx", ".idx")
+        names = (file, dotted, f"{file}.gz", f"{dotted}.gz")
+        return next((path for folder in self.folders for name in names if (path := folder / name).is_file()), None)
+
+    def list_missing(self, files: Iterable[str]) -> list[str]:
+        return [file for file in files if self.find(file) is None]
+
+    def describe_missing(self, files: Iterable[str]) -> str:
+        """Name the files that are missing and the folders searched."""
+        return f"{', '.join(self.list_missing(files))} (plain or .gz): not found in {', '.join(map(str, self.folders))}"
+
+    @property
+    def advice(self) -> str:
+        """What to do without the files."""
+        sample = f", or train on the {self.sample} instead (data.when_missing=sample, or --sample)"
+        return (
+            f"put the set's {self.count} files (plain or .gz) into {self.folders[0]}, or set data.root to the folder "
+            f"that has them{sample if self.sample else ''}"
+        )
+
+    def obtain(self, files: Sequence[str], fetch: Callable[[], object] | None) -> None:
+        """Call `fetch` if one of `files` is missing. Raises DataError if there is no `fetch`."""
+        if not self.list_missing(files):
+            return
+        if fetch is None:
+            command = f"run `dltrain data fetch {self.name}`, or " if self.mirrors else ""
+            raise DataError(self.describe_missing(files), advice=f"{command}{self.advice}")
+        fetch()
+
+    def fetch_missing(
+        self, remotes: Mapping[str, Remote], mirrors: Sequence[str] | None, progress: Progress | None
+    ) -> list[Path]:
+        """Return the paths of all files, after fetching those that are missing from `mirrors`, or the set's own.
+
+        Raises DataError with the answer of each mirror.
+        """
+        mirrors = self.mirrors if mirrors is None else mirrors
+        return [
+            self.find(file) or fetch_file(remote, self.folders[0], mirrors, advice=self.advice, progress=progress)
+            for file, remote in remotes.items()
+        ]
+
+
+SCHEMES = ("https://", "http://")
+
+
+def fetch_weights(address: str) -> Path:
+    """Return the file at an address, from the cache's folder `weights`, downloading it there if it is missing.
+
+    If its name ends with the first digits of its SHA-256, as PyTorch's hub does (`resnet18-f37072fd.pth`), they are
+    compared. Raises DataError.
+    """
+    folder, _, _ = address.rpartition("/")
+    name = Path(unquote(urlsplit(address).path)).name
+    target = cache_directory(None) / "weights"
+    if (target / name).is_file():
+        return target / name
+    stated = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
+    remote = Remote(name, None, "sha256", stated[1] if stated else "")
+    advice = f"download it elsewhere, and name the file: weights.init_from: {name}"
+    return fetch_file(remote, target, [folder], advice=advice)

@@ -1,12 +1,22 @@
-"""Progress of a long preparation: a bar on a terminal, occasional lines elsewhere, nothing if it is short."""
+"""Long preparations on all cores, and their progress: a bar on a terminal, lines elsewhere, nothing for a short one."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
+
+from dltrain.data.cache import Cache
+from dltrain.runtime.precision import count_cores
+from dltrain.stream import map_in_order
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 SECONDS_BEFORE_ANY = 2.0
 SECONDS_BETWEEN_LINES = 30.0
@@ -57,3 +67,45 @@ class Progress:
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=self._done)
         self._bar.refresh()
+
+
+def map_with_progress(
+    function: Callable[[Item], Made], items: Sequence[Item], title: str, ahead: int = 2
+) -> Iterator[Made]:
+    """Apply a function to the items on all cores, in order, each core up to `ahead` items ahead."""
+    with Progress(title, len(items)) as progress:
+        for made in map_in_order(function, items, count_cores(), ahead):
+            yield made
+            progress.advance()
+
+
+def hash_files(kind: str, paths: Sequence[Path], title: str, cache: Cache) -> list[str]:
+    """Compute the SHA-256 of each file, "-" for an unreadable one, with cache entries of this kind.
+
+    Files are read again only if path, size or modification time have changed.
+    """
+    known = hashlib.sha256()
+    for path in paths:
+        known.update(f"{path}\0{_describe_state(path)}\n".encode("utf-8", "surrogateescape"))
+
+    def make(folder: Path) -> None:
+        digests = map_with_progress(_hash_file, paths, f"reading {title}")
+        (folder / "digests").write_text("\n".join(digests), encoding="ascii")
+
+    entry = cache.entry(kind, {"format": 1, "files": known.hexdigest()}, make)
+    return (entry.path / "digests").read_text(encoding="ascii").split("\n")
+
+
+def _describe_state(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError:
+        return "-"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "-"

@@ -17,7 +17,7 @@ from dltrain.core.checkpoint import WEIGHTS
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
 from dltrain.core.weights import apply_group_options, copy_matching_tensors, freeze, initialize, parameter_groups
-from dltrain.data.published_weights import SCHEMES, fetch_weights
+from dltrain.data.mirrors import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
 from dltrain.errors import NoCheckpoint, UsageError
 from dltrain.runs.finding import find_checkpoint

@@ -16,8 +16,7 @@ from dltrain.goal import Goal
 from dltrain.options import PositiveFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Each, Score, Step
-from dltrain.tasks.classification import Classification, LabelledBatch, compute_confusion_matrix
-from dltrain.tasks.tabular_classification import read_target_labels
+from dltrain.tasks.classification import Classification, LabelledBatch, compute_confusion_matrix, read_target_labels
 
 
 @tasks.register("binary_classification", data="table", sizes=("inputs", "outputs"))

@@ -1,16 +1,19 @@
-"""What all classification tasks share."""
+"""Images, texts and rows of a table to one of several classes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Batch
+from dltrain.errors import UsageError
 from dltrain.goal import Goal
+from dltrain.options import Fraction
+from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
 
 
@@ -86,3 +89,60 @@ def compute_confusion_matrix(targets: Tensor, predictions: Tensor, classes: int)
     """(classes, classes) int64: how often each class (rows) was predicted as each (columns)."""
     pairs = targets * classes + predictions
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+
+
+@tasks.register("image_classification", data="images", sizes=("image_channels", "height", "width", "classes"))
+class ImageClassification(Classification):
+    """Cross-entropy over classes; the best epoch has the highest validation accuracy.
+
+    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
+    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
+    (as scikit-learn's `zero_division=0`).
+    """
+
+    def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
+        super().__init__(assets["labels"], label_smoothing)
+        sides = {"height": assets["height"], "width": assets["width"]}
+        self.sizes = {"image_channels": assets["channels"], **sides, "classes": len(self.labels)}
+
+
+@tasks.register("text_classification", data="documents", sizes=("vocabulary", "classes"))
+class TextClassification(Classification):
+    """Cross-entropy over classes; the best epoch has the highest validation accuracy.
+
+    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
+    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
+    (as scikit-learn's `zero_division=0`).
+    """
+
+    def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
+        super().__init__(assets["labels"], label_smoothing)
+        self.sizes = {"vocabulary": len(assets["words"]), "classes": len(self.labels)}
+
+
+@tasks.register("tabular_classification", data="table", sizes=("inputs", "outputs"))
+class TabularClassification(Classification):
+    """Cross-entropy over the labels of a table's target; the best epoch has the lowest validation loss.
+
+    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
+    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
+    (as scikit-learn's `zero_division=0`).
+    """
+
+    goal = Goal("loss", "min")  # a small table's accuracy has few values, and many epochs share the best
+
+    def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
+        super().__init__(read_target_labels(assets, "tabular_classification"), label_smoothing)
+        self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.labels)}
+
+
+def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
+    """The labels of a table's target. Raises UsageError, naming the `task`, where it holds numbers."""
+    labels: Sequence[str] | None = assets.get("labels")
+    if labels is None:
+        columns = assets["target"]["columns"]
+        raise UsageError(
+            f"task '{task}' needs a categorical target, but {', '.join(map(repr, columns))} is numeric",
+            advice="set data.target_holds: labels if each of its numbers is a class, or use task regression",
+        )
+    return labels

@@ -145,7 +145,7 @@ def test_fetch_announces_each_file_once(tmp_path: Path, monkeypatch: pytest.Monk
             progress("some-file.gz", received, 2)  # type: ignore[operator]
         return [root / "some-file.gz"]
 
-    monkeypatch.setattr("dltrain.data.images.fetch.fetch", fetch_files)
+    monkeypatch.setattr("dltrain.data.images.sets.fetch", fetch_files)
     result = run("fetch", "mnist", "--root", str(tmp_path))
     assert result.stderr == "some-file.gz: 2 bytes\n"
     assert result.stdout == f"{tmp_path / 'some-file.gz'}\n"

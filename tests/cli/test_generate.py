@@ -20,9 +20,8 @@ from typer.testing import CliRunner, Result
 from dltrain.cli.main import application
 from dltrain.data.text.language_model import Reading
 from dltrain.data.text.vocabulary import Vocabulary
-from dltrain.decoding.generation import READ_AT_ONCE, generate_texts, generate_tokens
+from dltrain.decoding.generation import READ_AT_ONCE, Ending, GrowingText, generate_texts, generate_tokens, grow_texts
 from dltrain.decoding.sampling import Sampling
-from dltrain.decoding.text import Ending, GrowingText, grow_texts
 from dltrain.errors import DataError, Diverged, UsageError
 from dltrain.runtime.interrupts import Interrupts
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from dltrain.data.tables.bundled import load_bundled_table
 from dltrain.data.tables.reader import TableReader, parse_row
+from dltrain.data.tables.table_files import load_bundled_table
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import find_kind, resolve_reference
 from support.commands import call, good

@@ -22,7 +22,7 @@ from dltrain.models.crnn import CRNN
 from dltrain.models.language_rnn import RecurrentLanguageModel
 from dltrain.models.mlp import MLP
 from dltrain.models.transformer import TransformerLanguageModel
-from dltrain.tasks.image_classification import ImageClassification
+from dltrain.tasks.classification import ImageClassification
 from dltrain.tasks.language_modelling import LanguageModelling
 from dltrain.tasks.speech_recognition import SpeechRecognition
 from support.commands import call, good

@@ -354,7 +354,7 @@ def test_what_only_the_data_can_tell_passes(head: str, layers: list[str]) -> Non
 def test_published_sizes_are_those_of_the_data(images_root: Path) -> None:
     """The facts of the registered dataset against what the task makes of files that are read."""
     from dltrain.data.images.mnist import IDXImages
-    from dltrain.tasks.image_classification import ImageClassification
+    from dltrain.tasks.classification import ImageClassification
 
     assets = IDXImages("mnist", 0, None, root=str(images_root), download=False).assets
     for name in ("mnist", "fashion_mnist", "kmnist"):

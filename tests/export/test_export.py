@@ -48,10 +48,9 @@ from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from dltrain.runtime.seeds import generator
 from dltrain.stream import Loader
-from dltrain.tasks.image_classification import ImageClassification
+from dltrain.tasks.classification import ImageClassification, TextClassification
 from dltrain.tasks.language_modelling import LanguageModelling
 from dltrain.tasks.speech_recognition import SpeechRecognition
-from dltrain.tasks.text_classification import TextClassification
 
 WORDS = 40
 IMAGES = ImageClassification({"labels": ["a", "b", "c"], "channels": 1, "height": 12, "width": 10})

@@ -253,7 +253,7 @@ def test_bf16_is_scored_and_learned_from(model: ToyLSTM) -> None:
 
 
 def test_only_tasks_that_tally_adapt() -> None:
-    from dltrain.tasks.image_classification import ImageClassification
+    from dltrain.tasks.classification import ImageClassification
 
     images = ImageClassification({"labels": ["a"], "channels": 1, "height": 2, "width": 2})
     assert isinstance(ToyTask(), Adapts)

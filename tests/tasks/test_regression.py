@@ -15,7 +15,7 @@ from torch import nn
 
 from dltrain.batch import Examples
 from dltrain.core.evaluate import accumulate_counts
-from dltrain.data.tables.bundled import load_bundled_table
+from dltrain.data.tables.table_files import load_bundled_table
 from dltrain.errors import UsageError
 from dltrain.models.table import DenseNetwork, LinearModel
 from dltrain.runtime.interrupts import Interrupts
@@ -23,8 +23,8 @@ from dltrain.runtime.precision import Runtime
 from dltrain.stream import Loader
 from dltrain.task import Each
 from dltrain.tasks.binary_classification import BinaryClassification, compute_roc_auc
+from dltrain.tasks.classification import TabularClassification
 from dltrain.tasks.regression import Regression, compute_r2
-from dltrain.tasks.tabular_classification import TabularClassification
 from support.runs import run_once
 
 Write = Callable[[Mapping[str, Any]], Path]

@@ -19,7 +19,7 @@ from dltrain.models.text_classifiers import EmbeddingBag, TextCNN, TextRNN
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.tasks.text_classification import TextClassification
+from dltrain.tasks.classification import TextClassification
 from support.documents import write_table
 from support.files import lines
 from support.runs import run_once

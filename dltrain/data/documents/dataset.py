@@ -20,8 +20,7 @@ from dltrain.data.documents.batches import (
     load_evaluation,
     load_training,
 )
-from dltrain.data.documents.rows import LabelledRow, Rows, read_rows
-from dltrain.data.documents.topics import SAMPLE, read_sample_rows
+from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, read_rows, read_sample_rows
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
 from dltrain.data.text_files import require_files, scan_file

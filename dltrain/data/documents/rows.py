@@ -1,11 +1,15 @@
-"""Rows of tables with a text and its label each."""
+"""Rows with a text and its label each: those of tables, and of a sample of Python's own documentation."""
 
 from __future__ import annotations
 
+import platform
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dltrain.data.delimited import read_delimited
+from dltrain.data.substitute import Sample
+from dltrain.data.text.topics import read_topics
 from dltrain.data.text_files import TextFile
 from dltrain.errors import DataError
 
@@ -37,3 +41,51 @@ def read_rows(file: TextFile, columns: Mapping[str, str | None]) -> list[Labelle
             raise DataError(message, advice="fill it in, or leave the row out")
         rows.append(LabelledRow(text, label, group, source))
     return rows
+
+
+SAMPLE = Sample(
+    name=f"Python sentences sample (Python {platform.python_version()})",
+    replaces="your data",
+    contents="some 2,000 sentences of Python's own documentation and their subjects",
+    family="Python sentences sample",
+)
+
+_SHORTEST_WORDS = 6
+_WORD = re.compile(r"[A-Za-z]+")
+
+SUBJECTS: Mapping[str, tuple[str, ...]] = {
+    "statements": (
+        "assert", "assignment", "async", "augassign", "break", "class", "compound", "continue", "del", "for",
+        "function", "global", "if", "import", "nonlocal", "pass", "raise", "return", "try", "while", "with",
+    ),
+    "expressions": (
+        "atom-identifiers", "atom-literals", "attribute-references", "await", "binary", "bitwise", "booleans", "calls",
+        "comparisons", "conversions", "dict", "exprlists", "in", "lambda", "lists", "operator-summary", "power",
+        "shifting", "slicings", "subscriptions", "truth", "unary", "yield",
+    ),
+    "objects": (
+        "attribute-access", "bltin-code-objects", "bltin-type-objects", "callable-types", "context-managers",
+        "customization", "execmodel", "numeric-types", "objects", "sequence-types", "specialattrs", "specialnames",
+        "types", "typesfunctions", "typesmethods", "typesmodules",
+    ),
+    "containers and strings": (
+        "formatstrings", "string-methods", "strings", "typesmapping", "typesseq", "typesseq-mutable",
+    ),
+    "debugger": ("debugger",),
+}  # fmt: skip
+"""The topics of `help("topics")` by subject; the assignment was made for this sample."""
+
+
+def read_sample_rows() -> list[LabelledRow]:
+    """Read the whole sentences of Python's documentation topics, each once, with the subjects of SUBJECTS as labels.
+
+    Sentences of a paragraph are a group.
+    """
+    found: dict[str, LabelledRow] = {}
+    for subject, names in SUBJECTS.items():
+        for paragraph in read_topics("Python sentences sample", names, opening='A-Z"'):
+            group = f"{paragraph.topic} {paragraph.number}"
+            for text in paragraph.sentences:
+                if len(_WORD.findall(text)) >= _SHORTEST_WORDS:
+                    found.setdefault(text, LabelledRow(text, subject, group, f"sentence {len(found)}"))
+    return list(found.values())

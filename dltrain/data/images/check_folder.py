@@ -10,11 +10,9 @@ from PIL import Image
 
 from dltrain.data.images.class_folders import Listing, list_pictures, split_folders
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture
-from dltrain.data.progress import Progress
+from dltrain.data.progress import map_with_progress
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
-from dltrain.runtime.precision import count_cores
-from dltrain.stream import map_in_order
 
 NAMED = 5
 _WHOLE = PictureFormat(3, 1 << 20, 1 << 20, "fit")  # larger than any picture, so each is decoded at its own size
@@ -71,13 +69,12 @@ def _report(split: str, listing: Listing) -> FolderReport:
     report = FolderReport(split, str(listing.folder), classes, ignored=list(listing.ignored))
     sizes: Counter[str] = Counter()
     paths = [listing.folder / name for name in listing.names]
-    with Progress(f"reading {split} pictures", len(paths)) as progress:
-        for name, found in zip(listing.names, map_in_order(_measure_picture, paths, count_cores()), strict=True):
-            if isinstance(found, UnreadablePicture):
-                report.bad.append((name, str(found)))
-            else:
-                sizes[f"{found[0]} x {found[1]}"] += 1
-            progress.advance()
+    measured = map_with_progress(_measure_picture, paths, f"reading {split} pictures")
+    for name, found in zip(listing.names, measured, strict=True):
+        if isinstance(found, UnreadablePicture):
+            report.bad.append((name, str(found)))
+        else:
+            sizes[f"{found[0]} x {found[1]}"] += 1
     report.sizes = dict(sizes.most_common())
     if not listing.names:
         report.fault = f"{listing.folder}: no pictures in it"

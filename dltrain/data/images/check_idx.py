@@ -10,7 +10,7 @@ import numpy
 
 from dltrain.data.images import idx
 from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, Split, locate_image_set
-from dltrain.data.published_files import PublishedFiles
+from dltrain.data.mirrors import PublishedFiles
 from dltrain.errors import DataError
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from math import sqrt
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -24,11 +24,7 @@ from torch import Tensor
 
 from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, read_picture
-from dltrain.data.progress import Progress
-from dltrain.runtime.precision import count_cores
-from dltrain.stream import map_in_order
-
-Made = TypeVar("Made")
+from dltrain.data.progress import map_with_progress
 
 _FORMAT = 1  # of the cache's entries; incremented when their content, or the reading of pictures, changes
 _PIXELS, _SUMS, _FAULTS = "pixels.u8", "sums.npy", "faults.json"
@@ -65,24 +61,6 @@ class DecodedPictures:
         return PixelStatistics(means, stds, sums[-1] / (255 * outermost))
 
 
-def hash_pictures(paths: Sequence[Path], title: str, cache: Cache) -> list[str]:
-    """Compute the SHA-256 of each file, "-" for an unreadable one.
-
-    Files are read again only if path, size or modification time have changed.
-    """
-    known = hashlib.sha256()
-    for path in paths:
-        known.update(f"{path}\0{_describe_state(path)}\n".encode("utf-8", "surrogateescape"))
-
-    def make(folder: Path) -> None:
-        (folder / "digests").write_text(
-            "\n".join(_map_with_progress(_hash_file, paths, f"reading {title}")), encoding="ascii"
-        )
-
-    entry = cache.entry("picture-files", {"format": _FORMAT, "files": known.hexdigest()}, make)
-    return (entry.path / "digests").read_text(encoding="ascii").split("\n")
-
-
 def load_pictures(
     paths: Sequence[Path], hashes: Sequence[str], form: PictureFormat, *, title: str, cache: Cache
 ) -> DecodedPictures:
@@ -103,7 +81,7 @@ def _decode_pictures(paths: Sequence[Path], form: PictureFormat, title: str, fol
     sums = numpy.zeros((len(paths), 2 * form.channels + 1), numpy.int64)
     faults = {}
     with (folder / _PIXELS).open("wb") as file:
-        for index, found in enumerate(_map_with_progress(partial(_sum_picture, form), paths, f"decoding {title}")):
+        for index, found in enumerate(map_with_progress(partial(_sum_picture, form), paths, f"decoding {title}")):
             if isinstance(found, str):
                 faults[index] = found
                 file.write(bytes(form.channels * form.height * form.width))
@@ -126,32 +104,9 @@ def _sum_picture(form: PictureFormat, path: Path) -> tuple[NDArray[numpy.uint8],
     return pixels, numpy.concatenate((flat.sum(1, numpy.int64), squares, border[None]))
 
 
-def _map_with_progress(function: Callable[[Path], Made], paths: Sequence[Path], title: str) -> Iterator[Made]:
-    """Apply a function to the paths on all cores, in order, with a progress bar."""
-    with Progress(title, len(paths)) as progress:
-        for made in map_in_order(function, paths, count_cores()):
-            yield made
-            progress.advance()
-
-
 @cache
 def _find_outermost(height: int, width: int) -> NDArray[numpy.int64]:
     """Find the outermost pixels in a flattened image."""
     outermost = numpy.ones((height, width), bool)
     outermost[1:-1, 1:-1] = False
     return numpy.flatnonzero(outermost)
-
-
-def _describe_state(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "-"
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _hash_file(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return "-"

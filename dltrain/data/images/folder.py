@@ -16,10 +16,11 @@ from dltrain.batch import Examples
 from dltrain.data.cache import Cache, cache_directory
 from dltrain.data.images.batches import ImageBatching, Images, ImageSplits
 from dltrain.data.images.class_folders import Listing, Split, advise_folders, list_pictures, split_folders
-from dltrain.data.images.decoded import DecodedPictures, hash_pictures, load_pictures
+from dltrain.data.images.decoded import DecodedPictures, load_pictures
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.patches import SAMPLE, list_sample, make_picture_sample
 from dltrain.data.images.pictures import PictureFormat
+from dltrain.data.progress import hash_files
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError, UsageError
@@ -177,7 +178,7 @@ class ImageFolder:
         if not listing.names:
             raise DataError(f"{listing.folder}: no pictures in it", advice=advise_folders(self._root))
         paths = [listing.folder / name for name in listing.names]
-        hashes = hash_pictures(paths, f"{split} pictures", self._cache)
+        hashes = hash_files("picture-files", paths, f"{split} pictures", self._cache)
         lines = (f"{name} {digest}\n" for name, digest in zip(listing.names, hashes, strict=True))
         content = "".join(lines).encode("utf-8", "surrogateescape")
         self.fingerprint[f"{split} pictures"] = hashlib.sha256(content).hexdigest()

@@ -18,7 +18,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.images.sets import FILES, Split
-from dltrain.data.published_files import PublishedFiles
+from dltrain.data.mirrors import PublishedFiles
 from dltrain.errors import DataError
 
 Bytes = NDArray[numpy.uint8]

@@ -56,7 +56,7 @@ register(
             DataSets(
                 names=tuple(IMAGE_SETS),
                 fetched=tuple(name for name, known in IMAGE_SETS.items() if known.mirrors),
-                fetch="dltrain.data.images.fetch:fetch",
+                fetch="dltrain.data.images.sets:fetch",
                 verify="dltrain.data.images.check_idx:verify",
             ),
             DataSets(names=("image_folder",), verify="dltrain.data.images.check_folder:verify"),

@@ -15,10 +15,9 @@ from dltrain.batch import Examples
 from dltrain.data.images import idx
 from dltrain.data.images.batches import ImageBatching, Images, ImageSplits
 from dltrain.data.images.digits import SAMPLE, read_sample
-from dltrain.data.images.fetch import fetch
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import average_border, measure_pixels
-from dltrain.data.images.sets import FILES, IMAGE_SETS, Split, locate_image_set
+from dltrain.data.images.sets import FILES, IMAGE_SETS, Split, fetch, locate_image_set
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveInt

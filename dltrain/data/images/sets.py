@@ -1,13 +1,13 @@
-"""Published facts about the image sets in IDX files: layout, class names, mirrors, sizes and checksums."""
+"""Published facts about the image sets in IDX files: layout, classes, mirrors, sizes, checksums; and fetching them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dltrain.data.published_files import PublishedFiles
+from dltrain.data.mirrors import Progress, PublishedFiles, Remote
 
 Split = Literal["train", "test"]
 
@@ -104,3 +104,21 @@ def locate_image_set(variant: str, root: Path) -> PublishedFiles:
         mirrors=known.mirrors,
         sample="digits sample" if variant == "mnist" else None,
     )
+
+
+def fetch(
+    variant: str,
+    root: Path,
+    mirrors: Sequence[str] | None = None,
+    files: Sequence[PublishedFile] | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Return the paths of the set's files, after fetching those missing under `root` to ROOT/FOLDER/raw.
+
+    `mirrors` and `files` are the published ones unless given. Raises DataError with the answer of each mirror.
+    """
+    remotes = {
+        file.name: Remote(f"{file.name}.gz", file.packed_bytes, "md5", file.packed_md5)
+        for file in (IMAGE_SETS[variant].files if files is None else files)
+    }
+    return locate_image_set(variant, root).fetch_missing(remotes, mirrors, progress)

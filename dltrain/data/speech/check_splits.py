@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,17 @@ class UnlearnedClips(SpokenClips):
         pass
 
 
-def split_reports(dataset: UnlearnedClips, output: Path | None = None) -> list[ManifestReport]:
-    """Report on each split, by the decisions of a training run; a split whose table cannot be read is a fault.
+def check_splits(
+    name: str, seed: int, options: Mapping[str, Any], output: Path | None
+) -> tuple[str | None, Sequence[ManifestReport]]:
+    """Report what training leaves out of each split, and the data's notice; a table that cannot be read is a fault.
 
-    All bad clips are listed in the file `output`.
+    All bad clips are listed in the file `output`. Raises UsageError, and DataError if tables to train on are missing.
     """
+    try:
+        dataset = UnlearnedClips(name, seed, None, **options)
+    except ValueError as error:
+        raise UsageError(f"dataset '{name}': {error}", advice="change its options in the config") from error
     splits: tuple[Split, ...] = ("training", "validation", "test")
     reports = []
     for split in splits:
@@ -39,12 +45,4 @@ def split_reports(dataset: UnlearnedClips, output: Path | None = None) -> list[M
         reports.append(report)
     if output is not None:
         write_bad_clips(reports, output)
-    return reports
-
-
-def unlearned(name: str, seed: int, options: Mapping[str, Any]) -> UnlearnedClips:
-    """The clips of a config's section `data`. Raises UsageError, and DataError if tables to train on are missing."""
-    try:
-        return UnlearnedClips(name, seed, None, **options)
-    except ValueError as error:
-        raise UsageError(f"dataset '{name}': {error}", advice="change its options in the config") from error
+    return dataset.notice, reports

@@ -24,15 +24,13 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, CacheEntry
-from dltrain.data.progress import Progress
+from dltrain.data.progress import map_with_progress
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, build_extractor
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.sound import UnusableClip, check_audible, decode_sound, resample
 from dltrain.data.speech.statistics import Features, compute_moments
 from dltrain.errors import DataError
-from dltrain.runtime.precision import count_cores
-from dltrain.stream import map_in_order
 
 _FORMAT = 1  # of the cache's entries; increase it if what they hold, or how sound is read, changes
 _AHEAD = 64  # clips that each thread may be ahead of the one being written
@@ -127,8 +125,8 @@ def survey_clips(clips: Sequence[Clip], preparation: Preparation, description: s
     seconds, rates = numpy.zeros(count), numpy.zeros(count)
     frames, statistics = numpy.zeros(count, numpy.int64), numpy.zeros((count, 2, bands), numpy.float32)
     faults: list[ClipFault | None] = []
-    with Progress(description, count) as progress, (keep or Path(os.devnull)).open("wb") as file:
-        results = map_in_order(lambda clip: examine_clip(clip, preparation, extract), clips, count_cores(), _AHEAD)
+    results = map_with_progress(lambda clip: examine_clip(clip, preparation, extract), clips, description, _AHEAD)
+    with (keep or Path(os.devnull)).open("wb") as file:
         for index, one in enumerate(results):
             seconds[index], rates[index] = one.seconds, one.sample_rate_hz
             faults.append(one.fault)
@@ -136,7 +134,6 @@ def survey_clips(clips: Sequence[Clip], preparation: Preparation, description: s
                 frames[index] = len(one.features)
                 statistics[index] = compute_moments(one.features.astype(numpy.float32), preparation.features.speech_db)
                 file.write(one.features.tobytes())
-            progress.advance()
     return Survey(seconds, rates, frames, statistics, faults=faults, starts=_find_starts(frames))
 
 
@@ -201,42 +198,6 @@ def _package_version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "none"
-
-
-def hash_clips(clips: Sequence[Clip], cache: Cache) -> list[str]:
-    """Compute the SHA-256 of each clip's file, "-" for a file that cannot be read.
-
-    Files are read again only if path, size or modification time have changed.
-    """
-    known = hashlib.sha256()
-    for clip in clips:
-        known.update(f"{clip.path}\0{_stamp(clip.path)}\n".encode())
-
-    def make(folder: Path) -> None:
-        with Progress("reading clips", len(clips)) as progress:
-            digests = []
-            for digest in map_in_order(_hash_clip, clips, count_cores(), _AHEAD):
-                digests.append(digest)
-                progress.advance()
-        (folder / "digests").write_text("\n".join(digests), encoding="ascii")
-
-    entry = cache.entry("clips", {"format": _FORMAT, "files": known.hexdigest()}, make)
-    return (entry.path / "digests").read_text(encoding="ascii").split("\n")
-
-
-def _stamp(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "-"
-    return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _hash_clip(clip: Clip) -> str:
-    try:
-        return hashlib.sha256(clip.path.read_bytes()).hexdigest()
-    except OSError:
-        return "-"
 
 
 def extract_features(clips: Sequence[Clip], preparation: Preparation, extract: Extractor, index: int) -> Features:

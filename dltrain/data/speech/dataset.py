@@ -15,7 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, CacheEntry, cache_directory
-from dltrain.data.speech.audio import OwnManifests
+from dltrain.data.progress import hash_files
 from dltrain.data.speech.augmentation import check_speech_augmentation
 from dltrain.data.speech.batches import (
     BatchLimit,
@@ -25,13 +25,13 @@ from dltrain.data.speech.batches import (
     Utterances,
 )
 from dltrain.data.speech.check import CheckedClips, check_share, describe_left_out, find_clip_faults
-from dltrain.data.speech.clips import Preparation, Survey, extract_features, hash_clips, load_survey
+from dltrain.data.speech.clips import Preparation, Survey, extract_features, load_survey
 from dltrain.data.speech.common_voice import RELEASED, CommonVoice
 from dltrain.data.speech.log_mel import build_extractor, compute_bands
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
 from dltrain.data.speech.sample import SAMPLE_NAME, make_spoken_sample
-from dltrain.data.speech.sources import ClipSource, SourceOptions, Split
+from dltrain.data.speech.sources import ClipSource, OwnManifests, SourceOptions, Split
 from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcript, parse_alphabet, spell_transcript
 from dltrain.data.splits import hold_out_speakers
@@ -405,7 +405,7 @@ class SpokenClips:
         if manifest in self._known.surveyed:
             return self._known.surveyed[manifest]
         clips = self._list_clips(manifest)
-        digests = hash_clips(clips, self._cache)
+        digests = hash_files("clips", [clip.path for clip in clips], "clips", self._cache)
         listed = hashlib.sha256("".join(f"{c.name} {d}\n" for c, d in zip(clips, digests, strict=True)).encode())
         self._known.fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()
         survey = load_survey(

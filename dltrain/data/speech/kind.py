@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from dltrain.kinds import BATCH, LENGTH, DataSets, Kind, register
 
@@ -34,16 +33,6 @@ def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
     )
 
 
-def check_splits(
-    name: str, seed: int, options: Mapping[str, Any], output: Path | None
-) -> tuple[str | None, Sequence[Any]]:
-    """What training leaves out of each split, as `DataSets.check_splits` says."""
-    from dltrain.data.speech.check_splits import split_reports, unlearned
-
-    dataset = unlearned(name, seed, options)
-    return dataset.notice, split_reports(dataset, output)
-
-
 register(
     Kind(
         name="speech",
@@ -67,7 +56,7 @@ register(
                 fetch="dltrain.data.speech.archive:fetch",
                 verify="dltrain.data.speech.check:verify",
                 settings=("archive", "locale", "subsampling", "max_seconds", "output"),
-                check_splits=check_splits,
+                check_splits="dltrain.data.speech.check_splits:check_splits",
             ),
         ),
     )

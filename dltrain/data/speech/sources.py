@@ -1,4 +1,4 @@
-"""Where the clips of a speech data set are listed: what Common Voice releases and the user's own manifests share."""
+"""Where the clips of a speech data set are listed: what all sources share, and the user's own manifests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from dltrain.data.speech.manifests import Clip
-from dltrain.errors import DataError
+from dltrain.data.speech.manifests import Clip, read_manifest
+from dltrain.errors import DataError, UsageError
 
 Split = Literal["training", "validation", "test"]
 
@@ -68,3 +68,33 @@ class ClipSource:
         if not path.exists():
             raise self.describe_missing(split, path)
         return path
+
+
+class OwnManifests(ClipSource):
+    """A manifest to train on, and one each for validation and test; without the former, a share of the training one."""
+
+    def check_options(self, training: bool) -> None:
+        if self.options.train is None:
+            raise UsageError("data.train: not given; allowed is the name of a manifest under data.root.")
+
+    def locate_manifest(self, split: Split) -> Path | None:
+        options = self.options
+        own = {"training": options.train, "validation": options.validation, "test": options.test}[split]
+        name = options.train if self.is_shared(split) else own
+        return None if name is None else options.root / str(name)
+
+    def is_shared(self, split: Split) -> bool:
+        return split != "test" and not isinstance(self.options.validation, str)
+
+    def read_clips(self, manifest: Path) -> tuple[list[Clip], list[Path]]:
+        return read_manifest(manifest), [manifest]
+
+    def describe_missing(self, split: Split, manifest: Path) -> DataError:
+        option = "train" if manifest == self.locate_manifest("training") else split
+        return DataError(
+            f"data.{option}: {manifest}: no such file",
+            advice=f"correct data.{option}, or data.root, where it starts from",
+        )
+
+    def list_check_arguments(self, split: Split) -> list[str]:
+        return ["--root", str(self.locate_manifest(split))]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dltrain.data.published_files import PublishedFiles
+from dltrain.data.mirrors import PublishedFiles
 from dltrain.data.text.sets import TEXT_SETS, PublishedText, locate_text_set
 from dltrain.data.text.vocabulary import END, UNKNOWN, count_tokens
 from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from dltrain.data.published_files import PublishedFiles
-
-if TYPE_CHECKING:
-    from dltrain.data.mirrors import Progress
+from dltrain.data.mirrors import Progress, PublishedFiles, Remote
 
 Split = Literal["train", "valid", "test"]
 
@@ -71,8 +68,6 @@ def fetch(name: str, root: Path, mirrors: Sequence[str] | None = None, progress:
 
     `mirrors` are the published ones unless given. Raises DataError with the answer of each mirror.
     """
-    from dltrain.data.mirrors import Remote
-
     files = TEXT_SETS[name].files.values()
     remotes = {file.name: Remote(file.name, file.size_bytes, "sha256", file.sha256) for file in files}
     return locate_text_set(name, root).fetch_missing(remotes, mirrors, progress)

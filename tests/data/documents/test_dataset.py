@@ -19,7 +19,7 @@ from dltrain.data.delimited import parse_delimited, read_delimited
 from dltrain.data.documents.batches import DocumentEncoder, DocumentSet, Tokenizer, learn_document_vocabulary
 from dltrain.data.documents.dataset import LabelledTexts
 from dltrain.data.documents.reader import TextReader
-from dltrain.data.documents.topics import SAMPLE, SUBJECTS, read_sample_rows
+from dltrain.data.documents.rows import SAMPLE, SUBJECTS, read_sample_rows
 from dltrain.data.text_files import scan_file
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dltrain.data.images.fetch import fetch
-from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile
+from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, fetch
 from dltrain.errors import DataError
 from dltrain.runtime.cuda_wheels import import_torchvision
 

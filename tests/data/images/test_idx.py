@@ -12,7 +12,7 @@ import pytest
 
 from dltrain.data.images import idx
 from dltrain.data.images.sets import FILES, locate_image_set
-from dltrain.data.published_files import PublishedFiles
+from dltrain.data.mirrors import PublishedFiles
 from dltrain.errors import DataError
 from dltrain.runtime.cuda_wheels import import_torchvision
 

@@ -42,7 +42,7 @@ def root(release: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def no_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spoken_clips, "decode_sound", lambda *arguments: pytest.fail("a clip was decoded"))
-    monkeypatch.setattr(spoken_clips, "_hash_clip", lambda *arguments: pytest.fail("a clip was read"))
+    monkeypatch.setattr("dltrain.data.progress._hash_file", lambda *arguments: pytest.fail("a clip was read"))
 
 
 def config(folder: Path, root: Path, **options: Any) -> Path:

@@ -13,10 +13,9 @@ import torch
 from sklearn import datasets as bundled
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from dltrain.data.tables.bundled import BundledTable
 from dltrain.data.tables.dataset import make_row_batches
 from dltrain.data.tables.files import read_table
-from dltrain.data.tables.table_files import TableFiles
+from dltrain.data.tables.table_files import BundledTable, TableFiles
 from dltrain.errors import DataError, DltrainError, UsageError
 from dltrain.options import Fold
 
