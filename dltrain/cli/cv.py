@@ -47,8 +47,8 @@ def cross_validate(
 
     interrupts: Interrupts = context.obj
     interrupts.limit(parse_seconds(max_time))
-    options = RunOptions(interrupts, Messenger(quiet, False), inexact)
-    parent, summary = train_folds(config, overrides or [], folds, output=output, fresh=fresh, options=options)
+    options = RunOptions(interrupts, Messenger(quiet), inexact, output, fresh=fresh)
+    parent, summary = train_folds(config, overrides or [], folds, options)
     print_summary(parent, summary, format_folds(summary), as_json=as_json, quiet=quiet)
 
 

@@ -52,7 +52,7 @@ def find_lr(
     if not 0 < low < high or high / low == math.inf:
         raise UsageError(f"--low {low:g} --high {high:g}: allowed are two finite rates above 0, the lower one first")
     from dltrain.config.experiment import load_experiment
-    from dltrain.sweeps.members import find_config
+    from dltrain.runs.finding import find_config
 
     file, name = find_config(config)
     experiment = load_experiment(file, overrides or []).experiment

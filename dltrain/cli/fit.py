@@ -59,30 +59,27 @@ def fit(
     overrides = [*(overrides or []), *(["data.sample=true"] if sample else [])]
     from dltrain.sweeps.members import RunOptions
 
-    options = RunOptions(interrupts, Messenger(quiet, json_logs), inexact)
+    options = RunOptions(interrupts, Messenger(quiet, json_logs), inexact, output, fresh=fresh)
     as_json = as_json or json_logs
     if seeds is None:
-        fit_run(config, overrides, output, options, fresh=fresh, as_json=as_json)
+        fit_run(config, overrides, options, as_json)
         return
     from dltrain.sweeps.seeds import train_seeds
 
-    parent, summary = train_seeds(config, overrides, seeds, output=output, fresh=fresh, options=options)
+    parent, summary = train_seeds(config, overrides, seeds, options)
     print_summary(parent, summary, format_seeds(summary), as_json=as_json, quiet=quiet)
 
 
-def fit_run(
-    config: Path, overrides: list[str], output: Path | None, options: RunOptions, *, fresh: bool, as_json: bool
-) -> None:
+def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bool) -> None:
     """Start, resume or extend one run, and print its summary."""
     from dltrain.config.experiment import load_experiment
-    from dltrain.runs.directory import CONFIG, find_free_directory, open_run
+    from dltrain.runs.directory import find_free_directory, open_run
+    from dltrain.runs.finding import find_config
 
-    if (config / CONFIG).is_file():
-        output = output or config
-        config = config / CONFIG
-    experiment = load_experiment(config, overrides).experiment
-    directory = output or Path("runs") / config.stem
-    run = open_run(find_free_directory(directory) if fresh else directory, experiment)
+    file, name = find_config(config)
+    experiment = load_experiment(file, overrides).experiment
+    directory = options.output or (Path("runs") / name if file == config else config)
+    run = open_run(find_free_directory(directory) if options.fresh else directory, experiment)
     try:
         options.messenger.inform(run.headline)
         for warning in run.warnings:

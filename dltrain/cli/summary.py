@@ -36,8 +36,8 @@ def summarize_model(
     from dltrain.config.experiment import load_experiment
     from dltrain.core.summary import measure_model
     from dltrain.runs.building import build_training
+    from dltrain.runs.finding import find_config
     from dltrain.runtime.memory import explain_memory_errors
-    from dltrain.sweeps.members import find_config
 
     settings = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
     experiment = load_experiment(find_config(config)[0], settings).experiment

@@ -52,8 +52,8 @@ def sweep(
 
     interrupts: Interrupts = context.obj
     interrupts.limit(parse_seconds(max_time))
-    options = TrialOptions(interrupts, Messenger(quiet, False), inexact)
-    search = Sweep(config, overrides or [], output=output, fresh=fresh, options=options)
+    options = TrialOptions(interrupts, Messenger(quiet), inexact, output, fresh=fresh)
+    search = Sweep(config, overrides or [], options)
     summary = search.run()
     if as_json:
         typer.echo(json.dumps(summary))

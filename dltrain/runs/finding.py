@@ -1,4 +1,4 @@
-"""The checkpoint that a path given by the user refers to."""
+"""The checkpoint or the config that a path given by the user refers to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from pathlib import Path
 from dltrain.core.checkpoint import MANIFEST, Checkpoint, Checkpoints
 from dltrain.errors import NoCheckpoint, UsageError
 from dltrain.export.weights import SUFFIX, ExportedWeights
+from dltrain.runs.directory import CONFIG
 
 READING_TRIES = 20
+
+
+def find_config(config: Path) -> tuple[Path, str]:
+    """The config file, given itself or by a run directory, and the name for runs of it."""
+    if (config / CONFIG).is_file():
+        return config / CONFIG, config.resolve().name
+    return config, config.stem
 
 
 def find_checkpoint(path: Path, name: str | None = None) -> Checkpoint:

@@ -34,13 +34,6 @@ class ChildFailed(DltrainError):
         self.exit_code = exit_code
 
 
-class ChildrenFailed(ChildFailed):
-    """Some of several processes failed. The exit code is theirs if they share one, else 1."""
-
-    def __init__(self, message: str, exit_codes: Sequence[int], *, advice: str | None = None) -> None:
-        super().__init__(message, exit_codes[0] if len(set(exit_codes)) == 1 else 1, advice=advice)
-
-
 @dataclass(frozen=True)
 class FinishedProcess:
     """A finished process: exit code (128 + N for signal N), stdout, and the failure if there was one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +13,24 @@ from dltrain.config.faults import join_names
 from dltrain.config.plugins import load_catalogue
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import UsageError
-from dltrain.sweeps.members import (
-    Member,
-    RunOptions,
-    find_config,
-    prepare_parent,
-    read_outcome,
-    refuse_override,
-    run_member,
-    run_members,
-)
+from dltrain.runs.finding import find_config
+from dltrain.sweeps.members import Member, RunOptions, read_outcome, refuse_override, run_member, run_members
 
 FOLD = "data.fold"
-FOLDS_KIND = "dltrain cv"
 
 
-def train_folds(
-    config: Path, overrides: Sequence[str], folds: int, *, output: Path | None, fresh: bool, options: RunOptions
-) -> tuple[Path, dict[str, Any]]:
+def train_folds(config: Path, overrides: Sequence[str], folds: int, options: RunOptions) -> tuple[Path, dict[str, Any]]:
     """Train once for each fold and evaluate on it; the parent directory and its summary."""
     refuse_override(overrides, FOLD, "cv")
     file, name = find_config(config)
     check_folds(file, load_experiment(file, overrides).experiment)
-    members = [make_fold_member(file, overrides, index, folds) for index in range(folds)]
-    parent = prepare_parent(output or Path("runs") / f"{name}-cv", FOLDS_KIND, fresh)
-    return parent, run_members(
-        parent, FOLDS_KIND, members, options, measure=lambda member: evaluate_fold(parent, member, options)
-    )
+    members = []
+    for index in range(folds):
+        flag = f"{FOLD}={{index: {index}, of: {folds}}}"
+        experiment = load_experiment(file, [*overrides, flag]).experiment
+        members.append(Member(f"fold-{index}", {"fold": index}, experiment))
+    measure = partial(evaluate_fold, options=options)
+    return run_members(Path("runs") / f"{name}-cv", "dltrain cv", members, options, measure=measure)
 
 
 def check_folds(config: Path, experiment: Experiment) -> None:
@@ -52,15 +44,8 @@ def check_folds(config: Path, experiment: Experiment) -> None:
         )
 
 
-def make_fold_member(config: Path, overrides: Sequence[str], index: int, folds: int) -> Member:
-    """The run with one fold held out."""
-    flag = f"{FOLD}={{index: {index}, of: {folds}}}"
-    return Member(f"fold-{index}", {"fold": index}, load_experiment(config, [*overrides, flag]).experiment)
-
-
-def evaluate_fold(parent: Path, member: Member, options: RunOptions) -> dict[str, Any]:
+def evaluate_fold(directory: Path, member: Member, options: RunOptions) -> dict[str, Any]:
     """The scores of a trained run on its fold; this checkpoint is evaluated once only."""
-    directory = parent / member.name
     evaluation = find_evaluation(directory)
     if evaluation is None:
         evaluation = json.loads(run_member(["eval", str(directory), "--split", "test"], member, options))

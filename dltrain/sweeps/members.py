@@ -26,7 +26,7 @@ from dltrain.observers.console import Messenger
 from dltrain.runs.directory import CONFIG, Lock, find_free_directory, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child
-from dltrain.sweeps.child import ChildFailed, ChildrenFailed
+from dltrain.sweeps.child import ChildFailed
 
 SUMMARY, CONFIGS, LOCK = "summary.json", "configs", "lock"
 RESUME = "rerun the same command to resume"
@@ -43,11 +43,13 @@ class Member:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Command-line options of a run, passed on to every member."""
+    """Command-line options of a run or of the parent of several, which passes them on to its members."""
 
     interrupts: Interrupts
     messenger: Messenger
     inexact: bool = False
+    output: Path | None = None
+    fresh: bool = False
 
     def arguments(self) -> list[str]:
         """These options as the arguments of a member's command."""
@@ -63,13 +65,6 @@ class RunOptions:
             line = f"{name}: {line if error is None else f'error: {error}'}"
         with suppress(OSError):
             print(line, file=sys.stderr, flush=True)  # noqa: T201
-
-
-def find_config(config: Path) -> tuple[Path, str]:
-    """The config file, given itself or by a run directory, and the name for runs of it."""
-    if (config / CONFIG).is_file():
-        return config / CONFIG, config.resolve().name
-    return config, config.stem
 
 
 def prepare_parent(directory: Path, kind: str, fresh: bool) -> Path:
@@ -142,10 +137,7 @@ def train_member(
 
 
 def run_member(
-    arguments: Sequence[str],
-    member: Member,
-    options: RunOptions,
-    should_stop: Callable[[], bool] = lambda: False,
+    arguments: Sequence[str], member: Member, options: RunOptions, should_stop: Callable[[], bool] = lambda: False
 ) -> str:
     """Run `dltrain ARGUMENTS --json` for a member; its stdout. Raises ChildFailed, and Stopped when asked to stop."""
     if reason := options.interrupts.pending():
@@ -177,17 +169,18 @@ def read_outcome(directory: Path) -> dict[str, Any]:
 
 
 def run_members(
-    parent: Path,
+    directory: Path,
     kind: str,
     members: Sequence[Member],
     options: RunOptions,
-    measure: Callable[[Member], dict[str, Any]],
-) -> dict[str, Any]:
-    """Train and `measure` the members one after another; the summary, which the parent directory keeps too.
+    measure: Callable[[Path, Member], dict[str, Any]],
+) -> tuple[Path, dict[str, Any]]:
+    """Train and `measure` the members one after another; the parent directory and its summary.
 
     A failed member is recorded, and the others continue. Raises Stopped when asked to stop, RunBusy if another process
     trains them, and ChildFailed if the first one's config or data is refused before training: the others share it.
     """
+    parent = prepare_parent(options.output or directory, kind, options.fresh)
     lock = Lock(parent)
     try:
         for member in members:  # other settings are refused before anything is started
@@ -199,23 +192,20 @@ def run_members(
             result: dict[str, Any] = {"name": member.name, **member.facts, "directory": str(parent / member.name)}
             try:
                 train_member(parent, member, options)
-                result |= {"state": "finished", **measure(member)}
+                result |= {"state": "finished", **measure(parent / member.name, member)}
             except ChildFailed as failed:
                 result |= {"state": "failed", "exit_code": failed.exit_code, "message": str(failed)}
                 if number == 1 and len(members) > 1 and is_refused(parent / member.name, failed):
                     write_summary(parent, summarize_members(kind, [result]))
-                    message = (
-                        f"{member.name}, the first of {len(members)} runs, cannot start; the others were not tried"
-                    )
-                    raise ChildFailed(
-                        f"{parent}: {message}\n{failed.message}", failed.exit_code, advice=failed.advice
-                    ) from None
+                    first = f"{parent}: {member.name}, the first of {len(members)} runs, cannot start"
+                    message = f"{first}; the others were not tried\n{failed.message}"
+                    raise ChildFailed(message, failed.exit_code, advice=failed.advice) from None
             except Stopped as stopped:
                 done = f"{parent}: {len(results)} of {len(members)} runs are done"
                 raise Stopped(f"{stopped.message}\n{done}", stopped.exit_code, advice=RESUME) from None
             results.append(result)
             write_summary(parent, summarize_members(kind, results))
-        return summarize_members(kind, results)
+        return parent, summarize_members(kind, results)
     finally:
         lock.release()
 
@@ -250,18 +240,16 @@ def describe_spread(values: Sequence[float | None]) -> dict[str, Any]:
 
 
 def raise_failed(parent: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Raises ChildrenFailed with the name, exit code and message of each member that failed."""
+    """Raises ChildFailed with the name, exit code and message of each that failed; its exit code is theirs, or 1."""
     failed = [result for result in results if result["state"] == "failed"]
     if failed:
-        reasons = "\n".join(
-            f"{result['name']}: exit code {result['exit_code']}: {result['message']}".replace("\n", "\n  ")
-            for result in failed
-        )
-        raise ChildrenFailed(
-            f"{parent}: {len(failed)} of {len(results)} runs failed, the others count\n{reasons}",
-            [result["exit_code"] for result in failed],
-            advice="correct what they report, and run the same command again; it does only what is missing",
-        )
+        message = f"{parent}: {len(failed)} of {len(results)} runs failed, the others count"
+        for result in failed:
+            reason = f"{result['name']}: exit code {result['exit_code']}: {result['message']}"
+            message += "\n" + reason.replace("\n", "\n  ")
+        codes = {result["exit_code"] for result in failed}
+        advice = "correct what they report, and run the same command again; it does only what is missing"
+        raise ChildFailed(message, codes.pop() if len(codes) == 1 else 1, advice=advice)
 
 
 def refuse_override(overrides: Sequence[str], path: str, command: str) -> None:

@@ -18,28 +18,11 @@ from dltrain.files import write_atomically
 from dltrain.goal import Goal
 from dltrain.observers.pictures import draw_trials
 from dltrain.runs.directory import find_differences, read_plugin_sources
+from dltrain.runs.finding import find_config
+from dltrain.sweeps import trials
 from dltrain.sweeps.child import ChildFailed
-from dltrain.sweeps.members import (
-    CONFIGS,
-    RESUME,
-    Member,
-    RunOptions,
-    find_config,
-    prepare_parent,
-    train_member,
-    write_summary,
-)
-from dltrain.sweeps.trials import (
-    JOURNAL,
-    Follower,
-    TrialQueue,
-    describe_trial,
-    find_goal,
-    hold_lock,
-    open_study,
-    suggest_values,
-    trial_name,
-)
+from dltrain.sweeps.members import CONFIGS, RESUME, Member, RunOptions, prepare_parent, train_member, write_summary
+from dltrain.sweeps.trials import JOURNAL, trial_name
 
 SWEEP_KIND = "dltrain sweep"
 SETTINGS, BEST, PICTURE = "sweep.json", "best.yaml", "plots/trials.png"
@@ -76,26 +59,24 @@ def check_search(config: Path, loaded: Loaded) -> Search:
 class Sweep:
     """A sweep's directory, its study, and one process's share of the trials."""
 
-    def __init__(
-        self, config: Path, overrides: Sequence[str], *, output: Path | None, fresh: bool, options: TrialOptions
-    ) -> None:
+    def __init__(self, config: Path, overrides: Sequence[str], options: TrialOptions) -> None:
         """Raises UsageError if the directory holds something else, or a sweep with other settings."""
         self.config, name = find_config(config)
         self.overrides, self.options = overrides, options
         loaded = load_experiment(self.config, overrides)
         self.search = check_search(self.config, loaded)
-        self.directory = prepare_parent(output or Path("runs") / f"{name}-sweep", SWEEP_KIND, fresh)
-        with hold_lock(self.directory):
+        self.directory = prepare_parent(options.output or Path("runs") / f"{name}-sweep", SWEEP_KIND, options.fresh)
+        with trials.hold_lock(self.directory):
             self._check_settings(loaded)
-            trials = sorted(self.directory.glob("trial-*"))
-            if trials and not (self.directory / JOURNAL).exists():
+            present = sorted(self.directory.glob("trial-*"))
+            if present and not (self.directory / JOURNAL).exists():
                 raise UsageError(
-                    f"{self.directory}: holds {trials[0].name}, but no {JOURNAL} with its values",
+                    f"{self.directory}: holds {present[0].name}, but no {JOURNAL} with its values",
                     advice="restore the journal, or start another sweep with --fresh or -o DIRECTORY",
                 )
-            self.study = open_study(self.directory, self.search, loaded.experiment.seed)
+            self.study = trials.open_study(self.directory, self.search, loaded.experiment.seed)
         self.failures = 0
-        self.queue = TrialQueue(self.directory, self.study, self.search.trials)
+        self.queue = trials.TrialQueue(self.directory, self.study, self.search.trials)
 
     def _check_settings(self, loaded: Loaded) -> None:
         """Record the settings. Raises UsageError if this sweep was started with other ones."""
@@ -134,11 +115,11 @@ class Sweep:
         name = trial_name(trial.number)
         directory = self.directory / name
         reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        values = suggest_values(trial, self.search.dimensions)
+        values = trials.suggest_values(trial, self.search.dimensions)
         trial.set_user_attr("values", values)
         settings = "  ".join(f"{path}={value}" for path, value in values.items())
         self.options.messenger.inform(f"{name}: {settings}")
-        follow = Follower(trial, reported, directory, self.options.messenger.inform)
+        follow = trials.Follower(trial, reported, directory, self.options.messenger.inform)
         try:
             if not follow.pruned:
                 self._train(name, values, follow)
@@ -146,7 +127,7 @@ class Sweep:
             if not follow():
                 self._fail(trial, failed.exit_code, str(failed))
                 return
-        trial.set_user_attr("goal", find_goal(directory))
+        trial.set_user_attr("goal", trials.find_goal(directory))
         if follow():
             self.study.tell(trial, state=TrialState.PRUNED)
         elif follow.costs:
@@ -154,7 +135,7 @@ class Sweep:
         else:
             self._fail(trial, UsageError.exit_code, "no validation score; give data.validation a share above 0")
 
-    def _train(self, name: str, values: Mapping[str, str], follow: Follower) -> None:
+    def _train(self, name: str, values: Mapping[str, str], follow: trials.Follower) -> None:
         """Raises ChildFailed, also for values that do not fit together: that fails one trial only."""
         flags = [f"{path}={value}" for path, value in values.items()]
         try:
@@ -179,30 +160,25 @@ class Sweep:
         self.options.messenger.warn(f"{trial_name(trial.number)} failed with exit code {exit_code}: {first}")
 
     def results(self) -> list[dict[str, Any]]:
-        return [describe_trial(trial, self.directory) for trial in self.study.get_trials(deepcopy=False)]
+        return [trials.describe_trial(trial, self.directory) for trial in self.study.get_trials(deepcopy=False)]
 
     def progress(self) -> str:
-        ended = sum(
-            result["state"] in ("finished", "pruned") or bool(result.get("outcome")) for result in self.results()
-        )
+        states = [result.get("outcome") or result["state"] in ("finished", "pruned") for result in self.results()]
+        ended = sum(map(bool, states))
         return f"{self.directory}: {ended} of {self.search.trials} trials are done"
 
     def conclude(self) -> dict[str, Any]:
         """Write the summary, the best config and a picture; the summary."""
-        trials = self.results()
-        best = find_best_trial(trials)
-        summary = {
-            "kind": SWEEP_KIND,
-            "trials_asked_for": self.search.trials,
-            "best": best and best["name"],
-            "trials": trials,
-        }
+        results = self.results()
+        best = find_best_trial(results)
+        facts = {"kind": SWEEP_KIND, "trials_asked_for": self.search.trials, "best": best and best["name"]}
+        summary = {**facts, "trials": results}
         write_summary(self.directory, summary)
         if best is not None:
             config = (self.directory / CONFIGS / f"{best['name']}.yaml").read_text(encoding="utf-8")
-            remark = f"{best['name']} of {len(trials)}: validation {best['metric']} {best['score']:.6g}"
+            remark = f"{best['name']} of {len(results)}: validation {best['metric']} {best['score']:.6g}"
             write_atomically(self.directory / BEST, f"# {remark} in epoch {best['epoch']}\n{config}".encode())
-            draw_trials(trials, self.search.dimensions, remark, self.directory / PICTURE)
+            draw_trials(results, self.search.dimensions, remark, self.directory / PICTURE)
         return summary
 
 

@@ -9,17 +9,9 @@ from typing import Any
 
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import UsageError
-from dltrain.sweeps.members import (
-    Member,
-    RunOptions,
-    find_config,
-    prepare_parent,
-    read_outcome,
-    refuse_override,
-    run_members,
-)
+from dltrain.runs.finding import find_config
+from dltrain.sweeps.members import Member, RunOptions, read_outcome, refuse_override, run_members
 
-SEEDS_KIND = "dltrain fit --seeds"
 MOST_SEEDS = 1000
 LARGEST_SEED_DIGITS = 19
 
@@ -41,9 +33,7 @@ def parse_seeds(text: str) -> list[int]:
     return numbers
 
 
-def train_seeds(
-    config: Path, overrides: Sequence[str], seeds: str, *, output: Path | None, fresh: bool, options: RunOptions
-) -> tuple[Path, dict[str, Any]]:
+def train_seeds(config: Path, overrides: Sequence[str], seeds: str, options: RunOptions) -> tuple[Path, dict[str, Any]]:
     """Train once with each of the seeds, `0-4` say; the parent directory and its summary."""
     numbers = parse_seeds(seeds)
     refuse_override(overrides, "seed", "--seeds")
@@ -52,7 +42,5 @@ def train_seeds(
         Member(f"seed-{number}", {"seed": number}, load_experiment(file, [*overrides, f"seed={number}"]).experiment)
         for number in numbers
     ]
-    parent = prepare_parent(output or Path("runs") / f"{name}-seeds", SEEDS_KIND, fresh)
-    return parent, run_members(
-        parent, SEEDS_KIND, members, options, measure=lambda member: read_outcome(parent / member.name)
-    )
+    directory = Path("runs") / f"{name}-seeds"
+    return run_members(directory, "dltrain fit --seeds", members, options, measure=lambda run, _: read_outcome(run))

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,8 @@ from dltrain.observers.console import Messenger
 from dltrain.runs.directory import Lock, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members
-from dltrain.sweeps.child import ChildFailed, ChildrenFailed, FinishedProcess
-from dltrain.sweeps.members import (
-    RunOptions,
-    describe_spread,
-    prepare_parent,
-    raise_failed,
-    refuse_override,
-)
+from dltrain.sweeps.child import ChildFailed, FinishedProcess
+from dltrain.sweeps.members import RunOptions, describe_spread, prepare_parent, raise_failed, refuse_override
 from dltrain.sweeps.seeds import parse_seeds, train_seeds
 from support.runs import outcome as bytes_of
 from support.runs import run_once
@@ -69,7 +64,7 @@ def fit_seeds(
     config: Path, overrides: list[str], seeds: str, output: Path | None, options: RunOptions, *, as_json: bool = False
 ) -> None:
     """Do what `dltrain fit --seeds` does, in this process."""
-    parent, summary = train_seeds(config, overrides, seeds, output=output, fresh=False, options=options)
+    parent, summary = train_seeds(config, overrides, seeds, replace(options, output=output))
     print_summary(parent, summary, format_seeds(summary), as_json=as_json, quiet=options.messenger.quiet)
 
 
@@ -155,7 +150,7 @@ def test_seeds_do_what_fit_does_and_only_what_is_missing(
     """In processes of their own."""
     parent = tmp_path / "seeds"
     monkeypatch.setenv("REFUSED_SEED", "5")
-    with pytest.raises(ChildrenFailed) as caught:
+    with pytest.raises(ChildFailed) as caught:
         fit_seeds(fragile, [], "3,5", parent, options(quiet=False))
     assert caught.value.exit_code == 2
     assert f"{parent}: 1 of 2 runs failed, the others count\n" in str(caught.value)
@@ -232,7 +227,7 @@ def test_a_busy_member_fails_alone(fragile: Path, tmp_path: Path, here: list[lis
     run.lock.release()
     prepare_parent(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
     busy = open_run(tmp_path / "seeds" / "seed-0", experiment)
-    with pytest.raises(ChildrenFailed, match=r"seed-0: exit code 8: .*another process trains here") as caught:
+    with pytest.raises(ChildFailed, match=r"seed-0: exit code 8: .*another process trains here") as caught:
         fit_seeds(fragile, [], "0,1", tmp_path / "seeds", options())
     busy.lock.release()
     assert caught.value.exit_code == 8
@@ -251,10 +246,10 @@ def test_max_time_covers_the_whole(fragile: Path, tmp_path: Path, here: list[lis
 
 def test_several_exit_codes_become_one(tmp_path: Path) -> None:
     failed = {"state": "failed", "name": "seed-0", "exit_code": 4, "message": "not finite"}
-    with pytest.raises(ChildrenFailed) as caught:
+    with pytest.raises(ChildFailed) as caught:
         raise_failed(tmp_path, [failed, {**failed, "exit_code": 3}])
     assert caught.value.exit_code == 1
-    with pytest.raises(ChildrenFailed) as caught:
+    with pytest.raises(ChildFailed) as caught:
         raise_failed(tmp_path, [failed, {"state": "finished"}])
     assert caught.value.exit_code == 4
 

@@ -17,7 +17,7 @@ STATISTICS = {"mean": "mean", "standard_deviation": "std", "minimum": "min", "ma
 def print_summary(
     parent: Path, summary: Mapping[str, Any], lines: Iterable[str], *, as_json: bool, quiet: bool
 ) -> None:
-    """Print a summary as one JSON object or as `lines`, and raise ChildrenFailed if members failed."""
+    """Print a summary as one JSON object or as `lines`, and raise ChildFailed if members failed."""
     from dltrain.sweeps.members import SUMMARY, raise_failed
 
     if as_json:
