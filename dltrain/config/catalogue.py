@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
-from dltrain.config.annotations import REQUIRED, Option
+import annotated_types
+
+import dltrain
+from dltrain.config.annotations import REQUIRED, Option, find_listed_named
 from dltrain.config.faults import Fault, Place, Refused, Source
-from dltrain.config.stored_types import decode_type, decode_value, encode_type, encode_value
 from dltrain.registry import REGISTRIES
 
 STORED = Path(__file__).with_name("catalogue.json")
@@ -97,33 +101,48 @@ def encode_catalogue(catalogue: Catalogue) -> str:
 
 def _encode_entry(entry: Entry) -> dict[str, Any]:
     kept = {name: getattr(entry, name) for name in ("kind", "name", "facts", "module", "provided", "summary", "doc")}
-    options = []
-    for option in entry.options:
-        stored = {"name": option.name, "type": encode_type(option.annotation), "description": option.description}
-        if option.default is not REQUIRED:
-            stored["default"] = encode_value(option.default)
-        options.append(stored)
+    options = [
+        {
+            "name": each.name,
+            "type": format_expression(each.annotation),
+            "default": format_expression(each.default),
+            "description": each.description,
+        }
+        for each in entry.options
+    ]
     return {**kept, "options": options}
 
 
 def _decode_entry(stored: Mapping[str, Any]) -> Entry:
     options = [
-        Option(
-            option["name"],
-            decode_type(option["type"]),
-            decode_value(option["default"]) if "default" in option else REQUIRED,
-            option["description"],
-        )
-        for option in stored["options"]
+        Option(each["name"], *map(evaluate_expression, (each["type"], each["default"])), each["description"])
+        for each in stored["options"]
     ]
     facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in stored["facts"].items()}
-    rest = {
-        "facts": facts,
-        "provided": tuple(stored["provided"]),
-        "options": tuple(options),
-        "place": locate_module(stored["module"]),
-    }
-    return Entry(**{**stored, **rest})
+    rest = {"facts": facts, "provided": tuple(stored["provided"]), "options": tuple(options)}
+    return Entry(**{**stored, **rest}, place=locate_module(stored["module"]))
+
+
+LAYERS = "dltrain.architecture.layers.Layers"
+"""The one type that holds things chosen by name. It is stored by its own name."""
+
+
+def format_expression(thing: Any) -> str:
+    """The type or the default of an option as a Python expression with full names."""
+    if find_listed_named(thing) is not None:
+        return LAYERS
+    if isinstance(thing, type) and get_origin(thing) is None:
+        return f"{thing.__module__}.{thing.__qualname__}".removeprefix("builtins.")
+    return f"{type(thing).__module__}.{thing!r}" if is_dataclass(thing) else repr(thing)
+
+
+@functools.cache
+def evaluate_expression(text: str) -> Any:
+    """The type or the default that `format_expression` wrote; a group's module is imported."""
+    for module in re.findall(r"dltrain(?:\.\w+)+(?=\.[A-Z])", text):
+        import_module(module)
+    names = {"typing": typing, "dltrain": dltrain, "NoneType": type(None), "REQUIRED": REQUIRED}
+    return eval(text, {**vars(annotated_types), **names})
 
 
 def locate_module(module: str) -> Place:

@@ -1,4 +1,4 @@
-"""What ``make docs`` runs: read what the package registers, store it, and write docs/configuration.md.
+"""What ``make docs`` runs: read what the package registers, store it, and write the tables of docs/configuration.md.
 
 ``python -m dltrain.config.generate`` in the root of a checkout.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dltrain
 from dltrain.config.catalogue import STORED, Catalogue, encode_catalogue, load_package_catalogue, locate_module
-from dltrain.config.page import build_page
+from dltrain.config.page import START, build_page
 from dltrain.config.signatures import read_entry
 from dltrain.registry import REGISTRIES
 
@@ -32,4 +32,5 @@ def read_package() -> Catalogue:
 if __name__ == "__main__":
     STORED.write_text(encode_catalogue(read_package()), encoding="utf-8")
     load_package_catalogue.cache_clear()
-    PAGE.write_text(build_page(), encoding="utf-8")
+    introduction = PAGE.read_text(encoding="utf-8").partition(START)[0]
+    PAGE.write_text(introduction + build_page(), encoding="utf-8")

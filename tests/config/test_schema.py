@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from dltrain.config.catalogue import load_package_catalogue
+from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES
 from dltrain.config.experiment import load_experiment
 from dltrain.config.page import build_page
 from dltrain.config.schema import build_json_schema
@@ -21,7 +22,13 @@ CNN = "task: image_classification\ndata: mnist\nmodel: cnn\n"
 
 def test_the_page_is_up_to_date() -> None:
     written = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert written == build_page(), "run `make docs`"
+    assert written.endswith("\n" + build_page()), "run `make docs`"
+
+
+def test_the_page_gives_the_limits_of_a_file() -> None:
+    text = " ".join((ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").split())
+    limits = f"{MAX_BYTES >> 20} MiB, nested more than {MAX_DEPTH} deep or of more than {MAX_NODES:,} values."
+    assert f"a file that is not UTF-8, larger than {limits}" in text
 
 
 def test_the_page_names_every_option() -> None:
