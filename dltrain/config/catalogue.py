@@ -114,10 +114,10 @@ def _encode_entry(entry: Entry) -> dict[str, Any]:
 
 
 def _decode_entry(stored: Mapping[str, Any]) -> Entry:
-    options = [
-        Option(each["name"], *map(evaluate_expression, (each["type"], each["default"])), each["description"])
-        for each in stored["options"]
-    ]
+    options = []
+    for each in stored["options"]:
+        annotation, default = evaluate_expression(each["type"]), evaluate_expression(each["default"])
+        options.append(Option(each["name"], annotation, default, each["description"]))
     facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in stored["facts"].items()}
     rest = {"facts": facts, "provided": tuple(stored["provided"]), "options": tuple(options)}
     return Entry(**{**stored, **rest}, place=locate_module(stored["module"]))
