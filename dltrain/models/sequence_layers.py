@@ -25,6 +25,14 @@ def split_padding(window: SlidingWindow) -> tuple[int, int]:
     return window.padding // 2, window.padding - window.padding // 2
 
 
+def pad_to_window(window: SlidingWindow, steps: int, lengths: Lengths) -> tuple[int, int]:
+    """The padding before and behind; batches of sequences get enough of it for one window at least."""
+    before, behind = split_padding(window)
+    if lengths is not None:
+        behind = torch.sym_max(behind, window.span - before - steps)  # type: ignore[no-untyped-call]
+    return before, behind
+
+
 class SequenceConvolution(OverTime):
     """A convolution over steps: (N, T, C) to (N, T', C'). Padding is read as zeros."""
 
@@ -33,11 +41,10 @@ class SequenceConvolution(OverTime):
         self.window, self.convolution = window, convolution
 
     def forward(self, inputs: Tensor, lengths: Lengths) -> tuple[Tensor, Lengths]:
-        before, behind = split_padding(self.window)
         if lengths is not None:
             inputs = inputs * mark_valid(lengths, inputs.shape[1])[:, :, None]
-            behind = torch.sym_max(behind, self.window.span - before - inputs.shape[1])  # type: ignore[no-untyped-call]
-        outputs = self.convolution(functional.pad(inputs.transpose(1, 2), (before, behind)))
+        padding = pad_to_window(self.window, inputs.shape[1], lengths)
+        outputs = self.convolution(functional.pad(inputs.transpose(1, 2), padding))
         return outputs.transpose(1, 2), count_windows(self.window, lengths)
 
 
@@ -58,14 +65,12 @@ class SequencePooling(OverTime):
 
     def forward(self, inputs: Tensor, lengths: Lengths) -> tuple[Tensor, Lengths]:
         steps = inputs.shape[1]
-        own = (
-            inputs.new_ones(inputs.shape[0], steps) if lengths is None else mark_valid(lengths, steps).to(inputs.dtype)
-        )
-        before, behind = split_padding(self.window)
+        own = inputs.new_ones(inputs.shape[0], steps)
         if lengths is not None:
-            behind = torch.sym_max(behind, self.window.span - before - steps)  # type: ignore[no-untyped-call]
-        own = functional.pad(own[:, None], (before, behind))  # (N, 1, T)
-        values = functional.pad(inputs.transpose(1, 2), (before, behind))  # (N, C, T)
+            own = mark_valid(lengths, steps).to(inputs.dtype)
+        padding = pad_to_window(self.window, steps, lengths)
+        own = functional.pad(own[:, None], padding)  # (N, 1, T)
+        values = functional.pad(inputs.transpose(1, 2), padding)  # (N, C, T)
         size, stride = self.window.size, self.window.stride
         shares = functional.avg_pool1d(own, size, stride)
         if self.largest:

@@ -111,9 +111,35 @@ def count_channels(shape: ExampleShape) -> int:
     return require_size(shape.sizes[0 if shape.is_image else -1])
 
 
-@build_layer.register
-def build_dense(layer: written.Dense, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return nn.Linear(count_channels(placed.before), require_size(layer.units), layer.bias)
+@build_layer.register(written.Dense)
+@build_layer.register(written.Dropout)
+@build_layer.register(written.Flatten)
+@build_layer.register(written.Reshape)
+@build_layer.register(written.Embedding)
+@build_layer.register(written.NonLinearity)
+@build_layer.register(written.Repeat)
+@build_layer.register(convolutions.GlobalAvgPool)
+@build_layer.register(convolutions.Upsample)
+def build_plain_layer(layer: Layer, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
+    """Build a layer for which one module is enough."""
+    match layer:
+        case written.Dense():
+            return nn.Linear(count_channels(placed.before), require_size(layer.units), layer.bias)
+        case written.Dropout():
+            return nn.Dropout(layer.share)
+        case written.Reshape():
+            return ReshapeModule([require_size(size) for size in layer.shape])
+        case written.Embedding():
+            return nn.Embedding(sizes["vocabulary"], layer.width)
+        case written.NonLinearity():
+            return ACTIVATIONS[placed.name]()
+        case written.Repeat():
+            return Stack(placed.inside, sizes)
+        case convolutions.GlobalAvgPool():
+            return GlobalPooling(isinstance(layer, convolutions.GlobalMaxPool))
+        case convolutions.Upsample():
+            return nn.Upsample(scale_factor=to_pair(layer.factor))
+    return nn.Flatten()
 
 
 @build_layer.register
@@ -160,16 +186,6 @@ def build_pooling(layer: convolutions.Pooling, placed: PlacedLayer, sizes: Mappi
 
 
 @build_layer.register
-def build_global_pooling(layer: convolutions.GlobalAvgPool, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return GlobalPooling(isinstance(layer, convolutions.GlobalMaxPool))
-
-
-@build_layer.register
-def build_upsample(layer: convolutions.Upsample, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return nn.Upsample(scale_factor=to_pair(layer.factor))
-
-
-@build_layer.register
 def build_batch_norm(layer: written.BatchNorm, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     kind = nn.BatchNorm2d if placed.before.is_image else nn.BatchNorm1d
     norm = kind(count_channels(placed.before), layer.epsilon, layer.momentum)
@@ -189,26 +205,6 @@ def build_group_norm(layer: written.GroupNorm, placed: PlacedLayer, sizes: Mappi
 
 
 @build_layer.register
-def build_dropout(layer: written.Dropout, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return nn.Dropout(layer.share)
-
-
-@build_layer.register
-def build_flatten(layer: written.Flatten, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return nn.Flatten()
-
-
-@build_layer.register
-def build_reshape(layer: written.Reshape, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return ReshapeModule([require_size(size) for size in layer.shape])
-
-
-@build_layer.register
-def build_embedding(layer: written.Embedding, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return nn.Embedding(sizes["vocabulary"], layer.width)
-
-
-@build_layer.register
 def build_recurrent(layer: written.Recurrent, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
     extra = {"nonlinearity": layer.activation} if isinstance(layer, written.RNN) else {}
     width, units = count_channels(placed.before), require_size(layer.units)
@@ -216,11 +212,6 @@ def build_recurrent(layer: written.Recurrent, placed: PlacedLayer, sizes: Mappin
         RECURRENT[placed.name](width, units, batch_first=True, **extra) for _ in range(1 + layer.bidirectional)
     ]
     return RecurrentModule(directions[0], directions[1] if layer.bidirectional else None, layer.returns == "last")
-
-
-@build_layer.register
-def build_non_linearity(layer: written.NonLinearity, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return ACTIVATIONS[placed.name]()
 
 
 class ResidualModule(OverTime):
@@ -245,8 +236,3 @@ def build_residual(layer: written.Residual, placed: PlacedLayer, sizes: Mapping[
     elif strides is not None:
         shortcut = SubsampledLinear(*width, strides[0]) if placed.before.is_sequence else nn.Linear(*width)
     return ResidualModule(Stack(placed.inside, sizes), shortcut)
-
-
-@build_layer.register
-def build_repeat(layer: written.Repeat, placed: PlacedLayer, sizes: Mapping[str, int]) -> nn.Module:
-    return Stack(placed.inside, sizes)

@@ -166,9 +166,8 @@ class TextCNN(nn.Module):
         for convolution in self.convolutions:
             kernel = cast(nn.Conv1d, convolution).kernel_size[0]
             maps = convolution(functional.pad(vectors, (0, max(0, kernel - vectors.shape[2]))))  # (N, filters, T')
-            whole = mark_valid(
-                (lengths - kernel + 1).clamp(min=1), maps.shape[2]
-            )  # where the filter is within the text
+            positions = (lengths - kernel + 1).clamp(min=1)  # those where the filter is within the text
+            whole = mark_valid(positions, maps.shape[2])
             highest.append(maps.masked_fill(~whole[:, None], -torch.inf).amax(2))
         features = functional.dropout(torch.cat(highest, 1).relu(), self.dropout, self.training)
         logits: Tensor = self.classifier(features)

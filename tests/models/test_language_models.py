@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from dltrain.models.awd_lstm import AWDLSTM
-from dltrain.models.language_rnn import RecurrentLanguageModel, drop_for_all_steps
+from dltrain.models.language_rnn import AWDLSTM, RecurrentLanguageModel, drop_for_all_steps
 from dltrain.models.output import AdaptiveSoftmax, NextTokenModel, Softmax, compute_cross_entropy
 from dltrain.models.transformer import TransformerLanguageModel
 from dltrain.tree import map_tensors

@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dltrain.models.cnn import CNN
+from dltrain.models.cnn import CNN, LeNet
 from dltrain.models.layers import Features
-from dltrain.models.lenet import LeNet
 from dltrain.models.mlp import MLP
 
 DIGITS = (1, 28, 28, 10)

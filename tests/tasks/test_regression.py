@@ -17,7 +17,7 @@ from dltrain.batch import Examples
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.data.tables.table_files import load_bundled_table
 from dltrain.errors import UsageError
-from dltrain.models.table import DenseNetwork, LinearModel
+from dltrain.models.mlp import DenseNetwork, LinearModel
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Loader
