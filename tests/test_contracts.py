@@ -20,7 +20,7 @@ from dltrain.config.experiment import load_experiment
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Moment
 from dltrain.core.summary import measure_model
-from dltrain.runs.building import Names, Training, construct, select_sizes
+from dltrain.runs.building import Names, Training, construct, construct_model
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from support.examples import DATASETS, OPTIMIZERS, Examples, build_config, examples_of, write_config
@@ -130,8 +130,7 @@ def test_a_state_dict_holds_all_that_a_model_has_learned(
     model.train()(*batch.arguments)  # statistics of batches are learned without an update
     experiment, names = load_experiment(tmp_path / "config.yaml").experiment, Names(())
     torch.manual_seed(1)
-    sizes = select_sizes(names, experiment.model, training.task)
-    other = construct(names, "model", experiment.model, **sizes).eval()
+    other = construct_model(names, experiment, training.task).eval()
     expected = list_tensors(model.eval()(*batch.arguments))
     assert not all(map(torch.equal, list_tensors(other(*batch.arguments)), expected))
     other.load_state_dict(model.state_dict())
@@ -185,7 +184,7 @@ def build_dataset(examples: Examples, name: str, number: int, folder: Path, asse
     task = next(each.name for each in load_package_catalogue().of("task") if each.facts["data"] == kind)
     fitting = examples.model_for_task(task)
     experiment = load_experiment(write_config(folder / "config.yaml", {**fitting, "data": section})).experiment
-    return construct(Names(()), "dataset", experiment.data, name, seed, assets)
+    return construct(Names(()), "dataset", experiment.data, provided=(name, seed, assets))
 
 
 @every_dataset

@@ -116,7 +116,7 @@ def train_with_observers(experiment: Experiment, run: Run, options: RunOptions) 
             quiet=messenger.quiet or messenger.json_lines,
         )
         for choice in experiment.observers:
-            built = construct(training.names, "observer", choice, watched)
+            built = construct(training.names, "observer", choice, provided=[watched])
             watching.append(Guarded(choice.name, built, messenger.warn))
         return [*([MutedWhenClosed(JsonLines(sys.stderr))] if messenger.json_lines else []), *watching]
 

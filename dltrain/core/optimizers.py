@@ -24,10 +24,10 @@ for _method in (Optimizer.add_param_group, Optimizer.zero_grad, Optimizer.state_
     vars(_plain).setdefault("__dynamo_disable", _plain)
 
 
-def bypass_compiler(optimizer: Optimizer) -> Optimizer:
-    """Replace the optimizer's step by one that does not import torch's compiler."""
-    plain = inspect.unwrap(type(optimizer).step)
-    step = torch.no_grad()(plain)
+def build_optimizer(kind: Callable[..., Optimizer], parameters: Parameters, **settings: Any) -> Optimizer:
+    """One of torch's optimizers, with its step replaced by one that does not import torch's compiler."""
+    optimizer = kind(parameters, **settings)
+    step = torch.no_grad()(inspect.unwrap(type(optimizer).step))
     optimizer.step = step.__get__(optimizer)  # type: ignore[method-assign]
     return optimizer
 
@@ -51,9 +51,8 @@ def sgd(
         nesterov: look ahead before taking the gradient.
         weight_decay: strength of the L2 penalty.
     """
-    return bypass_compiler(
-        torch.optim.SGD(parameters, learning_rate, momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
-    )
+    settings = {"lr": learning_rate, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay}
+    return build_optimizer(torch.optim.SGD, parameters, **settings, fused=True)
 
 
 @optimizers.register("adam")
@@ -75,17 +74,8 @@ def adam(
         amsgrad: never let the running mean square shrink (Reddi et al. 2018).
         weight_decay: strength of the L2 penalty.
     """
-    return bypass_compiler(
-        torch.optim.Adam(
-            parameters,
-            learning_rate,
-            (betas[0], betas[1]),
-            epsilon,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            fused=True,
-        )
-    )
+    settings = {"lr": learning_rate, "betas": (betas[0], betas[1]), "eps": epsilon, "amsgrad": amsgrad}
+    return build_optimizer(torch.optim.Adam, parameters, **settings, weight_decay=weight_decay, fused=True)
 
 
 @optimizers.register("adamw")
@@ -107,17 +97,8 @@ def adamw(
         amsgrad: never let the running mean square shrink (Reddi et al. 2018).
         weight_decay: share of each weight removed at a step, times the learning rate.
     """
-    return bypass_compiler(
-        torch.optim.AdamW(
-            parameters,
-            learning_rate,
-            (betas[0], betas[1]),
-            epsilon,
-            weight_decay=weight_decay,
-            amsgrad=amsgrad,
-            fused=True,
-        )
-    )
+    settings = {"lr": learning_rate, "betas": (betas[0], betas[1]), "eps": epsilon, "amsgrad": amsgrad}
+    return build_optimizer(torch.optim.AdamW, parameters, **settings, weight_decay=weight_decay, fused=True)
 
 
 @optimizers.register("rmsprop")
@@ -141,17 +122,9 @@ def rmsprop(
         centered: divide by the standard deviation instead of the root mean square (Graves 2013).
         weight_decay: strength of the L2 penalty.
     """
-    return bypass_compiler(
-        torch.optim.RMSprop(
-            parameters,
-            learning_rate,
-            alpha=decay,
-            eps=epsilon,
-            weight_decay=weight_decay,
-            momentum=momentum,
-            centered=centered,
-            foreach=True,
-        )
+    settings = {"lr": learning_rate, "alpha": decay, "eps": epsilon, "weight_decay": weight_decay}
+    return build_optimizer(
+        torch.optim.RMSprop, parameters, **settings, momentum=momentum, centered=centered, foreach=True
     )
 
 
@@ -172,17 +145,16 @@ def adagrad(
         epsilon: added to the root of the sum of squares.
         weight_decay: strength of the L2 penalty.
     """
-    return bypass_compiler(
-        torch.optim.Adagrad(parameters, learning_rate, decay, weight_decay, eps=epsilon, foreach=True)
-    )
+    settings = {"lr": learning_rate, "lr_decay": decay, "eps": epsilon, "weight_decay": weight_decay}
+    return build_optimizer(torch.optim.Adagrad, parameters, **settings, foreach=True)
 
 
 class MuonAndAdamW(Optimizer):
     """Muon for the matrices, AdamW for all other parameters: one optimizer to the trainer."""
 
-    def __init__(self, muon: Optimizer | None, adamw: Optimizer | None) -> None:
+    def __init__(self, parts: dict[str, Optimizer]) -> None:
         # Optimizer.__init__ is left out on purpose: the parts hold the groups and the state, this only joins them.
-        self.parts = {name: part for name, part in (("muon", muon), ("adamw", adamw)) if part is not None}
+        self.parts = parts
         self.param_groups = [group for part in self.parts.values() for group in part.param_groups]
 
     @property
@@ -224,17 +196,17 @@ def muon(
         adamw_learning_rate: length of a step for everything that is not a matrix.
     """
     groups = [group if isinstance(group, dict) else {"params": [group]} for group in parameters]
-    matrices, others = (
-        [
-            {**group, "params": chosen}
-            for group in groups
-            if (chosen := [p for p in group["params"] if (p.ndim == 2) is two])
-        ]
-        for two in (True, False)
-    )
-    return MuonAndAdamW(
-        bypass_compiler(torch.optim.Muon(matrices, learning_rate, weight_decay, momentum)) if matrices else None,
-        bypass_compiler(torch.optim.AdamW(others, adamw_learning_rate, weight_decay=weight_decay, fused=True))
-        if others
-        else None,
-    )
+    matrices: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for group in groups:
+        for chosen, is_matrix in ((matrices, True), (others, False)):
+            if params := [each for each in group["params"] if (each.ndim == 2) is is_matrix]:
+                chosen.append({**group, "params": params})
+    parts = {}
+    if matrices:
+        settings = {"lr": learning_rate, "weight_decay": weight_decay, "momentum": momentum}
+        parts["muon"] = build_optimizer(torch.optim.Muon, matrices, **settings)
+    if others:
+        settings = {"lr": adamw_learning_rate, "weight_decay": weight_decay}
+        parts["adamw"] = build_optimizer(torch.optim.AdamW, others, **settings, fused=True)
+    return MuonAndAdamW(parts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from dltrain.goal import Goal
+from dltrain.options import Plan
 
 _PROGRESS = {"epoch", "step", "training_loss", "learning_rate"}
 
@@ -26,17 +27,21 @@ class History(list[dict[str, Any]]):
         """Index of the best epoch, the first of equals; None where none has a score."""
         return goal.best(self.scores(goal.metric))
 
+    def improved(self, goal: Goal) -> bool:
+        """Whether the newest epoch is the best one so far."""
+        return self.best(goal) == len(self) - 1
+
     def stale(self, goal: Goal) -> int:
         """Number of epochs since the best one; all of them where none has a score."""
         best = self.best(goal)
         return len(self) - (0 if best is None else best + 1)
 
-    def finished(self, goal: Goal, epochs: int, patience: int | None) -> str | None:
+    def finished(self, goal: Goal, plan: Plan) -> str | None:
         """Why training is over, or None while it is not."""
-        if len(self) >= epochs:
-            return f"all {epochs} epochs done"
+        if len(self) >= plan.epochs:
+            return f"all {plan.epochs} epochs done"
         stale = self.stale(goal)
-        if patience is not None and self and stale >= patience:
+        if plan.patience is not None and self and stale >= plan.patience:
             return f"stopped early: no better {goal.metric} in {stale} epochs"
         return None
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from dltrain.batch import Batch
-from dltrain.errors import UsageError
+from dltrain.core.trainer import explain_single_examples
 from dltrain.task import Task
 
 
@@ -92,15 +92,8 @@ def measure_model(
     """
     model.train()
     ledger, kept = Ledger(model), SavedTensors([*model.parameters(), *batch.arguments])
-    try:
-        with ledger, ledger.watching(), kept.watching(), autocast():
-            loss = task.step(model, batch, None).loss
-    except ValueError as error:
-        if "Expected more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            "model: batch normalisation cannot learn from a batch of one example", advice="give a larger --batch-size"
-        ) from error
+    with explain_single_examples("give a larger --batch-size"), ledger, ledger.watching(), kept.watching(), autocast():
+        loss = task.step(model, batch, None).loss
     forward = ledger.flops
     with ledger:
         loss.backward()  # type: ignore[no-untyped-call]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from dltrain.capabilities import Shows
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Moment, Schedule
 from dltrain.core.state import TrainState, is_averaging
-from dltrain.errors import Diverged, Stopped
+from dltrain.errors import Diverged, Stopped, UsageError
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
@@ -63,14 +64,16 @@ def train_model(
     batches = len(training)
     steps = plan.epochs * math.ceil(batches / plan.accumulate)
     metric = task.goal.metric
-    while (why := find_end_reason(state, task, plan)) is None:
+    while (why := state.history.finished(task.goal, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
         known = [direction * score for score in state.history.scores(metric) if score is not None]
         state.averaging = is_averaging(plan, known)
         stream = training.epoch(state.epoch, state.position)
         while group := list(islice(stream, plan.accumulate)):
             factor = schedule(Moment(state.step, steps, state.epoch, known))
-            set_rates(state, factor * sum(batch.rate for batch in group) / len(group))
+            rate = factor * sum(batch.rate for batch in group) / len(group)
+            for parameters, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
+                parameters["lr"] = base * rate
             update(state, task, group, clip_norm=plan.clip_norm, runtime=runtime)
             if state.step % plan.log_every_steps == 0:
                 session.emit(summarize_updates(state, batches, factor))
@@ -80,7 +83,7 @@ def train_model(
         factor = schedule(Moment(state.step - 1, steps, state.epoch, known))
         end_epoch(state, task, validation=validation, plan=plan, factor=factor, runtime=runtime, session=session)
         regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
-        if regular or has_improved(state, task) or find_end_reason(state, task, plan):
+        if regular or state.history.improved(task.goal) or state.history.finished(task.goal, plan):
             save_checkpoint(state, session, epoch_ended=True)
     session.emit(Finished(state.step, state.epoch, why))
 
@@ -146,15 +149,21 @@ def raise_if_diverged(state: TrainState, step: int) -> None:
         )
 
 
+@contextmanager
+def explain_single_examples(advice: str) -> Iterator[None]:
+    """Turn torch's error on batch normalisation of one example into a UsageError with this advice."""
+    try:
+        yield
+    except ValueError as error:
+        if "Expected more than 1 value per channel" not in str(error):
+            raise
+        message = "model: batch normalisation cannot learn from a batch of one example"
+        raise UsageError(message, advice=advice) from error
+
+
 def detach_carry(carry: Any) -> Any:
     """Cut what a step passes to the next from its graph: truncated back-propagation ends here and only here."""
     return map_tensors(carry, Tensor.detach)
-
-
-def set_rates(state: TrainState, factor: float) -> None:
-    """Give every parameter group its own learning rate times `factor`."""
-    for group, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
-        group["lr"] = base * factor
 
 
 def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
@@ -164,7 +173,6 @@ def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
     since = examples - state.logged[1]
     loss = (loss_sum - state.logged[0]) / since
     state.logged = (loss_sum, examples)
-    rate = state.base_rates[0] * factor
     return Logged(
         step=state.step,
         epoch=state.epoch + 1,
@@ -172,18 +180,8 @@ def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
         batches=batches,
         examples=since,
         loss=loss,
-        learning_rate=rate,
+        learning_rate=state.base_rates[0] * factor,
     )
-
-
-def find_end_reason(state: TrainState, task: Task[Any], plan: Plan) -> str | None:
-    """Why training is over, or None while it is not."""
-    return state.history.finished(task.goal, plan.epochs, plan.patience)
-
-
-def has_improved(state: TrainState, task: Task[Any]) -> bool:
-    """Whether the newest epoch is the best one so far."""
-    return state.history.best(task.goal) == len(state.history) - 1
 
 
 def end_epoch(
@@ -230,7 +228,7 @@ def end_epoch(
             training_loss=training_loss,
             learning_rate=rate,
             report=report,
-            improved=has_improved(state, task),
+            improved=state.history.improved(task.goal),
             shown=lines,
         )
     )

@@ -21,65 +21,27 @@ Axes = tuple[str | int, ...]
 # the graph, one node each; afterwards they become torch's own operators, or ONNX's.
 
 
-@torch.library.custom_op("dltrain::lstm", mutates_args=())
-def lstm(
-    input: Tensor,
-    state: list[Tensor],
-    weights: list[Tensor],
-    biases: bool,
-    layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """torch.lstm for padded sequences: outputs, last outputs and last cells."""
-    outputs, hidden, cells = torch.lstm(
-        input, state, weights, biases, layers, dropout, train, bidirectional, batch_first
-    )
-    return outputs, hidden, cells
+_SETTINGS = "bool biases, SymInt layers, float dropout, bool train, bool bidirectional, bool batch_first"
 
 
-@lstm.register_fake
-def _(input: Tensor, state: list[Tensor], weights: list[Tensor], *settings: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _make_outputs(input, state[0], settings), torch.empty_like(state[0]), torch.empty_like(state[1])
-
-
-def _make_outputs(input: Tensor, state: Tensor, settings: tuple[Any, ...]) -> Tensor:
-    directions = 2 if settings[4] else 1
-    return input.new_empty(*input.shape[:2], directions * state.shape[2])
-
-
-def _define_operator(name: str, layer: Callable[..., tuple[Tensor, Tensor]]) -> Any:
-    """The operator dltrain::name, which stands for torch.gru or a plain recurrent layer."""
-
-    @torch.library.custom_op(f"dltrain::{name}", mutates_args=())
-    def operator(
-        input: Tensor,
-        state: Tensor,
-        weights: list[Tensor],
-        biases: bool,
-        layers: int,
-        dropout: float,
-        train: bool,
-        bidirectional: bool,
-        batch_first: bool,
-    ) -> tuple[Tensor, Tensor]:
-        outputs, hidden = layer(input, state, weights, biases, layers, dropout, train, bidirectional, batch_first)
-        return outputs, hidden
+def _define_operator(name: str, layer: Callable[..., Any]) -> Any:
+    """The operator dltrain::name, which stands for one of torch's recurrent layers over padded sequences."""
+    state, states = ("Tensor[] state", "Tensor, Tensor") if name == "lstm" else ("Tensor state", "Tensor")
+    schema = f"(Tensor input, {state}, Tensor[] weights, {_SETTINGS}) -> (Tensor, {states})"
+    operator = torch.library.custom_op(f"dltrain::{name}", layer, mutates_args=(), schema=schema)
 
     @operator.register_fake
-    def _(input: Tensor, state: Tensor, weights: list[Tensor], *settings: Any) -> tuple[Tensor, Tensor]:
-        return _make_outputs(input, state, settings), torch.empty_like(state)
+    def _(input: Tensor, state: Tensor | list[Tensor], weights: list[Tensor], *settings: Any) -> tuple[Tensor, ...]:
+        states = state if isinstance(state, list) else [state]
+        directions = 2 if settings[4] else 1
+        outputs = input.new_empty(*input.shape[:2], directions * states[0].shape[2])
+        return outputs, *(torch.empty_like(each) for each in states)
 
     return operator
 
 
 RECURRENT: dict[str, Any] = {
-    "lstm": lstm,
-    "gru": _define_operator("gru", torch.gru),
-    "rnn_tanh": _define_operator("rnn_tanh", torch.rnn_tanh),
-    "rnn_relu": _define_operator("rnn_relu", torch.rnn_relu),
+    name: _define_operator(name, getattr(torch, name)) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
 }
 """Operators in place of torch's recurrent layers, by torch's names."""
 
@@ -125,7 +87,7 @@ def capture_program(module: nn.Module, examples: Sequence[Tensor], axes: Sequenc
     values, or fixes a size.
     """
     blank = tuple(torch.zeros_like(example) for example in examples)
-    varying = [{place: Dim.DYNAMIC for place, size in enumerate(one) if isinstance(size, str)} for one in axes]
+    varying = [{index: Dim.DYNAMIC for index, size in enumerate(one) if isinstance(size, str)} for one in axes]
     with (
         warnings.catch_warnings(),
         torch.no_grad(),

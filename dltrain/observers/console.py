@@ -27,17 +27,6 @@ def format_duration(seconds: float) -> str:
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
 
 
-class Speed:
-    """Examples a second since this was made, from the log events."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self.examples = 0
-
-    def examples_per_second(self) -> float:
-        return self.examples / max(1e-9, time.perf_counter() - self._start)
-
-
 def format_epoch(event: Evaluated, goal: Goal, seconds: float) -> str:
     parts = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.training_loss:.4f}"]
     if goal.metric in event.report:
@@ -48,34 +37,50 @@ def format_epoch(event: Evaluated, goal: Goal, seconds: float) -> str:
     return "  ".join(parts) + ("  best" if event.improved else "")
 
 
-class PlainLines:
+class Narration:
+    """What a bar and plain lines have in common: the clocks, and the texts on updates and on epochs."""
+
+    def __init__(self, goal: Goal) -> None:
+        self._goal = goal
+        self._start = self._epoch_start = time.perf_counter()
+        self._examples = 0
+
+    def describe_speed(self, event: Logged) -> str:
+        """Examples a second since training started in this process."""
+        self._examples += event.examples
+        rate = self._examples / max(1e-9, time.perf_counter() - self._start)
+        return f"{rate:.0f} {self._goal.counted}/s"
+
+    def describe_epoch(self, event: Evaluated) -> str:
+        """The line of an epoch, and what the task shows below it."""
+        line = format_epoch(event, self._goal, time.perf_counter() - self._epoch_start)
+        return "\n  ".join((line, *event.shown))
+
+
+class PlainLines(Narration):
     """One line an epoch, and one every half minute within long epochs: for files, pipes and cron."""
 
     def __init__(self, goal: Goal, out: TextIO) -> None:
-        self._goal = goal
+        super().__init__(goal)
         self._out = out
-        self._speed = Speed()
-        self._epoch_began = self._spoke = time.perf_counter()
+        self._last_line = time.perf_counter()
 
-    def _say(self, text: str) -> None:
-        self._spoke = time.perf_counter()
+    def _print(self, text: str) -> None:
+        self._last_line = time.perf_counter()
         print(text, file=self._out, flush=True)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, EpochStarted):
-            self._epoch_began = time.perf_counter()
+            self._epoch_start = time.perf_counter()
         elif isinstance(event, Logged):
-            self._speed.examples += event.examples
-            if time.perf_counter() - self._spoke >= SECONDS_BETWEEN_LINES:
-                self._say(
-                    f"epoch {event.epoch}  batch {event.position}/{event.batches}  loss {event.loss:.4f}  "
-                    f"{self._speed.examples_per_second():.0f} {self._goal.counted}/s"
-                )
+            speed = self.describe_speed(event)
+            if time.perf_counter() - self._last_line >= SECONDS_BETWEEN_LINES:
+                position = f"batch {event.position}/{event.batches}"
+                self._print(f"epoch {event.epoch}  {position}  loss {event.loss:.4f}  {speed}")
         elif isinstance(event, Evaluated):
-            lines = (format_epoch(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
-            self._say("\n  ".join(lines))
+            self._print(self.describe_epoch(event))
         elif isinstance(event, Finished):
-            self._say(f"finished at step {event.step}: {event.why}")
+            self._print(f"finished at step {event.step}: {event.why}")
 
 
 class JsonLines:
@@ -89,16 +94,14 @@ class JsonLines:
         print(json.dumps(values), file=self._out, flush=True)
 
 
-class ProgressBar:
+class ProgressBar(Narration):
     """A bar over the whole run, with loss, score, speed and the time left, and a line above it for each epoch."""
 
     def __init__(self, goal: Goal, out: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._goal = goal
-        self._speed = Speed()
-        self._epoch_began = time.perf_counter()
+        super().__init__(goal)
         self._score = ""
         # Refreshed by events, not by a thread of its own that would take time from training.
         self._progress = Progress(
@@ -116,28 +119,20 @@ class ProgressBar:
     def __call__(self, event: Event) -> None:
         progress = self._progress
         if isinstance(event, EpochStarted):
-            self._epoch_began = time.perf_counter()
-            done = (event.epoch - 1) * event.batches + event.position
-            progress.update(
-                self._bar,
-                description=f"epoch {event.epoch}/{event.epochs}",
-                total=event.epochs * event.batches,
-                completed=done,
-            )
+            self._epoch_start = time.perf_counter()
+            total, done = event.epochs * event.batches, _count_batches(event)
+            progress.update(self._bar, description=f"epoch {event.epoch}/{event.epochs}", total=total, completed=done)
             if not progress.live.is_started:
                 progress.start()
             progress.refresh()
         elif isinstance(event, Logged):
-            self._speed.examples += event.examples
-            speed = f"{self._speed.examples_per_second():.0f} {self._goal.counted}/s"
-            facts = f"loss {event.loss:.4f}{self._score}  {speed}"
-            progress.update(self._bar, completed=(event.epoch - 1) * event.batches + event.position, facts=facts)
+            facts = f"loss {event.loss:.4f}{self._score}  {self.describe_speed(event)}"
+            progress.update(self._bar, completed=_count_batches(event), facts=facts)
             progress.refresh()
         elif isinstance(event, Evaluated):
             if self._goal.metric in event.report:
                 self._score = f"  {self._goal.metric} {event.report[self._goal.metric]:.4f}"
-            lines = (format_epoch(event, self._goal, time.perf_counter() - self._epoch_began), *event.shown)
-            progress.console.print("\n  ".join(lines), highlight=False, markup=False)
+            progress.console.print(self.describe_epoch(event), highlight=False, markup=False)
         elif isinstance(event, Finished):
             self.close()
             progress.console.print(f"finished at step {event.step}: {event.why}", highlight=False)
@@ -146,6 +141,11 @@ class ProgressBar:
         """Take the bar off the terminal; also when training ends by an error, or the terminal is gone."""
         with suppress(OSError, ValueError):
             self._progress.stop()
+
+
+def _count_batches(event: EpochStarted | Logged) -> int:
+    """The batches of the whole run so far."""
+    return (event.epoch - 1) * event.batches + event.position
 
 
 @observers.register("progress")

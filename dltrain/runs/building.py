@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -41,18 +41,38 @@ class Names:
         return self.entry(kind, name).load()
 
 
-def construct(names: Names, kind: str, choice: Choice, *provided: Any, **sizes: Any) -> Any:
-    """Build what `choice` names. Raises UsageError, naming the section, for a ValueError of its constructor."""
+def construct(
+    names: Names, kind: str, choice: Choice, *, provided: Sequence[Any] = (), sizes: Mapping[str, Any] | None = None
+) -> Any:
+    """Build what `choice` names, from what dltrain provides and the config's options.
+
+    Raises UsageError, naming the section, for a ValueError of its constructor.
+    """
     try:
-        return names(kind, choice.name)(*provided, **sizes, **choice.options)
+        return names(kind, choice.name)(*provided, **(sizes or {}), **choice.options)
     except ValueError as error:
         raise UsageError(f"{kind} '{choice.name}': {error}", advice="change its options in the config") from error
+
+
+def construct_dataset(names: Names, experiment: Experiment, assets: Mapping[str, Any] | None = None) -> Dataset:
+    """The dataset of an experiment; of a checkpoint, with that one's `assets`."""
+    provided = (experiment.data.name, experiment.seed, assets)
+    dataset: Dataset = construct(names, "dataset", experiment.data, provided=provided)
+    return dataset
+
+
+def construct_model(names: Names, experiment: Experiment, task: Task[Any]) -> Any:
+    """The model of an experiment, with those of the task's sizes that it names, or with all of them as `sizes`."""
+    provided = names.entry("model", experiment.model.name).provided
+    sizes = {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
+    return construct(names, "model", experiment.model, sizes=sizes)
 
 
 @dataclass
 class Training:
     """Everything that training needs, built from an experiment."""
 
+    experiment: Experiment
     dataset: Dataset
     task: Task[Any]
     schedule: Schedule
@@ -62,8 +82,7 @@ class Training:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass
-class InitialWeights:
+class InitialWeights(NamedTuple):
     """Weights from elsewhere: their source, the tensors, and the hash of their file."""
 
     source: str
@@ -82,9 +101,8 @@ def read_initial_weights(source: str) -> InitialWeights:
             checkpoint = find_checkpoint(path)
         except NoCheckpoint as error:
             raise UsageError(f"weights.init_from: {error}") from None
-        return InitialWeights(
-            str(checkpoint.path), checkpoint.weights(), checkpoint.manifest["files"][WEIGHTS]["sha256"]
-        )
+        sha256 = checkpoint.manifest["files"][WEIGHTS]["sha256"]
+        return InitialWeights(str(checkpoint.path), checkpoint.weights(), sha256)
     try:
         content = path.read_bytes()
         return InitialWeights(source, read_tensors(content), hashlib.sha256(content).hexdigest())
@@ -99,12 +117,6 @@ def read_initial_weights(source: str) -> InitialWeights:
     )
 
 
-def select_sizes(names: Names, choice: Choice, task: Task[Any]) -> dict[str, Any]:
-    """The task's sizes that this model asks for, by name; all of them as `sizes`, if that is what it asks for."""
-    provided = names.entry("model", choice.name).provided
-    return {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
-
-
 def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> Training:
     """Dataset, task, model, optimizer and schedule, ready for the first step.
 
@@ -114,12 +126,11 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     plan, weights = experiment.trainer, experiment.weights
     initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
     runtime = precision.start_runtime(plan, recorded)
-    dataset = construct(names, "dataset", experiment.data, experiment.data.name, experiment.seed, None)
-    task = construct(names, "task", experiment.task, dataset.assets)
+    dataset = construct_dataset(names, experiment)
+    task = construct(names, "task", experiment.task, provided=[dataset.assets])
     torch.manual_seed(experiment.seed)
     check_model(experiment, names.entry("model", experiment.model.name), task.sizes)
-    model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task))
-    model = model.to(runtime.device)
+    model = construct_model(names, experiment, task).to(runtime.device)
     runtime.check(model)
     notes = []
     try:
@@ -134,7 +145,7 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
         raise UsageError(f"weights.{error}", advice="change the weights section of the config") from error
     if plan.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    optimizer = apply_group_options(construct(names, "optimizer", experiment.optimizer, groups))
+    optimizer = apply_group_options(construct(names, "optimizer", experiment.optimizer, provided=[groups]))
     schedule = construct(names, "schedule", experiment.schedule)
     average = make_average(model, plan)
     if plan.compile:
@@ -143,5 +154,5 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     loss_sum = torch.zeros((), dtype=sum_dtype, device=runtime.device)
     state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
     return Training(
-        dataset=dataset, task=task, schedule=schedule, state=state, runtime=runtime, names=names, notes=notes
+        experiment, dataset, task, schedule=schedule, state=state, runtime=runtime, names=names, notes=notes
     )

@@ -72,12 +72,15 @@ class Run:
 
     directory: Path
     lock: Lock
-    checkpoints: Checkpoints
     begins: Literal["new", "resumed", "finished"] = "new"
     checkpoint: Checkpoint | None = None
     warnings: list[str] = field(default_factory=list)
     made: bool = False
     """Whether this process made the directory."""
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.directory / "checkpoints")
 
     def remove_if_empty(self) -> None:
         """Remove a directory that this process made and that contains nothing but its lock."""
@@ -160,20 +163,19 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
                 f"{directory}: contains {strangers[0]}{more}, but no run of dltrain (no {CONFIG})",
                 advice="name an empty or a new directory with -o",
             )
-    lock = Lock(directory)
+    run = Run(directory, Lock(directory), made=made)
     try:
-        run = _inspect_run(directory, experiment, lock)
-        run.made = made
-        return run
+        if (directory / CONFIG).exists():
+            _compare_settings(directory, experiment)
+            _find_checkpoint_to_resume(run, experiment)
     except BaseException:
-        lock.release()
+        run.lock.release()
         raise
+    return run
 
 
-def _inspect_run(directory: Path, experiment: Experiment, lock: Lock) -> Run:
-    checkpoints = Checkpoints(directory / "checkpoints")
-    if not (directory / CONFIG).exists():
-        return Run(directory=directory, lock=lock, checkpoints=checkpoints)
+def _compare_settings(directory: Path, experiment: Experiment) -> None:
+    """Raises UsageError where the run in `directory` was started with settings that may not change."""
     config, plugins = resolve_for_run(experiment), read_plugin_sources(experiment.plugins)
     changed = find_differences(resolve_for_run(load_experiment(directory / CONFIG).experiment), config)
     changed.pop("observers", None)
@@ -191,28 +193,22 @@ def _inspect_run(directory: Path, experiment: Experiment, lock: Lock) -> Run:
             "allowed: only observers and, to more, trainer.epochs may change",
             advice="undo the change, or start another run with --fresh or -o DIRECTORY",
         )
-    damaged = checkpoints.set_aside_damaged()
-    checkpoints.remove_unfinished()
-    checkpoint = checkpoints.last()
-    if checkpoint is None and (aside := checkpoints.aside()):
-        unusable = "\n  ".join(damaged or [str(path) for path in aside])
+
+
+def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:
+    """Note in `run` the last checkpoint that can be used, if any, and whether it is the end of `experiment`."""
+    run.begins, run.warnings = "resumed", run.checkpoints.set_aside_damaged()
+    run.checkpoints.remove_unfinished()
+    run.checkpoint = run.checkpoints.last()
+    if run.checkpoint is None and (aside := run.checkpoints.aside()):
+        unusable = "\n  ".join(run.warnings or [str(path) for path in aside])
         raise NoCheckpoint(
-            f"{directory}: none of its checkpoints can be used, all are damaged:\n  {unusable}", advice=NONE_LEFT
+            f"{run.directory}: none of its checkpoints can be used, all are damaged:\n  {unusable}", advice=NONE_LEFT
         )
-    run = Run(
-        directory=directory,
-        lock=lock,
-        checkpoints=checkpoints,
-        begins="resumed",
-        checkpoint=checkpoint,
-        warnings=damaged,
-    )
-    if checkpoint is not None:
-        link_best_and_last(directory, checkpoints)
-        plan, history = experiment.trainer, checkpoint.record.history
-        if checkpoint.epoch_ended and history.finished(checkpoint.goal, plan.epochs, plan.patience):
+    if (last := run.checkpoint) is not None:
+        link_best_and_last(run.directory, run.checkpoints)
+        if last.epoch_ended and last.record.history.finished(last.goal, experiment.trainer):
             run.begins = "finished"
-    return run
 
 
 def copy_plugins(directory: Path, experiment: Experiment) -> Experiment:

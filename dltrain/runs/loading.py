@@ -18,7 +18,7 @@ from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
 from dltrain.dataset import Dataset
-from dltrain.runs.building import Names, construct, select_sizes
+from dltrain.runs.building import Names, construct, construct_dataset, construct_model
 from dltrain.runtime import precision
 from dltrain.runtime.device import choose_device
 from dltrain.runtime.memory import explain_memory_errors
@@ -43,11 +43,7 @@ class Trained:
 
     def dataset(self) -> Dataset:
         """The dataset of the training, with the checkpoint's own assets; no file is read yet."""
-        choice = self.experiment.data
-        dataset: Dataset = construct(
-            self.names, "dataset", choice, choice.name, self.experiment.seed, self.record.assets
-        )
-        return dataset
+        return construct_dataset(self.names, self.experiment, self.record.assets)
 
     def counts(self, stream: Stream[Batch]) -> Counts:
         self.runtime.check(self.model)
@@ -67,21 +63,19 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
     asked = "device" in (overrides or {}).get("trainer", {})
     choose_device(tree["trainer"]["device"], "--device" if asked else f"{checkpoint.path}: trainer.device", "--device")
     with TemporaryDirectory(prefix="dltrain-plugins-") as folder:
-        for place, source in record.plugins.items():
-            path = Path(folder) / place
+        for name, source in record.plugins.items():
+            path = Path(folder) / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(source, encoding="utf-8")
-        tree["plugins"] = [str(Path(folder) / place) for place in tree.get("plugins", ())]
+        tree["plugins"] = [str(Path(folder) / name) for name in tree.get("plugins", ())]
         experiment = load_tree(tree, str(checkpoint.path))
         names = Names(experiment.plugins)
         runtime = precision.start_runtime(experiment.trainer)
-        task = construct(names, "task", experiment.task, record.assets)
-        model = construct(names, "model", experiment.model, **select_sizes(names, experiment.model, task))
+        task = construct(names, "task", experiment.task, provided=[record.assets])
+        model = construct_model(names, experiment, task)
         names("dataset", experiment.data.name)
     model.load_state_dict(checkpoint.weights())
     model.to(runtime.device)
     if experiment.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    return Trained(
-        checkpoint=checkpoint, experiment=experiment, task=task, model=model.eval(), runtime=runtime, names=names
-    )
+    return Trained(checkpoint, experiment, task, model=model.eval(), runtime=runtime, names=names)

@@ -12,14 +12,12 @@ from dltrain.batch import Batch
 from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.record import Record
-from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState
-from dltrain.core.trainer import train_model
+from dltrain.core.trainer import explain_single_examples, train_model
 from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
 from dltrain.observers.console import Messenger
 from dltrain.observers.metrics import MetricsLog
-from dltrain.options import Plan
 from dltrain.runs.building import Training, build_training
 from dltrain.runs.directory import (
     Run,
@@ -35,7 +33,6 @@ from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import explain_memory_errors
 from dltrain.stream import Loader, Pads, Stream
-from dltrain.task import Task
 
 
 @dataclass
@@ -43,8 +40,7 @@ class RunSession:
     """The trainer's view of a run directory: events go to observers, checkpoints to the disk."""
 
     run: Run
-    task: Task[Any]
-    plan: Plan
+    training: Training
     record: Record
     metrics: MetricsLog
     interrupts: Interrupts
@@ -59,8 +55,8 @@ class RunSession:
         return self.interrupts.pending()
 
     def save(self, state: TrainState, epoch_ended: bool) -> None:
-        goal = self.task.goal
-        why = state.history.finished(goal, self.plan.epochs, self.plan.patience) if epoch_ended else None
+        goal, plan = self.training.task.goal, self.training.experiment.trainer
+        why = state.history.finished(goal, plan) if epoch_ended else None
         self.metrics.sync()
         record = replace(self.record, history=state.history, finished=why, metrics=self.metrics.mark())
         try:
@@ -70,34 +66,30 @@ class RunSession:
                 f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}",
                 advice="free some disk space, then run the same command",
             ) from error
-        self.run.checkpoints.prune(self.plan.keep_last)
+        self.run.checkpoints.prune(plan.keep_last)
         link_best_and_last(self.run.directory, self.run.checkpoints)
         self.emit(Saved(state.step, state.epoch, checkpoint.name))
 
 
-def check_exact(saved: Record, now: Training, experiment: Experiment) -> list[str]:
+def check_exact(saved: Record, training: Training) -> list[str]:
     """Reasons why continuing from a checkpoint would not give the bits of an uninterrupted run; empty if it does."""
-    reasons = [
-        f"{name} was {before!r} and is {now_is!r}"
-        for name, (before, now_is) in find_differences(saved.signature, now.runtime.signature()).items()
-    ]
-    reasons += [
-        f"the data has changed: {name}" for name in find_differences(saved.fingerprint, dict(now.dataset.fingerprint))
-    ]
-    epochs = saved.config["trainer"]["epochs"]
-    if epochs != experiment.trainer.epochs and now.schedule.spans_run:
+    changed = find_differences(saved.signature, training.runtime.signature())
+    reasons = [f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items()]
+    other_data = find_differences(saved.fingerprint, dict(training.dataset.fingerprint))
+    reasons += [f"the data has changed: {name}" for name in other_data]
+    epochs, experiment = saved.config["trainer"]["epochs"], training.experiment
+    if epochs != experiment.trainer.epochs and training.schedule.spans_run:
         reasons.append(f"the schedule '{experiment.schedule.name}' was planned for {epochs} epochs")
     return reasons
 
 
-def check_scored(experiment: Experiment, schedule: Schedule, batches: int) -> None:
-    """Raises UsageError where something waits for validation scores, and there is nothing to validate on."""
-    if batches:
-        return
+def check_scored(training: Training) -> None:
+    """Raises UsageError where something depends on validation scores, without a validation split."""
+    experiment, plan = training.experiment, training.experiment.trainer
     for setting, waits in (
-        (f"schedule: {experiment.schedule.name}", schedule.reads_scores),
-        (f"trainer.patience: {experiment.trainer.patience}", experiment.trainer.patience is not None),
-        (f"trainer.nt_asgd: {experiment.trainer.nt_asgd}", experiment.trainer.nt_asgd is not None),
+        (f"schedule: {experiment.schedule.name}", training.schedule.reads_scores),
+        (f"trainer.patience: {plan.patience}", plan.patience is not None),
+        (f"trainer.nt_asgd: {plan.nt_asgd}", plan.nt_asgd is not None),
     ):
         if waits:
             raise UsageError(
@@ -122,28 +114,23 @@ def train_run(
     """
     saved = None if run.checkpoint is None else run.checkpoint.record
     with add_checkpoint_to_errors(run):
-        copied = copy_plugins(run.directory, experiment)
+        experiment = copy_plugins(run.directory, experiment)
         with explain_memory_errors():
-            training = build_training(copied, None if saved is None else saved.signature)
+            training = build_training(experiment, None if saved is None else saved.signature)
         batches, validation = training.dataset.training(), training.dataset.validation()
-        announce(training, batches, experiment.trainer, messenger)
-        check_scored(experiment, training.schedule, len(validation))
+        announce(training, batches, messenger)
+        if not len(validation):
+            check_scored(training)
         if run.checkpoint is not None:
-            continue_exactly(run.checkpoint, training, experiment, messenger, inexact=inexact)
+            continue_exactly(run.checkpoint, training, messenger, inexact=inexact)
         write_config(run.directory, experiment)
-        append_environment(run.directory, describe_training(training, experiment))
-        session = RunSession(
-            run=run,
-            task=training.task,
-            plan=experiment.trainer,
-            record=make_record(training, experiment),
-            metrics=open_log(run.directory, training, experiment, None if saved is None else saved.metrics),
-            interrupts=interrupts,
-            observers=observe(training),
-        )
+        append_environment(run.directory, describe_training(training))
+        metrics = open_log(run.directory, training, None if saved is None else saved.metrics)
+        session = RunSession(run, training, make_record(training), metrics=metrics, interrupts=interrupts)
+        session.observers = observe(training)
         try:
             interrupts.training = True
-            with explain_memory_errors(), explain_single_examples():
+            with explain_memory_errors(), explain_single_examples("raise data.batch_size"):
                 train_model(
                     training.state,
                     training.task,
@@ -176,20 +163,7 @@ def add_checkpoint_to_errors(run: Run) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def explain_single_examples() -> Iterator[None]:
-    """Turn torch's error on batch normalisation of one example into a UsageError."""
-    try:
-        yield
-    except ValueError as error:
-        if "Expected more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            "model: batch normalisation cannot learn from a batch of one example", advice="raise data.batch_size"
-        ) from error
-
-
-def announce(training: Training, batches: Stream[Batch], plan: Plan, messenger: Messenger) -> None:
+def announce(training: Training, batches: Stream[Batch], messenger: Messenger) -> None:
     """Report the data, the device, the initial weights and the padding, before training starts."""
     runtime = training.runtime
     if training.dataset.notice:
@@ -197,18 +171,16 @@ def announce(training: Training, batches: Stream[Batch], plan: Plan, messenger: 
     messenger.inform(f"device: {runtime.device} ({runtime.why})")
     for note in training.notes:
         messenger.inform(note)
-    if runtime.device.type == "cuda" and not plan.deterministic:
+    if runtime.device.type == "cuda" and not training.experiment.trainer.deterministic:
         messenger.inform("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
     if isinstance(batches, Loader) and isinstance(source := batches.source, Pads):
         share = f"{source.padding_share(0):.1%}"
         messenger.inform(f"batches: {len(source)} per epoch; {share} of the first epoch's is padding")
 
 
-def continue_exactly(
-    checkpoint: Checkpoint, training: Training, experiment: Experiment, messenger: Messenger, *, inexact: bool
-) -> None:
+def continue_exactly(checkpoint: Checkpoint, training: Training, messenger: Messenger, *, inexact: bool) -> None:
     """Restore a checkpoint's state. Raises UsageError where the bits would change, unless `inexact`."""
-    reasons = check_exact(checkpoint.record, training, experiment)
+    reasons = check_exact(checkpoint.record, training)
     if reasons and not inexact:
         raise UsageError(
             f"{checkpoint.path.parents[1]}: continuing would not give the same result as an uninterrupted run:\n  "
@@ -220,35 +192,35 @@ def continue_exactly(
     checkpoint.restore(training.state)
 
 
-def describe_training(training: Training, experiment: Experiment) -> dict[str, Any]:
+def describe_training(training: Training) -> dict[str, Any]:
     """One entry of environment.json: this process, and the data and the step that it starts with."""
     dataset = training.dataset
     return {
         **describe_process(),
         "signature": training.runtime.signature(),
-        "seed": experiment.seed,
+        "seed": training.experiment.seed,
         "dataset": {"name": dataset.name, "sha256": dict(dataset.fingerprint)},
         "begins_at_step": training.state.step,
         "notes": training.notes,
     }
 
 
-def make_record(training: Training, experiment: Experiment) -> Record:
+def make_record(training: Training) -> Record:
     """The record of this training's checkpoints, before its first epoch has ended."""
     dataset = training.dataset
     return Record(
-        config=resolve_for_run(experiment),
+        config=resolve_for_run(training.experiment),
         assets=dict(dataset.assets),
         dataset=dataset.name,
         fingerprint=dict(dataset.fingerprint),
         notice=dataset.notice,
         signature=training.runtime.signature(),
-        plugins=read_plugin_sources(experiment.plugins),
+        plugins=read_plugin_sources(training.experiment.plugins),
     )
 
 
-def open_log(directory: Path, training: Training, experiment: Experiment, mark: Mapping[str, Any] | None) -> MetricsLog:
+def open_log(directory: Path, training: Training, mark: Mapping[str, Any] | None) -> MetricsLog:
     """Open metrics.jsonl, cut back to a checkpoint's `mark` if the run continues."""
     metric = training.task.goal.metric
-    header = {"dataset": training.dataset.name, "seed": experiment.seed, "metric": metric}
+    header = {"dataset": training.dataset.name, "seed": training.experiment.seed, "metric": metric}
     return MetricsLog(directory / "metrics.jsonl", mark, header)

@@ -8,6 +8,7 @@ import pytest
 
 from dltrain.core.record import History, Record
 from dltrain.goal import Goal
+from dltrain.options import Plan
 
 MOST, LEAST = Goal("accuracy", "max"), Goal("loss", "min")
 
@@ -16,19 +17,24 @@ def with_scores(metric: str, scores: list[float | None]) -> History:
     return History({"epoch": epoch, metric: score} for epoch, score in enumerate(scores, 1))
 
 
+def plan(epochs: int, patience: int | None) -> Plan:
+    return Plan(epochs=epochs, patience=patience)
+
+
 @pytest.mark.parametrize(("scores", "stale"), [([], 0), ([0.1], 0), ([0.2, 0.1, 0.2], 2), ([None, None], 2)])
 def test_epochs_without_improvement(scores: list[float | None], stale: int) -> None:
     assert with_scores("accuracy", scores).stale(MOST) == stale
 
 
 def test_training_ends_by_epochs_or_by_patience() -> None:
-    assert with_scores("accuracy", [0.1, 0.2]).finished(MOST, 3, None) is None
-    assert with_scores("accuracy", [0.1, 0.2, 0.3]).finished(MOST, 3, None) == "all 3 epochs done"
-    assert with_scores("accuracy", [0.3, 0.2]).finished(MOST, 9, 2) is None
+    assert with_scores("accuracy", [0.1, 0.2]).finished(MOST, plan(3, None)) is None
+    assert with_scores("accuracy", [0.1, 0.2, 0.3]).finished(MOST, plan(3, None)) == "all 3 epochs done"
+    assert with_scores("accuracy", [0.3, 0.2]).finished(MOST, plan(9, 2)) is None
     assert (
-        with_scores("accuracy", [0.3, 0.2, 0.1]).finished(MOST, 9, 2) == "stopped early: no better accuracy in 2 epochs"
+        with_scores("accuracy", [0.3, 0.2, 0.1]).finished(MOST, plan(9, 2))
+        == "stopped early: no better accuracy in 2 epochs"
     )
-    assert with_scores("loss", [0.3, 0.2, 0.1]).finished(LEAST, 9, 2) is None
+    assert with_scores("loss", [0.3, 0.2, 0.1]).finished(LEAST, plan(9, 2)) is None
 
 
 def test_scores_and_metrics_come_from_the_entries() -> None:
