@@ -49,8 +49,8 @@ class IndexedBatches(Generic[B]):
         return self._make(epoch, self.order(epoch)[index * self._batch_size : end])
 
 
-def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> Int64s:
-    """Shuffle examples (N,) so that those of similar length share a batch.
+def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> Tensor:
+    """Shuffle examples, (N,) int64, so that those of similar length share a batch.
 
     Examples are shuffled, sorted by length within pools of 100 batches, then the batches are shuffled. Examples left
     over when all batches are full come last.
@@ -61,4 +61,4 @@ def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> 
     pools = numpy.arange(len(indices)) // (_POOL_BATCHES * batch_size)
     indices = indices[numpy.lexsort((lengths[indices], pools))]
     batches = torch.randperm(whole, generator=generator("batches", seed, epoch)).numpy()
-    return numpy.concatenate((indices.reshape(whole, batch_size)[batches].reshape(-1), left))
+    return torch.from_numpy(numpy.concatenate((indices.reshape(whole, batch_size)[batches].reshape(-1), left)))

@@ -42,12 +42,9 @@ class LanguageModelling:
         unit = "characters" if assets["unit"] == "character" else "tokens"
         self.goal = Goal("perplexity", "min", unit)
         self.vocabulary = assets
+        self.sizes = {"vocabulary": len(assets["words"])}
         self.samples = samples
         self.sample_tokens = sample_tokens
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return {"vocabulary": len(self.vocabulary["words"])}
 
     def step(self, model: nn.Module, batch: Passages, carry: Any) -> Step:
         reader = cast(LanguageModel, model)

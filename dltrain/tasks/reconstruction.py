@@ -33,13 +33,10 @@ class Reconstruction:
 
     def __init__(self, assets: Mapping[str, Any], *, loss: Literal["mse", "bce"] = "mse") -> None:
         self.assets = assets
-        self.image_shape = (int(assets["channels"]), int(assets["height"]), int(assets["width"]))
+        channels = int(assets["channels"])
+        sides = {"height": int(assets["height"]), "width": int(assets["width"])}
+        self.sizes = {"image_channels": channels, **sides, "output_channels": channels}
         self.loss = loss
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        channels, height, width = self.image_shape
-        return {"image_channels": channels, "height": height, "width": width, "output_channels": channels}
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(self._losses(model(batch.inputs), batch.inputs).mean())

@@ -48,16 +48,12 @@ class Regression:
                 advice="set data.target_holds: numbers if these are numbers, or use a classification task",
             )
         target = assets["target"]
-        self.inputs = len(assets["inputs"])
         self.outputs: Sequence[str] = tuple(target["columns"])
+        self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.outputs)}
         self.means = torch.tensor(target["mean"], dtype=torch.float64)
         self.standardized = target["normalize"] == "standard"
         self.deviations = torch.tensor(target["std"], dtype=torch.float64)
         self.loss, self.huber_delta = loss, huber_delta
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return {"inputs": self.inputs, "outputs": len(self.outputs)}
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(self._losses(model(*batch.arguments).float(), batch.targets).mean())

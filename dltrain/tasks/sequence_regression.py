@@ -30,19 +30,15 @@ class SequenceRegression:
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
         columns: list[str] = assets["columns"]
-        self.window, horizon = int(assets["window"]), int(assets["horizon"])
-        self.channels = len(columns)
+        horizon = int(assets["horizon"])
         self.outputs: tuple[str, ...] = tuple(
             f"{name}+{step}" for step in range(1, horizon + 1) for name in assets["targets"]
         )
+        self.sizes = {"channels": len(columns), "window": int(assets["window"]), "outputs": len(self.outputs)}
         self._targets = [columns.index(name) for name in assets["targets"]]
         self._horizon = horizon
         self._mean = torch.tensor(assets["mean"], dtype=torch.float64)[self._targets].repeat(horizon)
         self._deviation = torch.tensor(assets["std"], dtype=torch.float64)[self._targets].repeat(horizon)
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return {"channels": self.channels, "window": self.window, "outputs": len(self.outputs)}
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(functional.mse_loss(model(batch.inputs), batch.targets))

@@ -45,15 +45,11 @@ class SpeechRecognition:
     ) -> None:
         self.alphabet: tuple[str, ...] = tuple(assets["alphabet"])
         self.subsampling = int(assets["subsampling"])
-        self.bands = int(assets["bands"])
+        self.sizes = {"bands": int(assets["bands"]), "alphabet": len(self.alphabet), "subsampling": self.subsampling}
         self._symbols: dict[str | None, int] = {letter: index for index, letter in enumerate(self.alphabet)}
         self._symbols[None] = BLANK
         self._spaced = SPACE in self.alphabet
         self.goal = Goal(goal or ("word_error_rate" if self._spaced else "character_error_rate"), "min", "characters")
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        return {"bands": self.bands, "alphabet": len(self.alphabet), "subsampling": self.subsampling}
 
     def step(self, model: nn.Module, batch: Utterances, carry: None) -> Step:
         log_probabilities, frames = cast(AcousticModel, model)(batch.features, batch.frames)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -140,10 +141,7 @@ class DocumentSet(NamedTuple):
 
 def load_training(documents: DocumentSet, batch_size: int, seed: int) -> Loader[Documents]:
     """Load shuffled batches of texts of similar lengths, as a function of (seed, epoch, index)."""
-
-    def order(epoch: int) -> Tensor:
-        return torch.from_numpy(order_by_length(documents.lengths, batch_size, seed, epoch))
-
+    order = partial(order_by_length, documents.lengths, batch_size, seed)
     return Loader(IndexedBatches(len(documents.lengths), batch_size, documents.batch, order))
 
 

@@ -65,16 +65,13 @@ class ImageBatching:
     def load_training(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
         """Load shuffled and augmented batches, as a function of (seed, epoch, index)."""
         count = len(images.labels)
-        make, order = partial(self._augment, images, assets), partial(self._shuffle, count)
+        make, order = partial(self._augment, images, assets), partial(permutation, self.seed, n=count)
         return Loader(IndexedBatches(count, self.batch_size, make, order, join_single=True), self.workers)
 
     def load_evaluation(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
         """Load batches in the order of the files, the same in every epoch."""
         make = partial(_make_batch, images, assets)
         return Loader(IndexedBatches(len(images.labels), self.evaluation_batch_size, make))
-
-    def _shuffle(self, count: int, epoch: int) -> Tensor:
-        return permutation(self.seed, epoch, count)
 
     def _augment(self, images: Images, assets: Mapping[str, Any], epoch: int, chosen: Tensor) -> Examples:
         if self.augmentation == Augmentation():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction as Rational
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -141,10 +141,8 @@ class SeriesWindows:
             rows = values[firsts[chosen][:, None] + steps]  # (N, window + horizon, C)
             return Examples(rows[:, : self._window].contiguous(), rows[:, self._window :, targets].flatten(1))
 
-        def shuffle(epoch: int) -> Tensor:
-            return permutation(self._seed, epoch, len(starts))
-
-        return IndexedBatches(len(starts), batch_size, make, shuffle if shuffled else None)
+        order = partial(permutation, self._seed, n=len(starts))
+        return IndexedBatches(len(starts), batch_size, make, order if shuffled else None)
 
     @cached_property
     def _series(self) -> Series:

@@ -30,7 +30,7 @@ from dltrain.data.speech.common_voice import RELEASED, CommonVoice
 from dltrain.data.speech.log_mel import build_extractor, compute_bands
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
-from dltrain.data.speech.sample import SAMPLE_NAME, make_spoken_sample
+from dltrain.data.speech.sample import SAMPLE, make_spoken_sample
 from dltrain.data.speech.sources import ClipSource, OwnManifests, SourceOptions, Split
 from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcript, parse_alphabet, spell_transcript
@@ -70,7 +70,6 @@ class UsableClips(NamedTuple):
 class KnownClips:
     """What has been read so far: each file, manifest and split is read once."""
 
-    fingerprint: dict[str, str] = field(default_factory=dict)
     notices: dict[str, str] = field(default_factory=dict)
     listed: dict[Path, list[Clip]] = field(default_factory=dict)
     surveyed: dict[Path, SurveyedClips] = field(default_factory=dict)
@@ -163,6 +162,7 @@ class SpokenClips:
         self._max_bad_fraction, self._augmentation = max_bad_fraction, augment or SpeechAugmentation()
         self._cache = Cache(cache_directory(cache), cache_gigabytes * 1e9)
         self._known = KnownClips()
+        self.fingerprint: dict[str, str] = {}  # of each table read, and of its clips: a line with name and hash of each
         check_speech_augmentation(self._augmentation)
         options = SourceOptions(
             root=Path(root).expanduser(),
@@ -172,7 +172,7 @@ class SpokenClips:
             validation=validation,
             test=test,
         )
-        self._assets: dict[str, Any] = dict(assets or {}) or {
+        self.assets: dict[str, Any] = dict(assets or {}) or {
             "dataset": variant,
             "alphabet": [] if alphabet is None else parse_alphabet(alphabet, spaces),
             "subsampling": subsampling,
@@ -182,20 +182,11 @@ class SpokenClips:
             "normalization": {"over": normalize},
             "text": {"spaces": spaces},
         }
-        self._preparation = Preparation(self._assets["sample_rate_hz"], LogMel(**self._assets["features"]), max_seconds)
+        self._preparation = Preparation(self.assets["sample_rate_hz"], LogMel(**self.assets["features"]), max_seconds)
         self._limits = self._make_limits(batch_size, evaluation_batch_size, batch_seconds)
-        self.source = self._choose_source(SOURCES[variant](options), when_missing, sample, training=assets is None)
+        self.source = self._choose_source(SOURCES[variant](options), when_missing, sample, trained=assets is not None)
         if assets is None:
             self._learn()
-
-    @property
-    def assets(self) -> Mapping[str, Any]:
-        return self._assets
-
-    @property
-    def fingerprint(self) -> Mapping[str, str]:
-        """The SHA-256 of each table read, and of the list of its clips: a line with name and SHA-256 of each."""
-        return dict(self._known.fingerprint)
 
     @property
     def notice(self) -> str | None:
@@ -208,7 +199,7 @@ class SpokenClips:
             self._limits[0],
             seed=self._seed,
             augmentation=self._augmentation,
-            subsampling=int(self._assets["subsampling"]),
+            subsampling=int(self.assets["subsampling"]),
             hop_seconds=features.hop_ms / 1000,
             bands=compute_bands(features, self._preparation.sample_rate_hz),
         )
@@ -222,7 +213,7 @@ class SpokenClips:
 
     def transcripts(self) -> list[str]:
         """The reference transcripts of the training split, spelled in the alphabet."""
-        alphabet = self._assets["alphabet"]
+        alphabet = self.assets["alphabet"]
         return ["".join(alphabet[index] for index in target) for target in self._find_usable("training").targets]
 
     def clip_name(self, split: Split, clip: int) -> str:
@@ -244,34 +235,24 @@ class SpokenClips:
         limit = BatchLimit(None, int(seconds * 1000 / self._preparation.features.hop_ms))
         return limit, limit
 
-    def _choose_source(self, source: ClipSource, when_missing: str, sample: bool, training: bool) -> ClipSource:
+    def _choose_source(self, source: ClipSource, when_missing: str, sample: bool, trained: bool) -> ClipSource:
         """Choose the corpus, or the sample in its place. For training, all manifests it needs must exist."""
-        source.check_options(training)
+        source.check_options(not trained)
         if (sample or when_missing == "sample") and not source.has_sample:
             option = "sample: true" if sample else "when_missing: sample"
             raise UsageError(f"data.{option}: the sample stands in for common_voice only; allowed is an error.")
-        why = "as requested." if sample else "as in this model's training."
-        if not (sample or self._assets["dataset"] == SAMPLE_NAME):
-            try:
-                source.check_present()
-            except DataError as error:
-                if not training:  # reported once a split is needed
-                    return source
-                if when_missing == "error":
-                    raise
-                why = f"because the corpus is missing:\n{error}\n"
-            else:
-                if training:
-                    self._find_manifests(source)
-                return source
-        self._known.sample = make_spoken_sample(self._cache)  # kept, since its lock keeps the files
-        self._known.notices["sample"] = (
-            f"NOT COMMON VOICE: this uses the {SAMPLE_NAME}, strings of digits spoken by a program, {why} No number "
-            "from it is Common Voice's."
+        notice = SAMPLE.substitute(
+            self.assets if trained else None, sample, when_missing, check_files=source.check_present
         )
-        self.name = SAMPLE_NAME
-        if training:
-            self._assets["dataset"] = SAMPLE_NAME
+        if notice is None:
+            if not trained:  # otherwise reported once a split is needed
+                self._find_manifests(source)
+            return source
+        self._known.sample = make_spoken_sample(self._cache)  # kept, since its lock keeps the files
+        self._known.notices["sample"] = notice
+        self.name = SAMPLE.name
+        if not trained:
+            self.assets["dataset"] = SAMPLE.name
         files = {split: f"{name}.tsv" for split, name in RELEASED.items()}
         root = self._known.sample.path
         return OwnManifests(
@@ -293,15 +274,15 @@ class SpokenClips:
         self._list_clips(self.source.find_manifest("training"))  # faults of tables are found before sound is read
         self._list_clips(self.source.find_manifest("validation"))
         training = self._find_usable("training")
-        if self._assets["normalization"]["over"] != "utterance":
+        if self.assets["normalization"]["over"] != "utterance":
             corpus = ["" for _ in training.clips]
             mean, variance = pool_moments(training.survey.frames, training.survey.moments, corpus)[0]
-            self._assets["normalization"] |= {"mean": mean.tolist(), "variance": variance.tolist()}
+            self.assets["normalization"] |= {"mean": mean.tolist(), "variance": variance.tolist()}
         self._find_usable("validation")
 
     def _prepare_clips(self, split: Split) -> PreparedClips:
         clips, survey, targets = self._find_usable(split)
-        normalization, statistics = self._assets["normalization"], None
+        normalization, statistics = self.assets["normalization"], None
         if normalization["over"] == "speaker":
             statistics = pool_moments(survey.frames, survey.moments, [clip.speaker or clip.name for clip in clips])
         elif normalization["over"] == "corpus":
@@ -322,30 +303,8 @@ class SpokenClips:
 
     def _find_usable(self, split: Split) -> UsableClips:
         """Return a split without the bad clips, which are counted. Raises DataError if there are too many."""
-        if split not in self._known.usable:
-            self._known.usable[split] = self._drop_bad_clips(split)
-        return self._known.usable[split]
-
-    def check_clips(self, split: Split) -> CheckedClips:
-        """Find a split's clips and why each is left out. If no alphabet was given, check the training split first.
-
-        Raises DataError if the split is missing, or its table cannot be read.
-        """
-        manifest, clips, survey = self._survey_split(split)
-        spaces, alphabet = self._assets["text"]["spaces"], self._assets["alphabet"]
-        texts = [normalize_transcript(clip.text, spaces) for clip in clips]
-        dropped: Counter[str] = Counter()
-        if alphabet:
-            spellings = [spell_transcript(text, self._index_alphabet()) for text in texts]
-            texts = [spelling.text for spelling in spellings]
-            dropped = sum((spelling.dropped for spelling in spellings), Counter())
-        faults = find_clip_faults(clips, survey, texts, self._assets["subsampling"])
-        usable = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
-        if usable and not alphabet:
-            self._assets["alphabet"] = collect_alphabet(usable, spaces)
-        return CheckedClips(manifest, clips, survey, texts=texts, faults=faults, dropped=dropped)
-
-    def _drop_bad_clips(self, split: Split) -> UsableClips:
+        if split in self._known.usable:
+            return self._known.usable[split]
         checked = self.check_clips(split)
         if checked.clips:
             check_share(checked, self._max_bad_fraction, self._describe_check(split, bool(checked.dropped)))
@@ -355,25 +314,46 @@ class SpokenClips:
         if notice:
             self._known.notices[split] = notice
         targets = [numpy.array([symbols[letter] for letter in checked.texts[index]], numpy.int64) for index in usable]
-        return UsableClips([checked.clips[index] for index in usable.tolist()], checked.survey.select(usable), targets)
+        clips = [checked.clips[index] for index in usable.tolist()]
+        self._known.usable[split] = UsableClips(clips, checked.survey.select(usable), targets)
+        return self._known.usable[split]
+
+    def check_clips(self, split: Split) -> CheckedClips:
+        """Find a split's clips and why each is left out. If no alphabet was given, check the training split first.
+
+        Raises DataError if the split is missing, or its table cannot be read.
+        """
+        manifest, clips, survey = self._survey_split(split)
+        spaces, alphabet = self.assets["text"]["spaces"], self.assets["alphabet"]
+        texts = [normalize_transcript(clip.text, spaces) for clip in clips]
+        dropped: Counter[str] = Counter()
+        if alphabet:
+            spellings = [spell_transcript(text, self._index_alphabet()) for text in texts]
+            texts = [spelling.text for spelling in spellings]
+            dropped = sum((spelling.dropped for spelling in spellings), Counter())
+        faults = find_clip_faults(clips, survey, texts, self.assets["subsampling"])
+        usable = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
+        if usable and not alphabet:
+            self.assets["alphabet"] = collect_alphabet(usable, spaces)
+        return CheckedClips(manifest, clips, survey, texts=texts, faults=faults, dropped=dropped)
 
     def _describe_check(self, split: Split, dropped: bool) -> str:
         """The command that lists all of a split's bad clips: by options if they suffice, otherwise by a config."""
         usual, prepared = Preparation(), self._preparation
         frames = [(one.sample_rate_hz, one.features.window_ms, one.features.hop_ms) for one in (usual, prepared)]
-        plain = frames[0] == frames[1] and self._assets["text"]["spaces"] and not dropped
+        plain = frames[0] == frames[1] and self.assets["text"]["spaces"] and not dropped
         if not plain or self.source.is_shared(split) or self._known.sample is not None:
             return "`dltrain data check CONFIG` (the config with its --set flags, or the run's directory)"
         arguments = ["dltrain", "data", "check", self.name, *self.source.list_check_arguments(split)]
         for option, value, default in (
-            ("--subsampling", self._assets["subsampling"], 4),
+            ("--subsampling", self.assets["subsampling"], 4),
             ("--max-seconds", prepared.max_seconds, usual.max_seconds),
         ):
             arguments += [option, str(value)] if value != default else []
         return f"`{shlex.join(arguments)}`"
 
     def _index_alphabet(self) -> dict[str, int]:
-        return {character: index for index, character in enumerate(self._assets["alphabet"])}
+        return {character: index for index, character in enumerate(self.assets["alphabet"])}
 
     def _survey_split(self, split: Split) -> SurveyedClips:
         """Survey a split's clips. Raises DataError if there is no such split."""
@@ -397,7 +377,7 @@ class SpokenClips:
         known = self._known
         if manifest not in known.listed:
             known.listed[manifest], files = self.source.read_clips(manifest)
-            known.fingerprint.update({path.name: hash_file(path) for path in files if path.exists()})
+            self.fingerprint |= {path.name: hash_file(path) for path in files if path.exists()}
         return known.listed[manifest]
 
     def _survey_manifest(self, manifest: Path) -> SurveyedClips:
@@ -407,7 +387,7 @@ class SpokenClips:
         clips = self._list_clips(manifest)
         digests = hash_files("clips", [clip.path for clip in clips], "clips", self._cache)
         listed = hashlib.sha256("".join(f"{c.name} {d}\n" for c, d in zip(clips, digests, strict=True)).encode())
-        self._known.fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()
+        self.fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()
         survey = load_survey(
             clips,
             digests,

@@ -19,9 +19,14 @@ from typing import Any, NamedTuple
 import numpy
 
 from dltrain.data.cache import Cache, CacheEntry
+from dltrain.data.substitute import Sample
 from dltrain.errors import DataError, UsageError
 
-SAMPLE_NAME = "synthetic digits sample (espeak-ng, not Common Voice)"
+SAMPLE = Sample(
+    name="synthetic digits sample (espeak-ng, not Common Voice)",
+    replaces="Common Voice",
+    contents="strings of digits spoken by a program",
+)
 
 PACKAGE = "espeakng-loader"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -65,7 +70,7 @@ def make_spoken_sample(cache: Cache) -> CacheEntry:
         release = version(PACKAGE)
     except PackageNotFoundError:
         raise UsageError(
-            f"the {SAMPLE_NAME} is spoken by {PACKAGE}, which is not installed. Install it (pip install "
+            f"the {SAMPLE.name} is spoken by {PACKAGE}, which is not installed. Install it (pip install "
             "'dltrain[audio]'), or use the real corpus."
         ) from None
     return cache.entry("spoken-digits", {"format": _FORMAT, "version": release}, _run_synthesizer)
@@ -76,7 +81,7 @@ def _run_synthesizer(folder: Path) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DataError(f"the {SAMPLE_NAME} could not be made: {last}. Use the real corpus, or reinstall {PACKAGE}.")
+        raise DataError(f"the {SAMPLE.name} could not be made: {last}. Use the real corpus, or reinstall {PACKAGE}.")
 
 
 class Synthesizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, NamedTuple
 
 import numpy
@@ -198,4 +198,4 @@ def make_row_batches(
         return IndexedBatches(count, count, lambda epoch, chosen: Examples(inputs, targets))
     if seed is None:
         return IndexedBatches(count, batch_size, make)
-    return IndexedBatches(count, batch_size, make, lambda epoch: permutation(seed, epoch, count), join_single=True)
+    return IndexedBatches(count, batch_size, make, partial(permutation, seed, n=count), join_single=True)

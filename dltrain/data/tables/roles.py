@@ -21,11 +21,11 @@ TargetKind = Literal["auto", "numbers", "labels"]
 class Roles:
     """The purpose of each column of a table, and its conversion to numbers; the options of the same names."""
 
-    target: tuple[str, ...]
+    target: Sequence[str]
     target_holds: TargetKind = "auto"
-    features: tuple[str, ...] | None = None
-    ignore: tuple[str, ...] = ()
-    categorical: tuple[str, ...] | None = None
+    features: Sequence[str] | None = None
+    ignore: Sequence[str] = ()
+    categorical: Sequence[str] | None = None
     group: str | None = None
     missing: Literal["error", "mean"] = "error"
     normalize: Literal["standard", "none"] = "standard"

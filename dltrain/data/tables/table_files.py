@@ -84,9 +84,9 @@ class TableFiles(TableDataset):
         roles = Roles(
             target=_as_tuple(target),
             target_holds=target_holds,
-            features=None if features is None else tuple(features),
-            ignore=tuple(ignore or ()),
-            categorical=None if categorical is None else tuple(categorical),
+            features=features,
+            ignore=ignore or (),
+            categorical=categorical,
             group=group,
             missing=missing,
             normalize=normalize,
@@ -170,7 +170,7 @@ class BundledTable(TableDataset):
         roles = Roles(
             target=(TARGETS[table],),
             target_holds="numbers" if table == "diabetes" else "labels",
-            features=None if features is None else tuple(features),
+            features=features,
             normalize=normalize,
             normalize_target=normalize_target,
         )

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dltrain.data.cache import Cache
-from dltrain.data.text.encoding import EncodedTokens, encode_files, make_empty_tokens
+from dltrain.data.text.encoding import EncodedTokens, encode_files, learn_vocabulary, make_empty_tokens
 from dltrain.data.text.passages import EvaluationWindows, Passages, SentenceBatches, TextWindows
 from dltrain.data.text.sets import Split
-from dltrain.data.text.vocabulary import Vocabulary
-from dltrain.data.text_files import LineSpan, TextFile, scan_file
+from dltrain.data.text.vocabulary import END, Vocabulary
+from dltrain.data.text_files import LineSpan, TextFile, Unit, scan_file
 from dltrain.errors import DataError, UsageError
 from dltrain.stream import Loader, Source
 
@@ -59,6 +59,28 @@ class TextDataset:
     def _spans(self, split: Split) -> list[LineSpan]:
         """Return the lines of a split; none if there is no such split."""
         raise NotImplementedError
+
+    def _learn(
+        self, unit: Unit, *, number: str | None, lowercase: bool, min_count: int = 1, max_vocabulary: int | None = None
+    ) -> None:
+        """Learn the vocabulary of the training lines; `number` is the word that stands for numbers, if there is one."""
+        words, unknown = learn_vocabulary(
+            self._spans("train"),
+            unit,
+            self._cache,
+            lowercase=self._lowercase,
+            min_count=min_count,
+            max_vocabulary=max_vocabulary,
+        )
+        self.assets = {
+            "dataset": self.name,
+            "unit": unit,
+            "words": words,
+            "lowercase": lowercase,
+            "number": number,
+            "end": END,
+            "unknown": unknown,
+        }
 
     def training(self) -> Loader[Passages]:
         tokens, layout = self._tokens("train"), self._layout

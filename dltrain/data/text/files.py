@@ -11,10 +11,8 @@ from annotated_types import Ge, MinLen
 
 from dltrain.data.cache import Cache, cache_directory
 from dltrain.data.text.dataset import TextDataset, TextForm, TextLayout
-from dltrain.data.text.encoding import learn_vocabulary
 from dltrain.data.text.passages import Passages
 from dltrain.data.text.sets import Split
-from dltrain.data.text.vocabulary import END
 from dltrain.data.text_files import LineSpan, TextFile, require_files
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
@@ -85,23 +83,8 @@ class TextFiles(TextDataset):
         self._root, self._training, self._lowercase = Path(root).expanduser(), training, lowercase
         self._held_out: Mapping[str, float | list[str]] = {"valid": validation, "test": test}
         if assets is None:
-            words, unknown = learn_vocabulary(
-                self._spans("train"),
-                unit,
-                self._cache,
-                lowercase=lowercase,
-                min_count=min_count or (2 if unit == "word" else 1),
-                max_vocabulary=max_vocabulary,
-            )
-            self.assets = {
-                "dataset": self.name,
-                "unit": unit,
-                "words": words,
-                "lowercase": lowercase,
-                "number": None,
-                "end": END,
-                "unknown": unknown,
-            }
+            least = min_count or (2 if unit == "word" else 1)
+            self._learn(unit, number=None, lowercase=lowercase, min_count=least, max_vocabulary=max_vocabulary)
 
     def _spans(self, split: Split) -> list[LineSpan]:
         own = self._held_out.get(split)

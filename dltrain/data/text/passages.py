@@ -6,7 +6,7 @@ An encoded text is `ids` (1 + n,): the id of `<eos>`, which precedes every text,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from statistics import NormalDist
 from typing import Any
@@ -120,11 +120,8 @@ class SentenceBatches(IndexedBatches[Passages]):
         self._ids, self._end = ids, end
         self._starts, lengths = cut_lines(ids, end, max_words)
         self._lengths = lengths
-
-        def shuffle(epoch: int) -> Tensor:
-            return torch.from_numpy(order_by_length(lengths, batch_size, seed, epoch))
-
-        super().__init__(len(lengths), batch_size, self._pad, shuffle if shuffled else None)
+        order = partial(order_by_length, lengths, batch_size, seed)
+        super().__init__(len(lengths), batch_size, self._pad, order if shuffled else None)
 
     def _pad(self, epoch: int, lines: Tensor) -> Passages:
         chosen = lines.numpy()

@@ -10,9 +10,7 @@ from typing import Any, Literal
 from dltrain.data.cache import Cache, CacheEntry, cache_directory
 from dltrain.data.text import topics
 from dltrain.data.text.dataset import TextDataset, TextForm, TextLayout
-from dltrain.data.text.encoding import learn_vocabulary
 from dltrain.data.text.sets import TEXT_SETS, Split, fetch, locate_text_set
-from dltrain.data.text.vocabulary import END
 from dltrain.data.text_files import LineSpan
 from dltrain.files import write_synced
 from dltrain.options import PositiveFloat, PositiveInt
@@ -74,7 +72,7 @@ class PennTreebank(TextDataset):
         self._sample = self._make_sample() if self.notice else None
         self.name = topics.SAMPLE.name if self.notice else variant
         if assets is None:
-            self.assets = self._learn()
+            self._learn("word", number="N", lowercase=True)  # the files are in lower case, except the N for numbers
 
     def _obtain(self, *splits: Split) -> None:
         names = [TEXT_SETS["ptb"].files[split].name for split in splits]
@@ -96,17 +94,3 @@ class PennTreebank(TextDataset):
             assert path is not None
             file = self._scan(f"ptb.{split}.txt", path)
         return [LineSpan(file, 0, file.lines)]
-
-    def _learn(self) -> Mapping[str, Any]:
-        words, unknown = learn_vocabulary(
-            self._spans("train"), "word", self._cache, lowercase=False, min_count=1, max_vocabulary=None
-        )
-        return {
-            "dataset": self.name,
-            "unit": "word",
-            "words": words,
-            "lowercase": True,  # the files are in lower case, except the N that stands for numbers
-            "number": "N",
-            "end": END,
-            "unknown": unknown,
-        }

@@ -24,7 +24,7 @@ from dltrain.data.speech.check import find_clip_faults, verify
 from dltrain.data.speech.clips import ClipFault
 from dltrain.data.speech.log_mel import model_input
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
-from dltrain.data.speech.sample import SAMPLE_NAME, list_voices, make_spoken_sample
+from dltrain.data.speech.sample import SAMPLE, list_voices, make_spoken_sample
 from dltrain.data.speech.sound import read_sound
 from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.splits import hold_out_speakers
@@ -410,11 +410,11 @@ def test_the_sample_stands_in_and_says_so(tmp_path: Path, cache: Path) -> None:
     assert (
         dataset.name
         == dataset.assets["dataset"]
-        == SAMPLE_NAME
+        == SAMPLE.name
         == "synthetic digits sample (espeak-ng, not Common Voice)"
     )
     assert "NOT COMMON VOICE: this uses the synthetic digits sample" in str(dataset.notice)
-    assert "because the corpus is missing" in str(dataset.notice)
+    assert "because the files are missing" in str(dataset.notice)
     parts = [loader.source.spoken for loader in (dataset.training(), dataset.validation(), dataset.test())]
     assert [len(part) for part in parts] == [480, 60, 60]
     speakers = [{clip.speaker for clip in part.clips} for part in parts]
@@ -424,7 +424,7 @@ def test_the_sample_stands_in_and_says_so(tmp_path: Path, cache: Path) -> None:
         "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"
     }  # fmt: skip
     again = built(tmp_path / "nowhere", assets=dataset.assets)
-    assert again.name == SAMPLE_NAME
+    assert again.name == SAMPLE.name
     assert "as in this model's training" in str(again.notice)
     (entry,) = cache.glob("spoken-digits-*")
     elsewhere = make_spoken_sample(Cache(tmp_path / "elsewhere", 1e9))
