@@ -111,7 +111,10 @@ def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = Non
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if form == ".jsonl":
         return _read_jsonl(text, name)
-    rows = _read_csv(text, name) if form == ".csv" else _read_tsv(text)
+    if form == ".csv":
+        rows = _read_csv(text, name)
+    else:
+        rows = ((line, list(row.split("\t")) if row else []) for line, row in enumerate(text.split("\n"), 1))
     _, header = next(rows, (0, []))
     columns = tuple((field or "").strip() for field in header)
     lines: list[int] = []
@@ -153,11 +156,6 @@ def _read_csv(text: str, name: str) -> Rows:
             f"{name}, line {line}: not CSV: {error}",
             advice="correct the row that starts there; is a quotation mark missing?",
         ) from None
-
-
-def _read_tsv(text: str) -> Rows:
-    for line, row in enumerate(text.split("\n"), 1):
-        yield line, list(row.split("\t")) if row else []
 
 
 def _read_jsonl(text: str, name: str) -> DelimitedTable:

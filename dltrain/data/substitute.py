@@ -22,12 +22,7 @@ class Sample:
     family: str | None = None
 
     def substitute(
-        self,
-        assets: Mapping[str, Any] | None,
-        requested: bool,
-        when_missing: str,
-        *,
-        check_files: Callable[[], object],
+        self, assets: Mapping[str, Any] | None, requested: bool, when_missing: str, *, check_files: Callable[[], object]
     ) -> str | None:
         """Return the notice that this sample is used and why, or None if the dataset's own files are used.
 

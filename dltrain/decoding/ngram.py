@@ -206,7 +206,10 @@ def estimate_ngrams(sentences: Iterable[str], order: int) -> NGramModel:
     backoffs: dict[str, float] = {}
     lower: dict[WordTuple, float] = {}
     for table in tables:
-        discount = _estimate_discount(table)
+        once, twice = (
+            sum(count == times for counts in table.values() for count in counts.values()) for times in (1, 2)
+        )
+        discount = once / (once + 2 * twice) if once and twice else 0.5
         lower_next: dict[WordTuple, float] = {}
         for context, followers in table.items():
             total = sum(followers.values())
@@ -253,8 +256,3 @@ def _adjust_counts(highest: FollowerCounts, order: int) -> list[FollowerCounts]:
             for word in followers:
                 tables[longer - 1][context[1:]][word] += 1
     return tables
-
-
-def _estimate_discount(table: FollowerCounts) -> float:
-    once, twice = (sum(count == times for counts in table.values() for count in counts.values()) for times in (1, 2))
-    return once / (once + 2 * twice) if once and twice else 0.5

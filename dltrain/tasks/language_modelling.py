@@ -91,12 +91,7 @@ class LanguageModelling:
         """A few short texts from the model, different for each `number`; a bar marks a line break."""
         vocabulary = Vocabulary(self.vocabulary)
         written = generate_texts(
-            cast(LanguageModel, model),
-            vocabulary,
-            device,
-            samples=self.samples,
-            tokens=self.sample_tokens,
-            seed=number,
+            cast(LanguageModel, model), vocabulary, device, samples=self.samples, tokens=self.sample_tokens, seed=number
         )
         return ["writes: " + text.strip("\n").replace("\n", " | ") for text in written]
 

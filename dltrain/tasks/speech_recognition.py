@@ -38,10 +38,7 @@ class SpeechRecognition:
     """
 
     def __init__(
-        self,
-        assets: Mapping[str, Any],
-        *,
-        goal: Literal["word_error_rate", "character_error_rate"] | None = None,
+        self, assets: Mapping[str, Any], *, goal: Literal["word_error_rate", "character_error_rate"] | None = None
     ) -> None:
         self.alphabet: tuple[str, ...] = tuple(assets["alphabet"])
         self.subsampling = int(assets["subsampling"])

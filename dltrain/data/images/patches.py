@@ -13,9 +13,7 @@ from dltrain.data.substitute import Sample
 from dltrain.errors import UsageError
 
 SAMPLE = Sample(
-    name="patches sample (two photographs of scikit-learn)",
-    replaces="your pictures",
-    contents="32 x 32 pixels each",
+    name="patches sample (two photographs of scikit-learn)", replaces="your pictures", contents="32 x 32 pixels each"
 )
 
 CLASSES = ("flower", "temple")

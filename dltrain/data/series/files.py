@@ -75,7 +75,8 @@ def _convert_column(table: DelimitedTable, name: str, fields: Sequence[str]) -> 
             return numbers
     except ValueError:
         pass
-    line, field = next((line, one) for line, one in zip(table.lines, fields, strict=True) if not _is_usable(one))
+    pairs = zip(table.lines, fields, strict=True)
+    line, field = next((line, one) for line, one in pairs if not (_is_finite(one) and abs(float(one)) <= LARGEST))
     shown = f"'{field}'" if field.strip() else "nothing"
     bounds = _BOUNDS if _is_finite(field) else ""
     raise DataError(
@@ -89,10 +90,6 @@ def _is_finite(field: str) -> bool:
         return bool(numpy.isfinite(float(field)))
     except ValueError:
         return False
-
-
-def _is_usable(field: str) -> bool:
-    return _is_finite(field) and abs(float(field)) <= LARGEST
 
 
 def _check_rising(name: str, lines: Sequence[int], fields: Sequence[str]) -> None:

@@ -37,13 +37,7 @@ from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcri
 from dltrain.data.splits import hold_out_speakers
 from dltrain.errors import DataError, UsageError
 from dltrain.files import hash_file
-from dltrain.options import (
-    Fraction,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    UnitInterval,
-)
+from dltrain.options import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -165,12 +159,7 @@ class SpokenClips:
         self.fingerprint: dict[str, str] = {}  # of each table read, and of its clips: a line with name and hash of each
         check_speech_augmentation(self._augmentation)
         options = SourceOptions(
-            root=Path(root).expanduser(),
-            locale=locale,
-            splits=splits,
-            train=train,
-            validation=validation,
-            test=test,
+            root=Path(root).expanduser(), locale=locale, splits=splits, train=train, validation=validation, test=test
         )
         self.assets: dict[str, Any] = dict(assets or {}) or {
             "dataset": variant,

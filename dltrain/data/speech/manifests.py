@@ -100,7 +100,7 @@ def _check_not_empty(clips: list[Clip], path: Path) -> list[Clip]:
 
 def _read_durations(path: Path) -> dict[str, float]:
     """Read the seconds of each clip; the column is `duration[ms]` or `duration`, in milliseconds."""
-    header = _read_header(path)
+    _, header = next(_read_rows(path), (0, []))
     column = next((name for name in header if name.startswith("duration")), "duration[ms]")
     seconds = {}
     for line in _read_lines(path, ("clip", column), ()):
@@ -159,10 +159,6 @@ def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             f"{path}, line {reader.line_num}: not CSV: {error}",
             advice="close the quotes, and double those within a field",
         ) from None
-
-
-def _read_header(path: Path) -> list[str]:
-    return next(_read_rows(path), (0, []))[1]
 
 
 def _read_table(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[ManifestLine]:

@@ -53,12 +53,12 @@ class SynthesizerVoice(NamedTuple):
 
 def list_voices() -> dict[str, list[SynthesizerVoice]]:
     """List twelve voices for training and three each for validation and test; no two of them are the same."""
-    every = [SynthesizerVoice(accent, timbre) for shift in range(3) for accent, timbre in _pair_timbres(shift)]
+    every = [
+        SynthesizerVoice(accent, _TIMBRES[(index + shift) % len(_TIMBRES)])
+        for shift in range(3)
+        for index, accent in enumerate(_ACCENTS)
+    ]
     return {"train": every[:12], "dev": every[12:15], "test": every[15:18]}
-
-
-def _pair_timbres(shift: int) -> list[tuple[str, str]]:
-    return [(accent, _TIMBRES[(index + shift) % len(_TIMBRES)]) for index, accent in enumerate(_ACCENTS)]
 
 
 def make_spoken_sample(cache: Cache) -> CacheEntry:

@@ -73,7 +73,8 @@ def decode_sound(content: bytes, stated_seconds: float | None = None, most_secon
                 raise _too_long(max(promised / rate, stated_seconds or 0), most_seconds)
             channels: Samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
     except soundfile.SoundFileError as error:
-        raise UnusableClip("unreadable", f"not sound that can be read ({_describe_error(error)})") from None
+        cause = str(error).rpartition(": ")[2].strip(". ")  # without the object that Python names in front of it
+        raise UnusableClip("unreadable", f"not sound that can be read ({cause or type(error).__name__})") from None
     samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(1)
     sound = Sound(samples, rate, channels.shape[1])
     _check_length(sound.seconds, promised / rate, "its header promises", _HEADER_SHORTFALL_SECONDS)
@@ -142,8 +143,3 @@ def read_promised_frames(content: bytes | mmap, file: Any) -> int:
                 return int(file.frames * size / max(1, len(content) - offset - 8))
             offset += 8 + size + size % 2
     return int(file.frames)
-
-
-def _describe_error(error: Exception) -> str:
-    """Return libsndfile's message, without the object that Python names in front of it."""
-    return str(error).rpartition(": ")[2].strip(". ") or type(error).__name__

@@ -37,17 +37,13 @@ def normalize_transcript(sentence: str, spaces: bool = True) -> str:
         category = unicodedata.category(character)
         if character == APOSTROPHE:
             neighbours = text[max(0, index - 1) : index + 2]
-            between = len(neighbours) == 3 and all(map(_is_word_character, (neighbours[0], neighbours[2])))
+            between = len(neighbours) == 3 and all(unicodedata.category(one)[0] in "LMN" for one in neighbours[::2])
             kept.append(character if between else " ")
         elif category[0] in _SEPARATING or character in "\t\n\r\v\f":
             kept.append(" ")
         elif category[0] != "C":
             kept.append(character)
     return (" " if spaces else "").join("".join(kept).split())
-
-
-def _is_word_character(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LMN"
 
 
 def collect_alphabet(texts: Iterable[str], spaces: bool = True) -> list[str]:

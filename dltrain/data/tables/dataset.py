@@ -79,17 +79,14 @@ class TableDataset:
         notes = [f"column '{name}' is the same in all training rows, so it carries no information" for name in constant]
         return "; ".join([*notes, *self._unknown]) or None
 
-    def _load_table(self) -> Table:
-        """Load the training table, with the rows of the splits that have no separate file."""
+    @cached_property
+    def _table(self) -> Table:
+        """The training table, with the rows of the splits that have no separate file."""
         raise NotImplementedError
 
     def _read(self, files: Sequence[str]) -> Table:
         """Read the rows of some files, and add these to the fingerprint."""
         raise NotImplementedError
-
-    @cached_property
-    def _table(self) -> Table:
-        return self._load_table()
 
     def training(self) -> Loader[Examples]:
         inputs, targets = self._encode(self._table.select(self._splits.training))
@@ -163,7 +160,13 @@ class TableDataset:
         target: dict[str, Any] = {"columns": list(roles.target)}
         if self._labels is None:
             numbers = read_targets(table, roles.target)[training]
-            self._check_varied(numbers)
+            for name, column in zip(roles.target, numbers.T, strict=True):
+                if column.min() == column.max():
+                    raise DataError(
+                        f"{table.name}: the target '{name}' is {column[0]:g} in all {len(column)} training rows; "
+                        "there is nothing to learn",
+                        advice="give more rows, or another target",
+                    )
             mean, std = numbers.mean(0).tolist(), [measure_deviation(column) for column in numbers.T]
             return {**learned, "target": {**target, "normalize": roles.normalize_target, "mean": mean, "std": std}}
         codes = encode_labels(table, roles.target[0], self._labels)[training]
@@ -174,15 +177,6 @@ class TableDataset:
                 advice="give more rows, or another target",
             )
         return {**learned, "target": target, "labels": list(self._labels)}
-
-    def _check_varied(self, numbers: NDArray[numpy.float64]) -> None:
-        for name, column in zip(self._roles.target, numbers.T, strict=True):
-            if column.min() == column.max():
-                raise DataError(
-                    f"{self._table.name}: the target '{name}' is {column[0]:g} in all {len(column)} training rows; "
-                    "there is nothing to learn",
-                    advice="give more rows, or another target",
-                )
 
 
 def make_row_batches(

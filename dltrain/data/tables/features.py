@@ -68,13 +68,7 @@ def _learn_category(table: Table, training: NDArray[Any], name: str, *, named: b
     known = sorted(set(texts[training]) - {""})
     if not known:
         raise DataError(_EMPTY.format(table=table.name, name=name), advice="leave it out with data.ignore")
-    return {
-        "name": name,
-        "kind": "category",
-        "constant": len(known) == 1,
-        "missing": missing,
-        "categories": known,
-    }
+    return {"name": name, "kind": "category", "constant": len(known) == 1, "missing": missing, "categories": known}
 
 
 _EMPTY = "{table}: column '{name}' holds no value in the training rows"
@@ -136,14 +130,11 @@ class FeatureEncoder:
 
     def notes(self) -> list[str]:
         """Report the categories that were not seen in training."""
-        return [
-            f"column '{name}': {_list_texts(sorted(texts))} not among the categories trained on; they were ignored"
-            for name, texts in self.unknown.items()
-        ]
-
-
-def _list_texts(texts: Sequence[str]) -> str:
-    return join_some([repr(text) for text in texts], 5) + (" is" if len(texts) == 1 else " are")
+        notes = []
+        for name, texts in self.unknown.items():
+            found = join_some([repr(text) for text in sorted(texts)], 5) + (" is" if len(texts) == 1 else " are")
+            notes.append(f"column '{name}': {found} not among the categories trained on; they were ignored")
+        return notes
 
 
 def _scale(table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:

@@ -75,8 +75,12 @@ def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
     is missing, damaged or no table, and UsageError for Parquet without pyarrow.
     """
     suffix = path.suffix.lower()
-    if suffix in (".parquet", ".npz"):
-        return _from_parquet(path) if suffix == ".parquet" else _from_arrays(path)
+    if suffix == ".parquet":
+        return _from_parquet(path)
+    if suffix == ".npz":
+        arrays, sha256 = read_arrays(path)
+        columns = {name: _from_array(path, name, array) for name, array in arrays.items()}
+        return _check_lengths(Table(str(path), columns, sha256))
     if delimited.get_table_suffix(path) is None:
         raise DataError(
             f"{path}: ends in '{path.suffix}'; a table is a .csv, .tsv or .jsonl file, plain or .gz, or a .parquet or "
@@ -189,12 +193,6 @@ def _from_text(table: delimited.DelimitedTable, sha256: str) -> Table:
         for name, cells in zip(names, fields, strict=True)
     }
     return Table(table.name, columns, sha256, numpy.array(table.lines))
-
-
-def _from_arrays(path: Path) -> Table:
-    arrays, sha256 = read_arrays(path)
-    columns = {name: _from_array(path, name, array) for name, array in arrays.items()}
-    return _check_lengths(Table(str(path), columns, sha256))
 
 
 def _from_array(path: Path, name: str, array: NDArray[Any]) -> Column:

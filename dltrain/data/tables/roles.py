@@ -32,17 +32,6 @@ class Roles:
     normalize_target: Literal["standard", "none"] = "standard"
 
     def __post_init__(self) -> None:
-        self._check_target_apart()
-        if self.features is not None and self.ignore:
-            raise UsageError("data.features and data.ignore are both given", advice="give one of the two")
-        if self.group is not None and self.group in (*self.target, *(self.features or ())):
-            raise UsageError(f"data.group: '{self.group}' is the target or a feature too; it can be only one of these")
-        for option in ("target", "features", "categorical"):
-            names = getattr(self, option) or ()
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise UsageError(f"data.{option}: '{twice[0]}' is named twice; name each column once")
-
-    def _check_target_apart(self) -> None:
         for name in self.target:
             if name in (self.features or ()):
                 raise UsageError(
@@ -54,6 +43,14 @@ class Roles:
                     f"data.categorical: '{name}' is the target, not an input",
                     advice="leave it out of data.categorical; data.target_holds: labels makes it classes",
                 )
+        if self.features is not None and self.ignore:
+            raise UsageError("data.features and data.ignore are both given", advice="give one of the two")
+        if self.group is not None and self.group in (*self.target, *(self.features or ())):
+            raise UsageError(f"data.group: '{self.group}' is the target or a feature too; it can be only one of these")
+        for option in ("target", "features", "categorical"):
+            names = getattr(self, option) or ()
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise UsageError(f"data.{option}: '{twice[0]}' is named twice; name each column once")
 
     def select_inputs(self, table: Table) -> list[str]:
         """Return the columns to read. Raises UsageError if a named one is missing, or none is left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +107,8 @@ class TableFiles(TableDataset):
             evaluation_batch_size=evaluation_batch_size,
         )
 
-    def _load_table(self) -> Table:
+    @cached_property
+    def _table(self) -> Table:
         if self._values is None:
             return self._read(self._files)
         table = build_table(self._values, "data.values")
@@ -185,7 +187,8 @@ class BundledTable(TableDataset):
             evaluation_batch_size=evaluation_batch_size,
         )
 
-    def _load_table(self) -> Table:
+    @cached_property
+    def _table(self) -> Table:
         table = load_bundled_table(self._bundled)
         self.fingerprint[table.name] = table.sha256
         return table

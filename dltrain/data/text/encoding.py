@@ -47,13 +47,7 @@ def make_empty_tokens(end: int) -> EncodedTokens:
 
 
 def learn_vocabulary(
-    spans: Sequence[LineSpan],
-    unit: Unit,
-    cache: Cache,
-    *,
-    lowercase: bool,
-    min_count: int,
-    max_vocabulary: int | None,
+    spans: Sequence[LineSpan], unit: Unit, cache: Cache, *, lowercase: bool, min_count: int, max_vocabulary: int | None
 ) -> tuple[list[str], str | None]:
     """Learn the vocabulary of a text, and its `<unk>` or None; see `choose_words`. Counted once, then cached."""
     rules = [unit, lowercase, min_count, max_vocabulary]

@@ -95,8 +95,5 @@ def read_topics(sample: str, names: Iterable[str] | None = None, opening: str = 
     for name in sorted(topics) if names is None else names:
         for number, block in enumerate(re.split(r"\n\s*\n", topics.get(name, ""))):
             sentences = border.split(" ".join(block.split()))
-            yield TopicParagraph(name, number, [sentence for sentence in sentences if _is_prose(sentence)])
-
-
-def _is_prose(sentence: str) -> bool:
-    return sentence.endswith((".", "?", "!")) and not _CODE.search(sentence)
+            prose = [text for text in sentences if text.endswith((".", "?", "!")) and not _CODE.search(text)]
+            yield TopicParagraph(name, number, prose)
