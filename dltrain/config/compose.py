@@ -183,40 +183,39 @@ def _get_text(node: Node) -> str | None:
     return node.text if isinstance(node, ScalarNode) else None
 
 
-_ASSIGNMENT = re.compile(r"(?P<path>[^=]*)=(?P<value>.*)", re.DOTALL)
-
-
 def _parse_override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | None:
     """The tree of one ``--set`` flag; None where it is at fault."""
     shown = f"{FLAG} {flag}"
     source = Source(FLAG, tuple(shown.splitlines()), rank=1000 + rank, positions=False)
-    start = len(FLAG) + 2
-    assignment = _ASSIGNMENT.fullmatch(flag)
-    if assignment is None:
+    start = Place(source, 1, len(FLAG) + 2)
+    path, equals, value = flag.partition("=")
+    if not equals:
         message = f"'{clip_text(flag)}' sets nothing; write {FLAG} section.option=VALUE"
-        faults.append(Fault(Place(source, 1, start + len(flag)), message))
+        faults.append(Fault(start.shift(len(flag)), message))
         return None
-    keys = assignment["path"].split(".")
-    places = []
-    for key in keys:
-        places.append(Place(source, 1, start))
-        if not key or key != key.strip():
-            faults.append(Fault(places[-1], f"a name is missing here; write {FLAG} section.option=VALUE"))
-            return None
-        start += len(key) + 1
+    keys = path.split(".")
+    wrong = next((number for number, key in enumerate(keys) if not key or key != key.strip()), None)
+    if wrong is not None:
+        place = start.shift(sum(len(key) + 1 for key in keys[:wrong]))
+        faults.append(Fault(place, f"a name is missing here; write {FLAG} section.option=VALUE"))
+        return None
     if keys[0] == "extends":
-        faults.append(Fault(places[0], f"extends belongs in a file, not in {FLAG}"))
+        faults.append(Fault(start, f"extends belongs in a file, not in {FLAG}"))
         return None
+    after = start.shift(len(path) + 1)
     try:
-        node = parse_document(assignment["value"], source, faults, offset=start - 1)
+        node = parse_document(value, source, faults, offset=after.column - 1)
     except Refused as refused:
         faults.append(refused.fault)
         return None
-    node = node or ScalarNode(Place(source, 1, start), "", True, None)
-    for key, place in zip(reversed(keys), reversed(places), strict=True):
-        node = MappingNode(place, {key: Pair(place, node)})
-    assert isinstance(node, MappingNode)
-    return node
+    return nest_value(path, start, node or ScalarNode(after, "", True, None))
+
+
+def nest_value(path: str, place: Place, node: Node) -> MappingNode:
+    """A tree with one value at a dotted path, which is written at `place`."""
+    key, dot, rest = path.partition(".")
+    inner = nest_value(rest, place.shift(len(key) + 1), node) if dot else node
+    return MappingNode(place, {key: Pair(place, inner)})
 
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)\}?")

@@ -380,7 +380,13 @@ def format_yaml(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = Non
 
 
 def format_value(value: Any) -> str:
-    """A plain value as YAML on one line."""
+    """A plain value as YAML on one line, or a node as YAML that reads back as the same node."""
+    if isinstance(value, ScalarNode):
+        return value.text or "null" if value.plain and not isinstance(value.value, str) else format_value(value.text)
+    if isinstance(value, ListNode):
+        return format_value(value.items)
+    if isinstance(value, MappingNode):
+        return format_value({key: pair.node for key, pair in value.entries.items()})
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{format_value(key)}: {format_value(each)}" for key, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):

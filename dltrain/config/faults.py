@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from dltrain.errors import ConfigError
@@ -46,6 +46,10 @@ class Place:
         if self.line == 0 or not self.source.positions:
             return self.source.name
         return f"{self.source.name}:{self.line}:{self.column}"
+
+    def shift(self, columns: int) -> Place:
+        """The place that is this number of columns further right; a source as a whole has none."""
+        return replace(self, column=self.column + columns) if self.line else self
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from dltrain.config.annotations import list_options
+from dltrain.config.catalogue import Entry
 from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, describe_node
 from dltrain.config.faults import Fault, Place, find_nearest, join_names
 from dltrain.options import Named
@@ -70,3 +72,22 @@ def locate_within(node: Node, path: Sequence[Any]) -> tuple[Place, str]:
         elif isinstance(node, ListNode) and isinstance(step, int) and step < len(node.items):
             node = node.items[step]
     return node.place, _get_node_text(node)
+
+
+def find_misfits(
+    node: Node, model: Entry, sizes: Mapping[str, int | None], options: Mapping[str, Any]
+) -> Iterator[Fault]:
+    """What a model's own check finds in its options, with the places in `node`, the model's section.
+
+    Its fact `check` is a function `faults(sizes, **options)`, or the name of a module of dltrain without torch that has
+    one. It gives `dltrain.architecture.plan.Misfit`s; a size is None where it depends on the data. A model without this
+    fact has no faults.
+    """
+    check = model.facts.get("check")
+    if check is None:
+        return
+    for misfit in (check if callable(check) else import_module(check).faults)(sizes, **options):
+        place, text = locate_within(node, misfit.path or ("name",))
+        allowed = None if misfit.allowed is None else join_names(misfit.allowed)
+        near = find_nearest(text, misfit.allowed) if misfit.near and misfit.allowed else None
+        yield Fault(place, misfit.message, allowed, near)

@@ -37,7 +37,7 @@ def build_page() -> str:
         default = f"`[{default}]`" if section.several else f"`{default}`"
         note = f"Default: {default}." if section.default else "Required."
         blocks.append(f"## `{section.name}`\n\n{textwrap.fill(f'{section.meaning} {note}', WIDTH)}\n")
-        blocks += _describe_entries(section, catalogue.of(str(section.kind)))
+        blocks += _describe_entries(section, catalogue.of(section.kind))
     blocks += [*_describe_used_groups(catalogue), _describe_search()]
     return "\n".join(blocks)
 

@@ -40,7 +40,7 @@ def build_json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
     """The schema (draft 2020-12) of a config that uses these plug-ins, as a plain dict. Raises ConfigError."""
     catalogue = load_catalogue(plugins)
     definitions: dict[str, Any] = {"reference": _REFERENCE}
-    entries = {each.name: catalogue.of(str(each.kind)) for each in (*CHOICES.values(), *LISTS.values())}
+    entries = {each.name: catalogue.of(each.kind) for each in (*CHOICES.values(), *LISTS.values())}
     sections = {each.name: _build_choice(each, entries[each.name], definitions) for each in CHOICES.values()}
     for each in LISTS.values():
         items = _build_choice(each, entries[each.name], definitions)

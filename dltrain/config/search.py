@@ -22,9 +22,9 @@ from typing_extensions import Doc
 from dltrain.config.annotations import REQUIRED, Option, find_group, list_members, list_options, split_annotated
 from dltrain.config.catalogue import Catalogue
 from dltrain.config.check import Check
-from dltrain.config.compose import merge_trees
+from dltrain.config.compose import merge_trees, nest_value
 from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, describe_node, format_value
-from dltrain.config.faults import Fault, Place, join_names
+from dltrain.config.faults import Fault, join_names
 from dltrain.config.sections import CHOICES, GROUPS, LISTS
 from dltrain.options import NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -150,11 +150,9 @@ class _SearchCheck(Check):
         asked = space.entries if isinstance(space, MappingNode) else {}
         asked = {path: pair for path, pair in asked.items() if not _is_null(pair.node)}
         if not asked:
-            what = (
-                "names no option"
-                if isinstance(space, MappingNode)
-                else f"must name options, found {describe_node(space)}"
-            )
+            what = f"must name options, found {describe_node(space)}"
+            if isinstance(space, MappingNode):
+                what = "names no option"
             example = "optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}"
             self._fault(space.place, f"search.space {what}; write {example}")
         return asked
@@ -166,11 +164,8 @@ class _SearchCheck(Check):
             section = path.partition(".")[0]
             if section in CHOICES and path == _get_name_path(path) and isinstance(pair.node, ListNode):
                 names = [item.text for item in pair.node.items if isinstance(item, ScalarNode)]
-                known = (self.catalogue.find(str(CHOICES[section].kind), name) for name in names)
+                known = (self.catalogue.find(CHOICES[section].kind, name) for name in names)
                 self.entries[section] = [entry for entry in known if entry is not None]
-
-    def _fault(self, place: Place, message: str, allowed: str | None = None) -> None:
-        self.faults.append(Fault(place, message, allowed))
 
     def _may_vary(self, path: str, pair: Pair) -> bool:
         section, _, option = path.partition(".")
@@ -206,7 +201,7 @@ class _SearchCheck(Check):
             self._fault(node.place, f"{path} has no values to choose from")
         seen: set[str] = set()
         for item in node.items:
-            text = format_node(item)
+            text = format_value(item)
             if text in seen:
                 self._fault(item.place, f"{path} has the value {text} twice")
             seen.add(text)
@@ -241,7 +236,7 @@ class _SearchCheck(Check):
         having = [entry.name for entry in entries if inner[0] in [option.name for option in entry.options]]
         names = frozenset(having) if 0 < len(having) < len(entries) else None
         if isinstance(node, ListNode):
-            return Dimension(path, tuple(map(format_node, candidates)), names=names)
+            return Dimension(path, tuple(map(format_value, candidates)), names=names)
         assert isinstance(node, MappingNode)
         given = {name: pair.node.value for name, pair in node.entries.items() if isinstance(pair.node, ScalarNode)}
         low, high, step = given["low"], given["high"], given.get("step")
@@ -254,7 +249,7 @@ class _SearchCheck(Check):
         """Check the config with these values, as `--set` would put them there."""
         tree = self.tree
         for path, pair in values.items():
-            tree = merge_trees(tree, _nest(path, pair))
+            tree = merge_trees(tree, nest_value(path, pair.key_place, pair.node))
         faults: list[Fault] = []
         Check(replace(tree, place=self.tree.place), self.catalogue, faults).run()
         self.faults += [fault for fault in faults if fault not in self.faults]
@@ -269,7 +264,7 @@ def _list_assignments(
         chooser = f"{section}.name"
         for name in candidates.get(chooser, [None]):
             start = first if name is None else {**first, chooser: name}
-            values = {path: format_node(node) for path, node in start.items()}
+            values = {path: format_value(node) for path, node in start.items()}
             applying = [each.path for each in dimensions if each.applies(values)]
             start = {path: start[path] for path in applying}
             yield start
@@ -296,31 +291,3 @@ def _list_types(options: Sequence[Option], path: Sequence[str]) -> list[Any]:
     if grouped is not None and path[1:]:
         return _list_types(list_options(grouped), path[1:])
     return [split_annotated(member)[0] for member in list_members(option.annotation)]
-
-
-def _nest(path: str, pair: Pair) -> MappingNode:
-    """A tree with one value at a dotted path; each name stands where it does within the path."""
-    keys = path.split(".")
-    node = pair.node
-    for number in range(len(keys) - 1, -1, -1):
-        place = pair.key_place
-        if place.line:
-            place = replace(place, column=place.column + sum(len(key) + 1 for key in keys[:number]))
-        node = MappingNode(place, {keys[number]: Pair(place, node)})
-    assert isinstance(node, MappingNode)
-    return node
-
-
-def format_node(node: Node) -> str:
-    """A node as YAML on one line that reads back as the same node."""
-    if isinstance(node, ListNode):
-        return "[" + ", ".join(map(format_node, node.items)) + "]"
-    if isinstance(node, MappingNode):
-        return (
-            "{"
-            + ", ".join(f"{format_value(key)}: {format_node(pair.node)}" for key, pair in node.entries.items())
-            + "}"
-        )
-    if node.plain and not isinstance(node.value, str):
-        return node.text or "null"
-    return format_value(node.text)

@@ -22,7 +22,7 @@ class Section:
 
     name: str
     meaning: str = ""
-    kind: str | None = None
+    kind: str = ""
     several: bool = False
     default: tuple[str, ...] = ()
     group: type | None = None

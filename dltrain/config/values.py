@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from dltrain.config.annotations import get_element_type, is_union, list_members, split_annotated, takes_null
-from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode
+from dltrain.config.annotations import (
+    add_article,
+    describe_type,
+    find_listed_named,
+    get_element_type,
+    is_union,
+    list_members,
+    split_annotated,
+    takes_null,
+)
+from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, describe_node, resolve_scalar
+from dltrain.config.faults import Fault, find_nearest, join_names
 
 
-def read_value(node: Node, annotation: Any) -> tuple[Any, list[tuple[int | str, ...]]]:
-    """The node as a value of its option's type, and where it breaks that type, as `validate` gives them.
+def read_value(node: Node, annotation: Any, path: str) -> tuple[Any, list[Fault]]:
+    """The value of the option at `path`, and a fault for each place where the node breaks its type."""
+    value, locations = _convert_node(node, annotation)
+    faults = {}
+    for location in locations:
+        failing, expected, where = _locate_failure(node, annotation, path, location)
+        faults[where] = _explain_wrong_value(failing, expected, where)
+    return value, list(faults.values())
+
+
+def _convert_node(node: Node, annotation: Any) -> tuple[Any, list[tuple[int | str, ...]]]:
+    """The node as a value of its option's type, and where it breaks that type, as `validate_value` gives them.
 
     Where text is expected, a scalar without quotes is its own text: `no`, `1.10` and `1e-3` stay as written. A union
     is read as the first member that takes the node, text last.
@@ -24,7 +45,7 @@ def read_value(node: Node, annotation: Any) -> tuple[Any, list[tuple[int | str, 
         return None, []
     readings = []
     for member in sorted(list_members(annotation), key=lambda member: split_annotated(member)[0] is str):
-        value, wrong = read_value(node, member)
+        value, wrong = _convert_node(node, member)
         if not wrong:
             return validate_value(value, annotation) if metadata else (value, [])
         readings.append((value, wrong))
@@ -35,7 +56,7 @@ def _read_plain(node: Node, annotation: Any) -> Any:
     """The node as plain values, to be checked against `annotation`."""
     core, _ = split_annotated(annotation)
     if is_union(core):
-        return read_value(node, annotation)[0]
+        return _convert_node(node, annotation)[0]
     origin = get_origin(core)
     if isinstance(node, ListNode):
         holds = get_args(core) if origin in (list, tuple) else ()
@@ -81,3 +102,55 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: to_plain(each) for key, each in value.items()}
     return [to_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _locate_failure(node: Node, annotation: Any, path: str, location: Sequence[int | str]) -> tuple[Node, Any, str]:
+    """The innermost node of a complaint's location, its type and its path; a union of several types is not entered."""
+    for step in location:
+        members = list_members(annotation)
+        if len(members) > 1:
+            break
+        if isinstance(node, ListNode) and isinstance(step, int) and step < len(node.items):
+            node, annotation, path = node.items[step], get_element_type(members[0], step), f"{path}[{step}]"
+        elif isinstance(node, MappingNode) and isinstance(step, str) and step in node.entries:
+            node, annotation, path = node.entries[step].node, get_element_type(members[0], 0), f"{path}.{step}"
+        else:
+            break
+    return node, annotation, path
+
+
+def _explain_wrong_value(node: Node, annotation: Any, path: str) -> Fault:
+    members = list_members(annotation)
+    core = split_annotated(members[0])[0]
+    if len(members) == 1 and get_origin(core) is Literal and isinstance(node, ScalarNode):
+        choices = [str(each) for each in get_args(core)] + ["null"] * takes_null(annotation)
+        message = f"{path} cannot be {describe_node(node)}{_suggest_value(node, annotation)}"
+        return Fault(node.place, message, join_names(choices), find_nearest(node.text, choices))
+    expected = add_article(describe_type(annotation))
+    message = f"{path} must be {expected}, found {describe_node(node)}{_suggest_value(node, annotation)}"
+    return Fault(node.place, message)
+
+
+def _suggest_value(node: Node, annotation: Any) -> str:
+    """What probably went wrong in writing the value, in brackets; nothing if that is unclear."""
+    if isinstance(node, ListNode):
+        return f" of {len(node.items)}" if node.items else ""
+    if isinstance(node, MappingNode) and find_listed_named(annotation) is not None:
+        return " (begin each item with '- ')"
+    if not isinstance(node, ScalarNode):
+        return ""
+    expected = {split_annotated(member)[0] for member in list_members(annotation) if not is_union(member)}
+    text = node.text
+    if isinstance(node.value, float) and expected & {int, float}:
+        if node.value - node.value != 0:
+            return " (it is not finite)"
+        if expected == {int} and node.value.is_integer() and abs(node.value) < 1e15:
+            return f" (write {int(node.value)})"
+    if isinstance(node.value, str) and expected & {int, float}:
+        if re.fullmatch(r"[-+]?0[0-9]+", text):
+            return f" (the leading zero makes it text: write {int(text)})"
+        if not node.plain and isinstance(resolve_scalar(text), (int, float)) and node.place.line:
+            return " (the quotes make it text)"
+    if bool in expected and text.lower() in ("yes", "on", "no", "off"):
+        return f" (write {'true' if text.lower() in ('yes', 'on') else 'false'})"
+    return ""
