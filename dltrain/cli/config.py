@@ -15,7 +15,8 @@ app = typer.Typer(help="Check or show a config, or print its JSON Schema.", no_a
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Set one value over the file's.")
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Override one value of the config; may be repeated."),
 ]
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")

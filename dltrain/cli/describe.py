@@ -23,6 +23,8 @@ Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")
 ]
 
+UNLISTED = "add --plugin FILE if a plug-in registers it"
+
 
 def list_names(
     kind: Annotated[
@@ -51,7 +53,7 @@ def describe(
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
-    """Describe a model, a dataset, a task and its options."""
+    """Describe a model, dataset or task and its options."""
     from dltrain.config.faults import find_nearest, join_names
     from dltrain.config.plugins import load_catalogue
 
@@ -62,7 +64,10 @@ def describe(
         names = catalogue.names(kind)
         near = find_nearest(name, names)
         hint = f"\ndid you mean '{near}'?" if near else ""
-        raise UsageError(f"{kind} '{name}' is not known\nallowed: {join_names(names)}{hint}")
+        raise UsageError(
+            f"{kind} '{name}' is not known\nallowed: {join_names(names)}{hint}",
+            advice=None if plugins or near else UNLISTED,
+        )
     if as_json:
         typer.echo(json.dumps(encode_description(entry), indent=2, ensure_ascii=False))
         return
@@ -86,7 +91,7 @@ def parse_kind(word: str) -> str:
     if word not in kinds:
         near = find_nearest(word, kinds)
         hint = f"\ndid you mean '{near}'?" if near else ""
-        raise UsageError(f"there are no '{word}'\nallowed: {join_names(list(kinds))}{hint}")
+        raise UsageError(f"'{word}' is not a kind of registered name\nallowed: {join_names(list(kinds))}{hint}")
     return kinds[word]
 
 

@@ -25,7 +25,7 @@ def evaluate(
     checkpoint: CheckpointName = None,
     require: Annotated[
         list[str] | None,
-        typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be given again."),
+        typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be repeated."),
     ] = None,
     root: Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")] = None,
     device: DeviceName = None,

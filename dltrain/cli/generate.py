@@ -40,11 +40,11 @@ def generate(
     ] = 1.0,
     stop: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="End before this text, '<eos>' meaning a line break; may be given again."),
+        typer.Option(metavar="TEXT", help="End before this text, '<eos>' meaning a line break; may be repeated."),
     ] = None,
     ban: Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD", help="Never generate this; may be given again, '' for none. [default: <unk>]"),
+        typer.Option(metavar="WORD", help="Never generate this; may be repeated, '' for none. [default: <unk>]"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed gives other texts.")] = 0,
     stream: Annotated[bool, typer.Option("--stream", help="Print text as it is generated; one sample only.")] = False,

@@ -107,7 +107,6 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
     """The command line with the named commands; only their modules are imported."""
     app = typer.Typer(
         name="dltrain",
-        help="Train deep-learning models from one YAML file.",
         epilog=EPILOG,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -153,15 +152,20 @@ def main() -> None:
 
 
 def to_dltrain_error(error: Exception) -> DltrainError:
-    """`error` with a message for the user; an unexpected one names its source line and exits with 1."""
+    """`error` with a message for the user; an unexpected one names its source line and exits with 1.
+
+    That line is the plug-in's where one was being executed.
+    """
     if isinstance(error, DltrainError):
         return error
     if isinstance(error, OSError) and error.strerror:
         path = f"{error.filename}: " if error.filename else ""
         advice = "free some disk space, or change the permissions or the location"
         return DataError(f"{path}{error.strerror}", advice=advice)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    message = f"{type(error).__name__} in {frame.filename}:{frame.lineno}: {error}"
+    lines = list(traceback.walk_tb(error.__traceback__))
+    in_plugins = [line for line in lines if str(line[0].f_globals.get("__name__")).startswith("dltrain_plugins.")]
+    frame, number = (in_plugins or lines)[-1]  # a plug-in's author looks for its line, not for torch's
+    message = f"{type(error).__name__} in {frame.f_code.co_filename}:{number}: {error}"
     return DltrainError(message, advice="rerun with --debug for the full traceback")
 
 

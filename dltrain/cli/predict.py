@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dltrain.kinds import Kind, NamedInput, Reader
     from dltrain.runs.loading import Trained
 
+NO_ABILITY = "a plug-in's task needs labels and probabilities, or outputs and estimates (docs/extending.md)"
 BATCH = 256
 
 
@@ -136,7 +137,7 @@ def _make_predictor(run: Path, trained: Trained, invert: Inversion, top: int) ->
 
     task, kind = trained.experiment.task.name, get_data_kind(trained)
     if not isinstance(trained.task, Predicts | Estimates):
-        raise UsageError(f"{run}: the task '{task}' gives neither labels nor numbers for inputs")
+        raise UsageError(f"{run}: the task '{task}' gives neither labels nor numbers for inputs", advice=NO_ABILITY)
     if kind.reader is None:
         raise UsageError(
             f"{run}: nothing reads inputs of the kind of data '{kind.name}'",
@@ -146,7 +147,13 @@ def _make_predictor(run: Path, trained: Trained, invert: Inversion, top: int) ->
     options = {"invert": invert.value} if "invert" in kind.reader_options else {}
     if not options and invert is not Inversion.auto:
         raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.plural}", advice="leave it out")
-    reader = resolve_reference(kind.reader)(trained.record.assets, **options)
+    try:
+        reader = resolve_reference(kind.reader)(trained.record.assets, **options)
+    except KeyError as error:
+        raise UsageError(
+            f"{run}: predict cannot read {kind.plural}: its dataset's assets lack {error}",
+            advice="add it to the dataset's assets (docs/extending.md), and train again",
+        ) from error
     return Predictor(trained, kind, reader, isinstance(trained.task, Predicts), top=top)
 
 

@@ -109,7 +109,12 @@ class Check:
         if not isinstance(name, ScalarNode) or name.value is None:
             self._fault(name.place, f"{path}.name must be a name, found {describe_node(name)}", names)
         elif (entry := self.catalogue.find(section.kind, name.text)) is None:
-            self._fault(name.place, f"{section.kind} '{name.text}' is not known", names, word=name.text)
+            nearest, allowed = find_nearest(name.text, names), join_names(names)
+            if any(fault.cause for fault in self.faults):
+                allowed = f"{allowed}; a plug-in with a fault, reported above, may register it"
+            elif nearest is None:
+                allowed = f"{allowed}; or what a file listed under plugins: registers"
+            self.faults.append(Fault(name.place, f"{section.kind} '{name.text}' is not known", allowed, nearest))
         else:
             self.chosen[path] = entry
         return node

@@ -18,7 +18,7 @@ from dltrain.capabilities import Shows
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Moment, Schedule
 from dltrain.core.state import TrainState, is_averaging
-from dltrain.errors import Diverged, Stopped, UsageError
+from dltrain.errors import Diverged, DltrainError, Stopped, UsageError
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
@@ -197,11 +197,17 @@ def end_epoch(
     """Evaluate on the validation set, and move to the next epoch. `factor` is the schedule's last one."""
     raise_if_diverged(state, state.step)
     report: dict[str, float] = {}
+    metric = task.goal.metric
     if len(validation):
         counts = accumulate_counts(
             state.evaluated_model, task, validation, runtime, between=lambda: stop_if_asked(state, session)
         )
         report = task.report(counts)
+        if metric not in report:
+            raise DltrainError(
+                f"the task's goal is the metric '{metric}', but its report has only {', '.join(report) or 'nothing'}",
+                advice="return this metric from the task's method report",
+            )
     training_loss = float(state.loss_sum) / state.examples
     rate = state.base_rates[0] * factor
     state.epoch += 1

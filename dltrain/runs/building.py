@@ -19,7 +19,7 @@ from dltrain.core.state import TrainState, make_average
 from dltrain.core.weights import apply_group_options, copy_matching_tensors, freeze, initialize, parameter_groups
 from dltrain.data.mirrors import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
-from dltrain.errors import NoCheckpoint, UsageError
+from dltrain.errors import DltrainError, NoCheckpoint, UsageError
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runtime import precision
 from dltrain.runtime.weights_files import read_tensors
@@ -64,8 +64,27 @@ def construct_dataset(names: Names, experiment: Experiment, assets: Mapping[str,
 def construct_model(names: Names, experiment: Experiment, task: Task[Any]) -> Any:
     """The model of an experiment, with those of the task's sizes that it names, or with all of them as `sizes`."""
     provided = names.entry("model", experiment.model.name).provided
+    missing = [name for name in provided if name not in task.sizes] if provided != ALL_SIZES else []
+    if missing:
+        raise DltrainError(
+            f"the task's attribute sizes lacks {', '.join(missing)}, which its decorator lists; found "
+            f"{', '.join(task.sizes) or 'nothing'}",
+            advice="make both name the same sizes",
+        )
     sizes = {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
     return construct(names, "model", experiment.model, sizes=sizes)
+
+
+def check_contract(kind: str, name: str, thing: object, contract: type) -> None:
+    """Raise DltrainError where `thing` lacks attributes or methods of a protocol: a plug-in's may be incomplete."""
+    members = [member for member in {**contract.__annotations__, **vars(contract)} if not member.startswith("_")]
+    missing = [member for member in members if not hasattr(thing, member)]
+    if missing:
+        raise DltrainError(
+            f"{kind} '{name}' lacks {', '.join(missing)}: {contract.__module__}.{contract.__name__} requires "
+            f"{', '.join(members)}",
+            advice="add what is missing; docs/extending.md has complete examples",
+        )
 
 
 @dataclass
@@ -127,7 +146,9 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
     runtime = precision.start_runtime(plan, recorded)
     dataset = construct_dataset(names, experiment)
+    check_contract("dataset", experiment.data.name, dataset, Dataset)
     task = construct(names, "task", experiment.task, provided=[dataset.assets])
+    check_contract("task", experiment.task.name, task, Task)
     torch.manual_seed(experiment.seed)
     check_model(experiment, names.entry("model", experiment.model.name), task.sizes)
     model = construct_model(names, experiment, task).to(runtime.device)

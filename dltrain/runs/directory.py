@@ -182,7 +182,7 @@ def _compare_settings(directory: Path, experiment: Experiment) -> None:
     for name, source in plugins.items():
         copy = directory / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != source:
-            changed[name] = ("the copy in the run directory", "another text")
+            changed[name] = ("its copy in the run directory", "a changed file")
     epochs = changed.pop("trainer.epochs", None)
     if epochs is not None and epochs[1] < epochs[0]:
         changed["trainer.epochs"] = epochs
@@ -190,7 +190,7 @@ def _compare_settings(directory: Path, experiment: Experiment) -> None:
         lines = "".join(f"\n  {path}: {old!r} -> {new!r}" for path, (old, new) in changed.items())
         raise UsageError(
             f"{directory}: this run was started with other settings{lines}\n"
-            "allowed: only observers and, to more, trainer.epochs may change",
+            "allowed to change: observers, and trainer.epochs to a larger number",
             advice="undo the change, or start another run with --fresh or -o DIRECTORY",
         )
 

@@ -107,7 +107,8 @@ def test_list_of_an_unknown_kind() -> None:
     with pytest.raises(UsageError) as caught:
         run("list", "modles")
     assert str(caught.value) == (
-        "there are no 'modles'\nallowed: models, datasets, tasks, optimizers, schedules, observers\n"
+        "'modles' is not a kind of registered name\n"
+        "allowed: models, datasets, tasks, optimizers, schedules, observers\n"
         "did you mean 'models'?"
     )
 

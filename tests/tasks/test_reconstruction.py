@@ -232,7 +232,7 @@ def test_eval_draws_the_first_images_above_what_became_of_them(
     assert isinstance(refused.exception, UsageError)
     assert str(refused.exception) == (
         f"{run}: --worst is for classifiers and speech recognisers; the task 'reconstruction' is neither\n"
-        "next: leave it out"
+        "next: leave it out; a plug-in's task needs labels and probabilities (docs/extending.md)"
     )
 
 

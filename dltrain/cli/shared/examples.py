@@ -30,7 +30,7 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
         raise UsageError(
             f"{run}: --worst is for classifiers and speech recognisers; the task '{trained.experiment.task.name}' is "
             "neither",
-            advice="leave it out",
+            advice="leave it out; a plug-in's task needs labels and probabilities (docs/extending.md)",
         )
 
 

@@ -13,9 +13,9 @@ from dltrain.errors import UsageError
 ConfigFile = Annotated[Path, typer.Argument(help="A YAML file that describes the training, or a run directory.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Set one value over the file's; may be given again."),
+    typer.Option("--set", metavar="PATH=VALUE", help="Override one value of the config; may be repeated."),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Start again, in the next numbered directory.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start a new run, in the next numbered directory.")]
 MaxTime = Annotated[
     str | None, typer.Option(help="Stop with a checkpoint after this long (90s, 30m, 2h); exit code 75.")
 ]
