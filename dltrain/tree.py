@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -59,6 +59,15 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(tree, dict):
         return {name: map_tensors(part, function) for name, part in tree.items()}
     return tree
+
+
+def iterate_tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors within nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | tuple | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from iterate_tensors(each)
 
 
 def make_storable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

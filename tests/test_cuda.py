@@ -13,8 +13,8 @@ import torch
 
 from dltrain.data.speech.log_mel import build_extractor
 from dltrain.data.speech.options import LogMel
-from dltrain.runtime.device import choose_device
 from dltrain.runtime.interrupts import Interrupts
+from dltrain.runtime.precision import choose_device
 from support.runs import StopAt, outcome, run_once, run_to_end
 
 pytestmark = [

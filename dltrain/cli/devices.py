@@ -17,7 +17,7 @@ def print_devices(as_json: Annotated[bool, typer.Option("--json", help="One JSON
 
       dltrain devices --json
     """
-    from dltrain.runtime.device import choose_device, format_gibibytes, list_devices
+    from dltrain.runtime.precision import choose_device, format_gibibytes, list_devices
 
     devices = list_devices()
     auto = choose_device("auto")

@@ -150,7 +150,7 @@ class Inputs(NamedTuple):
 def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
     """Raises DataError for missing data or an empty split, UsageError for a kind of data without synthetic inputs."""
     if synthetic:
-        from dltrain.runtime.seeds import generator
+        from dltrain.runtime.seeds import make_generator
 
         kind = get_data_kind(trained)
         if kind.synthetic is None:
@@ -158,7 +158,7 @@ def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> In
                 f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
                 advice="leave it out, or register the kind with `synthetic` (docs/extending.md)",
             )
-        batch = kind.synthetic(trained.task.sizes, generator("made up", trained.experiment.seed))
+        batch = kind.synthetic(trained.task.sizes, make_generator("made up", trained.experiment.seed))
         return Inputs([batch], "synthetic inputs, not data")
     try:
         dataset = trained.dataset()
@@ -181,9 +181,9 @@ def _export_weights(run: Path, trained: Trained, inputs: Inputs, tolerance: floa
 
     from dltrain.export.agreement import measure_difference
     from dltrain.export.computation import check_agreement
-    from dltrain.export.interface import flatten_tensors
     from dltrain.export.weights import ExportedWeights, encode_safetensors
     from dltrain.runs.loading import load_trained
+    from dltrain.tree import iterate_tensors
 
     content = encode_safetensors(trained.model.state_dict())
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
@@ -192,9 +192,7 @@ def _export_weights(run: Path, trained: Trained, inputs: Inputs, tolerance: floa
         again = load_trained(ExportedWeights(file), PLAIN).model
     with torch.inference_mode():
         worst = max(
-            measure_difference(
-                flatten_tensors(trained.model(*batch.arguments)), flatten_tensors(again(*batch.arguments))
-            )
+            measure_difference(*(list(iterate_tensors(model(*batch.arguments))) for model in (trained.model, again)))
             for batch in inputs.batches
         )
     check_agreement(str(run), worst, tolerance)

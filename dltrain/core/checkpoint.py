@@ -13,11 +13,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
@@ -36,6 +36,9 @@ _TEMPORARY = ".writing-"
 _DAMAGED = "damaged-"
 NONE_LEFT = "restore one from a backup, or start another run with `dltrain fit --fresh`"
 """What to do where all checkpoints of a run are damaged."""
+
+
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Checkpoint:
         """
         if not (self.path / MANIFEST).is_file():
             return f"{MANIFEST}: missing"
-        content = self._bytes(MANIFEST)
+        content = self._read(MANIFEST, Path.read_bytes)
         try:
             manifest = json.loads(content)
             whole = isinstance(manifest, dict) and content == _seal(_unseal(manifest))
@@ -77,26 +80,19 @@ class Checkpoint:
                 return f"{name}: missing"
             if path.stat().st_size != facts["size"]:
                 return f"{name}: {path.stat().st_size} bytes, written with {facts['size']}"
-            if self._sha256(path) != facts["sha256"]:
+            if self._read(name, hash_file) != facts["sha256"]:
                 return f"{name}: not as it was written (its SHA-256 does not fit)"
         return None
 
-    def _bytes(self, name: str) -> bytes:
+    def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         try:
-            return (self.path / name).read_bytes()
+            return read(self.path / name)
         except PermissionError:
             raise NoCheckpoint(f"{self.path / name}: may not be read", advice="change its permissions") from None
 
-    def _sha256(self, path: Path) -> str:
-        try:
-            return hash_file(path)
-        except PermissionError:
-            raise NoCheckpoint(f"{path}: may not be read", advice="change its permissions") from None
-
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        manifest: dict[str, Any] = json.loads(self._bytes(MANIFEST))
-        return manifest
+        return dict(json.loads(self._read(MANIFEST, Path.read_bytes)))
 
     @cached_property
     def contents(self) -> dict[str, bytes]:
@@ -104,7 +100,7 @@ class Checkpoint:
 
         Raises FileNotFoundError where another process has just deleted it, and NoCheckpoint where it is damaged.
         """
-        contents = {name: self._bytes(name) for name in self.manifest["files"]}
+        contents = {name: self._read(name, Path.read_bytes) for name in self.manifest["files"]}
         for name, content in contents.items():
             if hashlib.sha256(content).hexdigest() != self.manifest["files"][name]["sha256"]:
                 raise NoCheckpoint(f"{self.path}: damaged: {name}: not as it was written (its SHA-256 does not fit)")
@@ -112,8 +108,7 @@ class Checkpoint:
 
     @cached_property
     def _plain(self) -> dict[str, Any]:
-        plain: dict[str, Any] = json.loads(self.contents[STATE])
-        return plain
+        return dict(json.loads(self.contents[STATE]))
 
     @cached_property
     def record(self) -> Record:

@@ -6,7 +6,6 @@ the rates are a schedule, the losses are what it logs, and the end is a reason t
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -146,15 +145,13 @@ class Curve:
     def fault(self) -> str | None:
         """Why nothing can be read from the curve, and what to do; None where something can."""
         first, last = f"{self.rates[0]:.2g}", f"{self.rates[-1]:.2g}"
-        blown = self.ended != "all rates tried"
         if len(self.losses) < FEWEST:
             return f"{self.ended} after {len(self.losses)} of {self.steps} updates, at {last}: lower --low"
-        until = slice(self.lowest + 1)
         fall = self.smoothed[0] - self.smoothed[self.lowest]
-        scatter = (numpy.array(self.losses) - self.smoothed)[until].std()
+        scatter = (numpy.array(self.losses) - self.smoothed)[: self.lowest + 1].std()
         if fall > max(scatter, _LEAST_FALL * abs(self.smoothed[0])):
             return None
-        if blown:
+        if self.ended != "all rates tried":
             return f"the loss only rises from {first} to {last}: lower --low"
         return f"the loss does not fall from {first} to {last}: try other --low and --high, or look at data and model"
 
@@ -188,16 +185,8 @@ def run_range_test(
     Raises Diverged where the very first update cannot be made.
     """
     updates = math.ceil(len(training) / plan.accumulate)
-    tested = dataclasses.replace(
-        plan,
-        epochs=math.ceil(rates.steps / updates),
-        patience=None,
-        ema=None,
-        nt_asgd=None,
-        log_every_steps=1,
-        checkpoint_every_steps=None,
-        checkpoint_every_minutes=None,
-    )
+    epochs = math.ceil(rates.steps / updates)
+    tested = Plan(epochs=epochs, accumulate=plan.accumulate, clip_norm=plan.clip_norm, log_every_steps=1)
     recorder = LossRecorder(rates.steps)
     ended: EndReason = "all rates tried"
     try:

@@ -6,9 +6,9 @@ Elementwise work (activations, normalisations, a softmax, CTC) is left out. Othe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 from dltrain.batch import Batch
 from dltrain.core.trainer import explain_single_examples
 from dltrain.task import Task
+from dltrain.tree import iterate_tensors
 
 
 @dataclass
@@ -111,15 +112,6 @@ def measure_model(
     return Summary(ledger.rows(), forward, ledger.flops, memory)
 
 
-def iterate_tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors within nested tuples, lists and mappings."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping | tuple | list):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from iterate_tensors(each)
-
-
 def size_in_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
@@ -189,30 +181,19 @@ FREE = {
 """Operations on weights that move numbers or work one by one, besides views and those that torch tags as pointwise."""
 
 
-@dataclass
-class ModuleCall:
-    """A module: its name, the shape of its output, and the work done when it was called."""
-
-    name: str
-    module: nn.Module
-    output: tuple[int, ...] | None = None
-    flops: int = 0
-    uncounted: dict[str, None] = field(default_factory=dict)
-
-
 class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts FLOPs in total and by module: the one whose weights are used, or else the one that is running."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
-        self._modules = [ModuleCall(name, module) for name, module in model.named_modules()]
-        self._owners: dict[int, ModuleCall] = {}
-        for called in self._modules:
-            for parameter in called.module.parameters(recurse=False):
-                self._owners.setdefault(locate_memory(parameter)[0], called)
+        self._modules = [(module, LayerRow(name, type(module).__name__)) for name, module in model.named_modules()]
+        self._owners: dict[int, LayerRow] = {}
+        for module, row in self._modules:
+            for parameter in module.parameters(recurse=False):
+                self._owners.setdefault(locate_memory(parameter)[0], row)
         self._casts: list[Tensor] = []  # kept, so that nothing else gets their addresses
-        self._running: list[ModuleCall] = []
+        self._running: list[LayerRow] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -229,11 +210,12 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 next(self._owners_of(args, 1), self._running[-1]).flops += flops
         elif self._running and not (func.is_view or torch.Tag.pointwise in func.tags or func._overloadpacket in FREE):
             for owner in self._owners_of(args, 2):
-                owner.uncounted[func._overloadpacket.__name__] = None
+                name = func._overloadpacket.__name__
+                owner.uncounted += () if name in owner.uncounted else (name,)
         return out
 
-    def _owners_of(self, arguments: Any, dimensions: int) -> Iterator[ModuleCall]:
-        """The modules whose weights are among the arguments, in order; weights of so many dimensions at least."""
+    def _owners_of(self, arguments: Any, dimensions: int) -> Iterator[LayerRow]:
+        """The rows of the modules whose weights are among the arguments, in order; of `dimensions` at least."""
         for each in iterate_tensors(arguments):
             owner = self._owners.get(locate_memory(each)[0]) if each.dim() >= dimensions else None
             if owner is not None:
@@ -243,10 +225,10 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def watching(self) -> Iterator[None]:
         """Record the modules called within: shapes, and whose FLOPs are whose."""
         handles = []
-        for called in self._modules:
-            handles.append(called.module.register_forward_pre_hook(self._entered(called)))
-            handles.append(called.module.register_forward_hook(self._left(called)))
-        self._running.append(self._modules[0])  # the task may compute with the model's weights without calling it
+        for module, row in self._modules:
+            handles.append(module.register_forward_pre_hook(self._entered(row)))
+            handles.append(module.register_forward_hook(self._left(row)))
+        self._running.append(self._modules[0][1])  # the task may compute with the model's weights without calling it
         try:
             yield
         finally:
@@ -254,14 +236,14 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for handle in handles:
                 handle.remove()
 
-    def _entered(self, called: ModuleCall) -> Callable[..., None]:
-        return lambda *_: self._running.append(called)
+    def _entered(self, row: LayerRow) -> Callable[..., None]:
+        return lambda *_: self._running.append(row)
 
-    def _left(self, called: ModuleCall) -> Callable[..., None]:
+    def _left(self, row: LayerRow) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any, outputs: Any) -> None:
             self._running.pop()
             first = next(iterate_tensors(outputs), None)
-            called.output = None if first is None else tuple(first.shape)
+            row.output = None if first is None else tuple(first.shape)
 
         return hook
 
@@ -269,14 +251,12 @@ class Ledger(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Every module that has parameters of its own, computes, or holds no other; each parameter once."""
         seen: set[int] = set()
         rows = []
-        for called in self._modules:
-            own = [each for each in called.module.parameters(recurse=False) if id(each) not in seen]
+        for module, row in self._modules:
+            own = [each for each in module.parameters(recurse=False) if id(each) not in seen]
             seen.update(map(id, own))
-            leaf = next(called.module.children(), None) is None
-            if own or called.flops or (leaf and called.output is not None):
-                row = LayerRow(called.name, type(called.module).__name__, called.output, flops=called.flops)
-                row.uncounted = tuple(called.uncounted)
-                row.parameters = sum(each.numel() for each in own)
-                row.trainable = sum(each.numel() for each in own if each.requires_grad)
+            row.parameters = sum(each.numel() for each in own)
+            row.trainable = sum(each.numel() for each in own if each.requires_grad)
+            leaf = next(module.children(), None) is None
+            if own or row.flops or (leaf and row.output is not None):
                 rows.append(row)
         return rows

@@ -209,35 +209,19 @@ def end_epoch(
                 advice="return this metric from the task's method report",
             )
     training_loss = float(state.loss_sum) / state.examples
-    rate = state.base_rates[0] * factor
     state.epoch += 1
-    state.history.append(
-        {
-            "epoch": state.epoch,
-            "step": state.step,
-            "training_loss": training_loss,
-            "learning_rate": rate,
-            **{name: value if math.isfinite(value) else None for name, value in report.items()},
-        }
-    )
+    facts: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "training_loss": training_loss}
+    facts["learning_rate"] = state.base_rates[0] * factor
+    metrics = {name: value if math.isfinite(value) else None for name, value in report.items()}
+    state.history.append({**facts, **metrics})
     # The next log line covers this epoch's last updates too, so their sums are carried over.
     state.logged = (state.logged[0] - float(state.loss_sum), state.logged[1] - state.examples)
     state.loss_sum.zero_()
     state.examples = state.position = 0
     state.carry = None
     lines = show_samples(state, task, runtime.device)
-    session.emit(
-        Evaluated(
-            step=state.step,
-            epoch=state.epoch,
-            epochs=plan.epochs,
-            training_loss=training_loss,
-            learning_rate=rate,
-            report=report,
-            improved=state.history.improved(task.goal),
-            shown=lines,
-        )
-    )
+    improved = state.history.improved(task.goal)
+    session.emit(Evaluated(**facts, epochs=plan.epochs, report=report, improved=improved, shown=lines))
 
 
 def show_samples(state: TrainState, task: Task[Any], device: torch.device) -> Sequence[str]:

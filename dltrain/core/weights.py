@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import init
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
+from dltrain.errors import DltrainError
 from dltrain.options import Weights
 
 SCHEMES: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -26,6 +29,8 @@ SCHEMES: Mapping[str, Callable[[Tensor], Tensor]] = {
 RECURRENT = re.compile(r"weight_(ih|hh)_l\d+(_reverse)?|weight_(ih|hh)")
 """Matrices of several gates, one below the other, as torch's recurrent layers name them."""
 GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
+PYTORCH_SIGNATURES = (b"PK\x03\x04", b"\x80")
+"""How a file of PyTorch's begins: a zip archive, or before version 1.6 a pickle."""
 
 
 def initialize(model: nn.Module, weights: Weights) -> None:
@@ -48,6 +53,30 @@ def initialize(model: nn.Module, weights: Weights) -> None:
                 gates = GATES.get(type(module), 1) if RECURRENT.fullmatch(name) else 1
                 for gate in parameter.detach().chunk(gates):
                     SCHEMES[weights.initialization](gate)
+
+
+def read_tensors(content: bytes) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file by name, on the CPU. Raises ValueError, saying what is wrong.
+
+    PyTorch's own files are read by its restricted unpickler, which makes tensors and plain containers and runs no code.
+    """
+    try:
+        if content.startswith(PYTORCH_SIGNATURES):
+            found = torch.load(io.BytesIO(content), "cpu", weights_only=True)
+        else:
+            from safetensors.torch import load
+
+            found = load(content)
+    except DltrainError:  # a signal arrived
+        raise
+    except Exception as error:  # anything may come of a damaged file
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(
+            f"neither a whole safetensors file nor one of PyTorch's with weights alone: {reason}"
+        ) from None
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError("holds something else than tensors by name; expected is what a model's state_dict() gives")
+    return dict(found)
 
 
 class CopiedTensors(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dltrain.runtime.seeds import generator, permutation
+from dltrain.runtime.seeds import draw_permutation, make_generator
 
 B = TypeVar("B")
 Int64s = NDArray[numpy.int64]
@@ -55,10 +55,10 @@ def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> 
     Examples are shuffled, sorted by length within pools of 100 batches, then the batches are shuffled. Examples left
     over when all batches are full come last.
     """
-    indices: Int64s = permutation(seed, epoch, len(lengths)).numpy()
+    indices: Int64s = draw_permutation(seed, epoch, len(lengths)).numpy()
     whole = len(indices) // batch_size
     left, indices = numpy.split(indices, [len(indices) - whole * batch_size])
     pools = numpy.arange(len(indices)) // (_POOL_BATCHES * batch_size)
     indices = indices[numpy.lexsort((lengths[indices], pools))]
-    batches = torch.randperm(whole, generator=generator("batches", seed, epoch)).numpy()
+    batches = torch.randperm(whole, generator=make_generator("batches", seed, epoch)).numpy()
     return torch.from_numpy(numpy.concatenate((indices.reshape(whole, batch_size)[batches].reshape(-1), left)))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dltrain.errors import DataError
 from dltrain.options import Fold
-from dltrain.runtime.seeds import generator
+from dltrain.runtime.seeds import make_generator
 
 Mask = NDArray[numpy.bool_]
 
@@ -33,7 +33,7 @@ def hold_out(strata: NDArray[Any], share: float, seed: int, split: str = "valida
         counts[number] += 1
     kept = numpy.zeros(len(strata), bool)
     for number, (group, count) in enumerate(zip(groups, counts, strict=True)):
-        order = torch.randperm(len(group), generator=generator(split, seed, number))
+        order = torch.randperm(len(group), generator=make_generator(split, seed, number))
         kept[group[order[:count].numpy()]] = True
     return kept
 
@@ -102,7 +102,7 @@ def hold_out_speakers(speakers: Sequence[str], fraction: float, seed: int) -> ND
     """
     counts = Counter(speakers)
     names = sorted(counts)
-    order = torch.randperm(len(names), generator=generator("validation speakers", seed)).tolist()
+    order = torch.randperm(len(names), generator=make_generator("validation speakers", seed)).tolist()
     remaining, chosen = round(fraction * len(speakers)), set()
     for index in order:
         if counts[names[index]] <= remaining:

@@ -16,7 +16,7 @@ from torch import Tensor
 from dltrain.data.text.language_model import LanguageModel
 from dltrain.decoding.sampling import Sampling, choose_tokens
 from dltrain.errors import Diverged
-from dltrain.runtime.seeds import keyed_uniform
+from dltrain.runtime.seeds import draw_uniform
 
 READ_AT_ONCE = 256
 """Tokens of a prompt that are read in one call: enough to be fast, and memory stays flat however long it is."""
@@ -74,7 +74,7 @@ def generate_tokens(
             if sampling.repetition_penalty != 1 and seen is None:
                 seen = torch.zeros_like(log_probabilities, dtype=torch.bool)
                 seen[:, torch.tensor(prompt, dtype=torch.int64, device=device)] = True
-            uniforms = keyed_uniform(seed, step, numbers, 1)[:, 0] if sampling.temperature else None
+            uniforms = draw_uniform(seed, step, numbers, 1)[:, 0] if sampling.temperature else None
             ids = choose_tokens(log_probabilities, sampling, seen, uniforms)  # (N,)
             tokens = _to_next_tokens(log_probabilities, ids)
         yield tokens

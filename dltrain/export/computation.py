@@ -9,14 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from dltrain.batch import Batch
 from dltrain.errors import DltrainError, RequirementNotMet, UsageError
 from dltrain.export.agreement import Agreement, measure_agreement, score_program, time_programs
 from dltrain.export.int8 import quantize_layers, quantize_onnx
-from dltrain.export.interface import MEMORY, Interface, Leading, find_interface, list_arguments, take_examples
+from dltrain.export.interface import Interface, Leading, find_interface, list_arguments, take_examples
 from dltrain.export.programs import Program, load_onnx, load_torch_export, write_onnx, write_torch_export
 from dltrain.kinds import BATCH
 from dltrain.runtime.precision import Runtime
@@ -101,13 +100,8 @@ def export_program(subject: Subject, form: Form, int8: bool, tolerance: float) -
             with refuse_unexportable(subject, form):
                 smaller = {"weights": names, "difference": measure_agreement(program, interface, batches).difference}
             forms.append(ProgramForm("int8", len(content), program))
-        return ExportResult(
-            content=content,
-            interface=interface,
-            agreement=found,
-            rows=_measure_forms(forms, interface, subject, int8),
-            int8=smaller,
-        )
+        rows = _measure_forms(forms, interface, subject, int8)
+        return ExportResult(content, interface, found, rows, int8=smaller)
 
 
 @contextmanager
@@ -145,12 +139,7 @@ def check_agreement(name: str, difference: float, tolerance: float) -> None:
 
 def make_trace_inputs(interface: Interface, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Inputs to trace the computation with."""
-    sizes = {MEMORY: TRACED + 1}
-    state = [
-        torch.zeros([sizes.get(size, TRACED) if isinstance(size, str) else size for size in port.axes])
-        for port in interface.initial
-    ]
-    return (*take_examples(interface.leading, tensors, TRACED), *state)
+    return (*take_examples(interface.leading, tensors, TRACED), *interface.state(TRACED, memory=TRACED + 1))
 
 
 class ProgramForm(NamedTuple):
@@ -178,16 +167,7 @@ def _measure_forms(
             metrics = score_program(
                 form.program, interface, subject.task, stream=subject.stream, runtime=subject.runtime
             )
-        rows.append(
-            FormMeasures(
-                name=form.name,
-                bytes=form.bytes,
-                milliseconds_of_one=one,
-                milliseconds_of_batch=many,
-                batch_size=whole,
-                metrics=metrics,
-            )
-        )
+        rows.append(FormMeasures(form.name, form.bytes, one, many, batch_size=whole, metrics=metrics))
     return rows
 
 

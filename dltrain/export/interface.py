@@ -18,7 +18,7 @@ from dltrain.data.text.language_model import LanguageModel, Reading
 from dltrain.export.capture import Axes
 from dltrain.kinds import BATCH, LENGTH
 from dltrain.task import Task
-from dltrain.tree import map_tensors
+from dltrain.tree import iterate_tensors, map_tensors
 
 MEMORY = "memory"
 """The axis along which a language model's state grows."""
@@ -75,11 +75,7 @@ class FixedOutputs(nn.Module):
         return self.outputs
 
 
-ANSWERS = (
-    (Predicts, "probabilities"),
-    (Estimates, "estimates"),
-    (Reconstructs, "reconstructions"),
-)
+ANSWERS = ((Predicts, "probabilities"), (Estimates, "estimates"), (Reconstructs, "reconstructions"))
 """Results that tasks compute from a model's outputs: the capability, and its method."""
 
 
@@ -113,19 +109,7 @@ class ExportedLanguageModel(nn.Module):
         model, (tokens, *state) = cast(LanguageModel, self.model), inputs
         reading = model(tokens, nest_tensors(self.tree, state))
         log_probabilities = model.log_probabilities(reading.features.flatten(0, 1))
-        return (log_probabilities.view(*tokens.shape, -1), *flatten_tensors(reading.state))
-
-
-def flatten_tensors(tree: Any) -> list[Tensor]:
-    """The tensors of a state, in order."""
-    tensors: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        tensors.append(tensor)
-        return tensor
-
-    map_tensors(tree, keep)
-    return tensors
+        return (log_probabilities.view(*tokens.shape, -1), *iterate_tensors(reading.state))
 
 
 def nest_tensors(tree: Any, tensors: Sequence[Tensor]) -> Any:
@@ -149,13 +133,11 @@ class Interface:
     raw: int = 1
     initial: Sequence[Port] = ()
 
-    def state(self, examples: int) -> tuple[Tensor, ...]:
-        """The state at the start of `examples` texts."""
-        sizes = {BATCH: examples, MEMORY: 0}
-        return tuple(
-            torch.zeros([sizes.get(size, 0) if isinstance(size, str) else size for size in port.axes])
-            for port in self.initial
-        )
+    def state(self, examples: int, memory: int = 0) -> tuple[Tensor, ...]:
+        """The state at the start of `examples` texts: zeros, with `memory` steps along MEMORY."""
+        sizes = {BATCH: examples, MEMORY: memory}
+        shapes = [[sizes[size] if isinstance(size, str) else size for size in port.axes] for port in self.initial]
+        return tuple(map(torch.zeros, shapes))
 
 
 def find_interface(model: nn.Module, task: Task[Any], batch: Batch, leading: Leading | None) -> Interface:
@@ -205,14 +187,13 @@ def _inspect_language_model(model: nn.Module, leading: Leading, tensors: Sequenc
     probes = _make_probes(leading, [tensors[0][:1].repeat(2, 1)], 2, 1)
     readings: list[Reading] = [cast(LanguageModel, model)(tokens, None) for (tokens,) in probes]
     module = ExportedLanguageModel(model, readings[0].state)
-    names = [f"state_{number}" for number in range(len(flatten_tensors(readings[0].state)))]
-    states = _compare_shapes(names, [flatten_tensors(reading.state) for reading in readings], None)
+    values = [list(iterate_tensors(reading.state)) for reading in readings]
+    states = _compare_shapes([f"state_{number}" for number in range(len(values[0]))], values, None)
     tokens_port = Port("tokens", tensors[0].dtype, tuple(leading[0]))
     found = Interface(module, leading, [tokens_port, *states], (), initial=states)
     outputs = [module(*probe, *found.state(probe[0].shape[1])) for probe in probes]
-    for reading, (_, *following) in zip(readings, outputs, strict=True):
-        states_after = zip(flatten_tensors(reading.state), following, strict=True)
-        if any(not torch.allclose(own, out) for own, out in states_after):
+    for own, (_, *following) in zip(values, outputs, strict=True):
+        if not all(map(torch.allclose, own, following)):
             raise ValueError("its state before the first token is neither zeros nor empty")
     next_states = [port._replace(name=f"next_{port.name}") for port in states]
     log_probabilities = _compare_shapes(["log_probabilities"], [one[:1] for one in outputs], 2)

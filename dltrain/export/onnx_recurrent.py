@@ -29,24 +29,15 @@ def join_tensors(parts: Sequence[Any]) -> Any:
 def make_translation(kind: str) -> Callable[..., tuple[Any, ...]]:
     """The function by which torch.onnx.export translates one of `dltrain.export.capture.RECURRENT`."""
 
-    def translated(
-        input: Any,
-        state: Any,
-        weights: Sequence[Any],
-        biases: bool,
-        layers: int,
-        dropout: float,
-        train: bool,
-        bidirectional: bool,
-        batch_first: bool,
-    ) -> tuple[Any, ...]:
+    def translated(input: Any, state: Any, weights: Sequence[Any], *settings: Any) -> tuple[Any, ...]:
+        biases, layers, _dropout, _train, bidirectional, batch_first = settings
         states = state if kind == "lstm" else [state]  # (layers * directions, N, hidden) each
         directions, each, hidden = 1 + bidirectional, 4 if biases else 2, int(states[0].shape[2])
         sequence = op.Transpose(input, perm=[1, 0, 2]) if batch_first else input
         following: list[list[Any]] = [[] for _ in states]
         for layer in range(layers):
             first = layer * directions
-            own = [weights[each * place : each * (place + 1)] for place in range(first, first + directions)]
+            own = [weights[each * index : each * (index + 1)] for index in range(first, first + directions)]
             before = [op.Slice(one, [first], [first + directions], [0]) for one in states]
             outputs = translate_layer(kind, sequence, before, own, hidden)
             sequence = op.Reshape(op.Transpose(outputs[0], perm=[0, 2, 1, 3]), [0, 0, -1])
@@ -61,8 +52,8 @@ def make_translation(kind: str) -> Callable[..., tuple[Any, ...]]:
 def translate_layer(kind: str, sequence: Any, before: Sequence[Any], own: Sequence[Sequence[Any]], hidden: int) -> Any:
     """One layer: outputs (T, directions, N, hidden) and the state after it; `own` are the weights by direction."""
     by_input, by_state, *biases = (
-        join_tensors([op.Unsqueeze(reorder_gates(one[place], GATES[kind], hidden), [0]) for one in own])
-        for place in range(len(own[0]))
+        join_tensors([op.Unsqueeze(reorder_gates(each, GATES[kind], hidden), [0]) for each in alike])
+        for alike in zip(*own, strict=True)
     )
     bias = op.Concat(*biases, axis=1) if biases else None
     settings: dict[str, Any] = {"hidden_size": hidden, "direction": "bidirectional" if len(own) > 1 else "forward"}

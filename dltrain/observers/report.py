@@ -39,7 +39,7 @@ def write_outcome(directory: Path, last: Checkpoint) -> None:
     record = last.record
     title = f"{record.config['model']['name']} on {record.dataset}, seed {record.config['seed']}"
     draw_curves(record.history, last.goal.metric, title, directory / CURVES)
-    write_report(directory, title, summarize_outcome(last), record.history, notice=record.notice)
+    write_report(directory, title, last)
 
 
 def summarize_outcome(last: Checkpoint) -> dict[str, Any]:
@@ -109,16 +109,13 @@ def _format_cell(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
-def write_report(
-    directory: Path, title: str, facts: Mapping[str, object], history: Sequence[Mapping[str, Any]], notice: str | None
-) -> None:
+def write_report(directory: Path, title: str, last: Checkpoint) -> None:
     """report.html: what was trained on what, the history as a table, and the pictures in plots/."""
+    history, notice = last.record.history, last.record.notice
     warning = f"<p class=notice>{html.escape(notice)}</p>" if notice else ""
     columns = list(history[0]) if history else []
-    pictures = "".join(
-        f'<p><img src="plots/{path.name}" alt="{path.stem}"></p>'
-        for path in sorted((directory / "plots").glob("*.png"))
-    )
+    plots = sorted((directory / "plots").glob("*.png"))
+    pictures = "".join(f'<p><img src="plots/{path.name}" alt="{path.stem}"></p>' for path in plots)
     page = f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>
 <style>body{{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}}
@@ -127,7 +124,7 @@ td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
 .notice{{background:#fff3cd;border:1px solid #cc9a06;padding:.7rem}}img{{max-width:100%}}</style>
 <h1>{html.escape(title)}</h1>
 {warning}
-{_format_rows(list(facts.items()), ("fact", "value"))}
+{_format_rows(list(summarize_outcome(last).items()), ("fact", "value"))}
 {pictures}
 {_format_rows([[_format_cell(record.get(name, "")) for name in columns] for record in history], columns)}
 </html>

@@ -16,13 +16,19 @@ from dltrain.config.plugins import load_catalogue
 from dltrain.core.checkpoint import WEIGHTS
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
-from dltrain.core.weights import apply_group_options, copy_matching_tensors, freeze, initialize, parameter_groups
+from dltrain.core.weights import (
+    apply_group_options,
+    copy_matching_tensors,
+    freeze,
+    initialize,
+    parameter_groups,
+    read_tensors,
+)
 from dltrain.data.mirrors import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
 from dltrain.errors import DltrainError, NoCheckpoint, UsageError
 from dltrain.runs.finding import find_checkpoint
-from dltrain.runtime import precision
-from dltrain.runtime.weights_files import read_tensors
+from dltrain.runtime.precision import Runtime, start_runtime
 from dltrain.task import Task
 
 
@@ -96,7 +102,7 @@ class Training:
     task: Task[Any]
     schedule: Schedule
     state: TrainState
-    runtime: precision.Runtime
+    runtime: Runtime
     names: Names
     notes: list[str] = field(default_factory=list)
 
@@ -144,7 +150,7 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     names = Names(experiment.plugins)
     plan, weights = experiment.trainer, experiment.weights
     initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
-    runtime = precision.start_runtime(plan, recorded)
+    runtime = start_runtime(plan, recorded)
     dataset = construct_dataset(names, experiment)
     check_contract("dataset", experiment.data.name, dataset, Dataset)
     task = construct(names, "task", experiment.task, provided=[dataset.assets])

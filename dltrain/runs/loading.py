@@ -19,9 +19,8 @@ from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
 from dltrain.dataset import Dataset
 from dltrain.runs.building import Names, construct, construct_dataset, construct_model
-from dltrain.runtime import precision
-from dltrain.runtime.device import choose_device
 from dltrain.runtime.memory import explain_memory_errors
+from dltrain.runtime.precision import Runtime, choose_device, start_runtime
 from dltrain.stream import Stream
 from dltrain.task import Counts, Task
 
@@ -34,7 +33,7 @@ class Trained:
     experiment: Experiment
     task: Task[Any]
     model: nn.Module
-    runtime: precision.Runtime
+    runtime: Runtime
     names: Names
 
     @property
@@ -70,7 +69,7 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
         tree["plugins"] = [str(Path(folder) / name) for name in tree.get("plugins", ())]
         experiment = load_tree(tree, str(checkpoint.path))
         names = Names(experiment.plugins)
-        runtime = precision.start_runtime(experiment.trainer)
+        runtime = start_runtime(experiment.trainer)
         task = construct(names, "task", experiment.task, provided=[record.assets])
         model = construct_model(names, experiment, task)
         names("dataset", experiment.data.name)

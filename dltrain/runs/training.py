@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from dltrain.batch import Batch
@@ -125,8 +124,10 @@ def train_run(
             continue_exactly(run.checkpoint, training, messenger, inexact=inexact)
         write_config(run.directory, experiment)
         append_environment(run.directory, describe_training(training))
-        metrics = open_log(run.directory, training, None if saved is None else saved.metrics)
-        session = RunSession(run, training, make_record(training), metrics=metrics, interrupts=interrupts)
+        record, mark = make_record(training), None if saved is None else saved.metrics
+        header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
+        metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
+        session = RunSession(run, training, record, metrics=metrics, interrupts=interrupts)
         session.observers = observe(training)
         try:
             interrupts.training = True
@@ -217,10 +218,3 @@ def make_record(training: Training) -> Record:
         signature=training.runtime.signature(),
         plugins=read_plugin_sources(training.experiment.plugins),
     )
-
-
-def open_log(directory: Path, training: Training, mark: Mapping[str, Any] | None) -> MetricsLog:
-    """Open metrics.jsonl, cut back to a checkpoint's `mark` if the run continues."""
-    metric = training.task.goal.metric
-    header = {"dataset": training.dataset.name, "seed": training.experiment.seed, "metric": metric}
-    return MetricsLog(directory / "metrics.jsonl", mark, header)

@@ -49,14 +49,9 @@ _libraries: list[torch.library.Library] = []  # a library's definitions live as 
 
 def import_torchvision() -> ModuleType:
     """torchvision; without its compiled operators (non-maximum suppression, region pooling) where those do not load."""
-    try:
-        return importlib.import_module("torchvision")
-    except ModuleNotFoundError as error:
-        raise _not_installed("torchvision", "vision", error) from error
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise
-    _forget("torchvision")
+    imported = _import_package("torchvision", "vision", RuntimeError, "operator torchvision::")
+    if imported is not None:
+        return imported
     library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for schema in _OPERATORS:
         library.define(schema)  # type: ignore[no-untyped-call]
@@ -66,18 +61,33 @@ def import_torchvision() -> ModuleType:
 
 def import_torchaudio() -> ModuleType:
     """torchaudio; without its compiled extension (forced alignment, RNN transducer loss) where that does not load."""
-    try:
-        return importlib.import_module("torchaudio")
-    except ModuleNotFoundError as error:
-        raise _not_installed("torchaudio", "audio", error) from error
-    except OSError as error:
-        if "Could not load this library" not in str(error):
-            raise
-    _forget("torchaudio")
+    imported = _import_package("torchaudio", "audio", OSError, "Could not load this library")
+    if imported is not None:
+        return imported
     sys.modules["torchaudio._extension"] = stand_in = _absent_extension()
     torchaudio = importlib.import_module("torchaudio")
     torchaudio._extension = stand_in  # type: ignore[attr-defined]
     return torchaudio
+
+
+def _import_package(package: str, extra: str, failure: type[Exception], symptom: str) -> ModuleType | None:
+    """Import a package; None, with nothing of it left imported, where its compiled parts do not load.
+
+    Then it raises a `failure` whose text contains `symptom`. Raises UsageError where it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        message = f"{package} is not installed. Install it with: pip install 'dltrain[{extra}]'"
+        raise UsageError(message) from error
+    except failure as error:
+        if symptom not in str(error):
+            raise
+    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
+        del sys.modules[name]
+    return None
 
 
 def _absent_extension() -> ModuleType:
@@ -98,15 +108,3 @@ def _absent_extension() -> ModuleType:
         fail_if_no_align=fail_if_no_align,
     )
     return module
-
-
-def _forget(package: str) -> None:
-    """Drop the modules that a failed import left behind, so that the next one starts from scratch."""
-    for name in [name for name in sys.modules if name == package or name.startswith(f"{package}.")]:
-        del sys.modules[name]
-
-
-def _not_installed(package: str, extra: str, error: ModuleNotFoundError) -> Exception:
-    if error.name != package:
-        return error
-    return UsageError(f"{package} is not installed. Install it with: pip install 'dltrain[{extra}]'")

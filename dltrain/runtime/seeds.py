@@ -20,14 +20,14 @@ def _hash64(key: tuple[int | str, ...]) -> int:
     return int.from_bytes(blake2b(json.dumps(key).encode(), digest_size=8).digest(), "little")
 
 
-def generator(*key: int | str) -> torch.Generator:
+def make_generator(*key: int | str) -> torch.Generator:
     """A CPU generator whose numbers depend on `key` alone: the same on every machine and in every process."""
     return torch.Generator().manual_seed(_hash64(key) & 0x7FFF_FFFF_FFFF_FFFF)
 
 
-def permutation(seed: int, epoch: int, n: int) -> Tensor:
+def draw_permutation(seed: int, epoch: int, n: int) -> Tensor:
     """The order of `n` examples in `epoch`, (n,) int64."""
-    return torch.randperm(n, generator=generator("permutation", seed, epoch))
+    return torch.randperm(n, generator=make_generator("permutation", seed, epoch))
 
 
 def _mix(state: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
@@ -40,7 +40,7 @@ def _mix(state: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
     return state
 
 
-def keyed_uniform(seed: int, epoch: int, examples: Tensor, draws: int) -> Tensor:
+def draw_uniform(seed: int, epoch: int, examples: Tensor, draws: int) -> Tensor:
     """Uniform numbers in [0, 1), (B, draws) float32, for `examples` (B,) int64 on the CPU.
 
     Each is a function of (seed, epoch, example, draw) alone, so that an example meets the same chances in whatever

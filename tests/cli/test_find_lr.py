@@ -22,7 +22,7 @@ from dltrain.goal import Goal
 from dltrain.observers.pictures import draw_range_test
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
-from dltrain.runtime.seeds import generator
+from dltrain.runtime.seeds import make_generator
 from dltrain.stream import Loader
 from dltrain.task import Counts, Score, Step
 
@@ -41,7 +41,7 @@ class Numbers:
         return self.batches
 
     def batch(self, epoch: int, index: int) -> Examples:
-        targets = self.deviation * torch.randn(16, 1, generator=generator("numbers", epoch, index))
+        targets = self.deviation * torch.randn(16, 1, generator=make_generator("numbers", epoch, index))
         return Examples(torch.ones(16, 1), targets)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dltrain.decoding.sampling import NUCLEUS_TRIED, Sampling, adjust_scores, choose_tokens, sample_tokens
 from dltrain.errors import UsageError
-from dltrain.runtime.seeds import keyed_uniform
+from dltrain.runtime.seeds import draw_uniform
 
 MODEL = [0.28, 0.05, 0.2, 0.17, 0.1, 0.12, 0.08]
 
@@ -57,7 +57,7 @@ def defined(probabilities: Sequence[float], temperature: float = 1, top_k: int |
 )
 def test_frequencies_are_those_of_the_distribution(settings: dict[str, Any]) -> None:
     draws = 50_000
-    uniforms = keyed_uniform(7, 3, torch.arange(draws), 1)[:, 0]
+    uniforms = draw_uniform(7, 3, torch.arange(draws), 1)[:, 0]
     tokens = choose_tokens(logs(MODEL).expand(draws, -1), Sampling(**settings), None, uniforms)
     counts = np.bincount(tokens.numpy(), minlength=len(MODEL))
     expected = defined(MODEL, **settings)

@@ -46,7 +46,7 @@ from dltrain.models.language_rnn import RecurrentLanguageModel
 from dltrain.models.transformer import TransformerLanguageModel
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
-from dltrain.runtime.seeds import generator
+from dltrain.runtime.seeds import make_generator
 from dltrain.stream import Loader
 from dltrain.tasks.classification import ImageClassification, TextClassification
 from dltrain.tasks.language_modelling import LanguageModelling
@@ -75,7 +75,7 @@ def subject(model: nn.Module, task: Any, kind: str) -> Subject:
 def synthetic(kind: str, sizes: Mapping[str, int]) -> Batch:
     make = find_kind(kind).synthetic
     assert make is not None
-    return make(sizes, generator("made up", 0))
+    return make(sizes, make_generator("made up", 0))
 
 
 def pictures() -> Subject:

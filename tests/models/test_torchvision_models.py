@@ -14,10 +14,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dltrain.core.weights import copy_matching_tensors
+from dltrain.core.weights import copy_matching_tensors, read_tensors
 from dltrain.models.torchvision_models import Architecture, build_torchvision_model
 from dltrain.runtime.cuda_wheels import import_torchvision
-from dltrain.runtime.weights_files import read_tensors
 
 torchvision = import_torchvision()
 Write = Callable[[Mapping[str, Any]], Path]

@@ -11,12 +11,11 @@ from torch import nn
 
 from dltrain.errors import OutOfMemory, Stopped, UsageError
 from dltrain.options import Plan
-from dltrain.runtime import device, precision
-from dltrain.runtime.device import AvailableDevice, choose_device
+from dltrain.runtime import precision
 from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import explain_memory_errors, keep_freed_blocks
-from dltrain.runtime.precision import Runtime
+from dltrain.runtime.precision import AvailableDevice, Runtime, choose_device
 
 TWO_GPUS = [
     AvailableDevice("cuda:0", "GPU A", 2**30, 2**33),
@@ -27,7 +26,7 @@ TWO_GPUS = [
 
 @pytest.mark.parametrize("name", ["auto", "cuda"])
 def test_auto_takes_the_device_with_most_free_memory_and_says_why(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "list_devices", lambda: TWO_GPUS)
+    monkeypatch.setattr(precision, "list_devices", lambda: TWO_GPUS)
     assert choose_device(name) == (torch.device("cuda:1"), "GPU B, 5.0 GiB free, most of 2 devices")
     assert choose_device("cuda:0").device == torch.device("cuda:0")
     assert choose_device("cpu") == (torch.device("cpu"), "as configured")
@@ -35,7 +34,7 @@ def test_auto_takes_the_device_with_most_free_memory_and_says_why(name: str, mon
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:3", "mps", "tpu"])
 def test_an_absent_device_is_an_error_that_lists_what_there_is(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "list_devices", lambda: [AvailableDevice("cpu", "2 threads, AVX512")])
+    monkeypatch.setattr(precision, "list_devices", lambda: [AvailableDevice("cpu", "2 threads, AVX512")])
     with pytest.raises(UsageError) as caught:
         choose_device(name)
     assert str(caught.value) == (

@@ -18,7 +18,7 @@ from dltrain.data.images.augmentation import CHANCES, augment
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.errors import UsageError
-from dltrain.runtime.seeds import keyed_uniform, permutation
+from dltrain.runtime.seeds import draw_permutation, draw_uniform
 from dltrain.stream import Loader
 
 
@@ -65,7 +65,7 @@ class ImageBatching:
     def load_training(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
         """Load shuffled and augmented batches, as a function of (seed, epoch, index)."""
         count = len(images.labels)
-        make, order = partial(self._augment, images, assets), partial(permutation, self.seed, n=count)
+        make, order = partial(self._augment, images, assets), partial(draw_permutation, self.seed, n=count)
         return Loader(IndexedBatches(count, self.batch_size, make, order, join_single=True), self.workers)
 
     def load_evaluation(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
@@ -77,7 +77,7 @@ class ImageBatching:
         if self.augmentation == Augmentation():
             return _make_batch(images, assets, epoch, chosen)
         examples = images.examples.index_select(0, chosen)
-        chances = keyed_uniform(self.seed, epoch, examples, CHANCES)
+        chances = draw_uniform(self.seed, epoch, examples, CHANCES)
         pixels = images.pixels.index_select(0, examples).float()
         pixels = augment(pixels, chances, self.augmentation, 255 * assets["background"])
         return Examples(normalize_pixels(assets, pixels), images.labels.index_select(0, chosen))

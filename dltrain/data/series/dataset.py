@@ -22,7 +22,7 @@ from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold, Fraction, PositiveInt
 from dltrain.registry import datasets
-from dltrain.runtime.seeds import permutation
+from dltrain.runtime.seeds import draw_permutation
 from dltrain.stream import Loader
 
 Names = Annotated[list[str], MinLen(1)]
@@ -141,7 +141,7 @@ class SeriesWindows:
             rows = values[firsts[chosen][:, None] + steps]  # (N, window + horizon, C)
             return Examples(rows[:, : self._window].contiguous(), rows[:, self._window :, targets].flatten(1))
 
-        order = partial(permutation, self._seed, n=len(starts))
+        order = partial(draw_permutation, self._seed, n=len(starts))
         return IndexedBatches(len(starts), batch_size, make, order if shuffled else None)
 
     @cached_property

@@ -29,7 +29,7 @@ from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import SpeechAugmentation
 from dltrain.data.speech.statistics import Features, compute_moments, normalize_features
 from dltrain.data.speech.transcripts import count_needed_frames
-from dltrain.runtime.seeds import generator, keyed_uniform, permutation
+from dltrain.runtime.seeds import draw_permutation, draw_uniform, make_generator
 
 Indices = NDArray[numpy.int64]
 
@@ -160,7 +160,7 @@ class SpeechTrainingBatches:
         known, plan = self._plan  # read once: another thread may replace it
         if known != epoch:
             plan = list(self._shuffle_buckets(epoch))
-            order = permutation(self.seed, epoch, len(plan)).tolist()
+            order = draw_permutation(self.seed, epoch, len(plan)).tolist()
             plan = [plan[index] for index in order]
             if epoch == 0:
                 sizes = [len(indices) * int(self.spoken.frames[indices].max()) for indices in plan]
@@ -170,7 +170,7 @@ class SpeechTrainingBatches:
 
     def _shuffle_buckets(self, epoch: int) -> Iterator[Indices]:
         for number, bucket in enumerate(self._buckets):
-            draw = generator("bucket", self.seed, epoch, number)
+            draw = make_generator("bucket", self.seed, epoch, number)
             shuffled = bucket.indices[torch.randperm(len(bucket.indices), generator=draw).numpy()]
             for start in range(0, len(shuffled), bucket.size):
                 yield shuffled[start : start + bucket.size]
@@ -184,7 +184,7 @@ class SpeechTrainingBatches:
         if not self._augments:
             return self.spoken.make_batch(indices)
         longest = epoch == index == 0
-        chances = keyed_uniform(self.seed, epoch, torch.from_numpy(indices), count_chances(self.augmentation)).numpy()
+        chances = draw_uniform(self.seed, epoch, torch.from_numpy(indices), count_chances(self.augmentation)).numpy()
         features = [self._augment(epoch, clip, row, longest) for clip, row in zip(indices, chances, strict=True)]
         return pad_clips(indices, features, [self.spoken.targets[clip] for clip in indices])
 
@@ -200,7 +200,7 @@ class SpeechTrainingBatches:
         if settings.gain_db:
             features = change_gain(features, settings, float(chances[4]))
         if chances[5] < settings.noise:
-            draw = generator("noise", self.seed, epoch, int(clip))
+            draw = make_generator("noise", self.seed, epoch, int(clip))
             features = add_noise(features, settings, float(chances[6]), draw)
         features = self.spoken.normalize(clip, features)  # before the warp, which moves a speaker's mean along
         faster = 1.0 if settings.speed is None else tempo

@@ -23,7 +23,7 @@ from dltrain.data.tables.roles import Roles, encode_labels, find_classes, read_t
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold
-from dltrain.runtime.seeds import permutation
+from dltrain.runtime.seeds import draw_permutation
 from dltrain.stream import Loader
 
 Texts = Annotated[list[str], MinLen(1)]
@@ -192,4 +192,4 @@ def make_row_batches(
         return IndexedBatches(count, count, lambda epoch, chosen: Examples(inputs, targets))
     if seed is None:
         return IndexedBatches(count, batch_size, make)
-    return IndexedBatches(count, batch_size, make, partial(permutation, seed, n=count), join_single=True)
+    return IndexedBatches(count, batch_size, make, partial(draw_permutation, seed, n=count), join_single=True)

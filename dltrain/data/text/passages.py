@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dltrain.batch import NO_TARGET
 from dltrain.data.batching import IndexedBatches, order_by_length
-from dltrain.runtime.seeds import generator, permutation
+from dltrain.runtime.seeds import draw_permutation, make_generator
 
 Ids = NDArray[Any]
 Int64s = NDArray[numpy.int64]
@@ -86,13 +86,13 @@ class TextWindows:
         return Passages(window[:-1], window[1:], (end - start) * window.shape[1], continues=True, rate=rate)
 
     def _reorder(self, epoch: int) -> Int64s:
-        ends: Int64s = numpy.cumsum(self._lengths[permutation(self._seed, epoch, len(self)).numpy()])
+        ends: Int64s = numpy.cumsum(self._lengths[draw_permutation(self._seed, epoch, len(self)).numpy()])
         return ends
 
 
 def draw_lengths(rows: int, length: int, seed: int) -> list[int]:
     """Draw random lengths of windows that add up to `rows` rows, none below 5 unless `rows` is."""
-    draw, normal = generator("window lengths", seed), NormalDist()
+    draw, normal = make_generator("window lengths", seed), NormalDist()
     lengths: list[int] = []
     total = 0
     while total < rows:

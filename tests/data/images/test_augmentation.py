@@ -10,7 +10,7 @@ import torch
 from dltrain.data.images.augmentation import CHANCES, augment, erase, flip, move
 from dltrain.data.images.options import Augmentation
 from dltrain.runtime.cuda_wheels import import_torchvision
-from dltrain.runtime.seeds import keyed_uniform
+from dltrain.runtime.seeds import draw_uniform
 
 
 def images_of(n: int, height: int = 28, width: int = 28, channels: int = 1) -> torch.Tensor:
@@ -18,7 +18,7 @@ def images_of(n: int, height: int = 28, width: int = 28, channels: int = 1) -> t
 
 
 def chances_of(n: int) -> torch.Tensor:
-    return keyed_uniform(0, 0, torch.arange(n), CHANCES)
+    return draw_uniform(0, 0, torch.arange(n), CHANCES)
 
 
 def test_changing_nothing_returns_the_images_themselves() -> None:

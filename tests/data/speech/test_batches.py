@@ -31,7 +31,7 @@ from dltrain.data.speech.log_mel import FrequencyBands, build_extractor, compute
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
 from dltrain.data.speech.sound import Sound, resample
 from dltrain.data.speech.statistics import compute_moments, normalize_features
-from dltrain.runtime.seeds import generator, keyed_uniform
+from dltrain.runtime.seeds import draw_uniform, make_generator
 
 BANDS = 6
 PLACES = FrequencyBands(numpy.arange(1, BANDS + 1) * 1000.0, 7000.0)
@@ -294,7 +294,7 @@ def test_a_batch_holds_what_its_chances_say() -> None:
     settings = SpeechAugmentation(warp=(0.8, 1.25), quiet_seconds=0.2, gain_db=6.0, time_masks=1)
     batches = training(**vars(settings))
     batch = batches.batch(1, 3)
-    chances = keyed_uniform(3, 1, batch.clips, count_chances(settings)).numpy()
+    chances = draw_uniform(3, 1, batch.clips, count_chances(settings)).numpy()
     for row, place in enumerate(batch.clips.tolist()):
         raw = add_quiet(batches.spoken.features(place), settings, chances[row, 2:4], 0.01)
         raw = change_gain(raw, settings, float(chances[row, 4]))
@@ -322,7 +322,7 @@ def test_a_gain_is_its_decibels() -> None:
 def test_noise_has_the_ratio_asked_for_and_varies() -> None:
     settings = SpeechAugmentation(noise=1.0, noise_snr_db=(10.0, 10.0))
     clean = numpy.full((2000, 40), 2.0, numpy.float32)
-    added = numpy.exp(add_noise(clean, settings, 0.3, generator("noise", 0))) - numpy.exp(clean)
+    added = numpy.exp(add_noise(clean, settings, 0.3, make_generator("noise", 0))) - numpy.exp(clean)
     assert 10 * numpy.log10(numpy.exp(2.0) / added.mean()) == pytest.approx(10, abs=0.1)
     assert added.min() > -1e-5
     relative = added.var() / added.mean() ** 2  # of a gamma variable: one over its shape
