@@ -121,8 +121,7 @@ def list_named(options: Sequence[Option]) -> list[Named]:
 
 def format_named(choices: Named) -> list[str]:
     """A block for each thing that can be chosen by name, with its options."""
-    from dltrain.config.annotations import list_options, split_docstring
-    from dltrain.config.page import collect_names
+    from dltrain.config.annotations import collect_names, list_options, split_docstring
 
     lines = []
     for names, group_type in collect_names(choices):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import types
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -117,9 +118,7 @@ def explain_unsupported(annotation: Any) -> str | None:
 def list_options(group_type: type) -> tuple[Option, ...]:
     """The options of a dataclass of options, described by its docstring or by that of the class it builds on."""
     hints = get_type_hints(group_type, include_extras=True)
-    described: dict[str, str] = {}
-    for each_type in reversed(group_type.__mro__):
-        described |= split_docstring(each_type.__doc__)[2]
+    described = collect_descriptions(group_type)
     options = []
     for each in fields(group_type):
         default = each.default if each.default_factory is MISSING else each.default_factory()
@@ -128,26 +127,36 @@ def list_options(group_type: type) -> tuple[Option, ...]:
     return tuple(options)
 
 
+def collect_descriptions(thing: Any) -> dict[str, str]:
+    """What the docstring of a function, or of a class and those that it builds on, says of each option."""
+    described: dict[str, str] = {}
+    for each in reversed(inspect.getmro(thing) if isinstance(thing, type) else [thing]):
+        described |= split_docstring(each.__doc__)[2]
+    return described
+
+
 def split_docstring(docstring: str | None) -> tuple[str, str, dict[str, str]]:
     """A docstring's first sentence-line, its text without the `Options:` section, and what that says of each option."""
-    lines = inspect.cleandoc(docstring or "").splitlines()
+    text = inspect.cleandoc(docstring or "") + "\n"
     described: dict[str, str] = {}
-    if "Options:" in lines:
-        start = lines.index("Options:")
-        end = start + 1
-        last = ""
-        while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" ")):
-            line = lines[end]
-            name, colon, meaning = line.strip().partition(":")
-            if line.startswith("    ") and not line.startswith("     ") and colon:
-                last = name.strip()
-                described[last] = meaning.strip()
-            elif line.strip() and last:
-                described[last] += " " + line.strip()
-            end += 1
-        lines[start:end] = []
-    text = "\n".join(lines).strip()
+    if section := re.search(r"^Options:\n(?:(?: .*)?\n)*", text, re.MULTILINE):
+        text = text.replace(section[0], "", 1)
+        for name, meaning in re.findall(r"^ {4}(\S[^:\n]*):(.*\n(?:(?: {5}.*)?\n)*)", section[0], re.MULTILINE):
+            described[name.strip()] = " ".join(meaning.split())
+    text = text.strip()
     return " ".join(text.partition("\n\n")[0].split()), text, described
+
+
+def get_summary(docstring: str | None) -> str:
+    return split_docstring(docstring)[0]
+
+
+def collect_names(choices: Named) -> list[tuple[list[str], type]]:
+    """The groups of options that can be chosen, each with all of its names."""
+    names: dict[type, list[str]] = {}
+    for name, group_type in choices.groups.items():
+        names.setdefault(group_type, []).append(name)
+    return [(known, group_type) for group_type, known in names.items()]
 
 
 def describe_type(annotation: Any, plural: bool = False) -> str:

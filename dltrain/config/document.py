@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest_file
+from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest_file, list_files
 
 if TYPE_CHECKING:
     from yaml.error import MarkedYAMLError
@@ -146,22 +146,13 @@ def _decode(path: Path, name: str, asked_at: Place | None) -> str:
 def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OSError | ValueError) -> Fault:
     place, subject = (Place(Source(name)), "") if asked_at is None else (asked_at, f"'{name}': ")
     if isinstance(error, FileNotFoundError):
-        near = find_nearest_file(path.name, [each.name for each in _list_files(path.parent)])
-        near = None if near is None else str(Path(name).with_name(near))
-        return Fault(place, f"{subject}there is no such file", nearest=near)
+        return Fault(place, f"{subject}there is no such file", nearest=find_nearest_file(path, name))
     if isinstance(error, IsADirectoryError):
-        inside = [str(Path(name) / each.name) for each in _list_files(path) if each.suffix in (".yaml", ".yml")]
+        inside = [str(Path(name) / each.name) for each in list_files(path) if each.suffix in (".yaml", ".yml")]
         more = f", ... ({len(inside)} files)" if len(inside) > FILES_SHOWN else ""
         return Fault(place, f"{subject}this is a directory, not a file", ", ".join(inside[:FILES_SHOWN]) + more or None)
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return Fault(place, f"{subject}the file cannot be read: {reason}")
-
-
-def _list_files(folder: Path) -> list[Path]:
-    try:
-        return sorted(each for each in folder.iterdir() if each.is_file())[:1000]
-    except OSError:
-        return []
 
 
 def parse_document(text: str, source: Source, faults: list[Fault], offset: int = 0) -> Node | None:

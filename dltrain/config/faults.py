@@ -6,7 +6,7 @@ import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
+from pathlib import Path
 
 from dltrain.errors import ConfigError
 
@@ -113,11 +113,18 @@ def find_nearest(word: str, choices: Iterable[str]) -> str | None:
     return None
 
 
-def find_nearest_file(name: str, files: Iterable[str]) -> str | None:
-    """The file that `name` was probably meant to be, as `nearest`: a common suffix makes no two names alike."""
-    by_stem = {PurePath(file).stem: file for file in files}
-    near = find_nearest(PurePath(name).stem, by_stem)
-    return None if near is None else by_stem[near]
+def find_nearest_file(path: Path, shown: str, pattern: str = "*") -> str | None:
+    """The file beside a missing one, called `shown`, that it was probably meant to be. Suffixes are not compared."""
+    by_stem = {file.stem: file.name for file in list_files(path.parent) if file.match(pattern)}
+    near = find_nearest(path.stem, by_stem)
+    return None if near is None else str(Path(shown).with_name(by_stem[near]))
+
+
+def list_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(each for each in folder.iterdir() if each.is_file())[:1000]
+    except OSError:
+        return []
 
 
 def _normalize(word: str) -> str:

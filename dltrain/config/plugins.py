@@ -52,9 +52,7 @@ def add_plugin(
     except Refused as refused:
         found.append(refused.fault)
     except FileNotFoundError:
-        folder = path.parent
-        near = find_nearest_file(path.name, [each.name for each in folder.glob("*.py")] if folder.is_dir() else [])
-        near = None if near is None else str(Path(shown).with_name(near))
+        near = find_nearest_file(path, shown, "*.py")
         found.append(Fault(place, f"the plug-in '{shown}' does not exist", nearest=near))
     except UnicodeDecodeError as error:
         reason = f"not UTF-8, byte 0x{error.object[error.start]:02x} at offset {error.start}"

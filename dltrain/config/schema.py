@@ -14,11 +14,11 @@ from dltrain.config.annotations import (
     find_group,
     find_listed_named,
     find_named,
+    get_summary,
     is_union,
     list_members,
     list_options,
     split_annotated,
-    split_docstring,
     takes_null,
 )
 from dltrain.config.catalogue import Entry
@@ -183,7 +183,3 @@ def _build_scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
                 bounds[key] = getattr(each, bound.__name__.lower())
     type_name = {int: "integer", float: "number", bool: "boolean"}.get(core, "null")
     return {"anyOf": [{"type": type_name, **bounds}, _TO_REFERENCE]}
-
-
-def get_summary(docstring: str | None) -> str:
-    return split_docstring(docstring)[0]

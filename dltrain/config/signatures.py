@@ -13,6 +13,7 @@ from dltrain.config.annotations import (
     REQUIRED,
     Option,
     add_article,
+    collect_descriptions,
     describe_type,
     explain_unsupported,
     find_group,
@@ -48,9 +49,7 @@ class _Reader:
 
     def entry(self, module: str) -> Entry:
         self._check_facts(self.registered.facts)
-        described: dict[str, str] = {}
-        for each in reversed(inspect.getmro(self.thing) if isinstance(self.thing, type) else [self.thing]):
-            described |= split_docstring(each.__doc__)[2]
+        described = collect_descriptions(self.thing)
         parameters = [] if self.function is None else list(inspect.signature(self.function).parameters.values())
         if isinstance(self.thing, type):
             parameters = parameters[1:]

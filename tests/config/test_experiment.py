@@ -699,8 +699,8 @@ def test_a_group_that_refuses_its_values(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_checking_imports_no_torch() -> None:
     program = (
         "import sys\nfrom pathlib import Path\nfrom dltrain.config.experiment import load_experiment\n"
-        "from dltrain.config import page, schema\nimport dltrain.options, dltrain.errors, dltrain.registry\n"
-        "load_experiment(Path('a.yaml')); schema.build_json_schema(); page.build_page()\n"
+        "from dltrain.config import generate, schema\nimport dltrain.options, dltrain.errors, dltrain.registry\n"
+        "load_experiment(Path('a.yaml')); schema.build_json_schema(); generate.build_page()\n"
         "print([name for name in ('torch', 'numpy') if name in sys.modules])"
     )
     root = Path(experiment_module.__file__).parents[2]

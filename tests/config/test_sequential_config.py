@@ -21,7 +21,7 @@ from dltrain.cli.main import application
 from dltrain.config.annotations import list_options
 from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.experiment import load_experiment, load_tree
-from dltrain.config.page import build_page
+from dltrain.config.generate import build_page
 from dltrain.config.plugins import load_catalogue
 from dltrain.config.schema import build_json_schema
 from dltrain.errors import ConfigError
