@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from dltrain.errors import DataError
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-    from dltrain.batch import Batch
+    from torch import Tensor
 
 BATCH, LENGTH = "batch", "length"
 """Axes whose size varies: examples, and steps of a sequence."""
@@ -97,8 +95,8 @@ class Kind:
     plural: str = "inputs"
     key: str = "input"
     preparation: tuple[str, ...] = ("as the plug-in's dataset makes them",)
-    prepared_numbers: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
-    synthetic: Callable[[Mapping[str, int], Generator], Batch] | None = None
+    prepared_numbers: Late | None = None
+    synthetic: Late | None = None
     pixels: Late | None = None
     explainer: Late | None = None
     sets: tuple[DataSets, ...] = ()

@@ -17,6 +17,7 @@ from dltrain.cli.shared.kinds import get_data_kind
 from dltrain.cli.shared.options import CheckpointName, JsonTables, RunPath
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
+from dltrain.kinds import resolve_reference
 
 if TYPE_CHECKING:
     from dltrain.batch import Batch
@@ -158,7 +159,9 @@ def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> In
                 f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
                 advice="leave it out, or register the kind with `synthetic` (docs/extending.md)",
             )
-        batch = kind.synthetic(trained.task.sizes, make_generator("made up", trained.experiment.seed))
+        batch = resolve_reference(kind.synthetic)(
+            trained.task.sizes, make_generator("made up", trained.experiment.seed)
+        )
         return Inputs([batch], "synthetic inputs, not data")
     try:
         dataset = trained.dataset()

@@ -182,7 +182,6 @@ def _read_jsonl(text: str, name: str) -> DelimitedTable:
 
 
 def _convert_field(value: Any) -> Field:
-    """Convert a JSON value to a field."""
     if isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, int | float) else None

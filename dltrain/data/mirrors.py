@@ -125,7 +125,6 @@ class PublishedFiles:
 
     @property
     def advice(self) -> str:
-        """What to do without the files."""
         sample = f", or train on the {self.sample} instead (data.when_missing=sample, or --sample)"
         return (
             f"put the set's {self.count} files (plain or .gz) into {self.folders[0]}, or set data.root to the folder "

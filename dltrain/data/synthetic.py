@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Generator, Tensor
 
@@ -10,7 +12,19 @@ from dltrain.batch import Examples
 EXAMPLES, STEPS = 8, 24
 
 
-def normal_examples(draw: Generator, *shape: int) -> Examples:
+def make_images(sizes: Mapping[str, int], draw: Generator) -> Examples:
+    return _make_normal_examples(draw, sizes["image_channels"], sizes["height"], sizes["width"])
+
+
+def make_rows(sizes: Mapping[str, int], draw: Generator) -> Examples:
+    return _make_normal_examples(draw, sizes["inputs"])
+
+
+def make_windows(sizes: Mapping[str, int], draw: Generator) -> Examples:
+    return _make_normal_examples(draw, sizes["window"], sizes["channels"])
+
+
+def _make_normal_examples(draw: Generator, *shape: int) -> Examples:
     """Standard normal inputs (EXAMPLES, *shape) float32, and targets 0."""
     return Examples(torch.randn(EXAMPLES, *shape, generator=draw), torch.zeros(EXAMPLES, dtype=torch.int64))
 

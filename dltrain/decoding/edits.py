@@ -95,7 +95,6 @@ def _compute_costs(reference: Sequence[Symbol], hypothesis: Sequence[Symbol], ed
 
 
 def count_edits(pairs: Sequence[tuple[Symbol | None, Symbol | None]]) -> EditCounts:
-    """Count the edits of an alignment."""
     insertions = sum(reference is None for reference, _ in pairs)
     deletions = sum(hypothesis is None for _, hypothesis in pairs)
     different = sum(reference != hypothesis for reference, hypothesis in pairs)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dltrain.export.interface import Interface, Port
-from dltrain.kinds import BATCH, Kind
+from dltrain.kinds import BATCH, Kind, resolve_reference
 
 MEANINGS: Mapping[str, str] = {
     "probabilities": "of each of assets.labels, in their order; the label is the one with the largest, or by "
@@ -35,7 +35,7 @@ def ports_to_json(ports: Sequence[Port]) -> list[dict[str, Any]]:
 
 def describe_preparation(kind: Kind, assets: Mapping[str, Any]) -> dict[str, Any]:
     """How to make inputs: steps, and numbers that the assets hold in another form."""
-    numbers = kind.prepared_numbers(assets) if kind.prepared_numbers else {}
+    numbers = resolve_reference(kind.prepared_numbers)(assets) if kind.prepared_numbers else {}
     return {"data": kind.name, "steps": list(kind.preparation), "assets": "those under record", **numbers}
 
 

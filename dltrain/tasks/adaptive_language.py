@@ -145,7 +145,6 @@ class DynamicEvaluation:
         return Score(score.counts, AdaptedWeights(score.carry, weights))
 
     def update_weight(self, name: str, weight: Tensor, gradient: Tensor, trained: Tensor) -> Tensor:
-        """A parameter after one window."""
         if self.decay:
             weight = torch.lerp(weight, trained, self.decays.get(name, self.decay))
         if name in self.divisors:

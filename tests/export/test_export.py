@@ -38,7 +38,7 @@ from dltrain.export.computation import (
 from dltrain.export.int8 import quantize_layers, round_rows
 from dltrain.export.interface import MEMORY, find_interface, list_arguments, take_examples
 from dltrain.export.weights import ExportedWeights
-from dltrain.kinds import BATCH, LENGTH, find_kind, known_kinds
+from dltrain.kinds import BATCH, LENGTH, find_kind, known_kinds, resolve_reference
 from dltrain.models.cnn import CNN
 from dltrain.models.conformer import ConformerCTC
 from dltrain.models.crnn import CRNN
@@ -75,7 +75,8 @@ def subject(model: nn.Module, task: Any, kind: str) -> Subject:
 def synthetic(kind: str, sizes: Mapping[str, int]) -> Batch:
     make = find_kind(kind).synthetic
     assert make is not None
-    return make(sizes, make_generator("made up", 0))
+    batch: Batch = resolve_reference(make)(sizes, make_generator("made up", 0))
+    return batch
 
 
 def pictures() -> Subject:

@@ -13,9 +13,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from dltrain.data.batching import IndexedBatches, order_by_length
+from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
 from dltrain.data.text.vocabulary import END, Vocabulary, choose_words
 from dltrain.stream import Loader
 
@@ -148,3 +149,10 @@ def load_training(documents: DocumentSet, batch_size: int, seed: int) -> Loader[
 def load_evaluation(documents: DocumentSet, batch_size: int) -> Loader[Documents]:
     """Load batches in the order of the files, the same in every epoch."""
     return Loader(IndexedBatches(len(documents.lengths), batch_size, documents.batch))
+
+
+def make_synthetic_documents(sizes: Mapping[str, int], draw: Generator) -> Documents:
+    lengths = random_lengths(draw)
+    tokens = torch.randint(sizes["vocabulary"], (EXAMPLES, STEPS), generator=draw)
+    inside = torch.arange(STEPS) < lengths[:, None]
+    return Documents(tokens * inside, lengths, torch.zeros(EXAMPLES, dtype=torch.int64))

@@ -155,7 +155,6 @@ class LabelledTexts:
         )
 
     def _read(self, names: Sequence[str]) -> list[LabelledRow]:
-        """Read the rows of some files, one after the other."""
         rows: list[LabelledRow] = []
         for name, path in zip(names, require_files(self._root, names), strict=True):
             file = scan_file(path)

@@ -34,7 +34,6 @@ class FolderReport:
     fault: str | None = None
 
     def lines(self) -> list[str]:
-        """Format the report as text."""
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path      {self.path}"]
         if self.classes:
             counts = ", ".join(f"{name}: {count}" for name, count in self.classes.items())

@@ -33,7 +33,6 @@ class FileReport:
     fault: str | None = None
 
     def lines(self) -> list[str]:
-        """Format the report as text, with expected values if any are published."""
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path    {self.path or 'not found'}"]
         if self.shape:
             lines.append(f"  holds   {' x '.join(map(str, self.shape))}")

@@ -60,7 +60,6 @@ def split_folders(root: Path) -> dict[Split, Path]:
 
 
 def advise_folders(root: Path) -> str:
-    """Say what to do without the folders."""
     return (
         f"put one folder of pictures for each class into {root / 'train'} and {root / 'test'}, or into {root} "
         "itself, or set data.root to the folder that has them, or train on a sample instead "

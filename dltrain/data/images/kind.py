@@ -2,37 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
 from dltrain.data.images.sets import IMAGE_SETS
 from dltrain.kinds import BATCH, DataSets, Kind, register
-
-if TYPE_CHECKING:
-    from torch import Generator
-
-    from dltrain.batch import Batch
-
-
-def affine_numbers(assets: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The factors and summands that make pixels inputs; none for a plug-in's assets without `normalize`."""
-    import torch
-
-    from dltrain.data.images.pixels import get_normalization
-
-    if "normalize" not in assets:
-        return {}
-    scale, offset = (
-        torch.as_tensor(value, dtype=torch.float64).flatten().tolist() for value in get_normalization(assets)
-    )
-    return {"scale": scale, "offset": offset}
-
-
-def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
-    from dltrain.data.synthetic import normal_examples
-
-    return normal_examples(draw, sizes["image_channels"], sizes["height"], sizes["width"])
-
 
 register(
     Kind(
@@ -48,8 +19,8 @@ register(
             "inputs = pixels * scale + offset, float32, with the numbers below: one for all channels, or one for each",
             "in Python: dltrain.data.images.reader.read_image, then dltrain.data.images.pixels.normalize_pixels",
         ),
-        prepared_numbers=affine_numbers,
-        synthetic=synthetic,
+        prepared_numbers="dltrain.data.images.pixels:affine_numbers",
+        synthetic="dltrain.data.synthetic:make_images",
         pixels="dltrain.data.images.pixels:restore_pixels",
         explainer="dltrain.data.images.explanation:Explainer",
         sets=(

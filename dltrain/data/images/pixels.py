@@ -64,3 +64,11 @@ def _get_unit_normalization(assets: Mapping[str, Any], like: Tensor) -> tuple[Te
     """Return scale and offset for pixels in 0..1, (C, 1, 1) or (1, 1, 1), with the type and device of `like`."""
     scale, offset = (torch.as_tensor(value, dtype=like.dtype).reshape(-1, 1, 1) for value in get_normalization(assets))
     return (255 * scale).to(like.device, non_blocking=True), offset.to(like.device, non_blocking=True)
+
+
+def affine_numbers(assets: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The factors and summands that make pixels inputs; none for a plug-in's assets without `normalize`."""
+    if "normalize" not in assets:
+        return {}
+    numbers = (torch.as_tensor(value, dtype=torch.float64).flatten().tolist() for value in get_normalization(assets))
+    return dict(zip(("scale", "offset"), numbers, strict=True))

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from dltrain.kinds import BATCH, Kind, register
-
-if TYPE_CHECKING:
-    from torch import Generator
-
-    from dltrain.batch import Batch
-
-
-def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
-    from dltrain.data.synthetic import normal_examples
-
-    return normal_examples(draw, sizes["window"], sizes["channels"])
-
 
 register(
     Kind(
@@ -30,6 +15,6 @@ register(
             "the last assets.window rows of assets.columns, oldest first: (value - mean) / std of each column",
             "in Python: dltrain.data.series.dataset.standardize_series",
         ),
-        synthetic=synthetic,
+        synthetic="dltrain.data.synthetic:make_windows",
     )
 )

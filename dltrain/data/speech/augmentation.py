@@ -41,12 +41,10 @@ def count_chances(augmentation: SpeechAugmentation) -> int:
 
 
 def list_tempos(augmentation: SpeechAugmentation) -> Sequence[float]:
-    """List the factors by which a clip can be shortened."""
     return augmentation.speed or augmentation.tempo or [1.0]
 
 
 def draw_tempo(augmentation: SpeechAugmentation, chance: float) -> float:
-    """Draw the factor by which a clip is shortened."""
     factors = list_tempos(augmentation)
     return factors[int(chance * len(factors))]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from dltrain.batch import NO_TARGET
 from dltrain.data.speech.augmentation import (
@@ -29,6 +29,7 @@ from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import SpeechAugmentation
 from dltrain.data.speech.statistics import Features, compute_moments, normalize_features
 from dltrain.data.speech.transcripts import count_needed_frames
+from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
 from dltrain.runtime.seeds import draw_permutation, draw_uniform, make_generator
 
 Indices = NDArray[numpy.int64]
@@ -83,7 +84,6 @@ class PreparedClips:
         return normalize_features(features, mean, variance, self.speech_db)
 
     def make_batch(self, indices: Indices) -> Utterances:
-        """Put clips into a batch, normalised."""
         features = [self.normalize(index, self.features(index)) for index in indices]
         return pad_clips(indices, features, [self.targets[index] for index in indices])
 
@@ -242,4 +242,19 @@ def pad_clips(indices: Indices, features: Sequence[Features], targets: Sequence[
         target_lengths=torch.from_numpy(lengths),
         clips=torch.from_numpy(indices),
         count=int(lengths.sum()),
+    )
+
+
+def make_synthetic_utterances(sizes: Mapping[str, int], draw: Generator) -> Utterances:
+    frames = random_lengths(draw)
+    inside = torch.arange(STEPS) < frames[:, None]
+    features = torch.randn(EXAMPLES, STEPS, sizes["bands"], generator=draw) * inside[:, :, None]
+    unknown = torch.zeros(EXAMPLES, dtype=torch.int64)
+    return Utterances(
+        features=features,
+        frames=frames,
+        targets=unknown[:, None],
+        target_lengths=unknown,
+        clips=torch.arange(EXAMPLES),
+        count=EXAMPLES,
     )

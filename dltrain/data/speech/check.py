@@ -151,7 +151,6 @@ class ManifestReport:
     fault: str | None = None
 
     def lines(self) -> list[str]:
-        """The report as text."""
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path        {self.path or 'not found'}"]
         if self.clips:
             characters = "".join(self.characters).replace(" ", "␣")

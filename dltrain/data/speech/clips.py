@@ -77,7 +77,6 @@ class Survey(NamedTuple):
     entry: CacheEntry | None = None
 
     def select(self, indices: NDArray[Any]) -> Survey:
-        """Return the survey of some of the clips."""
         return self._replace(
             seconds=self.seconds[indices],
             rates=self.rates[indices],

@@ -362,7 +362,6 @@ class SpokenClips:
         return SurveyedClips(manifest, [clips[index] for index in indices.tolist()], survey)
 
     def _list_clips(self, manifest: Path) -> list[Clip]:
-        """Read a whole manifest, once."""
         known = self._known
         if manifest not in known.listed:
             known.listed[manifest], files = self.source.read_clips(manifest)

@@ -2,36 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from dltrain.kinds import BATCH, LENGTH, DataSets, Kind, register
-
-if TYPE_CHECKING:
-    from torch import Generator
-
-    from dltrain.batch import Batch
-
-
-def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
-    import torch
-
-    from dltrain.data.speech.batches import Utterances
-    from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
-
-    frames = random_lengths(draw)
-    inside = torch.arange(STEPS) < frames[:, None]
-    features = torch.randn(EXAMPLES, STEPS, sizes["bands"], generator=draw) * inside[:, :, None]
-    unknown = torch.zeros(EXAMPLES, dtype=torch.int64)
-    return Utterances(
-        features=features,
-        frames=frames,
-        targets=unknown[:, None],
-        target_lengths=unknown,
-        clips=torch.arange(EXAMPLES),
-        count=EXAMPLES,
-    )
-
 
 register(
     Kind(
@@ -48,7 +19,7 @@ register(
             "features are 0 after each recording's end, frames the number of its own",
             "in Python: dltrain.data.speech.log_mel.model_input(sound, assets)",
         ),
-        synthetic=synthetic,
+        synthetic="dltrain.data.speech.batches:make_synthetic_utterances",
         sets=(
             DataSets(
                 names=("common_voice", "audio"),

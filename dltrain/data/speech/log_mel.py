@@ -63,7 +63,6 @@ class FrequencyBands(NamedTuple):
 
 
 def compute_bands(options: LogMel, sample_rate_hz: int) -> FrequencyBands:
-    """Compute the positions of the bands at a sample rate."""
     windows = WindowLengths(options, sample_rate_hz)
     low, high = _to_mels(numpy.array([windows.low_hz, windows.high_hz]), options.scale)
     return FrequencyBands(_to_hertz(numpy.linspace(low, high, options.bands + 2)[1:-1], options.scale), windows.high_hz)

@@ -53,7 +53,6 @@ class ClipSource:
         raise NotImplementedError
 
     def describe_missing(self, split: Split, manifest: Path) -> DataError:
-        """The error for a manifest that does not exist."""
         raise NotImplementedError
 
     def list_check_arguments(self, split: Split) -> list[str]:

@@ -53,7 +53,6 @@ class Recording:
     fault: DataError | None = None
 
     def text(self, separator: str) -> str:
-        """Join the words with `separator`."""
         return separator.join(word.text for word in self.words)
 
 

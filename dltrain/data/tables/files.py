@@ -44,7 +44,6 @@ class Table:
         return len(next(iter(self.columns.values())))
 
     def select(self, chosen: NDArray[Any]) -> Table:
-        """Select some of the rows."""
         columns = {name: values[chosen] for name, values in self.columns.items()}
         lines, files = (None if rows is None else rows[chosen] for rows in (self.lines, self.files))
         return Table(self.name, columns, self.sha256, lines=lines, files=files)

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from dltrain.kinds import BATCH, Kind, register
-
-if TYPE_CHECKING:
-    from torch import Generator
-
-    from dltrain.batch import Batch
-
-
-def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
-    from dltrain.data.synthetic import normal_examples
-
-    return normal_examples(draw, sizes["inputs"])
-
 
 register(
     Kind(
@@ -31,6 +16,6 @@ register(
             "a column of numbers: (number - mean) / std; of texts: 1 for the row's own category and 0 for the others",
             "in Python: dltrain.data.tables.features.FeatureEncoder(assets['features'])",
         ),
-        synthetic=synthetic,
+        synthetic="dltrain.data.synthetic:make_rows",
     )
 )

@@ -29,7 +29,6 @@ class TextReport:
     fault: str | None = None
 
     def lines(self) -> list[str]:
-        """Format the report as text."""
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path        {self.path or 'not found'}"]
         for fact, value in self.found.items():
             expected = f", expected {self.expected[fact]}" if fact in self.expected else ""

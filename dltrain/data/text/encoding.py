@@ -42,7 +42,6 @@ class EncodedTokens(NamedTuple):
 
 
 def make_empty_tokens(end: int) -> EncodedTokens:
-    """Make a text without tokens."""
     return EncodedTokens(numpy.array([end]), LongestLine("", 0, 0))
 
 

@@ -2,27 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 from dltrain.data.text.sets import TEXT_SETS
 from dltrain.kinds import BATCH, LENGTH, DataSets, Kind, register
-
-if TYPE_CHECKING:
-    from torch import Generator
-
-    from dltrain.batch import Batch
-
-
-def synthetic(sizes: Mapping[str, int], draw: Generator) -> Batch:
-    import torch
-
-    from dltrain.data.synthetic import EXAMPLES, STEPS
-    from dltrain.data.text.passages import Passages
-
-    inputs, targets = (torch.randint(sizes["vocabulary"], (STEPS, EXAMPLES), generator=draw) for _ in range(2))
-    return Passages(inputs, targets, STEPS * EXAMPLES, continues=True)
-
 
 register(
     Kind(
@@ -37,7 +18,7 @@ register(
             "one before",
             "in Python: dltrain.data.text.vocabulary.Vocabulary(assets)",
         ),
-        synthetic=synthetic,
+        synthetic="dltrain.data.text.passages:make_synthetic_passages",
         sets=(
             DataSets(
                 names=(*TEXT_SETS, "text"),

@@ -5,6 +5,7 @@ An encoded text is `ids` (1 + n,): the id of `<eos>`, which precedes every text,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from math import ceil
@@ -15,10 +16,11 @@ import numpy
 import torch
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
 
 from dltrain.batch import NO_TARGET
 from dltrain.data.batching import IndexedBatches, order_by_length
+from dltrain.data.synthetic import EXAMPLES, STEPS
 from dltrain.runtime.seeds import draw_permutation, make_generator
 
 Ids = NDArray[Any]
@@ -186,3 +188,8 @@ class EvaluationWindows:
             targets[scored:rows, column] = passage[1:][scored:]
         count = int((targets != NO_TARGET).sum())
         return Passages(torch.from_numpy(inputs), torch.from_numpy(targets), count, continues=True)
+
+
+def make_synthetic_passages(sizes: Mapping[str, int], draw: Generator) -> Passages:
+    inputs, targets = (torch.randint(sizes["vocabulary"], (STEPS, EXAMPLES), generator=draw) for _ in range(2))
+    return Passages(inputs, targets, STEPS * EXAMPLES, continues=True)

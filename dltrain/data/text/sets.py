@@ -52,7 +52,6 @@ TEXT_SETS: Mapping[str, TextSet] = {
 
 
 def locate_text_set(name: str, root: Path) -> PublishedFiles:
-    """Say where a set's files may be under `root`."""
     known = TEXT_SETS[name]
     return PublishedFiles(
         name=name,
