@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from dltrain.config.experiment import Experiment
+from dltrain.cli.shared.options import Json, Overrides, Plugins
 
 app = typer.Typer(help="Check or show a config, or print its JSON Schema.", no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.OPTION=VALUE", help="Override one value of the config; may be repeated."),
-]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")
-]
 
 
 @app.command("check")
@@ -29,7 +21,12 @@ def check_config(file: File, overrides: Overrides = None) -> None:
     from dltrain.config.experiment import load_experiment
 
     experiment = load_experiment(file, overrides or ()).experiment
-    typer.echo(f"{file}: ok\n{format_experiment(experiment)}")
+    epochs = "1 epoch" if experiment.trainer.epochs == 1 else f"{experiment.trainer.epochs} epochs"
+    typer.echo(
+        f"{file}: ok\n"
+        f"{experiment.task.name}: {experiment.model.name} on {experiment.data.name}, {experiment.optimizer.name} "
+        f"with {experiment.schedule.name} schedule, {epochs}, seed {experiment.seed}"
+    )
 
 
 @app.command("show")
@@ -37,7 +34,7 @@ def show_config(
     file: File,
     overrides: Overrides = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print a config with every default.
 
@@ -61,12 +58,3 @@ def print_schema(plugins: Plugins = None) -> None:
     from dltrain.config.schema import build_json_schema
 
     typer.echo(json.dumps(build_json_schema(plugins or ()), indent=2, ensure_ascii=False))
-
-
-def format_experiment(experiment: Experiment) -> str:
-    """The experiment in one line."""
-    epochs = "1 epoch" if experiment.trainer.epochs == 1 else f"{experiment.trainer.epochs} epochs"
-    return (
-        f"{experiment.task.name}: {experiment.model.name} on {experiment.data.name}, {experiment.optimizer.name} "
-        f"with {experiment.schedule.name} schedule, {epochs}, seed {experiment.seed}"
-    )

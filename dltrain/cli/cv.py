@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.members import format_members, print_summary
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
-from dltrain.cli.shared.tables import format_table
+from dltrain.cli.shared.tables import format_confusion, format_members, print_summary
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
@@ -42,8 +41,8 @@ def cross_validate(
 
       dltrain cv configs/mnist_mlp.yaml --folds 10 --set trainer.epochs=3 --json
     """
-    from dltrain.sweeps.folds import train_folds
     from dltrain.sweeps.members import RunOptions
+    from dltrain.sweeps.repeats import train_folds
 
     interrupts: Interrupts = context.obj
     interrupts.limit(parse_seconds(max_time))
@@ -54,7 +53,7 @@ def cross_validate(
 
 def format_folds(summary: Mapping[str, Any]) -> Iterator[str]:
     """The scores on the folds, and their confusion matrices summed, as lines."""
-    from dltrain.sweeps.folds import pool_confusion
+    from dltrain.sweeps.repeats import pool_confusion
 
     finished = [result for result in summary["members"] if result["state"] == "finished"]
     if finished:
@@ -62,6 +61,5 @@ def format_folds(summary: Mapping[str, Any]) -> Iterator[str]:
     yield format_members(summary, "fold")
     confusion = pool_confusion(summary["members"])
     if confusion is not None and len(finished) > 1:
-        labels, counts = confusion
-        rows: list[list[object]] = [["", *labels], *([label, *row] for label, row in zip(labels, counts, strict=True))]
-        yield f"\nconfusion matrix of all folds together (rows: true, columns: predicted)\n{format_table(rows)}"
+        title = "confusion matrix of all folds together (rows: true, columns: predicted)"
+        yield f"\n{title}\n{format_confusion(*confusion)}"

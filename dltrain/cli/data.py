@@ -6,18 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from dltrain.cli import language_model
-from dltrain.cli.shared.options import Overrides
-from dltrain.cli.shared.output import check_output
+from dltrain.cli.shared.options import Overrides, check_output, print_notice
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import DataSets, known_kinds, resolve_reference
-
-if TYPE_CHECKING:
-    from dltrain.config.experiment import Experiment
 
 
 class Checked(NamedTuple):
@@ -33,10 +29,7 @@ SETS = [sets for kind in known_kinds() for sets in kind.sets]
 FETCHED = [name for sets in SETS for name in sets.fetched]
 CHECKED = [name for sets in SETS for name in sets.names]
 
-app = typer.Typer(
-    help="Fetch or check data, or estimate a language model.",
-    no_args_is_help=True,
-)
+app = typer.Typer(help="Fetch or check data, or estimate a language model.", no_args_is_help=True)
 app.command("lm")(language_model.lm)
 
 
@@ -106,8 +99,7 @@ def check(
 
       dltrain data check configs/common_voice_crnn.yaml --set data.splits=validated
     """
-    if output is not None:
-        check_output(output)
+    check_output(output)
     given = {"locale": locale, "subsampling": subsampling, "max_seconds": max_seconds, "output": output}
     if name in CHECKED:
         if overrides:
@@ -124,7 +116,7 @@ def check(
 
 
 def _check_set(name: str, root: Path, given: Mapping[str, Any]) -> Checked:
-    """The reports on the files of a set that is known by its name."""
+    """The reports on the files of a data set."""
     sets = _find_sets(name, CHECKED)
     settings = _settings(sets, name, **given)
     reports = resolve_reference(sets.verify)(name, root.expanduser(), **settings)
@@ -133,7 +125,14 @@ def _check_set(name: str, root: Path, given: Mapping[str, Any]) -> Checked:
 
 def _check_config(config: Path, overrides: Sequence[str], given: Mapping[str, Any]) -> Checked:
     """The reports on the splits that a config, or a run's, trains, validates and tests on."""
-    experiment = _experiment(config, overrides, given)
+    for setting, value in given.items():
+        if value is not None and setting != "output":
+            message = f"--{setting.replace('_', '-')}: not with a config, which says it"
+            raise UsageError(message, advice=f"--set data.{setting}={value}")
+    from dltrain.config.experiment import load_experiment
+    from dltrain.runs.directory import CONFIG
+
+    experiment = load_experiment(config / CONFIG if config.is_dir() else config, overrides).experiment
     name = experiment.data.name
     every = [sets for kind in known_kinds() for sets in kind.sets]
     found = next((sets for sets in every if name in sets.names), None)
@@ -144,22 +143,8 @@ def _check_config(config: Path, overrides: Sequence[str], given: Mapping[str, An
         raise UsageError(message, advice=other)
     check_splits = resolve_reference(found.check_splits)
     notice, reports = check_splits(name, experiment.seed, experiment.data.options, given["output"])
-    if notice:
-        typer.echo(f"warning: {notice}", err=True)
+    print_notice(notice)
     return Checked(name, str(config), "splits", reports)
-
-
-def _experiment(config: Path, overrides: Sequence[str], given: Mapping[str, Any]) -> Experiment:
-    for setting, value in given.items():
-        if value is not None and setting != "output":
-            raise UsageError(
-                f"--{setting.replace('_', '-')}: not with a config, which says it",
-                advice=f"--set data.{setting}={value}",
-            )
-    from dltrain.config.experiment import load_experiment
-    from dltrain.runs.directory import CONFIG
-
-    return load_experiment(config / CONFIG if config.is_dir() else config, overrides).experiment
 
 
 def _print(checked: Checked, as_json: bool) -> None:

@@ -6,22 +6,17 @@ import json
 import shutil
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.options import Json, Plugins
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
     from dltrain.config.annotations import Option
     from dltrain.config.catalogue import Entry
     from dltrain.options import Named
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")
-]
 
 UNLISTED = "add --plugin FILE if a plug-in registers it"
 
@@ -33,7 +28,7 @@ def list_names(
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
-    """List models, datasets, tasks, optimizers, schedules, observers."""
+    """List the models, datasets and other parts of a config."""
     from dltrain.config.plugins import load_catalogue
 
     kind = parse_kind(kind)
@@ -54,56 +49,56 @@ def describe(
     plugins: Plugins = None,
 ) -> None:
     """Describe a model, dataset or task and its options."""
-    from dltrain.config.faults import find_nearest, join_names
     from dltrain.config.plugins import load_catalogue
 
     kind = parse_kind(kind)
     catalogue = load_catalogue(plugins or ())
     entry = catalogue.find(kind, name)
     if entry is None:
-        names = catalogue.names(kind)
-        near = find_nearest(name, names)
-        hint = f"\ndid you mean '{near}'?" if near else ""
-        raise UsageError(
-            f"{kind} '{name}' is not known\nallowed: {join_names(names)}{hint}",
-            advice=None if plugins or near else UNLISTED,
-        )
+        advice = None if plugins else UNLISTED
+        raise make_unknown_error(f"{kind} '{name}' is not known", name, catalogue.names(kind), advice)
     if as_json:
         typer.echo(json.dumps(encode_description(entry), indent=2, ensure_ascii=False))
         return
     typer.echo(f"{entry.kind} {entry.name}\n\n{textwrap.indent(entry.doc, '  ')}\n")
     typer.echo("\n".join(["options:", *format_options(entry.options)] if entry.options else ["It has no options."]))
     for choices in list_named(entry.options):
-        typer.echo(
-            "\n".join(["", f"{choices.noun}s, each with its options; the first one may be given without its name:"])
-        )
+        typer.echo(f"\n{choices.noun}s, each with its options; the first one may be given without its name:")
         typer.echo("\n".join(format_named(choices)))
 
 
 def parse_kind(word: str) -> str:
     """The catalogue's word for a kind, given in the singular or the plural. Raises UsageError."""
-    from dltrain.config.faults import find_nearest, join_names
     from dltrain.registry import REGISTRIES
 
     kinds = {f"{kind}s": kind for kind in REGISTRIES}
     if word in kinds.values():
         return word
     if word not in kinds:
-        near = find_nearest(word, kinds)
-        hint = f"\ndid you mean '{near}'?" if near else ""
-        raise UsageError(f"'{word}' is not a kind of registered name\nallowed: {join_names(list(kinds))}{hint}")
+        raise make_unknown_error(f"'{word}' is not a kind of registered name", word, list(kinds))
     return kinds[word]
+
+
+def make_unknown_error(message: str, name: str, known: Sequence[str], advice: str | None = None) -> UsageError:
+    """The error for a name that is not known: `message`, the known names, and the nearest of them, else `advice`."""
+    from dltrain.config.faults import find_nearest, join_names
+
+    near = find_nearest(name, known)
+    hint = f"\ndid you mean '{near}'?" if near else ""
+    return UsageError(f"{message}\nallowed: {join_names(known)}{hint}", advice=None if near else advice)
 
 
 def format_options(options: Sequence[Option], indent: str = "  ") -> list[str]:
     """A block for each option: its name, type and default, then its meaning; the options of a group below it."""
-    from dltrain.config.annotations import find_group, list_options
+    from dltrain.config.annotations import REQUIRED, describe_type, find_group, list_options
+    from dltrain.config.document import format_value
+    from dltrain.config.values import to_plain
 
-    rows = [(option.name, format_type(option)) for option in options]
-    width = max(len(name) for name, _ in rows)
+    width = max(len(option.name) for option in options)
     lines = []
-    for option, (name, described) in zip(options, rows, strict=True):
-        lines.append(indent_text(f"{indent}{name:{width}}  ", described))
+    for option in options:
+        default = "required" if option.default is REQUIRED else f"default {format_value(to_plain(option.default))}"
+        lines.append(indent_text(f"{indent}{option.name:{width}}  ", f"{describe_type(option.annotation)}; {default}"))
         if option.description:
             lines.append(indent_text(f"{indent}{'':{width}}  ", option.description))
         grouped = find_group(option.annotation)
@@ -127,21 +122,9 @@ def format_named(choices: Named) -> list[str]:
     for names, group_type in collect_names(choices):
         options = list_options(group_type)
         text = " ".join(split_docstring(group_type.__doc__)[1].split())
-        lines += [
-            "",
-            indent_text(f"  {', '.join(names)}: ", text),
-            *(format_options(options, "      ") if options else []),
-        ]
+        lines += ["", indent_text(f"  {', '.join(names)}: ", text)]
+        lines += format_options(options, "      ") if options else []
     return lines
-
-
-def format_type(option: Option) -> str:
-    from dltrain.config.annotations import REQUIRED, describe_type
-    from dltrain.config.document import format_value
-    from dltrain.config.values import to_plain
-
-    default = "required" if option.default is REQUIRED else f"default {format_value(to_plain(option.default))}"
-    return f"{describe_type(option.annotation)}; {default}"
 
 
 def encode_description(entry: Entry) -> dict[str, Any]:
@@ -152,15 +135,8 @@ def encode_description(entry: Entry) -> dict[str, Any]:
     for row, option in zip(options, entry.options, strict=True):
         for choices in list_named([option]):
             row["choices"] = {name: encode_options(list_options(each)) for name, each in choices.groups.items()}
-    return {
-        "kind": entry.kind,
-        "name": entry.name,
-        "summary": entry.summary,
-        "doc": entry.doc,
-        "module": entry.module,
-        "provided": list(entry.provided),
-        "options": options,
-    }
+    facts = {name: getattr(entry, name) for name in ("kind", "name", "summary", "doc", "module")}
+    return {**facts, "provided": list(entry.provided), "options": options}
 
 
 def encode_options(options: Sequence[Option]) -> list[dict[str, Any]]:

@@ -3,20 +3,64 @@
 from __future__ import annotations
 
 import json
+import operator
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.adaptation import Adapt, parse_adaptation
-from dltrain.cli.shared.decoding import Decode, parse_decoding
+from dltrain.cli.shared.adaptation import Adapt, CacheAdaptation, DynamicAdaptation
 from dltrain.cli.shared.examples import check_worst
-from dltrain.cli.shared.options import CheckpointName, DeviceName, JsonTables, RunPath
-from dltrain.cli.shared.requirements import Requirement, parse_requirement
-from dltrain.cli.shared.threshold import Threshold, override_threshold
-from dltrain.errors import RequirementNotMet
+from dltrain.cli.shared.options import (
+    CheckpointName,
+    DataRoot,
+    DeviceName,
+    JsonTables,
+    RunPath,
+    Threshold,
+    override_threshold,
+)
+from dltrain.cli.shared.speech import Decode, Decoding, check_decoding
+from dltrain.errors import RequirementNotMet, UsageError
+
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
+
+
+class Requirement(NamedTuple):
+    """`metric operator number`, as given to --require."""
+
+    metric: str
+    comparison: str
+    bound: float
+
+    def __str__(self) -> str:
+        return f"{self.metric}{self.comparison}{self.bound:g}"
+
+    def check_metric(self, metrics: Collection[str]) -> None:
+        """Raises UsageError with the list of metrics where this one is unknown; without validations, none is known."""
+        if metrics and self.metric not in metrics:
+            raise UsageError(f"--require {self}: unknown metric '{self.metric}'; available: {', '.join(metrics)}")
+
+    def is_met(self, report: Mapping[str, float]) -> bool:
+        """Whether the report fulfils it; raises UsageError as `check_metric`."""
+        self.check_metric(report)
+        return bool(OPERATORS[self.comparison](report[self.metric], self.bound))
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Raises UsageError for anything but `metric operator number`."""
+    match = re.fullmatch(r"\s*(\w+)\s*(>=|<=|==|>|<)\s*([-+.\deE]+)\s*", text)
+    if match:
+        try:
+            return Requirement(match[1], match[2], float(match[3]))
+        except ValueError:
+            pass
+    raise UsageError(
+        f"--require: found '{text}'; allowed is METRIC>=NUMBER (or <=, >, <, ==), such as 'accuracy>=0.99'"
+    )
 
 
 def evaluate(
@@ -27,7 +71,7 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be repeated."),
     ] = None,
-    root: Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")] = None,
+    root: DataRoot = None,
     device: DeviceName = None,
     threshold: Threshold = None,
     worst: Annotated[
@@ -57,13 +101,18 @@ def evaluate(
       dltrain eval runs/common_voice --decode beam=16,lm=words.arpa --worst 5
     """
     requirements = [parse_requirement(text) for text in require or []]
-    adaptation, decoding = parse_adaptation(adapt), parse_decoding(decode)
+    from dltrain.cli.shared.grouped import parse_group
+
+    adaptation = parse_group("--adapt", adapt, CacheAdaptation, DynamicAdaptation)
+    decoding = parse_group("--decode", decode, Decoding)
+    check_decoding(decoding)
     from dltrain.cli.shared.evaluation import collect_results, format_evaluation, run_evaluation, warn_if_not_written
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
     chosen = find_checkpoint(run, checkpoint)
-    check_metrics(requirements, list(chosen.record.history.metrics()))
+    for one in requirements:
+        one.check_metric(chosen.record.history.metrics())
     overrides = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
     trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
     check_worst(run, trained, worst)
@@ -74,12 +123,6 @@ def evaluate(
     method = adaptation or (evaluation.judging and evaluation.judging.decoding)
     typer.echo(json.dumps(result) if as_json else "\n".join(format_evaluation(result, method)))
     raise_unmet(requirements, evaluation.report, f"{run}: on the {split} split of {evaluation.dataset.name}")
-
-
-def check_metrics(requirements: Sequence[Requirement], known: Sequence[str]) -> None:
-    """Raises UsageError for an unknown metric, where the run has validations that know the metrics."""
-    for one in requirements if known else ():
-        one.check_metric(known)
 
 
 def record_evaluation(run: Path, result: Mapping[str, Any]) -> None:

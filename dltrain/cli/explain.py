@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
-from enum import Enum
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dltrain.cli.predict import Inversion, Invert
-from dltrain.cli.shared.kinds import get_data_kind
-from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath
+from dltrain.cli.shared.options import CheckpointName, DeviceName, Inversion, Invert, RunPath, list_files, load_model
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -29,10 +25,7 @@ FILTERS = 256
 """How many filters of a layer are drawn at most."""
 
 
-class Method(str, Enum):
-    saliency = "saliency"
-    integrated_gradients = "integrated_gradients"
-
+Method = Literal["saliency", "integrated_gradients"]
 
 ImagePaths = Annotated[
     list[str] | None, typer.Argument(help="PNG or JPEG files, folders, or - for names on standard input.")
@@ -65,11 +58,11 @@ PictureOutput = Annotated[
 def explain(
     run: RunPath,
     images: ImagePaths = None,
-    method: MethodName = Method.saliency,
+    method: MethodName = "saliency",
     label: Label = None,
     steps: Steps = None,
     filters: ShowFilters = False,
-    invert: Invert = Inversion.auto,
+    invert: Invert = "auto",
     output: PictureOutput = None,
     checkpoint: CheckpointName = None,
     device: DeviceName = None,
@@ -95,20 +88,17 @@ def explain(
       dltrain explain runs/mnist_cnn --filters
     """
     check_options(images, filters, method=method, label=label, steps=steps)
-    from dltrain.runs.finding import find_checkpoint
-    from dltrain.runs.loading import load_trained
+    from dltrain.data.images.reader import SUFFIXES
 
-    trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
-    if get_data_kind(trained).explainer is None:
+    trained = load_model(run, checkpoint, device)
+    if trained.kind.explainer is None:
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not read images")
-    if notice := trained.record.notice:
-        typer.echo(f"warning: {notice}", err=True)
     if filters:
         draw_filters(trained, choose_pictures(run, output, ["filters.png"])[0], as_json)
         return
     explainer = make_explainer(run, trained, method, steps)
-    chosen = None if label is None else find_label(label, explainer.task.labels)
-    files = list_images(images or ())
+    chosen = find_label(label, explainer.task.labels)
+    files = list_files(images or (), SUFFIXES, "image", "images")
     pictures = choose_pictures(run, output, [f"explain-{path.stem}.png" for path in files])
     explain_images(explainer, files, pictures, label=chosen, invert=invert, as_json=as_json)
 
@@ -125,16 +115,19 @@ def explain_images(
     """Draw and print the explanation of each image file. Raises DataError at the end where some could not be read."""
     from dltrain.data.images.reader import ImageReader
 
-    reader, unreadable, labels = ImageReader(explainer.assets, invert.value), 0, explainer.task.labels
-    method = Method.saliency if explainer.steps is None else Method.integrated_gradients
+    reader, unreadable = ImageReader(explainer.assets, invert), 0
     for one, picture in zip(reader.read_files(files), pictures, strict=True):
         if isinstance(one.value, DataError):
             unreadable += 1
             typer.echo(f"error: {one.value}", err=True)
             continue
         explanation = explainer.explanation(one.value, label)
-        draw_explanation(one.value, explanation, method, labels=labels, picture=picture)
-        print_explanation(one.name, picture, explanation, method=method, labels=labels, as_json=as_json)
+        facts = describe_explanation(one.name, explanation, explainer) | {"picture": str(picture)}
+        draw_explanation(one.value, explanation.attributions, facts)
+        if as_json:
+            typer.echo(json.dumps({**facts, "attributions": explanation.attributions.tolist()}))
+        else:
+            typer.echo(f"{one.name}\t{facts['class']}\t{facts['probability']:.4f}\t{picture}")
     for note in reader.notes():
         typer.echo(f"note: {note}", err=True)
     if unreadable:
@@ -151,7 +144,7 @@ def check_options(
         raise UsageError("--class goes with images, and --filters draws no label's", advice="leave out one of the two")
     if not filters and not images:
         raise UsageError("there is nothing to explain", advice="name images, or draw the first layer with --filters")
-    if steps is not None and method is not Method.integrated_gradients:
+    if steps is not None and method != "integrated_gradients":
         raise UsageError("--steps goes with --method integrated_gradients, which was not given", advice="add it")
 
 
@@ -167,26 +160,17 @@ def make_explainer(run: Path, trained: Trained, method: Method, steps: int | Non
         task=trained.task,
         assets=trained.record.assets,
         device=trained.runtime.device,
-        steps=(steps or STEPS) if method is Method.integrated_gradients else None,
+        steps=(steps or STEPS) if method == "integrated_gradients" else None,
     )
 
 
-def find_label(label: str, labels: Sequence[str]) -> int:
-    """Raises UsageError, listing the labels, for one that is not among them."""
+def find_label(label: str | None, labels: Sequence[str]) -> int | None:
+    """The index of a label. Raises UsageError, listing the labels, for one that is not among them."""
+    if label is None:
+        return None
     if label not in labels:
         raise UsageError(f"--class: there is no label '{label}'; there are {', '.join(labels)}")
     return labels.index(label)
-
-
-def list_images(words: Sequence[str]) -> list[Path]:
-    """Raises DataError where there is none."""
-    from dltrain.data.images.reader import SUFFIXES
-    from dltrain.data.input_files import list_input_files
-
-    files = list_input_files(words, iter(sys.stdin or ()), SUFFIXES, "image")
-    if not files:
-        raise DataError("no images given, on the command line or on standard input")
-    return files
 
 
 def choose_pictures(run: Path, output: Path | None, names: Sequence[str]) -> list[Path]:
@@ -211,53 +195,37 @@ def choose_pictures(run: Path, output: Path | None, names: Sequence[str]) -> lis
     return found
 
 
-def draw_explanation(
-    pixels: Tensor, explanation: Explanation, method: Method, *, labels: Sequence[str], picture: Path
-) -> None:
+def describe_explanation(name: str, explanation: Explanation, explainer: Explainer) -> dict[str, Any]:
+    """The explanation as plain values; a note where its attributions do not sum to the difference of the logits."""
+    labels = explainer.task.labels
+    facts: dict[str, Any] = {
+        "file": name,
+        "method": "saliency" if explainer.steps is None else "integrated_gradients",
+        "class": labels[explanation.label],
+        "probability": explanation.probability,
+        "predicted": labels[explanation.predicted],
+        "logit": explanation.logit,
+    }
+    if explanation.baseline_logit is not None:
+        difference, total = explanation.logit - explanation.baseline_logit, float(explanation.attributions.sum())
+        facts |= {"baseline_logit": explanation.baseline_logit, "attributions_sum": total}
+        if abs(total - difference) > CLOSE * abs(difference):
+            sums = f"the attributions sum to {total:.4g}, the logits differ by {difference:.4g}"
+            typer.echo(f"note: {name}: {sums}; more --steps bring them together", err=True)
+    return facts
+
+
+def draw_explanation(pixels: Tensor, attributions: Tensor, facts: Mapping[str, Any]) -> None:
     """Draw the image (C, H, W) uint8 and its attributions, summed over colours, as a PNG."""
     from dltrain.observers.pictures import draw_attribution_picture
 
-    title = f"{labels[explanation.label]} with probability {explanation.probability:.4f}"
-    if explanation.predicted != explanation.label:
-        title += f", predicted: {labels[explanation.predicted]}"
-    signed = method is Method.integrated_gradients
-    values = explanation.attributions
-    by_pixel = values.sum(0) if signed else values.abs().amax(0)
-    draw_attribution_picture(
-        pixels / 255, by_pixel, title, meaning=method.value.replace("_", " "), path=picture, signed=signed
-    )
-
-
-def print_explanation(
-    name: str, picture: Path, explanation: Explanation, *, method: Method, labels: Sequence[str], as_json: bool
-) -> None:
-    """Print a line, and a note on stderr where the attributions do not sum to the difference of the logits."""
-    label, probability = labels[explanation.label], explanation.probability
-    path_facts: dict[str, Any] = {}
-    if explanation.baseline_logit is not None:
-        difference, total = explanation.logit - explanation.baseline_logit, float(explanation.attributions.sum())
-        path_facts = {"baseline_logit": explanation.baseline_logit, "attributions_sum": total}
-        if abs(total - difference) > CLOSE * abs(difference):
-            typer.echo(
-                f"note: {name}: the attributions sum to {total:.4g}, the logits differ by {difference:.4g}; "
-                "more --steps bring them together",
-                err=True,
-            )
-    if not as_json:
-        typer.echo(f"{name}\t{label}\t{probability:.4f}\t{picture}")
-        return
-    facts = {
-        "file": name,
-        "method": method.value,
-        "class": label,
-        "probability": probability,
-        "predicted": labels[explanation.predicted],
-        "logit": explanation.logit,
-        **path_facts,
-        "picture": str(picture),
-        "attributions": explanation.attributions.tolist(),
-    }
-    typer.echo(json.dumps(facts))
+    title = f"{facts['class']} with probability {facts['probability']:.4f}"
+    if facts["predicted"] != facts["class"]:
+        title += f", predicted: {facts['predicted']}"
+    signed = facts["method"] == "integrated_gradients"
+    by_pixel = attributions.sum(0) if signed else attributions.abs().amax(0)
+    meaning, path = facts["method"].replace("_", " "), Path(facts["picture"])
+    draw_attribution_picture(pixels / 255, by_pixel, title, meaning=meaning, path=path, signed=signed)
 
 
 def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:

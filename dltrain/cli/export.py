@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.kinds import get_data_kind
-from dltrain.cli.shared.options import CheckpointName, JsonTables, RunPath
+from dltrain.cli.shared.options import CheckpointName, DataRoot, JsonTables, RunPath, load_model
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import resolve_reference
@@ -28,27 +26,14 @@ BATCHES = 3
 """Batches of the split that outputs are compared on."""
 
 
-class Format(str, Enum):
-    safetensors = "safetensors"
-    torch_export = "torch-export"
-    onnx = "onnx"
-
-
-class Split(str, Enum):
-    validation = "validation"
-    test = "test"
-    training = "training"
-
-
-class Quantization(str, Enum):
-    int8 = "int8"
-
-
-SUFFIXES = {Format.safetensors: ".safetensors", Format.torch_export: ".pt2", Format.onnx: ".onnx"}
+SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 
 PLAIN = {"trainer": {"device": "cpu", "precision": "fp32", "channels_last": False}}
 """Settings of the trained model that an export is compared with: computing as the export will."""
 
+Format = Literal["safetensors", "torch-export", "onnx"]
+Split = Literal["validation", "test", "training"]
+Quantization = Literal["int8"]
 
 FormName = Annotated[Format, typer.Option("--format", help="What to write.")]
 OutputFile = Annotated[
@@ -58,7 +43,6 @@ Quantize = Annotated[Quantization | None, typer.Option(help="Make the weights sm
 SplitName = Annotated[
     Split | None, typer.Option(help="The split to check on. [default: validation, or training where that is empty]")
 ]
-DataRoot = Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")]
 Synthetic = Annotated[
     bool, typer.Option("--synthetic", help="Check on synthetic inputs, for when the data is not available.")
 ]
@@ -69,7 +53,7 @@ Tolerance = Annotated[
 
 def export(
     run: RunPath,
-    form: FormName = Format.safetensors,
+    form: FormName = "safetensors",
     output: OutputFile = None,
     quantize: Quantize = None,
     split: SplitName = None,
@@ -102,21 +86,15 @@ def export(
       dltrain export runs/mnist_cnn && dltrain predict mnist_cnn.safetensors digit.png
     """
     _check_options(form, quantize, synthetic)
-    from dltrain.runs.finding import find_checkpoint
-    from dltrain.runs.loading import load_trained
-
-    trained = load_trained(find_checkpoint(run, checkpoint), {**PLAIN, "data": {"root": root} if root else {}})
-    if notice := trained.record.notice:
-        typer.echo(f"warning: {notice}", err=True)
+    trained = load_model(run, checkpoint, settings={**PLAIN, "data": {"root": root} if root else {}})
     inputs = _choose_inputs(trained, split, synthetic)
-    file = output or Path(f"{run.resolve().name.removesuffix(SUFFIXES[Format.safetensors])}{SUFFIXES[form]}")
-    if form is Format.safetensors:
-        content, facts = _export_weights(run, trained, inputs, tolerance)
+    file = output or Path(f"{run.resolve().name.removesuffix(SUFFIXES['safetensors'])}{SUFFIXES[form]}")
+    subject = Exported(run, trained, inputs, tolerance)
+    if form == "safetensors":
+        content, facts = _export_weights(subject)
     else:
-        content, facts = _export_computation(
-            run, trained, inputs, form=form, int8=quantize is not None, tolerance=tolerance
-        )
-    described = {**_describe(run, trained, form=form, file=file, content=content), **facts}
+        content, facts = _export_computation(subject, form, int8=quantize is not None)
+    described = {**_describe(subject, form, file, content), **facts}
     _write(file, content, described)
     if as_json:
         typer.echo(json.dumps({name: value for name, value in described.items() if name != "record"}))
@@ -128,16 +106,14 @@ def _check_options(form: Format, quantize: Quantization | None, synthetic: bool)
     """Raises UsageError for options that do not go together."""
     if quantize is None:
         return
-    if form is Format.safetensors:
+    if form == "safetensors":
         raise UsageError(
             "--quantize int8 cannot go with --format safetensors, which holds the weights as dltrain loads them\n"
             "allowed: --format torch-export or onnx"
         )
     if synthetic:
-        raise UsageError(
-            "--quantize int8 cannot go with --synthetic: only real data shows its effect on the accuracy",
-            advice="give the folder of the data with --root",
-        )
+        message = "--quantize int8 cannot go with --synthetic: only real data shows its effect on the accuracy"
+        raise UsageError(message, advice="give the folder of the data with --root")
 
 
 class Inputs(NamedTuple):
@@ -148,12 +124,25 @@ class Inputs(NamedTuple):
     stream: Stream[Any] | None = None
 
 
+class Exported(NamedTuple):
+    """What is exported: a model, the inputs that it is checked on, and the largest allowed difference of outputs."""
+
+    run: Path
+    trained: Trained
+    inputs: Inputs
+    tolerance: float
+
+    def report_check(self, difference: float, **sizes: Any) -> dict[str, Any]:
+        """The facts of a check, as plain values."""
+        return {"on": self.inputs.description, **sizes, "difference": difference, "allowed": self.tolerance}
+
+
 def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
     """Raises DataError for missing data or an empty split, UsageError for a kind of data without synthetic inputs."""
     if synthetic:
         from dltrain.runtime.seeds import make_generator
 
-        kind = get_data_kind(trained)
+        kind = trained.kind
         if kind.synthetic is None:
             raise UsageError(
                 f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
@@ -165,8 +154,8 @@ def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> In
         return Inputs([batch], "synthetic inputs, not data")
     try:
         dataset = trained.dataset()
-        chosen = split or (Split.validation if len(dataset.validation()) else Split.training)
-        streams = {Split.validation: dataset.validation, Split.test: dataset.test, Split.training: dataset.training}
+        chosen = split or ("validation" if len(dataset.validation()) else "training")
+        streams = {"validation": dataset.validation, "test": dataset.test, "training": dataset.training}
         stream = streams[chosen]()
     except DataError as error:
         raise DataError(
@@ -174,11 +163,11 @@ def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> In
             "or compare on synthetic inputs with --synthetic."
         ) from error
     if not len(stream):
-        raise DataError(f"{trained.checkpoint.path}: its {chosen.value} split is empty", advice="leave out --split")
-    return Inputs(list(islice(stream.epoch(0), BATCHES)), f"the {chosen.value} split of {dataset.name}", stream)
+        raise DataError(f"{trained.checkpoint.path}: its {chosen} split is empty", advice="leave out --split")
+    return Inputs(list(islice(stream.epoch(0), BATCHES)), f"the {chosen} split of {dataset.name}", stream)
 
 
-def _export_weights(run: Path, trained: Trained, inputs: Inputs, tolerance: float) -> tuple[bytes, dict[str, Any]]:
+def _export_weights(subject: Exported) -> tuple[bytes, dict[str, Any]]:
     """The weights, checked by loading them into another model, and the facts of the check."""
     import torch
 
@@ -188,87 +177,75 @@ def _export_weights(run: Path, trained: Trained, inputs: Inputs, tolerance: floa
     from dltrain.runs.loading import load_trained
     from dltrain.tree import iterate_tensors
 
-    content = encode_safetensors(trained.model.state_dict())
+    model, batches = subject.trained.model, subject.inputs.batches
+    content = encode_safetensors(model.state_dict())
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
         file = Path(folder) / "weights.safetensors"
-        _write(file, content, _describe(run, trained, form=Format.safetensors, file=file, content=content))
+        _write(file, content, _describe(subject, "safetensors", file, content))
         again = load_trained(ExportedWeights(file), PLAIN).model
     with torch.inference_mode():
-        worst = max(
-            measure_difference(*(list(iterate_tensors(model(*batch.arguments))) for model in (trained.model, again)))
-            for batch in inputs.batches
-        )
-    check_agreement(str(run), worst, tolerance)
-    return content, {"check": {"on": inputs.description, "inputs": len(inputs.batches), **_differing(worst, tolerance)}}
+        pairs = [(model(*batch.arguments), again(*batch.arguments)) for batch in batches]
+    worst = max(measure_difference(*(list(iterate_tensors(each)) for each in pair)) for pair in pairs)
+    check_agreement(str(subject.run), worst, subject.tolerance)
+    return content, {"check": subject.report_check(worst, inputs=len(batches))}
 
 
 def _export_computation(
-    run: Path, trained: Trained, inputs: Inputs, *, form: Format, int8: bool, tolerance: float
+    subject: Exported, form: Literal["torch-export", "onnx"], int8: bool
 ) -> tuple[bytes, dict[str, Any]]:
     """The computation, checked, and the facts of the check."""
     from dltrain.core.checkpoint import WEIGHTS
     from dltrain.export.computation import Subject, export_program
     from dltrain.export.description import describe_computation
 
-    name = f"{run}: the model '{trained.experiment.model.name}'"
-    size = len(trained.checkpoint.contents[WEIGHTS])
-    subject = Subject(
-        name=name,
+    run, trained, inputs, tolerance = subject
+    program = Subject(
+        name=f"{run}: the model '{trained.experiment.model.name}'",
         model=trained.model,
-        weights_bytes=size,
+        weights_bytes=len(trained.checkpoint.contents[WEIGHTS]),
         task=trained.task,
         batches=inputs.batches,
-        leading=get_data_kind(trained).axes,
+        leading=trained.kind.axes,
         stream=inputs.stream,
         runtime=trained.runtime,
     )
-    result = export_program(subject, "onnx" if form is Format.onnx else "torch-export", int8, tolerance)
+    result = export_program(program, form, int8, tolerance)
     agreed = result.agreement
-    compared = {
-        "on": inputs.description,
-        "inputs": agreed.inputs,
-        "sizes": agreed.sizes,
-        **({"lengths": agreed.lengths} if agreed.lengths else {}),
-        **_differing(agreed.difference, tolerance),
-    }
+    lengths = {"lengths": agreed.lengths} if agreed.lengths else {}
     return result.content, {
         **describe_computation(result.interface),
-        "check": compared,
+        "check": subject.report_check(agreed.difference, inputs=agreed.inputs, sizes=agreed.sizes, **lengths),
         "quantization": result.int8 and {"type": "int8", **result.int8},
         "metric": trained.task.goal.metric,
         "forms": [row._asdict() for row in result.rows],
     }
 
 
-def _differing(difference: float, tolerance: float) -> dict[str, float]:
-    return {"difference": difference, "allowed": tolerance}
-
-
-def _describe(run: Path, trained: Trained, *, form: Format, file: Path, content: bytes) -> dict[str, Any]:
+def _describe(subject: Exported, form: Format, file: Path, content: bytes) -> dict[str, Any]:
     """The description of an exported file that all formats share."""
     from dltrain import __version__
     from dltrain.core.checkpoint import WEIGHTS
     from dltrain.export.description import describe_preparation, describe_use
     from dltrain.export.weights import VERSION
 
-    record, signature = trained.record, trained.runtime.signature()
+    trained, record, signature = subject.trained, subject.trained.record, subject.trained.runtime.signature()
     return {
         "description": VERSION,
         "file": file.name,
-        "format": form.value,
+        "format": form,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "use": describe_use(form.value, file.name),
+        "use": describe_use(form, file.name),
         "task": trained.experiment.task.name,
         "model": trained.experiment.model.name,
         "data": record.dataset,
         "seed": trained.experiment.seed,
-        "run": str(run),
+        "run": str(subject.run),
         "checkpoint": trained.checkpoint.name,
         "weights_sha256": trained.checkpoint.manifest["files"][WEIGHTS]["sha256"],
         "versions": {"dltrain": __version__, "torch": signature["torch"]},
         "threads": signature["threads"],
-        "preparation": describe_preparation(get_data_kind(trained), record.assets),
+        "preparation": describe_preparation(trained.kind, record.assets),
         "record": record.portable(),
     }
 
@@ -304,24 +281,18 @@ def _print_description(described: Mapping[str, Any]) -> None:
     if quantized := described.get("quantization"):
         typer.echo(f"int8: {len(quantized['weights'])} weights; outputs differ by {quantized['difference']:.2g}")
     if "forms" in described:
-        typer.echo("\n" + _format_forms(described) + "\n")
+        unit = "thread" if described["threads"] == 1 else "threads"
+        typer.echo(f"\n{_format_forms(described)}\n(median times, {described['threads']} {unit})\n")
     width = len(described["file"]) + 7
     typer.echo(f"{described['file']:<{width}}{described['bytes']} bytes")
     typer.echo(f"{described['file'] + '.json':<{width}}inputs, outputs and how to use it")
 
 
 def _format_forms(described: Mapping[str, Any]) -> str:
-    forms, threads = described["forms"], described["threads"]
+    forms = described["forms"]
     metrics = list(dict.fromkeys((described["metric"], "loss"))) if forms[0]["metrics"] else []
     rows = [["", "bytes", "ms for 1", f"ms for {forms[0]['batch_size']}", *metrics]]
-    rows += [
-        [
-            form["name"],
-            str(form["bytes"]),
-            *(f"{form[name]:.3f}" for name in ("milliseconds_of_one", "milliseconds_of_batch")),
-            *(f"{form['metrics'][name]:.4f}" for name in metrics),
-        ]
-        for form in forms
-    ]
-    unit = "thread" if threads == 1 else "threads"
-    return f"{format_table(rows)}\n(median times, {threads} {unit})"
+    for form in forms:
+        times = [f"{form[name]:.3f}" for name in ("milliseconds_of_one", "milliseconds_of_batch")]
+        rows.append([form["name"], str(form["bytes"]), *times, *(f"{form['metrics'][name]:.4f}" for name in metrics)])
+    return format_table(rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import ConfigFile, Overrides
+from dltrain.cli.shared.options import ConfigFile, Overrides, print_notice
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def run_rates(experiment: Experiment, *, low: float, high: float, steps: int, pi
     with explain_memory_errors():
         training = build_training(experiment)
         dataset, state, runtime = training.dataset, training.state, training.runtime
-        if dataset.notice:
-            typer.echo(f"warning: {dataset.notice}", err=True)
+        print_notice(dataset.notice)
         base = float(experiment.optimizer.options.get(RATE, state.base_rates[0]))
         rates = RisingRates(low, high, steps, base)
         curve = run_range_test(

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.members import format_members, print_summary
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
+from dltrain.cli.shared.tables import format_members, print_summary
 from dltrain.errors import DltrainError
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
@@ -64,7 +64,7 @@ def fit(
     if seeds is None:
         fit_run(config, overrides, options, as_json)
         return
-    from dltrain.sweeps.seeds import train_seeds
+    from dltrain.sweeps.repeats import train_seeds
 
     parent, summary = train_seeds(config, overrides, seeds, options)
     print_summary(parent, summary, format_seeds(summary), as_json=as_json, quiet=quiet)
@@ -86,9 +86,9 @@ def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bo
             options.messenger.warn(warning)
         if run.begins != "finished":
             seconds = train_with_observers(experiment, run, options)
-            print_run_summary(summarize_run(run), options.messenger, seconds, as_json)
+            print_outcome(run, options.messenger, seconds, as_json)
         elif complete_report(run, experiment) or as_json:
-            print_run_summary(summarize_run(run), options.messenger, None, as_json)
+            print_outcome(run, options.messenger, None, as_json)
     except DltrainError:
         run.remove_if_empty()
         raise
@@ -140,32 +140,25 @@ def complete_report(run: Run, experiment: Experiment) -> bool:
     return True
 
 
-def summarize_run(run: Run) -> dict[str, Any]:
-    """The outcome of a finished run by name, for a table, from its last checkpoint."""
+def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json: bool) -> None:
+    """Print the outcome of a finished run, from its last checkpoint, as a table or as one JSON object."""
+    from dltrain.observers.console import format_duration
     from dltrain.observers.report import CURVES, summarize_outcome
 
     last = run.checkpoints.last()
     assert last is not None, "a finished run has a checkpoint"
-    facts = summarize_outcome(last)
-    facts["run directory"] = str(run.directory)
+    facts: dict[str, Any] = {**summarize_outcome(last), "run directory": str(run.directory)}
     facts["best checkpoint"] = str(run.directory / "best")
     if (run.directory / CURVES).exists():
         facts["curves"] = str(run.directory / CURVES)
     facts["next"] = f"dltrain eval {run.directory}"
-    return facts
-
-
-def print_run_summary(summary: dict[str, Any], messenger: Messenger, seconds: float | None, as_json: bool) -> None:
-    """Print the outcome as a table or as one JSON object."""
-    from dltrain.observers.console import format_duration
-
     if as_json:
-        typer.echo(json.dumps({**summary, "seconds in this process": seconds and round(seconds, 1)}))
+        typer.echo(json.dumps({**facts, "seconds in this process": seconds and round(seconds, 1)}))
     elif not messenger.quiet:
         if seconds is not None:
-            summary["time"] = format_duration(seconds)
-        width = max(map(len, summary)) + 2
-        for name, value in summary.items():
+            facts["time"] = format_duration(seconds)
+        width = max(map(len, facts)) + 2
+        for name, value in facts.items():
             typer.echo(f"{name:<{width}}{value}")
 
 

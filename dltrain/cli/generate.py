@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath
+from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath, load_model
+from dltrain.data.wording import join_some, suggest_name
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -65,8 +65,9 @@ def generate(
 
       echo 'a share of' | dltrain generate runs/ptb_lstm - --json
     """
-    if stream:
-        check_streaming(num_samples, as_json)
+    if stream and (num_samples > 1 or as_json):
+        other = "--json" if as_json else f"--num-samples {num_samples}"
+        raise UsageError(f"--stream prints one text as it grows and cannot go with {other}; leave one of them out")
     text = read_prompt(source, prompt, prompt_file)
     from dltrain.decoding.sampling import Sampling
 
@@ -86,33 +87,24 @@ def generate(
             typer.echo("" if stream else f"{title}{shown}{one}")
 
 
-def check_streaming(num_samples: int, as_json: bool) -> None:
-    """Raises UsageError for options that do not go with --stream."""
-    if num_samples > 1 or as_json:
-        other = "--json" if as_json else f"--num-samples {num_samples}"
-        raise UsageError(f"--stream prints one text as it grows and cannot go with {other}; leave one of them out")
-
-
 def load_language_model(run: Path, checkpoint: str | None, device: str | None) -> tuple[Trained, Vocabulary]:
     """A trained model that generates text, and its vocabulary. Raises UsageError for a task that generates none."""
     from dltrain.capabilities import Generates
     from dltrain.data.text.vocabulary import Vocabulary
-    from dltrain.runs.finding import find_checkpoint
-    from dltrain.runs.loading import load_trained
 
-    trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
+    trained = load_model(run, checkpoint, device)
     if not isinstance(trained.task, Generates):
         raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not generate text")
-    if trained.record.notice:
-        typer.echo(f"warning: {trained.record.notice}", err=True)
     return trained, Vocabulary(trained.task.vocabulary)
 
 
 def encode_prompt(vocabulary: Vocabulary, text: str) -> list[int]:
-    """The ids of a prompt; a warning lists the words that the model does not know."""
+    """The ids of a prompt; a warning lists the words that the model does not know, and how it reads them."""
     ids, unknown = vocabulary.encode(text)
     if unknown:
-        typer.echo(f"warning: {describe_unknown(vocabulary, unknown)}", err=True)
+        words = join_some([repr(word) for word in dict.fromkeys(unknown)], UNKNOWN_NAMED)
+        fate = "left out" if vocabulary.unknown is None else f"read as {vocabulary.words[vocabulary.unknown]}"
+        typer.echo(f"warning: not in the model's vocabulary and {fate}: {words}", err=True)
     return ids
 
 
@@ -159,11 +151,8 @@ def read_prompt(source: str | None, prompt: str | None, prompt_file: Path | None
     """The prompt from any of its three sources. Raises UsageError for several, DataError unless it is UTF-8 text."""
     if source not in (None, "-"):
         raise UsageError(f"found '{source}' after the run; allowed is - (standard input), or --prompt '{source}'")
-    given = [
-        name
-        for name, value in (("-", source), ("--prompt", prompt), ("--prompt-file", prompt_file))
-        if value is not None
-    ]
+    sources = {"-": source, "--prompt": prompt, "--prompt-file": prompt_file}
+    given = [name for name, value in sources.items() if value is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)}: allowed is one prompt; leave out the others")
     if not given:
@@ -181,9 +170,8 @@ def read_prompt(source: str | None, prompt: str | None, prompt_file: Path | None
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start} is not UTF-8 text", advice="convert it, such as with iconv -t UTF-8"
-        ) from None
+        message = f"{path}: byte {error.start} is not UTF-8 text"
+        raise DataError(message, advice="convert it, such as with iconv -t UTF-8") from None
 
 
 def find_banned_ids(vocabulary: Vocabulary, words: Sequence[str] | None) -> tuple[int, ...]:
@@ -198,22 +186,12 @@ def find_banned_ids(vocabulary: Vocabulary, words: Sequence[str] | None) -> tupl
     for word in filter(None, words):
         ids, unknown = ([known[word]], []) if word in known else vocabulary.encode(word)
         if unknown or len(ids) != 1:
-            near = get_close_matches(word, vocabulary.words, 1)
-            advice = f"\ndid you mean '{near[0]}'?" if near else ""
-            raise UsageError(f"--ban: '{word}' is not one of the {vocabulary.size} words of the vocabulary{advice}")
+            hint = suggest_name(word, vocabulary.words)
+            raise UsageError(f"--ban: '{word}' is not one of the {vocabulary.size} words of the vocabulary{hint}")
         banned.update(ids)
     if len(banned) == vocabulary.size:
         raise UsageError(f"--ban: names all {vocabulary.size} words of the vocabulary; leave at least one")
     return tuple(sorted(banned))
-
-
-def describe_unknown(vocabulary: Vocabulary, words: Sequence[str]) -> str:
-    """Words of the prompt that the model does not know, and how it reads them."""
-    different = list(dict.fromkeys(words))
-    named = ", ".join(map(repr, different[:UNKNOWN_NAMED]))
-    more = f" and {len(different) - UNKNOWN_NAMED} more" if len(different) > UNKNOWN_NAMED else ""
-    fate = "left out" if vocabulary.unknown is None else f"read as {vocabulary.words[vocabulary.unknown]}"
-    return f"not in the model's vocabulary and {fate}: {named}{more}"
 
 
 def format_sample(vocabulary: Vocabulary, prompt: str, text: GrowingText, *, number: int, seed: int) -> str:
@@ -222,6 +200,5 @@ def format_sample(vocabulary: Vocabulary, prompt: str, text: GrowingText, *, num
         {"token": vocabulary.words[token], "log_probability": log_probability}
         for token, log_probability in zip(text.ids, text.log_probabilities, strict=True)
     ]
-    return json.dumps(
-        {"sample": number, "prompt": prompt, "text": str(text), "tokens": tokens, "seed": seed, "ended": text.ended}
-    )
+    facts = {"sample": number, "prompt": prompt, "text": str(text), "tokens": tokens}
+    return json.dumps({**facts, "seed": seed, "ended": text.ended})

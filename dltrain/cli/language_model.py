@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dltrain.cli.shared.output import check_output
+from dltrain.cli.shared.options import check_output
 from dltrain.errors import DataError, UsageError
 
 
@@ -59,10 +60,8 @@ def lm(
         raise UsageError("no text given", advice="name text files, or a run with --like for its training text")
     model = estimate_ngrams(sentences, order)
     write_arpa(model, output)
-    counts = [0] * order
-    for key in model.probabilities:
-        counts[key.count(" ")] += 1
-    typer.echo(f"{output}: " + ", ".join(f"{count} {number}-grams" for number, count in enumerate(counts, 1)))
+    counts = Counter(key.count(" ") + 1 for key in model.probabilities)
+    typer.echo(f"{output}: " + ", ".join(f"{counts[words]} {words}-grams" for words in range(1, order + 1)))
 
 
 def choose_spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
@@ -115,6 +114,5 @@ def _decode_input(lines: Iterable[bytes]) -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError:
-            raise DataError(
-                f"standard input, line {number}: not UTF-8 text", advice="convert it, for example with iconv -t UTF-8"
-            ) from None
+            message = f"standard input, line {number}: not UTF-8 text"
+            raise DataError(message, advice="convert it, for example with iconv -t UTF-8") from None

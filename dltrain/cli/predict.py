@@ -6,18 +6,15 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from dltrain.cli.shared.kinds import get_data_kind
-from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath
-from dltrain.cli.shared.threshold import Threshold, override_threshold
+from dltrain.cli.shared.options import CheckpointName, DeviceName, Inversion, Invert, RunPath, Threshold, load_model
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import resolve_reference
 
@@ -29,15 +26,6 @@ if TYPE_CHECKING:
 
 NO_ABILITY = "a plug-in's task needs labels and probabilities, or outputs and estimates (docs/extending.md)"
 BATCH = 256
-
-
-class Inversion(str, Enum):
-    auto = "auto"
-    yes = "yes"
-    no = "no"
-
-
-Invert = Annotated[Inversion, typer.Option(help="Swap dark and bright; auto decides by the image's border.")]
 
 
 class Prediction(NamedTuple):
@@ -76,7 +64,7 @@ def predict(
     inputs: Annotated[list[str], typer.Argument(help="Files, folders of images, rows such as x=6, or - (see above).")],
     top: Annotated[int, typer.Option(min=1, help="Number of labels to print for each input.")] = 1,
     threshold: Threshold = None,
-    invert: Invert = Inversion.auto,
+    invert: Invert = "auto",
     checkpoint: CheckpointName = None,
     device: DeviceName = None,
     output: Annotated[
@@ -103,18 +91,11 @@ def predict(
 
       dltrain predict runs/iris_dense flowers.csv -o species.csv
     """
-    from dltrain.runs.finding import find_checkpoint
-    from dltrain.runs.loading import load_trained
-
     if output is not None and as_json:
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
-    chosen = find_checkpoint(run, checkpoint)
-    overrides = {"trainer": {"device": device}} if device else {}
-    trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
+    trained = load_model(run, checkpoint, device, threshold=threshold)
     predictor = _make_predictor(run, trained, invert, top)
     trained.runtime.check(trained.model)
-    if notice := trained.record.notice:
-        typer.echo(f"warning: {notice}", err=True)
     counts, table = InputCounts(), io.StringIO()
     for number, predictions in enumerate(_predict_batches(predictor, inputs, counts)):
         if output is not None:
@@ -135,17 +116,15 @@ def _make_predictor(run: Path, trained: Trained, invert: Inversion, top: int) ->
     """Raises UsageError where the task gives neither labels nor numbers, or nothing reads this kind of data."""
     from dltrain.capabilities import Estimates, Predicts
 
-    task, kind = trained.experiment.task.name, get_data_kind(trained)
+    task, kind = trained.experiment.task.name, trained.kind
     if not isinstance(trained.task, Predicts | Estimates):
         raise UsageError(f"{run}: the task '{task}' gives neither labels nor numbers for inputs", advice=NO_ABILITY)
     if kind.reader is None:
-        raise UsageError(
-            f"{run}: nothing reads inputs of the kind of data '{kind.name}'",
-            advice=f"register a reader in the plug-in: register(Kind(name='{kind.name}', reader=...)), see "
-            "docs/extending.md",
-        )
-    options = {"invert": invert.value} if "invert" in kind.reader_options else {}
-    if not options and invert is not Inversion.auto:
+        advice = f"register a reader in the plug-in: register(Kind(name='{kind.name}', reader=...))"
+        message = f"{run}: nothing reads inputs of the kind of data '{kind.name}'"
+        raise UsageError(message, advice=f"{advice}, see docs/extending.md")
+    options = {"invert": invert} if "invert" in kind.reader_options else {}
+    if not options and invert != "auto":
         raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.plural}", advice="leave it out")
     try:
         reader = resolve_reference(kind.reader)(trained.record.assets, **options)
@@ -165,10 +144,11 @@ def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCo
         for one in batch:
             if isinstance(one.value, DataError):
                 typer.echo(f"error: {one.value}", err=True)
-        files = sum(one.whole_file for one in batch)
+                if one.whole_file:
+                    counts.files += 1
+                else:
+                    counts.unreadable += 1
         counts.read += len(good)
-        counts.unreadable += len(batch) - len(good) - files
-        counts.files += files
         if good:
             yield _predict_inputs(predictor, good)
 
@@ -181,15 +161,14 @@ def _predict_inputs(predictor: Predictor, given: Sequence[NamedInput]) -> list[P
     inputs = [tensor.to(trained.runtime.device) for tensor in tensors]
     with torch.inference_mode(), trained.runtime.autocast():
         results = (task.probabilities if predictor.labels else task.estimates)(trained.model, *inputs).cpu()
-    values: Iterator[list[tuple[str, float]]] = (
-        _rank_labels(task, results, predictor.top)
-        if predictor.labels
-        else (list(zip(task.outputs, row, strict=True)) for row in results.tolist())
-    )
+    if predictor.labels:
+        values = _rank_labels(task, results, predictor.top)
+    else:
+        values = [list(zip(task.outputs, row, strict=True)) for row in results.tolist()]
     return [Prediction(one.name, each) for one, each in zip(given, values, strict=True)]
 
 
-def _rank_labels(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tuple[str, float]]]:
+def _rank_labels(task: Any, probabilities: Tensor, top: int) -> list[list[tuple[str, float]]]:
     """For each input the `top` most probable labels with their probabilities; the task's decision comes first."""
     from dltrain.capabilities import Decides
 
@@ -198,8 +177,8 @@ def _rank_labels(task: Any, probabilities: Tensor, top: int) -> Iterator[list[tu
         decided = task.decisions(probabilities)[:, None]
         order.scatter_(1, decided, 2.0)  # before all probabilities
     indices = order.topk(min(top, probabilities.shape[1])).indices
-    for row, values in zip(indices.tolist(), probabilities.gather(1, indices).tolist(), strict=True):
-        yield [(task.labels[index], value) for index, value in zip(row, values, strict=True)]
+    rows = zip(indices.tolist(), probabilities.gather(1, indices).tolist(), strict=True)
+    return [[(task.labels[index], value) for index, value in zip(row, values, strict=True)] for row, values in rows]
 
 
 def _format_predictions(
@@ -211,17 +190,12 @@ def _format_predictions(
         yield "\t".join([key, *(name for name, _ in predictions[0].values)])
     for name, values in predictions:
         if as_json:
-            yield json.dumps({key: name, **_values_to_json(values, predictor.labels)})
+            labels = [{"label": label, "probability": probability} for label, probability in values]
+            yield json.dumps({key: name, **({"labels": labels} if predictor.labels else {"estimates": dict(values)})})
         elif predictor.labels:
             yield "\t".join([name, *(f"{label}\t{probability:.4f}" for label, probability in values)])
         else:
             yield "\t".join([name, *(f"{value:.7g}" for _, value in values)])
-
-
-def _values_to_json(values: Sequence[tuple[str, float]], labels: bool) -> Mapping[str, Any]:
-    if labels:
-        return {"labels": [{"label": label, "probability": probability} for label, probability in values]}
-    return {"estimates": dict(values)}
 
 
 def _write_csv(file: io.StringIO, predictions: Sequence[Prediction], labels: bool, head: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import ConfigFile, Overrides
+from dltrain.cli.shared.options import ConfigFile, Overrides, print_notice
 from dltrain.cli.shared.tables import format_table
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ def summarize_model(
             autocast=runtime.autocast,
             average=state.average,
         )
-    if training.dataset.notice:
-        typer.echo(f"warning: {training.dataset.notice}", err=True)
+    print_notice(training.dataset.notice)
     counted = training.task.goal.counted
     facts = {
         "model": experiment.model.name,
@@ -64,17 +63,16 @@ def summarize_model(
         "precision": plan.precision,
         "batch": {"count": batch.count, "of": counted},
     }
-    typer.echo(json.dumps({**facts, **summary_to_json(found)}) if as_json else "\n".join(format_summary(facts, found)))
-
-
-def summary_to_json(found: Summary) -> dict[str, Any]:
-    """The summary as plain values."""
-    return {
+    if not as_json:
+        typer.echo("\n".join(format_summary(facts, found)))
+        return
+    measured = {
         "layers": [asdict(row) for row in found.rows],
         "parameters": {"total": found.parameters, "trainable": found.trainable},
         "flops": {"forward": found.forward_flops, "step": found.step_flops},
         "memory_bytes": {**asdict(found.memory), "total": found.memory.total},
     }
+    typer.echo(json.dumps({**facts, **measured}))
 
 
 def format_summary(facts: dict[str, Any], found: Summary) -> list[str]:

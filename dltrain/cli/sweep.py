@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.members import format_score
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
-from dltrain.cli.shared.tables import format_table
+from dltrain.cli.shared.tables import format_score, format_table
 from dltrain.errors import UsageError
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts

@@ -6,17 +6,18 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.decoding import Decoding, LanguageModelFile, LanguageModelWeight, WordBonus, check_decoding
-from dltrain.cli.shared.output import check_output
+from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath, check_output, list_files, load_model
+from dltrain.cli.shared.speech import Decoding, LanguageModelFile, LanguageModelWeight, WordBonus, check_decoding
 from dltrain.errors import DataError, OutOfMemory, UsageError
 
 if TYPE_CHECKING:
-    from dltrain.data.speech.transcription import Recording, Speaker, Transcriber
+    from dltrain.data.speech.transcription import Recording, Transcriber
     from dltrain.runs.loading import Trained
 
 SoundFiles = Annotated[
@@ -39,7 +40,7 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Pieces of up to 29 seconds 
 
 
 def transcribe(
-    run: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")],
+    run: RunPath,
     files: SoundFiles,
     beam: BeamWidth = None,
     lm: LanguageModelFile = None,
@@ -52,8 +53,8 @@ def transcribe(
     vtt: Annotated[bool, typer.Option("--vtt", help="WebVTT captions, of one file.")] = False,
     output: OutputFile = None,
     batch_size: BatchSize = 8,
-    checkpoint: Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")] = None,
-    device: Annotated[str | None, typer.Option(help="Device to run on. [default: the one used in training]")] = None,
+    checkpoint: CheckpointName = None,
+    device: DeviceName = None,
 ) -> None:
     """Transcribe speech.
 
@@ -74,57 +75,17 @@ def transcribe(
 
       find clips -name '*.flac' | dltrain transcribe runs/common_voice - --json
     """
-    forms = {"--json": as_json, "--srt": srt, "--vtt": vtt}
-    check_forms(forms, timestamps, output)
-    decoding = check_decoding(Decoding(beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus), dashes=True)
+    form = choose_form({"--json": as_json, "--srt": srt, "--vtt": vtt}, timestamps)
+    check_output(output)
+    decoding = Decoding(beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus)
+    check_decoding(decoding, dashes=True)
     trained = load_recogniser(run, checkpoint, device)
-    over = trained.record.assets["normalization"]["over"]
-    if same_speaker:
-        check_speakers(over)
-    paths = list_sound_files(files, captions=next((form for form in ("--srt", "--vtt") if forms[form]), None))
-    if len(paths) > 1 and not same_speaker and over == "speaker":
-        typer.echo("note: each file counts as another speaker's; if one person speaks, add --same-speaker", err=True)
+    paths = list_sound_files(files, form)
+    check_speakers(trained.record.assets["normalization"]["over"], same_speaker, len(paths))
     task: Any = trained.task
-    transcriber = build_transcriber(trained, decoding, batch_size)
-    form = choose_format(forms, " " if " " in task.alphabet else "", timestamps)
-    speaker = measure_speaker(transcriber, paths) if same_speaker else None
-    write_transcripts(transcriber, paths, speaker=speaker, form=form, output=output)
-
-
-def load_recogniser(run: Path, checkpoint: str | None, device: str | None) -> Trained:
-    """Load a run's model; prints its notice. Raises UsageError if it does not transcribe."""
-    from dltrain.data.speech.recognition import Transcribes
-    from dltrain.data.speech.sound import import_soundfile
-    from dltrain.runs.finding import find_checkpoint
-    from dltrain.runs.loading import load_trained
-
-    import_soundfile()
-    trained = load_trained(find_checkpoint(run, checkpoint), {"trainer": {"device": device}} if device else {})
-    if not isinstance(trained.task, Transcribes):
-        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not transcribe sound")
-    if trained.record.notice:
-        typer.echo(f"warning: {trained.record.notice}", err=True)
-    return trained
-
-
-def list_sound_files(files: Sequence[str], captions: str | None) -> list[Path]:
-    """List the files to transcribe. Raises DataError for none, UsageError for several with an option of captions."""
-    from dltrain.data.input_files import list_input_files
-    from dltrain.data.speech.recordings import SUFFIXES
-
-    paths = list_input_files(files, iter(sys.stdin or ()), SUFFIXES, "sound")
-    if not paths:
-        raise DataError("no sound files given, on the command line or on standard input")
-    if captions and len(paths) > 1:
-        raise UsageError(f"{captions}: {len(paths)} files given; allowed is one, since captions are of one recording")
-    return paths
-
-
-def build_transcriber(trained: Trained, decoding: Decoding, batch_size: int) -> Transcriber:
     from dltrain.data.speech.transcription import Transcriber
 
-    task: Any = trained.task
-    return Transcriber(
+    transcriber = Transcriber(
         task=task,
         model=trained.model,
         runtime=trained.runtime,
@@ -132,27 +93,50 @@ def build_transcriber(trained: Trained, decoding: Decoding, batch_size: int) -> 
         decoder=decoding.decoder(task.alphabet),
         batch_size=batch_size,
     )
+    separator = " " if " " in task.alphabet else ""
+    format_one = partial(format_recording, form=form, separator=separator, timestamps=timestamps)
+    write_transcripts(transcriber, paths, same_speaker=same_speaker, format_one=format_one, output=output)
 
 
-def measure_speaker(transcriber: Transcriber, paths: Sequence[Path]) -> Speaker:
-    """Compute the statistics of the speaker of all files, with a progress bar."""
-    from dltrain.data.progress import Progress
+def load_recogniser(run: Path, checkpoint: str | None, device: str | None) -> Trained:
+    """Load a run's model. Raises UsageError if it does not transcribe."""
+    from dltrain.data.speech.recognition import Transcribes
+    from dltrain.data.speech.sound import import_soundfile
 
-    with Progress("measuring the speaker", len(set(paths))) as progress:
-        return transcriber.measure_speaker(paths, progress.advance)
+    import_soundfile()
+    trained = load_model(run, checkpoint, device)
+    if not isinstance(trained.task, Transcribes):
+        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not transcribe sound")
+    return trained
+
+
+def list_sound_files(files: Sequence[str], form: str | None) -> list[Path]:
+    """List the files to transcribe. Raises DataError for none, UsageError for several with an option of captions."""
+    from dltrain.data.speech.recordings import SUFFIXES
+
+    paths = list_files(files, SUFFIXES, "sound", "sound files")
+    if form in ("--srt", "--vtt") and len(paths) > 1:
+        raise UsageError(f"{form}: {len(paths)} files given; allowed is one, since captions are of one recording")
+    return paths
 
 
 def write_transcripts(
     transcriber: Transcriber,
     paths: Sequence[Path],
-    speaker: Speaker | None,
-    form: Callable[[Recording], str],
+    *,
+    same_speaker: bool,
+    format_one: Callable[[Recording], str],
     output: Path | None,
 ) -> None:
     """Transcribe files and print each one's transcript, or write all to `output`. Raises DataError for bad files."""
+    from dltrain.data.progress import Progress
     from dltrain.files import write_atomically
     from dltrain.runtime.memory import explain_memory_errors
 
+    speaker = None
+    if same_speaker:
+        with Progress("measuring the speaker", len(set(paths))) as measuring:
+            speaker = transcriber.measure_speaker(paths, measuring.advance)
     written: list[str] = []
     unreadable = 0
     progress = TranscriptionProgress(len(paths))
@@ -163,12 +147,12 @@ def write_transcripts(
                     unreadable += 1
                     progress.print_result(f"error: {recording.fault}\n", err=True)
                 elif output is None:
-                    progress.print_result(form(recording))
+                    progress.print_result(format_one(recording))
                 else:
-                    written.append(form(recording))
+                    written.append(format_one(recording))
     except OutOfMemory as error:
         advice = f"lower --batch-size {transcriber.batch_size}"
-        raise OutOfMemory(f"{str(error).splitlines()[0]}", advice=advice) from error
+        raise OutOfMemory(str(error).splitlines()[0], advice=advice) from error
     finally:
         progress.close()
     if output is not None and unreadable < len(paths):
@@ -177,20 +161,21 @@ def write_transcripts(
         raise DataError(f"{unreadable} of {len(paths)} files could not be transcribed; the others are done")
 
 
-def check_forms(forms: Mapping[str, bool], timestamps: bool, output: Path | None) -> None:
-    """Raise UsageError for options that do not go together, and for an output file that cannot be written."""
+def choose_form(forms: Mapping[str, bool], timestamps: bool) -> str | None:
+    """The option that chooses a form of output, if any. Raises UsageError for options that do not go together."""
     asked = [option for option, given in forms.items() if given]
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} do not go together", advice="leave one of them out")
     if timestamps and asked and asked != ["--json"]:
         raise UsageError(f"--timestamps does not go with {asked[0]}, which has times anyway", advice="leave it out")
-    if output is not None:
-        check_output(output)
+    return asked[0] if asked else None
 
 
-def check_speakers(over: str) -> None:
-    """Raise UsageError for a model whose features are not normalised over a speaker."""
-    if over != "speaker":
+def check_speakers(over: str, same_speaker: bool, files: int) -> None:
+    """Raise UsageError for --same-speaker unless features are normalised over a speaker; note where it may help."""
+    if files > 1 and not same_speaker and over == "speaker":
+        typer.echo("note: each file counts as another speaker's; if one person speaks, add --same-speaker", err=True)
+    if same_speaker and over != "speaker":
         raise UsageError(
             f"--same-speaker: the features of this model are normalised over the {over}, whoever speaks; it goes with "
             "models trained with data.normalize: speaker",
@@ -198,39 +183,29 @@ def check_speakers(over: str) -> None:
         )
 
 
-def choose_format(forms: Mapping[str, bool], separator: str, timestamps: bool) -> Callable[[Recording], str]:
-    """Choose the function that formats a recording's words for output, line ends included."""
+def format_recording(recording: Recording, form: str | None, separator: str, timestamps: bool) -> str:
+    """Format a recording's words for output, line ends included."""
     from dltrain.data.speech.captions import format_srt, format_vtt, make_captions
 
-    if forms["--srt"]:
-        return lambda recording: format_srt(make_captions(recording.words, separator))
-    if forms["--vtt"]:
-        return lambda recording: format_vtt(make_captions(recording.words, separator))
-    if forms["--json"]:
-        return lambda recording: format_json(recording, separator, timestamps)
+    if form == "--json":
+        return format_json(recording, separator, timestamps)
+    if form is not None:
+        format_captions = format_srt if form == "--srt" else format_vtt
+        return format_captions(make_captions(recording.words, separator))
     if timestamps:
-        return lambda recording: "".join(
-            f"{recording.path}\t{word.start:.2f}\t{word.end:.2f}\t{word.text}\n" for word in recording.words
-        )
-    return lambda recording: f"{recording.path}\t{recording.text(separator)}\n"
+        words = recording.words
+        return "".join(f"{recording.path}\t{word.start:.2f}\t{word.end:.2f}\t{word.text}\n" for word in words)
+    return f"{recording.path}\t{recording.text(separator)}\n"
 
 
 def format_json(recording: Recording, separator: str, timestamps: bool) -> str:
-    fields: dict[str, Any] = {
-        "file": str(recording.path),
-        "seconds": round(recording.seconds, 3),
-        "text": recording.text(separator),
-    }
+    seconds, text = round(recording.seconds, 3), recording.text(separator)
+    fields: dict[str, Any] = {"file": str(recording.path), "seconds": seconds, "text": text}
     if timestamps:
-        fields["words"] = [
-            {
-                "word": word.text,
-                "start": round(word.start, 3),
-                "end": round(word.end, 3),
-                "confidence": round(word.confidence, 4),
-            }
-            for word in recording.words
-        ]
+        fields["words"] = []
+        for word in recording.words:
+            times = {"start": round(word.start, 3), "end": round(word.end, 3)}
+            fields["words"].append({"word": word.text, **times, "confidence": round(word.confidence, 4)})
     return json.dumps(fields) + "\n"
 
 

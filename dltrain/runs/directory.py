@@ -118,6 +118,16 @@ def find_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dic
     }
 
 
+def refuse_changes(directory: Path, what: str, changed: Mapping[str, tuple[Any, Any]], allowed: str) -> None:
+    """Raises UsageError, naming each setting that has changed since the run or sweep in `directory` was started."""
+    if changed:
+        lines = "".join(f"\n  {path}: {old!r} -> {new!r}" for path, (old, new) in changed.items())
+        raise UsageError(
+            f"{directory}: this {what} was started with other settings{lines}\nallowed to change: {allowed}",
+            advice=f"undo the change, or start another {what} with --fresh or -o DIRECTORY",
+        )
+
+
 def find_free_directory(directory: Path) -> Path:
     """`directory`, or the first of directory-2, directory-3, ... that does not exist."""
     number, path = 1, directory
@@ -186,13 +196,7 @@ def _compare_settings(directory: Path, experiment: Experiment) -> None:
     epochs = changed.pop("trainer.epochs", None)
     if epochs is not None and epochs[1] < epochs[0]:
         changed["trainer.epochs"] = epochs
-    if changed:
-        lines = "".join(f"\n  {path}: {old!r} -> {new!r}" for path, (old, new) in changed.items())
-        raise UsageError(
-            f"{directory}: this run was started with other settings{lines}\n"
-            "allowed to change: observers, and trainer.epochs to a larger number",
-            advice="undo the change, or start another run with --fresh or -o DIRECTORY",
-        )
+    refuse_changes(directory, "run", changed, "observers, and trainer.epochs to a larger number")
 
 
 def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:

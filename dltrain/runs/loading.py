@@ -18,6 +18,7 @@ from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
 from dltrain.dataset import Dataset
+from dltrain.kinds import Kind, find_kind
 from dltrain.runs.building import Names, construct, construct_dataset, construct_model
 from dltrain.runtime.memory import explain_memory_errors
 from dltrain.runtime.precision import Runtime, choose_device, start_runtime
@@ -39,6 +40,11 @@ class Trained:
     @property
     def record(self) -> Record:
         return self.checkpoint.record
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of data that its dataset is registered with."""
+        return find_kind(self.names.entry("dataset", self.experiment.data.name).facts["data"])
 
     def dataset(self) -> Dataset:
         """The dataset of the training, with the checkpoint's own assets; no file is read yet."""

@@ -122,7 +122,7 @@ def finish(returncode: int, output: str, lines: Sequence[str]) -> FinishedProces
         cause = ", which the system does when memory runs out" if returncode == -signal.SIGKILL else ""
         message, advice = f"killed by {signal.Signals(-returncode).name}{cause}", None
     else:
-        error = read_error(next((line for line in reversed(lines) if line.startswith(ERROR_EVENT)), ""))
+        error = next(filter(None, map(read_error, reversed(lines))), None)
         message, advice = (error.message, error.advice) if error else ("\n".join([*lines][-3:]), None)
     code = 128 - returncode if returncode < 0 else returncode
     return FinishedProcess(code, output, ChildFailed(message, code, advice=advice))

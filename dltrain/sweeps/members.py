@@ -71,18 +71,20 @@ def prepare_parent(directory: Path, kind: str, fresh: bool) -> Path:
     """Make the parent directory, with `fresh` a new one. Raises UsageError if it holds something else."""
     if fresh:
         directory = find_free_directory(directory)
+    advice = "name another one with -o"
     if (directory / CONFIG).exists():
-        raise UsageError(
-            f"{directory}: is a run itself, and several runs need a parent", advice="name another one with -o"
-        )
+        raise UsageError(f"{directory}: is a run itself, and several runs need a parent", advice=advice)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{directory}: cannot be made: {error.strerror}", advice="name another one with -o") from None
+        raise UsageError(f"{directory}: cannot be made: {error.strerror}", advice=advice) from None
     # Listed before the summary is read: another process that prepares it writes the summary first.
     names = [path.name for path in directory.iterdir() if path.suffix != ".tmp"]
     others = sorted(name for name in names if name not in (LOCK, CONFIGS))
-    present = read_parent_kind(directory)
+    try:
+        present: str | None = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        present = None
     if present is None and others:
         more = " and more" if len(others) > 1 else ""
         raise UsageError(
@@ -90,21 +92,10 @@ def prepare_parent(directory: Path, kind: str, fresh: bool) -> Path:
             advice="name an empty or a new directory with -o",
         )
     if present not in (None, kind):
-        raise UsageError(
-            f"{directory}: holds the runs of `{present}`, not of `{kind}`", advice="name another one with -o"
-        )
+        raise UsageError(f"{directory}: holds the runs of `{present}`, not of `{kind}`", advice=advice)
     if present is None:
         write_summary(directory, {"kind": kind})
     return directory
-
-
-def read_parent_kind(directory: Path) -> str | None:
-    """The command that a parent directory belongs to; None if its summary names none."""
-    try:
-        kind: str = json.loads((directory / SUMMARY).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return kind
 
 
 def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
@@ -257,6 +248,5 @@ def refuse_override(overrides: Sequence[str], path: str, command: str) -> None:
     for override in overrides:
         key = override.partition("=")[0]
         if key == path or key.startswith(f"{path}."):
-            raise UsageError(
-                f"--set {override}: {command} gives each run its own {path}", advice="leave out one of the two"
-            )
+            message = f"--set {override}: {command} gives each run its own {path}"
+            raise UsageError(message, advice="leave out one of the two")

@@ -12,12 +12,11 @@ from typing import Any
 from optuna.trial import Trial, TrialState
 
 from dltrain.config.experiment import Loaded, load_experiment
-from dltrain.config.search import Search
 from dltrain.errors import ConfigError, Stopped, UsageError
 from dltrain.files import write_atomically
 from dltrain.goal import Goal
 from dltrain.observers.pictures import draw_trials
-from dltrain.runs.directory import find_differences, read_plugin_sources
+from dltrain.runs.directory import find_differences, read_plugin_sources, refuse_changes
 from dltrain.runs.finding import find_config
 from dltrain.sweeps import trials
 from dltrain.sweeps.child import ChildFailed
@@ -45,26 +44,21 @@ class TrialOptions(RunOptions):
             self.messenger.warn(line.removeprefix("warning: "))
 
 
-def check_search(config: Path, loaded: Loaded) -> Search:
-    """The config's section `search`. Raises UsageError if it has none."""
-    if loaded.search is None:
-        raise UsageError(
-            f"{config}: has no section 'search', which says what a sweep varies",
-            advice="add one, such as\n"
-            "  search: {trials: 20, space: {optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}}}",
-        )
-    return loaded.search
-
-
 class Sweep:
     """A sweep's directory, its study, and one process's share of the trials."""
 
     def __init__(self, config: Path, overrides: Sequence[str], options: TrialOptions) -> None:
-        """Raises UsageError if the directory holds something else, or a sweep with other settings."""
+        """Raises UsageError for a config without `search`, a directory of something else, or other settings."""
         self.config, name = find_config(config)
         self.overrides, self.options = overrides, options
         loaded = load_experiment(self.config, overrides)
-        self.search = check_search(self.config, loaded)
+        if loaded.search is None:
+            raise UsageError(
+                f"{self.config}: has no section 'search', which says what a sweep varies",
+                advice="add one, such as\n"
+                "  search: {trials: 20, space: {optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}}}",
+            )
+        self.search = loaded.search
         self.directory = prepare_parent(options.output or Path("runs") / f"{name}-sweep", SWEEP_KIND, options.fresh)
         with trials.hold_lock(self.directory):
             self._check_settings(loaded)
@@ -84,32 +78,23 @@ class Sweep:
         if not path.exists():
             write_atomically(path, (json.dumps(now, indent=1) + "\n").encode())
         before = json.loads(path.read_text(encoding="utf-8"))
-        changed = find_differences(before, now)
-        if changed:
-            lines = "".join(f"\n  {name}: {old!r} -> {new!r}" for name, (old, new) in changed.items())
-            raise UsageError(
-                f"{self.directory}: this sweep was started with other settings{lines}\n"
-                "allowed: only search.trials may change",
-                advice="undo the change, or start another sweep with --fresh or -o DIRECTORY",
-            )
+        refuse_changes(self.directory, "sweep", find_differences(before, now), "search.trials")
 
     def run(self) -> dict[str, Any]:
         """Run trials until there are enough; the summary. Raises Stopped when asked to stop."""
         try:
-            while not self._is_hopeless():
-                loaded = load_experiment(self.config, self.overrides)
-                self._check_settings(loaded)  # the file may have been edited meanwhile
+            while self.failures < HOPELESS or find_best_trial(self.results()):
+                self._check_settings(load_experiment(self.config, self.overrides))  # it may have been edited meanwhile
                 with self.queue.next() as trial:
                     if trial is None:
                         break
                     self._run_trial(trial)
         except Stopped as stopped:
             self.conclude()
-            raise Stopped(f"{stopped.message}\n{self.progress()}", stopped.exit_code, advice=RESUME) from None
+            states = [result.get("outcome") or result["state"] in ("finished", "pruned") for result in self.results()]
+            done = f"{self.directory}: {sum(map(bool, states))} of {self.search.trials} trials are done"
+            raise Stopped(f"{stopped.message}\n{done}", stopped.exit_code, advice=RESUME) from None
         return self.conclude()
-
-    def _is_hopeless(self) -> bool:
-        return self.failures >= HOPELESS and find_best_trial(self.results()) is None
 
     def _run_trial(self, trial: Trial) -> None:
         name = trial_name(trial.number)
@@ -161,11 +146,6 @@ class Sweep:
 
     def results(self) -> list[dict[str, Any]]:
         return [trials.describe_trial(trial, self.directory) for trial in self.study.get_trials(deepcopy=False)]
-
-    def progress(self) -> str:
-        states = [result.get("outcome") or result["state"] in ("finished", "pruned") for result in self.results()]
-        ended = sum(map(bool, states))
-        return f"{self.directory}: {ended} of {self.search.trials} trials are done"
 
     def conclude(self) -> dict[str, Any]:
         """Write the summary, the best config and a picture; the summary."""

@@ -137,12 +137,10 @@ class TrialQueue:
     def _take_abandoned(self) -> tuple[Trial, Lock] | None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             lock = self._try_lock(trial.number)
-            if lock is None:
-                continue
-            if self._is_training(trial.number):
+            if lock is not None and not self._is_training(trial.number):
+                return Trial(self._study, trial._trial_id), lock
+            if lock is not None:
                 lock.release()
-                continue
-            return Trial(self._study, trial._trial_id), lock
         return None
 
     def _is_training(self, number: int) -> bool:

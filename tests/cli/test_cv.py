@@ -16,7 +16,7 @@ from dltrain.config.experiment import load_experiment
 from dltrain.data.images.sets import FILES, locate_image_set
 from dltrain.errors import UsageError
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.sweeps import folds
+from dltrain.sweeps import repeats
 from dltrain.sweeps.child import ChildFailed
 from support.files import lines
 from support.images import CLASSES, patterns, write_images
@@ -46,7 +46,7 @@ def test_every_example_is_held_out_once_and_read_once(config: Path, tmp_path: Pa
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     confusions = [np.array(member["confusion"]) for member in summary["members"]]
-    labels, together = folds.pool_confusion(summary["members"]) or ([], [])
+    labels, together = repeats.pool_confusion(summary["members"]) or ([], [])
     assert labels == [str(label) for label in range(CLASSES)]
     assert np.array_equal(np.sum(together, axis=1), np.bincount(patterns(IMAGES, 1)[1], minlength=CLASSES))
     assert np.array_equal(np.sum(confusions, axis=0), together)
@@ -114,7 +114,7 @@ def test_data_that_cannot_be_divided_is_told_of(write_settings: Write, tmp_path:
     text = {"task": "language_modelling", "data": "ptb", "model": "rnn"}
     config = write_settings(text)
     with pytest.raises(UsageError) as caught:
-        folds.check_folds(config, load_experiment(config).experiment)
+        repeats.check_folds(config, load_experiment(config).experiment)
     told = str(caught.value)
     assert f"{config}: dataset 'ptb' cannot be divided into folds: it has no option 'fold'\nallowed: " in told
     assert "mnist" in told.rpartition("allowed: ")[2].split(", ")
@@ -134,9 +134,9 @@ def test_folds_belong_to_the_settings(config: Path, tmp_path: Path, here: list[l
 
 def test_labels_of_other_folds_are_not_added() -> None:
     one = {"state": "finished", "classes": {"a": {}}, "confusion": [[1]]}
-    assert folds.pool_confusion([one, {**one, "classes": {"b": {}}}]) is None
-    assert folds.pool_confusion([{"state": "finished"}]) is None
-    assert folds.pool_confusion([one, one]) == (["a"], [[2]])
+    assert repeats.pool_confusion([one, {**one, "classes": {"b": {}}}]) is None
+    assert repeats.pool_confusion([{"state": "finished"}]) is None
+    assert repeats.pool_confusion([one, one]) == (["a"], [[2]])
 
 
 def test_the_test_files_of_idx_sets_are_not_there(config: Path) -> None:

@@ -120,7 +120,7 @@ def test_requirements_and_options(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_language_model_of_words_needs_words(run: Path, tmp_path: Path) -> None:
-    from dltrain.cli.shared.decoding import Decoding
+    from dltrain.cli.shared.speech import Decoding
 
     lm = tmp_path / "lm.arpa"
     write_arpa(estimate_ngrams(["a b"], 2), lm)

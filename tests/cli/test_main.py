@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 
+from dltrain.cli.eval import parse_requirement
 from dltrain.cli.shared.options import parse_seconds
-from dltrain.cli.shared.requirements import parse_requirement
 from dltrain.errors import DataError, Diverged, NoCheckpoint, RequirementNotMet, RunBusy, UsageError
 from dltrain.runs.directory import Lock
 from support.commands import call, good

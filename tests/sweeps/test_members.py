@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from dltrain.cli.fit import format_seeds
-from dltrain.cli.shared.members import print_summary
-from dltrain.cli.shared.tables import format_table
+from dltrain.cli.shared.tables import format_table, print_summary
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import RunBusy, Stopped, UsageError
 from dltrain.observers.console import Messenger
@@ -25,7 +24,7 @@ from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members
 from dltrain.sweeps.child import ChildFailed, FinishedProcess
 from dltrain.sweeps.members import RunOptions, describe_spread, prepare_parent, raise_failed, refuse_override
-from dltrain.sweeps.seeds import parse_seeds, train_seeds
+from dltrain.sweeps.repeats import parse_seeds, train_seeds
 from support.runs import outcome as bytes_of
 from support.runs import run_once
 
@@ -318,7 +317,7 @@ def test_members_are_heard_by_name(capsys: pytest.CaptureFixture[str], monkeypat
 
 
 def test_parents_of_runs_need_no_command_line() -> None:
-    modules = [f"dltrain.sweeps.{name}" for name in ("members", "seeds", "folds", "search")]
+    modules = [f"dltrain.sweeps.{name}" for name in ("members", "repeats", "search")]
     program = f"import sys, {', '.join(modules)}; assert not {{'typer', 'torch'}} & sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

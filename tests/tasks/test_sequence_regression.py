@@ -14,7 +14,7 @@ from torch import nn
 
 from dltrain.batch import Examples
 from dltrain.capabilities import Estimates, Forecasts
-from dltrain.cli.shared.forecasts import draw_forecasts
+from dltrain.cli.shared.examples import draw_forecasts
 from dltrain.data.series.reader import SeriesReader
 from dltrain.errors import UsageError
 from dltrain.models.series import Autoregression, SeriesRNN

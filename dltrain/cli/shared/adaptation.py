@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from dltrain.errors import Diverged, UsageError
+from dltrain.errors import UsageError
 from dltrain.options import NonNegativeFloat, PositiveInt, UnitInterval
 
 if TYPE_CHECKING:
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
     from dltrain.runs.loading import Trained
 
 
+@dataclass(frozen=True, kw_only=True)
 class Adaptation:
-    """A method of adaptation; the fields of its dataclass are the keys of --adapt."""
+    """A method of adaptation; the fields of each are the keys of --adapt."""
 
     METHOD: ClassVar[str]
     STRENGTH: ClassVar[str]
@@ -35,8 +35,8 @@ class Adaptation:
 
     def record(self) -> dict[str, Any]:
         """The method and its numbers as an evaluation records them."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {"method": self.METHOD, **{self.RECORDED.get(name, name): value for name, value in values.items()}}
+        values = {self.RECORDED.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+        return {"method": self.METHOD, **values}
 
     def data_options(self) -> dict[str, int]:
         """Options of the data that it sets: one column, since each token is predicted from all before it."""
@@ -113,24 +113,15 @@ Adapt = Annotated[
 ]
 
 
-def parse_adaptation(text: str | None) -> Adaptation | None:
-    """The method that --adapt asks for. Raises UsageError as `parse_group`."""
-    from dltrain.cli.shared.grouped import parse_group
-
-    return None if text is None else parse_group("--adapt", text, CacheAdaptation, DynamicAdaptation)
-
-
 def prepare_adaptation(run: Path, trained: Trained, adaptation: Adaptation) -> Trained:
     """The same model, and its data as the method reads it. Raises UsageError for a task or a dataset that cannot."""
     from dltrain.tasks.adaptive_language import Adapts
 
     data, needed = trained.experiment.data, adaptation.data_options()
     if not isinstance(trained.task, Adapts):
-        raise UsageError(
-            f"{run}: --adapt is for language models; the task '{trained.experiment.task.name}' has none that "
-            "adapts to its data",
-            advice="leave it out",
-        )
+        task = trained.experiment.task.name
+        message = f"{run}: --adapt is for language models; the task '{task}' has none that adapts to its data"
+        raise UsageError(message, advice="leave it out")
     lacking = [name for name in needed if name not in data.options]
     if lacking:
         raise UsageError(
@@ -140,11 +131,3 @@ def prepare_adaptation(run: Path, trained: Trained, adaptation: Adaptation) -> T
         )
     data = dataclasses.replace(data, options={**data.options, **needed})
     return dataclasses.replace(trained, experiment=dataclasses.replace(trained.experiment, data=data))
-
-
-def check_finite(run: Path, adaptation: Adaptation, report: Mapping[str, float]) -> None:
-    """Raises Diverged where a metric is not finite."""
-    if not all(map(math.isfinite, report.values())):
-        raise Diverged(
-            f"{run}: with {adaptation} the loss is not finite", advice=f"lower {adaptation.STRENGTH} in --adapt"
-        )

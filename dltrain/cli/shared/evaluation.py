@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -11,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dltrain.cli.shared import examples, forecasts
-from dltrain.cli.shared.adaptation import Adaptation, check_finite, prepare_adaptation
-from dltrain.cli.shared.clip_scoring import ClipScoring, build_clip_scoring, format_worst, list_confusion_rows
-from dltrain.cli.shared.decoding import Decoding
-from dltrain.cli.shared.kinds import get_data_kind
-from dltrain.cli.shared.tables import format_table
-from dltrain.errors import DataError, UsageError
+from dltrain.cli.shared import examples
+from dltrain.cli.shared.adaptation import Adaptation, prepare_adaptation
+from dltrain.cli.shared.options import print_notice
+from dltrain.cli.shared.speech import ClipScoring, Decoding, build_clip_scoring, format_worst, list_confusion_rows
+from dltrain.cli.shared.tables import format_confusion, format_table
+from dltrain.errors import DataError, Diverged, UsageError
 
 if TYPE_CHECKING:
     from dltrain.dataset import Dataset
@@ -64,17 +64,13 @@ def run_evaluation(
     judges = build_clip_scoring(run, trained, decoding)
     dataset = trained.dataset()
     stream = open_split(trained, dataset, split)
-    if dataset.notice:
-        typer.echo(f"warning: {dataset.notice}", err=True)
-    scored = trained
-    if adaptation:
-        scored = replace(trained, task=adaptation.scorer(trained, dataset))
-    elif judges:
-        scored = judges.replace_task(trained)
-    counts = scored.counts(stream)
+    print_notice(dataset.notice)
+    scorer: Any = adaptation.scorer(trained, dataset) if adaptation else judges or trained.task
+    counts = replace(trained, task=scorer).counts(stream)
     report = trained.task.report(counts)
-    if adaptation:
-        check_finite(run, adaptation, report)
+    if adaptation and not all(map(math.isfinite, report.values())):
+        advice = f"lower {adaptation.STRENGTH} in --adapt"
+        raise Diverged(f"{run}: with {adaptation} the loss is not finite", advice=advice)
     return Evaluation(
         run=run,
         trained=trained,
@@ -118,11 +114,11 @@ def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]
         result |= collect_classes(evaluation, task)
     if isinstance(task, Predicts) and worst is not None:
         result |= collect_worst(evaluation, task, worst)
-    if isinstance(task, Reconstructs) and get_data_kind(trained).pixels:
+    if isinstance(task, Reconstructs) and trained.kind.pixels:
         draw = partial(examples.draw_reconstructions, trained, evaluation.stream)
         result |= evaluation.draw("reconstructions", draw)
     if isinstance(task, Forecasts):
-        result |= evaluation.draw("forecasts", partial(forecasts.draw_forecasts, trained, evaluation.stream))
+        result |= evaluation.draw("forecasts", partial(examples.draw_forecasts, trained, evaluation.stream))
     return result
 
 
@@ -151,11 +147,9 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
     """The metrics of each class and the confusion matrix, which is drawn too."""
     from dltrain.observers.report import draw_confusion_picture
 
-    by_class = {name: values.tolist() for name, values in task.by_class(evaluation.counts).items()}
-    confusion = task.confusion(evaluation.counts)
-    classes = {
-        label: {name: values[index] for name, values in by_class.items()} for index, label in enumerate(task.labels)
-    }
+    by_class, confusion = task.by_class(evaluation.counts), task.confusion(evaluation.counts)
+    columns = zip(*(values.tolist() for values in by_class.values()), strict=True)
+    classes = {label: dict(zip(by_class, each, strict=True)) for label, each in zip(task.labels, columns, strict=True)}
     picture = evaluation.draw("confusion", partial(draw_confusion_picture, confusion, task.labels))
     return {"classes": classes, "confusion": confusion.tolist(), **picture}
 
@@ -163,12 +157,11 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
 def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, Any]:
     """The examples that the model is most wrong about; images are drawn too."""
     trained = evaluation.trained
-    mistakes = examples.find_confused(trained, evaluation.stream, worst)
-    result: dict[str, Any] = {"worst_examples": examples.mistakes_to_json(mistakes, task.labels)}
-    if get_data_kind(trained).pixels:
-        draw = partial(examples.draw_confused, trained, mistakes, task.labels)
-        result |= evaluation.draw("worst", draw, key="worst_picture")
-    return result
+    described, inputs = examples.find_confused(trained, task, evaluation.stream, worst)
+    if not trained.kind.pixels:
+        return {"worst_examples": described}
+    draw = partial(examples.draw_confused, trained, inputs, described)
+    return {"worst_examples": described, **evaluation.draw("worst", draw, key="worst_picture")}
 
 
 @contextmanager
@@ -208,8 +201,4 @@ def format_classes(classes: Mapping[str, Mapping[str, float]], confusion: list[l
         shares = [f"{metrics[name]:.4f}" for name in ("precision", "recall", "f1")]
         rows.append([label, *shares, int(metrics["examples"])])
     yield "\n" + format_table(rows)
-    matrix: list[list[object]] = [
-        ["", *classes],
-        *([label, *counts] for label, counts in zip(classes, confusion, strict=True)),
-    ]
-    yield "\nconfusion matrix (rows: true, columns: predicted)\n" + format_table(matrix)
+    yield "\nconfusion matrix (rows: true, columns: predicted)\n" + format_confusion(list(classes), confusion)

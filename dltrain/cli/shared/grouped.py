@@ -22,12 +22,14 @@ from dltrain.errors import UsageError
 Group = TypeVar("Group")
 
 
-def parse_group(flag: str, text: str, *groups: type[Group]) -> Group:
-    """Read `KEY=VALUE,...` as the one of the dataclasses `groups` that has these keys.
+def parse_group(flag: str, text: str | None, *groups: type[Group]) -> Group | None:
+    """Read `KEY=VALUE,...` as the one of the dataclasses `groups` that has these keys; None as None.
 
     Raises UsageError for text of another form, an unknown or a repeated key, keys of several groups, a missing key and
     a value that breaks its type or bounds.
     """
+    if text is None:
+        return None
     values = _split(flag, text)
     members: tuple[type, ...] = groups
     options = {option.name: (member, option) for member in members for option in list_options(member)}

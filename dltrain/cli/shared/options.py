@@ -1,14 +1,21 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how they are checked and carried out."""
 
 from __future__ import annotations
 
+import os
 import re
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dltrain.errors import UsageError
+from dltrain.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from dltrain.core.record import Record
+    from dltrain.runs.loading import Trained
 
 ConfigFile = Annotated[Path, typer.Argument(help="A YAML file that describes the training, or a run directory.")]
 Overrides = Annotated[
@@ -28,6 +35,20 @@ JsonTables = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 RunPath = Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")]
 CheckpointName = Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")]
 DeviceName = Annotated[str | None, typer.Option(help="Device to run on. [default: the one used in training]")]
+DataRoot = Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        metavar="PROBABILITY",
+        help="Probability from which the positive class is predicted (binary). [default: the task's]",
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Inversion = Literal["auto", "yes", "no"]
+Invert = Annotated[Inversion, typer.Option(help="Swap dark and bright; auto decides by the image's border.")]
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -40,3 +61,72 @@ def parse_seconds(text: str | None) -> float | None:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"--max-time: found '{text}'; allowed is a duration such as 90s, 30m, 2h or 1h30m")
     return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
+
+
+def check_output(output: Path | None) -> None:
+    """Raises UsageError for what no file can be written over, or in; called before any work, which would be lost."""
+    if output is None:
+        return
+    if not output.parent.is_dir():
+        fault, advice = f"there is no folder {output.parent}", "make it, or name another place"
+    elif output.is_dir():
+        fault, advice = "this is a folder", "name a file in it"
+    elif output.exists() and not output.is_file():
+        fault, advice = "this is not a file that can be replaced", "name a file"
+    elif not os.access(output.parent, os.W_OK | os.X_OK):
+        fault = f"the folder {output.parent} cannot be written to"
+        advice = "change its permissions, or name another place"
+    else:
+        return
+    raise UsageError(f"--output {output}: {fault}", advice=advice)
+
+
+def override_threshold(run: Path, record: Record, threshold: float | None) -> dict[str, Any]:
+    """The task's settings to override in a checkpoint's config; none without a threshold.
+
+    Raises UsageError where the task has none, and for what is no probability.
+    """
+    if threshold is None:
+        return {}
+    if not 0 < threshold < 1:
+        raise UsageError(f"--threshold: found {threshold:g}; allowed is a probability, above 0 and below 1")
+    task = record.config["task"]
+    if "threshold" not in task:
+        message = f"{run}: --threshold is for binary classifiers; the task '{task['name']}' has none"
+        raise UsageError(message, advice="leave it out")
+    return {"task": {"threshold": threshold}}
+
+
+def load_model(
+    run: Path,
+    checkpoint: str | None,
+    device: str | None = None,
+    *,
+    threshold: float | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Trained:
+    """The model that RUN and --checkpoint name, with other `settings`; prints the notice of its training data."""
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained
+
+    chosen = find_checkpoint(run, checkpoint)
+    changed = {**(settings or {}), **({"trainer": {"device": device}} if device else {})}
+    trained = load_trained(chosen, {**changed, **override_threshold(run, chosen.record, threshold)})
+    print_notice(trained.record.notice)
+    return trained
+
+
+def list_files(arguments: Sequence[str], suffixes: Collection[str], kind: str, plural: str) -> list[Path]:
+    """The input files that arguments and standard input name. Raises DataError where there is none."""
+    from dltrain.data.input_files import list_input_files
+
+    files = list_input_files(arguments, iter(sys.stdin or ()), suffixes, kind)
+    if not files:
+        raise DataError(f"no {plural} given, on the command line or on standard input")
+    return files
+
+
+def print_notice(notice: str | None) -> None:
+    """Print what a dataset says about itself, such as that it is a sample, as a warning."""
+    if notice:
+        typer.echo(f"warning: {notice}", err=True)

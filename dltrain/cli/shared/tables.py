@@ -1,8 +1,15 @@
-"""Tables of text for people."""
+"""Tables of text for people, and the results of several runs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+STATISTICS = {"mean": "mean", "standard_deviation": "std", "minimum": "min", "maximum": "max"}
 
 
 def format_table(rows: Sequence[Sequence[object]], left: Collection[int] = ()) -> str:
@@ -21,3 +28,42 @@ def format_table(rows: Sequence[Sequence[object]], left: Collection[int] = ()) -
             aligned[-1] = row[-1]
         lines.append("  ".join(aligned).rstrip())
     return "\n".join(lines)
+
+
+def format_confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """A confusion matrix with the labels beside its rows and above its columns."""
+    return format_table([["", *labels], *([label, *row] for label, row in zip(labels, counts, strict=True))])
+
+
+def print_summary(
+    parent: Path, summary: Mapping[str, Any], lines: Iterable[str], *, as_json: bool, quiet: bool
+) -> None:
+    """Print a summary as one JSON object or as `lines`, and raise ChildFailed if members failed."""
+    from dltrain.sweeps.members import SUMMARY, raise_failed
+
+    if as_json:
+        typer.echo(json.dumps(summary))
+    elif not quiet:
+        for line in lines:
+            typer.echo(line)
+        typer.echo(f"\nsummary: {parent / SUMMARY}")
+    raise_failed(parent, summary["members"])
+
+
+def format_members(summary: Mapping[str, Any], first: str) -> str:
+    """A row for each member, the fact `first` before its metrics, and below them mean and spread."""
+    metrics = list(summary["statistics"])
+    rows = [[first, "epoch", *metrics]]
+    for result in summary["members"]:
+        if result["state"] == "finished":
+            scores = (format_score(result["metrics"].get(name)) for name in metrics)
+            rows.append([str(result[first]), str(result["epoch"]), *scores])
+        else:
+            rows.append([str(result[first]), f"failed: exit code {result['exit_code']}"])
+    for key, name in STATISTICS.items():
+        rows.append([name, "", *(format_score(summary["statistics"][metric][key]) for metric in metrics)])
+    return format_table(rows)
+
+
+def format_score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,8 +1,8 @@
-"""How a CTC model's scores become text: options of `dltrain transcribe`, and the keys of `dltrain eval --decode`."""
+"""Speech in `dltrain transcribe` and `dltrain eval`: how scores become text, the worst clips, frequent confusions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,11 +13,15 @@ from dltrain.errors import DataError, UsageError
 from dltrain.options import NonNegativeFloat, PositiveInt
 
 if TYPE_CHECKING:
-    from dltrain.data.speech.recognition import Decoder
+    from dltrain.data.speech.recognition import ClipResult, Decoder, ScoresClips
+    from dltrain.runs.loading import Trained
+    from dltrain.task import Counts, Score
 
 WIDTH = 16
 WEIGHT = 0.5
 BONUS = 1.0
+CONFUSIONS = 10
+"""How many of the most frequent confusions are listed."""
 
 LanguageModelFile = Annotated[
     str | None,
@@ -99,8 +103,10 @@ class Decoding:
         return record
 
 
-def check_decoding(decoding: Decoding, dashes: bool = False) -> Decoding:
+def check_decoding(decoding: Decoding | None, dashes: bool = False) -> None:
     """Raise UsageError for a key that needs `lm`, DataError for a missing file; `dashes` names the keys as flags."""
+    if decoding is None:
+        return
     lm = "--lm" if dashes else "lm"
     for name in ("lm_weight", "word_bonus"):
         if getattr(decoding, name) is not None and decoding.lm is None:
@@ -110,11 +116,75 @@ def check_decoding(decoding: Decoding, dashes: bool = False) -> Decoding:
     if decoding.lm is not None and not Path(decoding.lm).exists():
         advice = "check its name, or make one with dltrain data lm"
         raise DataError(f"{lm} {decoding.lm}: there is no such file", advice=advice)
-    return decoding
 
 
-def parse_decoding(text: str | None) -> Decoding | None:
-    """Parse the value of --decode. Raises UsageError as `parse_group` and `check_decoding` do."""
-    from dltrain.cli.shared.grouped import parse_group
+class ClipScoring:
+    """A task's score with the decoder that `decoding` describes; keeps the `results` of all clips."""
 
-    return None if text is None else check_decoding(parse_group("--decode", text, Decoding))
+    def __init__(self, task: ScoresClips, decoding: Decoding) -> None:
+        self.task, self.decoding = task, decoding
+        self.decoder = decoding.decoder(task.alphabet)
+        self.results: list[ClipResult] = []
+
+    def score(self, model: Any, batch: Any, carry: Any) -> Score:
+        from dltrain.task import Score
+
+        results = self.task.decode_clips(model, batch, self.decoder)
+        self.results += results
+        return Score(self.task.tally(results))
+
+    def findings(self, counts: Counts, worst: int | None, dataset: Any, split: str) -> dict[str, Any]:
+        """The most frequent confusions, and the `worst` clips with their words aligned, as plain values."""
+        confusions = [
+            {"said": reference, "understood": hypothesis, "times": count}  # keys that scripts read
+            for reference, hypothesis, count in self.task.list_confusions(counts, CONFUSIONS)
+        ]
+        if worst is None:
+            return {"confused": confusions}
+        chosen = self.task.select_worst(self.results, worst)
+        return {"confused": confusions, "worst": [self._describe_clip(result, dataset, split) for result in chosen]}
+
+    def _describe_clip(self, result: ClipResult, dataset: Any, split: str) -> dict[str, Any]:
+        from dltrain.data.speech.recognition import NamesClips
+
+        name = {"name": dataset.clip_name(split, result.clip)} if isinstance(dataset, NamesClips) else {}
+        pairs = [list(pair) for pair in self.task.align_result(result)]
+        return {**result._asdict(), **name, "compared": pairs}
+
+
+def build_clip_scoring(run: Path, trained: Trained, decoding: Decoding | None) -> ClipScoring | None:
+    """Build the scoring of a task that scores clips; None for another one. Raises UsageError if it has a `decoding`."""
+    from dltrain.data.speech.recognition import ScoresClips
+
+    if isinstance(trained.task, ScoresClips):
+        return ClipScoring(trained.task, decoding or Decoding())
+    if decoding is not None:
+        raise UsageError(
+            f"{run}: --decode is for speech recognisers; the task '{trained.experiment.task.name}' transcribes nothing",
+            advice="leave it out",
+        )
+    return None
+
+
+def format_worst(findings: Mapping[str, Any]) -> Iterator[str]:
+    """Format the worst clips as lines to print: reference, hypothesis, and the kind of each edit."""
+    from dltrain.decoding.edits import format_alignment
+
+    for number, clip in enumerate(findings.get("worst", ()), 1):
+        pairs = [tuple(pair) for pair in clip["compared"]]
+        edits = sum(reference != hypothesis for reference, hypothesis in pairs)
+        name = clip.get("name", f"clip {clip['clip']}")
+        yield f"\nworst {number}: {name}, {edits} {'edit' if edits == 1 else 'edits'}"
+        for head, line in zip(("reference", "hypothesis", ""), format_alignment(pairs), strict=True):
+            yield f"  {head:<10}  {line}".rstrip()
+
+
+def list_confusion_rows(findings: Mapping[str, Any]) -> Sequence[Sequence[object]]:
+    """List the most frequent confusions as the rows of a table, after its head."""
+    confusions = findings["confused"]
+    rows = [[_name_character(one["said"]), _name_character(one["understood"]), one["times"]] for one in confusions]
+    return [["reference", "hypothesis", "count"], *rows]
+
+
+def _name_character(character: str) -> str:
+    return {"": "nothing", " ": "space"}.get(character, character)
