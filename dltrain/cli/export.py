@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 BATCHES = 3
 """Batches of the split that outputs are compared on."""
 
-
 SUFFIXES = {"safetensors": ".safetensors", "torch-export": ".pt2", "onnx": ".onnx"}
 
 PLAIN = {"trainer": {"device": "cpu", "precision": "fp32", "channels_last": False}}
@@ -89,7 +88,7 @@ def export(
     trained = load_model(run, checkpoint, settings={**PLAIN, "data": {"root": root} if root else {}})
     inputs = _choose_inputs(trained, split, synthetic)
     file = output or Path(f"{run.resolve().name.removesuffix(SUFFIXES['safetensors'])}{SUFFIXES[form]}")
-    subject = Exported(run, trained, inputs, tolerance)
+    subject = Exported(run, trained, tolerance, *inputs)
     if form == "safetensors":
         content, facts = _export_weights(subject)
     else:
@@ -116,28 +115,27 @@ def _check_options(form: Format, quantize: Quantization | None, synthetic: bool)
         raise UsageError(message, advice="give the folder of the data with --root")
 
 
-class Inputs(NamedTuple):
-    """Inputs that outputs are compared on: the first batches of a split, and the split, None for synthetic ones."""
+class Exported(NamedTuple):
+    """A model, the largest allowed difference of outputs, and inputs to compare them on.
 
+    `batches` are the first of the split `stream`, which is None for synthetic ones.
+    """
+
+    run: Path
+    trained: Trained
+    tolerance: float
     batches: Sequence[Batch]
     description: str
     stream: Stream[Any] | None = None
 
-
-class Exported(NamedTuple):
-    """What is exported: a model, the inputs that it is checked on, and the largest allowed difference of outputs."""
-
-    run: Path
-    trained: Trained
-    inputs: Inputs
-    tolerance: float
-
     def report_check(self, difference: float, **sizes: Any) -> dict[str, Any]:
         """The facts of a check, as plain values."""
-        return {"on": self.inputs.description, **sizes, "difference": difference, "allowed": self.tolerance}
+        return {"on": self.description, **sizes, "difference": difference, "allowed": self.tolerance}
 
 
-def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> Inputs:
+def _choose_inputs(
+    trained: Trained, split: Split | None, synthetic: bool
+) -> tuple[list[Batch], str, Stream[Any] | None]:
     """Raises DataError for missing data or an empty split, UsageError for a kind of data without synthetic inputs."""
     if synthetic:
         from dltrain.runtime.seeds import make_generator
@@ -148,23 +146,20 @@ def _choose_inputs(trained: Trained, split: Split | None, synthetic: bool) -> In
                 f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
                 advice="leave it out, or register the kind with `synthetic` (docs/extending.md)",
             )
-        batch = resolve_reference(kind.synthetic)(
-            trained.task.sizes, make_generator("made up", trained.experiment.seed)
-        )
-        return Inputs([batch], "synthetic inputs, not data")
+        generator = make_generator("made up", trained.experiment.seed)
+        batch = resolve_reference(kind.synthetic)(trained.task.sizes, generator)
+        return [batch], "synthetic inputs, not data", None
     try:
         dataset = trained.dataset()
         chosen = split or ("validation" if len(dataset.validation()) else "training")
         streams = {"validation": dataset.validation, "test": dataset.test, "training": dataset.training}
         stream = streams[chosen]()
     except DataError as error:
-        raise DataError(
-            f"{error}\nAn exported model is compared with the trained one on this data: give its folder with --root, "
-            "or compare on synthetic inputs with --synthetic."
-        ) from error
+        reason = "An exported model is compared with the trained one on this data: give its folder with --root, "
+        raise DataError(f"{error}\n{reason}or compare on synthetic inputs with --synthetic.") from error
     if not len(stream):
         raise DataError(f"{trained.checkpoint.path}: its {chosen} split is empty", advice="leave out --split")
-    return Inputs(list(islice(stream.epoch(0), BATCHES)), f"the {chosen} split of {dataset.name}", stream)
+    return list(islice(stream.epoch(0), BATCHES)), f"the {chosen} split of {dataset.name}", stream
 
 
 def _export_weights(subject: Exported) -> tuple[bytes, dict[str, Any]]:
@@ -177,7 +172,7 @@ def _export_weights(subject: Exported) -> tuple[bytes, dict[str, Any]]:
     from dltrain.runs.loading import load_trained
     from dltrain.tree import iterate_tensors
 
-    model, batches = subject.trained.model, subject.inputs.batches
+    model, batches = subject.trained.model, subject.batches
     content = encode_safetensors(model.state_dict())
     with TemporaryDirectory(prefix="dltrain-export-") as folder:
         file = Path(folder) / "weights.safetensors"
@@ -198,18 +193,18 @@ def _export_computation(
     from dltrain.export.computation import Subject, export_program
     from dltrain.export.description import describe_computation
 
-    run, trained, inputs, tolerance = subject
+    trained = subject.trained
     program = Subject(
-        name=f"{run}: the model '{trained.experiment.model.name}'",
+        name=f"{subject.run}: the model '{trained.experiment.model.name}'",
         model=trained.model,
         weights_bytes=len(trained.checkpoint.contents[WEIGHTS]),
         task=trained.task,
-        batches=inputs.batches,
+        batches=subject.batches,
         leading=trained.kind.axes,
-        stream=inputs.stream,
+        stream=subject.stream,
         runtime=trained.runtime,
     )
-    result = export_program(program, form, int8, tolerance)
+    result = export_program(program, form, int8, subject.tolerance)
     agreed = result.agreement
     lengths = {"lengths": agreed.lengths} if agreed.lengths else {}
     return result.content, {

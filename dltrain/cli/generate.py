@@ -175,10 +175,7 @@ def read_prompt(source: str | None, prompt: str | None, prompt_file: Path | None
 
 
 def find_banned_ids(vocabulary: Vocabulary, words: Sequence[str] | None) -> tuple[int, ...]:
-    """The ids of the banned words; by default the unknown word's.
-
-    Raises UsageError for a word outside the vocabulary, and if no word would be left.
-    """
+    """The ids of the banned words (default: the unknown word). Raises UsageError if one is unknown or none is left."""
     if words is None:
         return () if vocabulary.unknown is None else (vocabulary.unknown,)
     known = {word: index for index, word in enumerate(vocabulary.words)}

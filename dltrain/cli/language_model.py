@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -100,19 +100,15 @@ def read_text_lines(text: str) -> Iterator[str]:
     from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 
     if text == "-":
-        yield from _decode_input(sys.stdin.buffer if sys.stdin else ())
+        for number, line in enumerate(sys.stdin.buffer if sys.stdin else (), 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                message = f"standard input, line {number}: not UTF-8 text"
+                raise DataError(message, advice="convert it, for example with iconv -t UTF-8") from None
         return
     file = scan_file(Path(text))
     rest = ""
     for piece in read_text_pieces(LineSpan(file, 0, file.lines), "word"):
         *lines, rest = (rest + piece.text).split("\n")
         yield from lines
-
-
-def _decode_input(lines: Iterable[bytes]) -> Iterator[str]:
-    for number, line in enumerate(lines, 1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            message = f"standard input, line {number}: not UTF-8 text"
-            raise DataError(message, advice="convert it, for example with iconv -t UTF-8") from None

@@ -91,8 +91,8 @@ class Sweep:
                     self._run_trial(trial)
         except Stopped as stopped:
             self.conclude()
-            states = [result.get("outcome") or result["state"] in ("finished", "pruned") for result in self.results()]
-            done = f"{self.directory}: {sum(map(bool, states))} of {self.search.trials} trials are done"
+            ended = [one for one in self.results() if one.get("outcome") or one["state"] in ("finished", "pruned")]
+            done = f"{self.directory}: {len(ended)} of {self.search.trials} trials are done"
             raise Stopped(f"{stopped.message}\n{done}", stopped.exit_code, advice=RESUME) from None
         return self.conclude()
 
@@ -102,12 +102,12 @@ class Sweep:
         reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
         values = trials.suggest_values(trial, self.search.dimensions)
         trial.set_user_attr("values", values)
-        settings = "  ".join(f"{path}={value}" for path, value in values.items())
-        self.options.messenger.inform(f"{name}: {settings}")
+        flags = [f"{path}={value}" for path, value in values.items()]
+        self.options.messenger.inform(f"{name}: {'  '.join(flags)}")
         follow = trials.Follower(trial, reported, directory, self.options.messenger.inform)
         try:
             if not follow.pruned:
-                self._train(name, values, follow)
+                self._train(name, flags, follow)
         except ChildFailed as failed:
             if not follow():
                 self._fail(trial, failed.exit_code, str(failed))
@@ -120,9 +120,8 @@ class Sweep:
         else:
             self._fail(trial, UsageError.exit_code, "no validation score; give data.validation a share above 0")
 
-    def _train(self, name: str, values: Mapping[str, str], follow: trials.Follower) -> None:
+    def _train(self, name: str, flags: Sequence[str], follow: trials.Follower) -> None:
         """Raises ChildFailed, also for values that do not fit together: that fails one trial only."""
-        flags = [f"{path}={value}" for path, value in values.items()]
         try:
             experiment = load_experiment(self.config, [*self.overrides, *flags]).experiment
         except ConfigError as error:

@@ -20,7 +20,7 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
@@ -47,22 +47,15 @@ STATES = {
 }
 
 
-class KeyedSampler(BaseSampler):
+class KeyedSampler(RandomSampler):
     """Samples each value from (seed, trial, option) and the trials before, whatever this process sampled so far.
 
     So an interrupted sweep samples the same values as an uninterrupted one.
     """
 
     def __init__(self, sampler: str, seed: int) -> None:
+        super().__init__(seed)
         self._sampler, self._seed = sampler, seed
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

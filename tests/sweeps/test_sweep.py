@@ -157,7 +157,7 @@ def test_more_trials_extend_a_sweep_and_other_settings_do_not(
     ):
         result = swept(config, parent, "--set", flag)
         assert f"sweep: this sweep was started with other settings\n  {difference}" in str(result.exception)
-        assert "allowed: only search.trials may change" in str(result.exception)
+        assert "allowed to change: search.trials" in str(result.exception)
     (parent / trials.JOURNAL).unlink()
     result = swept(config, parent)
     assert "holds trial-0000, but no trials.journal with its values" in str(result.exception)

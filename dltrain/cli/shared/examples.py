@@ -29,7 +29,9 @@ def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
     if worst is not None and not isinstance(trained.task, ScoresClips | Predicts):
         task = trained.experiment.task.name
         message = f"{run}: --worst is for classifiers and speech recognisers; the task '{task}' is neither"
-        raise UsageError(message, advice="leave it out; a plug-in's task needs labels and probabilities (docs/extending.md)")
+        raise UsageError(
+            message, advice="leave it out; a plug-in's task needs labels and probabilities (docs/extending.md)"
+        )
 
 
 def find_confused(

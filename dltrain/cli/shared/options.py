@@ -82,10 +82,7 @@ def check_output(output: Path | None) -> None:
 
 
 def override_threshold(run: Path, record: Record, threshold: float | None) -> dict[str, Any]:
-    """The task's settings to override in a checkpoint's config; none without a threshold.
-
-    Raises UsageError where the task has none, and for what is no probability.
-    """
+    """The settings to override in a checkpoint's config. Raises UsageError for a bad value or a task without one."""
     if threshold is None:
         return {}
     if not 0 < threshold < 1:
