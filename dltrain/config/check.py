@@ -75,9 +75,8 @@ class Check:
             return self._group(given, section.group, section.name, f"the {section.name} section")
         assert section.option is not None
         self.origins[section.name] = DEFAULT if pair is None else str(pair.node.place)
-        return (
-            section.option.default if pair is None else self._value(pair.node, section.option.annotation, section.name)
-        )
+        option = section.option
+        return option.default if pair is None else self._value(pair.node, option.annotation, section.name)
 
     def _unknown_sections(self) -> None:
         for key, pair in self.tree.entries.items():
@@ -146,13 +145,12 @@ class Check:
 
     def _fit_together(self) -> None:
         """Whether the data and the model are of the task's kind."""
-        task = self.chosen.get("task")
+        task, data, model = (self.chosen.get(section) for section in ("task", "data", "model"))
         if task is None:
             return
-        data, model = self.chosen.get("data"), self.chosen.get("model")
         if data is not None and data.facts["data"] != task.facts["data"]:
-            fitting = [each.name for each in self.catalogue.of("dataset") if each.facts["data"] == task.facts["data"]]
             holds, takes = data.facts["data"], task.facts["data"]
+            fitting = [each.name for each in self.catalogue.of("dataset") if each.facts["data"] == takes]
             message = f"dataset '{data.name}' holds {holds}, but task '{task.name}' takes {takes}"
             self._fault(self._name_place("data"), message, fitting)
         sizes = tuple(task.facts["sizes"])

@@ -227,13 +227,8 @@ def _substitute(node: Node, faults: list[Fault], environment: Mapping[str, str] 
     if isinstance(node, ListNode):
         return replace(node, items=tuple(_substitute(item, faults, environment) for item in node.items))
     if isinstance(node, MappingNode):
-        return replace(
-            node,
-            entries={
-                key: replace(pair, node=_substitute(pair.node, faults, environment))
-                for key, pair in node.entries.items()
-            },
-        )
+        nodes = {key: _substitute(pair.node, faults, environment) for key, pair in node.entries.items()}
+        return replace(node, entries={key: replace(node.entries[key], node=each) for key, each in nodes.items()})
     if "${" not in node.text:
         return node
 

@@ -107,13 +107,8 @@ def read_document(
     if node is None or (isinstance(node, ScalarNode) and node.plain and node.text == ""):
         faults.append(Fault(Place(source), "the file is empty", "sections such as task, data and model"))
     else:
-        faults.append(
-            Fault(
-                node.place,
-                f"the file holds {describe_node(node)} where it needs sections",
-                "task: image_classification ...",
-            )
-        )
+        message = f"the file holds {describe_node(node)} where it needs sections"
+        faults.append(Fault(node.place, message, "task: image_classification ..."))
     return None
 
 
@@ -134,13 +129,8 @@ def _decode(path: Path, name: str, asked_at: Place | None) -> str:
     except UnicodeDecodeError as error:
         offset = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)
         line = content.count(b"\n", 0, offset) + 1
-        raise Refused(
-            Fault(
-                whole,
-                f"the file is not UTF-8: byte 0x{content[offset]:02x} at offset {offset}, in line {line}; "
-                "save it as UTF-8",
-            )
-        ) from None
+        found = f"byte 0x{content[offset]:02x} at offset {offset}, in line {line}"
+        raise Refused(Fault(whole, f"the file is not UTF-8: {found}; save it as UTF-8")) from None
 
 
 def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OSError | ValueError) -> Fault:
@@ -317,9 +307,8 @@ def build_tree(value: Any, source: Source) -> Node:
         return MappingNode(place, {str(key): Pair(place, build_tree(each, source)) for key, each in value.items()})
     if isinstance(value, (list, tuple)):
         return ListNode(place, tuple(build_tree(each, source) for each in value))
-    return ScalarNode(
-        place, value if isinstance(value, str) else format_value(value), not isinstance(value, str), value
-    )
+    plain = not isinstance(value, str)
+    return ScalarNode(place, format_value(value) if plain else value, plain, value)
 
 
 def describe_node(node: Node) -> str:

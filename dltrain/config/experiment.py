@@ -133,11 +133,7 @@ def _check_composed(composed: Composed, source: str, faults: list[Fault]) -> Loa
     if composed.plugins:
         check.origins["plugins"] = ", ".join(dict.fromkeys(str(plugin.place) for plugin in composed.plugins))
     experiment = Experiment(
-        **choices,
-        weights=checked["weights"],
-        trainer=checked["trainer"],
-        seed=checked["seed"],
-        observers=tuple(Choice(*each) for each in checked["observers"] if each is not None),
+        **{**checked, **choices, "observers": tuple(Choice(*each) for each in checked["observers"] if each)},
         plugins=tuple(plugin.path for plugin in composed.plugins),
         source=source,
         model_node=expand_choice(tree.entries["model"].node) if "model" in tree.entries else None,

@@ -106,9 +106,8 @@ def _describe_named(choices: Named) -> list[str]:
     for names, group_type in collect_names(choices):
         options = list_options(group_type)
         table = _format_options(options) if options else "It has no options.\n"
-        blocks.append(
-            f"### {', '.join(f'`{name}`' for name in names)}\n\n{split_docstring(group_type.__doc__)[1]}\n\n{table}"
-        )
+        heading = ", ".join(f"`{name}`" for name in names)
+        blocks.append(f"### {heading}\n\n{split_docstring(group_type.__doc__)[1]}\n\n{table}")
     return blocks
 
 

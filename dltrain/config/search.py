@@ -24,7 +24,7 @@ from dltrain.config.catalogue import Catalogue
 from dltrain.config.check import Check
 from dltrain.config.compose import merge_trees, nest_value
 from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, describe_node, format_value
-from dltrain.config.faults import Fault, join_names
+from dltrain.config.faults import Fault
 from dltrain.config.sections import CHOICES, GROUPS, LISTS
 from dltrain.options import NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -106,15 +106,9 @@ def take_search(tree: MappingNode) -> tuple[Pair | None, MappingNode]:
 
 def check_search_section(pair: Pair, tree: MappingNode, catalogue: Catalogue, faults: list[Fault]) -> Search | None:
     """The search over `tree`, a config without that section; None when a fault was added."""
-    before, node = len(faults), pair.node
-    if not isinstance(node, MappingNode):
-        allowed = join_names([option.name for option in (*SEARCH_OPTIONS, SPACE)])
-        faults.append(Fault(node.place, f"search must be a mapping of options, found {describe_node(node)}", allowed))
-        return None
-    check = _SearchCheck(tree, catalogue, faults)
-    options = check.options(node)
-    dimensions = check.dimensions(node)
-    return None if len(faults) > before else Search(**options, dimensions=dimensions)
+    before = len(faults)
+    search = _SearchCheck(tree, catalogue, faults).read(pair.node)
+    return None if len(faults) > before else search
 
 
 class _SearchCheck(Check):
@@ -126,12 +120,18 @@ class _SearchCheck(Check):
         plain.run()
         self.chosen = plain.chosen
 
-    def options(self, node: MappingNode) -> dict[str, Any]:
-        values = self._options(node, (*SEARCH_OPTIONS, SPACE), SECTION, "the search section")
+    def read(self, node: Node) -> Search | None:
+        """The search that a section asks for; sound without faults only."""
+        options = (*SEARCH_OPTIONS, SPACE)
+        if not isinstance(node, MappingNode):
+            message = f"search must be a mapping of options, found {describe_node(node)}"
+            self._fault(node.place, message, [option.name for option in options])
+            return None
+        values = self._options(node, options, SECTION, "the search section")
         values.pop(SPACE.name, None)
-        return values
+        return Search(**values, dimensions=self._dimensions(node))
 
-    def dimensions(self, node: MappingNode) -> tuple[Dimension, ...]:
+    def _dimensions(self, node: MappingNode) -> tuple[Dimension, ...]:
         asked = self._asked(node)
         self._note_choices(asked)
         sound = {path: pair for path, pair in asked.items() if self._may_vary(path, pair)}

@@ -102,10 +102,9 @@ class _Reader:
         if type(default) is int and split_annotated(list_members(annotation)[0])[0] is float:
             default = float(default)
         if default is not REQUIRED and not _takes(annotation, default):
-            problem = (
-                f"the default of option '{name}' must be {add_article(describe_type(annotation))}, found {default!r}"
-            )
-            self._refuse(f"{problem}{'; add `| None` to its type' if default is None else ''}", name)
+            expected = add_article(describe_type(annotation))
+            advice = "; add `| None` to its type" if default is None else ""
+            self._refuse(f"the default of option '{name}' must be {expected}, found {default!r}{advice}", name)
         return Option(name, annotation, default, description)
 
     def _type(self, parameter: inspect.Parameter) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dltrain.models.layers import ACTIVATIONS, Features, build_dense_layers
+from dltrain.models.layers import ACTIVATIONS, Features, ImageNetwork, build_dense_layers
 from dltrain.options import Activation, NonNegativeFloat, PositiveInt, Widths
 from dltrain.registry import models
 
@@ -24,7 +24,7 @@ class Noise(nn.Module):
 
 
 @models.register("dense_autoencoder")
-class DenseAutoencoder(nn.Module):
+class DenseAutoencoder(ImageNetwork):
     """Dense layers over the flattened image to a code, and their mirror image back.
 
     Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks". Code and output are
@@ -61,13 +61,9 @@ class DenseAutoencoder(nn.Module):
             *build_dense_layers(outwards, activation), nn.Unflatten(1, (output_channels, height, width))
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        outputs: Tensor = self.decoder(self.encoder(images))
-        return outputs
-
 
 @models.register("conv_autoencoder")
-class ConvAutoencoder(nn.Module):
+class ConvAutoencoder(ImageNetwork):
     """Convolutions that halve the image, a dense layer to the code, and transposed convolutions back.
 
     Masci et al. 2011, "Stacked convolutional auto-encoders for hierarchical feature extraction", with strides in place
@@ -122,7 +118,3 @@ class ConvAutoencoder(nn.Module):
         self.features = Features(*down)
         self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(features, code))
         self.decoder = nn.Sequential(nn.Linear(code, features), nn.Unflatten(1, (inputs, height, width)), *up[::-1])
-
-    def forward(self, images: Tensor) -> Tensor:
-        outputs: Tensor = self.decoder(self.encoder(self.features(self.noise(images))))
-        return outputs

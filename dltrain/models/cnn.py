@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
-from dltrain.models.layers import Features, build_dropout_layers, build_pooled_activation
+from dltrain.models.layers import Features, ImageNetwork, build_dropout_layers, build_pooled_activation
 from dltrain.options import Activation, Fraction, NonNegativeInt, PositiveInt, Widths
 from dltrain.registry import models
 
 
 @models.register("cnn")
-class CNN(nn.Module):
+class CNN(ImageNetwork):
     """Blocks of convolution, activation and max-pooling, then a dense layer and the classes.
 
     The pattern of LeCun et al. 1998, "Gradient-based learning applied to document recognition", with the
@@ -70,13 +70,9 @@ class CNN(nn.Module):
         widths = [features, classes] if hidden is None else [features, hidden, classes]
         self.classifier = nn.Sequential(nn.Flatten(), *build_dropout_layers(widths, activation, dropout)[:-1])
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.features(images))
-        return logits
-
 
 @models.register("lenet")
-class LeNet(nn.Module):
+class LeNet(ImageNetwork):
     """LeNet-5's layer sizes: 6 and 16 filters of 5 x 5, each max-pooled by 2, then 120, 84 and the classes.
 
     LeCun et al. 1998, "Gradient-based learning applied to document recognition", with max-pooling for its trained
@@ -119,7 +115,3 @@ class LeNet(nn.Module):
         self.features = Features(*layers)
         dense = build_dropout_layers([16 * height * width, 120, 84], activation, dropout)
         self.classifier = nn.Sequential(nn.Flatten(), *dense, nn.Linear(84, classes))
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.features(images))
-        return logits

@@ -100,3 +100,11 @@ class Features(nn.Sequential):
         )
         maps: Tensor = super().forward(images.to_mkldnn() if blocked else images)  # type: ignore[no-untyped-call]
         return maps.to_dense() if blocked else maps
+
+
+class ImageNetwork(nn.Sequential):
+    """A network for images: the parts that a constructor assigns run one after the other, in that order."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
+        return outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from dltrain.models.layers import build_dense_layers
+from dltrain.models.layers import ImageNetwork, build_dense_layers
 from dltrain.options import Activation, Fraction, Widths
 from dltrain.registry import models
 
@@ -60,7 +60,7 @@ class DenseNetwork(nn.Module):
 
 
 @models.register("mlp")
-class MLP(nn.Module):
+class MLP(ImageNetwork):
     """Dense layers over the flattened image (Rumelhart, Hinton and Williams 1986).
 
     Images (N, image_channels, height, width) to logits (N, classes).
@@ -87,7 +87,3 @@ class MLP(nn.Module):
         super().__init__()
         widths = [image_channels * height * width, *hidden, classes]
         self.layers = nn.Sequential(nn.Flatten(), *build_dense_layers(widths, activation, batch_norm, dropout))
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.layers(images)
-        return logits

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -64,8 +66,9 @@ def build_torchvision_model(
         _take_grey(network)
     elif image_channels != 3:
         raise ValueError(f"images have {image_channels} channels; allowed are 1 (grey) and 3 (red, green, blue)")
-    _try_out(network, architecture, torch.zeros(1, image_channels, height, width))
-    return network
+    with _explain_unsuited(architecture, height, width), torch.no_grad():
+        network.eval()(torch.zeros(1, image_channels, height, width))
+    return network.train()
 
 
 def _build_network(architecture: str, height: int, width: int, classes: int) -> nn.Module:
@@ -76,10 +79,9 @@ def _build_network(architecture: str, height: int, width: int, classes: int) -> 
         settings = {"image_size": height}
     elif architecture.startswith("maxvit"):
         settings = {"input_size": (height, width)}
-    try:
-        network: nn.Module = import_torchvision().models.get_model(architecture, num_classes=classes, **settings)
-    except (ValueError, AssertionError) as error:
-        raise _explain_unsuited(architecture, height, width, error) from error
+    get_model = import_torchvision().models.get_model
+    with _explain_unsuited(architecture, height, width):
+        network: nn.Module = get_model(architecture, num_classes=classes, **settings)
     return network
 
 
@@ -118,17 +120,12 @@ def _take_grey(network: nn.Module) -> None:
     setattr(network.get_submodule(parent), own, grey)
 
 
-def _try_out(network: nn.Module, architecture: str, image: Tensor) -> None:
-    """Raises ValueError where the network cannot take such an image."""
+@contextmanager
+def _explain_unsuited(architecture: str, height: int, width: int) -> Iterator[None]:
+    """Raise ValueError where the network cannot take images of this size."""
     try:
-        with torch.no_grad():
-            network.eval()(image)
+        yield
     except (RuntimeError, ValueError, AssertionError) as error:
-        height, width = image.shape[2:]
-        raise _explain_unsuited(architecture, height, width, error) from error
-    network.train()
-
-
-def _explain_unsuited(architecture: str, height: int, width: int, error: Exception) -> ValueError:
-    reason = str(error).partition("\n")[0]
-    return ValueError(f"architecture: {architecture} cannot take images of {height} x {width} pixels: {reason}")
+        reason = str(error).partition("\n")[0]
+        message = f"architecture: {architecture} cannot take images of {height} x {width} pixels: {reason}"
+        raise ValueError(message) from error
