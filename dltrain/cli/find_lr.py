@@ -15,7 +15,6 @@ from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Experiment
-    from dltrain.core.learning_rate_range import Curve
 
 RATE = "learning_rate"
 
@@ -86,12 +85,8 @@ def run_rates(experiment: Experiment, *, low: float, high: float, steps: int, pi
         "torch": runtime.signature()["torch"],
     }
     draw_range_test(curve, f"{facts['model']} on {facts['data']}, {facts['optimizer']}, seed {facts['seed']}", picture)
-    return {**facts, **read_curve(curve, experiment, base), "picture": str(picture)}
-
-
-def read_curve(curve: Curve, experiment: Experiment, base: float) -> dict[str, Any]:
-    """The suggestion that a curve gives, as plain values."""
     found: dict[str, Any] = {
+        **facts,
         "ended": curve.ended,
         "suggestion": None,
         "fault": curve.fault,
@@ -110,7 +105,7 @@ def read_curve(curve: Curve, experiment: Experiment, base: float) -> dict[str, A
             "tenth_of_lowest": curve.tenth_of_lowest,
             "yaml": f"optimizer: {{{', '.join(f'{name}: {rate:g}' for name, rate in scaled.items())}}}",
         }
-    return found
+    return {**found, "picture": str(picture)}
 
 
 def format_range_test(result: dict[str, Any]) -> Iterator[str]:

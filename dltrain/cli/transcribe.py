@@ -188,7 +188,14 @@ def format_recording(recording: Recording, form: str | None, separator: str, tim
     from dltrain.data.speech.captions import format_srt, format_vtt, make_captions
 
     if form == "--json":
-        return format_json(recording, separator, timestamps)
+        seconds, text = round(recording.seconds, 3), recording.text(separator)
+        fields: dict[str, Any] = {"file": str(recording.path), "seconds": seconds, "text": text}
+        if timestamps:
+            fields["words"] = []
+            for word in recording.words:
+                times = {"start": round(word.start, 3), "end": round(word.end, 3)}
+                fields["words"].append({"word": word.text, **times, "confidence": round(word.confidence, 4)})
+        return json.dumps(fields) + "\n"
     if form is not None:
         format_captions = format_srt if form == "--srt" else format_vtt
         return format_captions(make_captions(recording.words, separator))
@@ -196,17 +203,6 @@ def format_recording(recording: Recording, form: str | None, separator: str, tim
         words = recording.words
         return "".join(f"{recording.path}\t{word.start:.2f}\t{word.end:.2f}\t{word.text}\n" for word in words)
     return f"{recording.path}\t{recording.text(separator)}\n"
-
-
-def format_json(recording: Recording, separator: str, timestamps: bool) -> str:
-    seconds, text = round(recording.seconds, 3), recording.text(separator)
-    fields: dict[str, Any] = {"file": str(recording.path), "seconds": seconds, "text": text}
-    if timestamps:
-        fields["words"] = []
-        for word in recording.words:
-            times = {"start": round(word.start, 3), "end": round(word.end, 3)}
-            fields["words"].append({"word": word.text, **times, "confidence": round(word.confidence, 4)})
-    return json.dumps(fields) + "\n"
 
 
 class TranscriptionProgress:

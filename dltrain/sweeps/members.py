@@ -186,7 +186,9 @@ def run_members(
                 result |= {"state": "finished", **measure(parent / member.name, member)}
             except ChildFailed as failed:
                 result |= {"state": "failed", "exit_code": failed.exit_code, "message": str(failed)}
-                if number == 1 and len(members) > 1 and is_refused(parent / member.name, failed):
+                refused = failed.exit_code in (UsageError.exit_code, DataError.exit_code)
+                started = Checkpoints(parent / member.name / "checkpoints").last()
+                if number == 1 and len(members) > 1 and refused and not started:
                     write_summary(parent, summarize_members(kind, [result]))
                     first = f"{parent}: {member.name}, the first of {len(members)} runs, cannot start"
                     message = f"{first}; the others were not tried\n{failed.message}"
@@ -199,12 +201,6 @@ def run_members(
         return parent, summarize_members(kind, results)
     finally:
         lock.release()
-
-
-def is_refused(directory: Path, failed: ChildFailed) -> bool:
-    """Whether a run failed because of its config or data before it had a checkpoint."""
-    refusals = (UsageError.exit_code, DataError.exit_code)
-    return failed.exit_code in refusals and not Checkpoints(directory / "checkpoints").last()
 
 
 def summarize_members(kind: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -248,14 +248,12 @@ class Follower:
         self._report(f"{name}: epoch {epoch}: validation {goal.metric} {score:.4f}{stopped}")
 
 
-def read_scores(path: Path, metric: str) -> list[tuple[int, float | None]]:
+def read_scores(path: Path, metric: str) -> Iterator[tuple[int, float | None]]:
     """Each epoch in a metrics.jsonl and its validation score, None if not a number; an unfinished line is left out."""
-    epochs = []
     for line in path.read_bytes().split(b"\n")[:-1]:
         event = json.loads(line)
         if event["event"] == "epoch":
-            epochs.append((event["epoch"], event.get(f"validation_{metric}")))
-    return epochs
+            yield event["epoch"], event.get(f"validation_{metric}")
 
 
 def describe_trial(trial: FrozenTrial, parent: Path) -> dict[str, Any]:

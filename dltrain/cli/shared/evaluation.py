@@ -40,17 +40,14 @@ class Evaluation:
     adaptation: Adaptation | None
     judging: ClipScoring | None
 
-    @property
-    def title(self) -> str:
-        return f"{self.trained.experiment.model.name} on {self.dataset.name}, {self.split}"
-
     def draw(self, name: str, draw_picture: Callable[..., None], key: str = "picture") -> dict[str, str]:
         """Call `draw_picture` with title and path; the path under `key`. A checkpoint that stands alone gets none."""
         if not (self.run / "checkpoints").is_dir():
             return {}
+        title = f"{self.trained.experiment.model.name} on {self.dataset.name}, {self.split}"
         path = self.run / "plots" / f"{name}-{self.split}.png"
         with warn_if_not_written():
-            draw_picture(title=self.title, path=path)
+            draw_picture(title=title, path=path)
             return {key: str(path)}
         return {}
 

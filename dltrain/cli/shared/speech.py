@@ -181,10 +181,7 @@ def format_worst(findings: Mapping[str, Any]) -> Iterator[str]:
 
 def list_confusion_rows(findings: Mapping[str, Any]) -> Sequence[Sequence[object]]:
     """List the most frequent confusions as the rows of a table, after its head."""
-    confusions = findings["confused"]
-    rows = [[_name_character(one["said"]), _name_character(one["understood"]), one["times"]] for one in confusions]
+    names = {"": "nothing", " ": "space"}
+    pairs = [(one["said"], one["understood"], one["times"]) for one in findings["confused"]]
+    rows = [[names.get(reference, reference), names.get(other, other), count] for reference, other, count in pairs]
     return [["reference", "hypothesis", "count"], *rows]
-
-
-def _name_character(character: str) -> str:
-    return {"": "nothing", " ": "space"}.get(character, character)

@@ -44,9 +44,7 @@ def print_summary(
     if as_json:
         typer.echo(json.dumps(summary))
     elif not quiet:
-        for line in lines:
-            typer.echo(line)
-        typer.echo(f"\nsummary: {parent / SUMMARY}")
+        typer.echo("\n".join([*lines, f"\nsummary: {parent / SUMMARY}"]))
     raise_failed(parent, summary["members"])
 
 
