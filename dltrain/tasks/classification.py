@@ -1,20 +1,22 @@
-"""Images, texts and rows of a table to one of several classes."""
+"""Images, texts and rows of a table to one of two or several classes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from math import nan
+from typing import Annotated, Any, Protocol
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Batch
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
-from dltrain.options import Fraction
+from dltrain.options import Fraction, PositiveFloat
 from dltrain.registry import tasks
-from dltrain.task import Counts, Score, Step
+from dltrain.task import Counts, Each, Score, Step
 
 
 class LabelledBatch(Batch, Protocol):
@@ -146,3 +148,101 @@ def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
             advice="set data.target_holds: labels if each of its numbers is a class, or use task regression",
         )
     return labels
+
+
+@tasks.register("binary_classification", data="table", sizes=("inputs", "outputs"))
+class BinaryClassification(Classification):
+    """Cross-entropy of one logit for the positive one of two labels: logistic regression, or its deeper kin.
+
+    Reports accuracy, precision, recall and F1 of the positive label at the threshold (0 where there is nothing to
+    divide by, as scikit-learn's `zero_division=0`), roc_auc, the area under the ROC curve, over all pairs of examples
+    and with ties counting one half, and loss, the log loss: mean of -log p in nats, each example weighing the same.
+    Where a split has one class only, there is no roc_auc. The best epoch has the lowest validation loss.
+
+    Options:
+        positive: the label that counts as positive; when not given the last one, such as 1, true or yes.
+        threshold: the probability from which on the positive label is given.
+        positive_weight: how much a positive example weighs in training, a negative one weighing 1.
+    """
+
+    goal = Goal("loss", "min")
+
+    def __init__(
+        self,
+        assets: Mapping[str, Any],
+        *,
+        positive: str | None = None,
+        threshold: Annotated[float, Gt(0), Lt(1)] = 0.5,
+        positive_weight: PositiveFloat = 1.0,
+    ) -> None:
+        super().__init__(read_target_labels(assets, "binary_classification"))
+        self.sizes = {"inputs": len(assets["inputs"]), "outputs": 1}
+        self.positive = self._find_positive(positive)
+        self.threshold = threshold
+        self.positive_weight = positive_weight
+
+    def _find_positive(self, positive: str | None) -> int:
+        found = ", ".join([*self.labels[:10], "..."] if len(self.labels) > 10 else self.labels)
+        if len(self.labels) != 2:
+            raise UsageError(
+                f"task 'binary_classification' takes two labels, but the target has {len(self.labels)}: {found}",
+                advice="use task tabular_classification",
+            )
+        if positive is None:
+            return 1
+        if positive not in self.labels:
+            raise UsageError(f"task.positive: '{positive}' is not a label of the target; allowed are {found}")
+        return self.labels.index(positive)
+
+    def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
+        logits = model(*batch.arguments)[:, 0].float()
+        weight = logits.new_full((), self.positive_weight)
+        truth = (batch.targets == self.positive).to(logits.dtype)
+        return Step(functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight))
+
+    def score(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Score:
+        logits = _to_float64(model(*batch.arguments)[:, 0])
+        truth = batch.targets == self.positive
+        nats = functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
+        decisions = self._classes(logits.sigmoid() >= self.threshold)
+        confusion = compute_confusion_matrix(batch.targets, decisions, 2)
+        return Score({"nats": nats, "confusion": confusion, "logits": Each((logits,)), "truth": Each((truth,))})
+
+    def report(self, counts: Counts) -> dict[str, float]:
+        positive = {name: float(values[self.positive]) for name, values in self.by_class(counts).items()}
+        return {
+            **self.accuracy_and_loss(counts),
+            **{name: positive[name] for name in ("precision", "recall", "f1")},
+            "roc_auc": compute_roc_auc(counts["logits"].values(), counts["truth"].values()),
+        }
+
+    def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        positive = _to_float64(model(*inputs)[:, 0]).sigmoid()
+        both = (1 - positive, positive) if self.positive == 1 else (positive, 1 - positive)
+        return torch.stack(both, 1).float()
+
+    def decisions(self, probabilities: Tensor) -> Tensor:
+        """Probabilities (N, 2) to the labels given at the threshold, (N,) int64."""
+        return self._classes(probabilities[:, self.positive] >= self.threshold)
+
+    def _classes(self, positive: Tensor) -> Tensor:
+        return torch.where(positive, self.positive, 1 - self.positive)
+
+
+def _to_float64(numbers: Tensor) -> Tensor:
+    return numbers.double() if numbers.device.type != "mps" else numbers.float()
+
+
+def compute_roc_auc(scores: Tensor, truth: Tensor) -> float:
+    """The share of pairs of a positive and a negative example in which the positive one has the higher score (N,).
+
+    Equal scores count one half (Mann and Whitney 1947); `truth` (N,) bool says which are positive. NaN without a pair.
+    """
+    values, places = torch.unique(scores.cpu(), return_inverse=True)
+    truth = truth.cpu()
+    positives = torch.bincount(places[truth], minlength=len(values))
+    negatives = torch.bincount(places[~truth], minlength=len(values))
+    pairs = int(positives.sum()) * int(negatives.sum())
+    below = negatives.cumsum(0) - negatives
+    twice = int((positives * (2 * below + negatives)).sum())  # whole numbers: nothing is rounded before the division
+    return twice / (2 * pairs) if pairs else nan

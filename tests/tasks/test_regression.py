@@ -22,8 +22,7 @@ from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Loader
 from dltrain.task import Each
-from dltrain.tasks.binary_classification import BinaryClassification, compute_roc_auc
-from dltrain.tasks.classification import TabularClassification
+from dltrain.tasks.classification import BinaryClassification, TabularClassification, compute_roc_auc
 from dltrain.tasks.regression import Regression, compute_r2
 from support.runs import run_once
 

@@ -122,12 +122,6 @@ def make_buckets(frames: Indices, limit: BatchLimit, batches: int) -> list[Bucke
     return buckets
 
 
-def compute_padding_share(frames: Indices, batches: Sequence[Indices]) -> float:
-    """Compute the share of padding among the frames of these batches."""
-    total = sum(len(batch) * int(frames[batch].max()) for batch in batches)
-    return 1 - int(sum(frames[batch].sum() for batch in batches)) / max(1, total)
-
-
 @dataclass
 class SpeechTrainingBatches:
     """Shuffled and augmented batches: a function of (seed, epoch, index).
@@ -177,7 +171,9 @@ class SpeechTrainingBatches:
 
     def padding_share(self, epoch: int) -> float:
         """The share of padding among the epoch's frames, before any change of tempo."""
-        return compute_padding_share(self.spoken.frames, self.plan_epoch(epoch))
+        frames, plan = self.spoken.frames, self.plan_epoch(epoch)
+        total = sum(len(indices) * int(frames[indices].max()) for indices in plan)
+        return 1 - int(sum(frames[indices].sum() for indices in plan)) / max(1, total)
 
     def batch(self, epoch: int, index: int) -> Utterances:
         indices = self.plan_epoch(epoch)[index]

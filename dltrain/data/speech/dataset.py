@@ -44,14 +44,6 @@ from dltrain.stream import Loader
 SOURCES: Mapping[str, type[ClipSource]] = {"common_voice": CommonVoice, "audio": OwnManifests}
 
 
-class SurveyedClips(NamedTuple):
-    """Some or all clips of a manifest, and the properties of their sound."""
-
-    manifest: Path
-    clips: Sequence[Clip]
-    survey: Survey
-
-
 class UsableClips(NamedTuple):
     """The clips of a split that can be learned from, and their targets: indices into the alphabet."""
 
@@ -66,7 +58,7 @@ class KnownClips:
 
     notices: dict[str, str] = field(default_factory=dict)
     listed: dict[Path, list[Clip]] = field(default_factory=dict)
-    surveyed: dict[Path, SurveyedClips] = field(default_factory=dict)
+    surveyed: dict[Path, Survey] = field(default_factory=dict)
     usable: dict[Split, UsableClips] = field(default_factory=dict)
     sample: CacheEntry | None = None
 
@@ -344,12 +336,12 @@ class SpokenClips:
     def _index_alphabet(self) -> dict[str, int]:
         return {character: index for index, character in enumerate(self.assets["alphabet"])}
 
-    def _survey_split(self, split: Split) -> SurveyedClips:
+    def _survey_split(self, split: Split) -> tuple[Path, Sequence[Clip], Survey]:
         """Survey a split's clips. Raises DataError if there is no such split."""
         manifest = self.source.find_manifest(split)
-        if not self.source.is_shared(split):
-            return self._survey_manifest(manifest)
         clips = self._list_clips(manifest)
+        if not self.source.is_shared(split):
+            return manifest, clips, self._survey_manifest(manifest)
         fraction = 0.1 if self.source.options.validation is None else float(self.source.options.validation)
         kept = hold_out_speakers([clip.speaker or clip.name for clip in clips], fraction, self._seed)
         if fraction and kept.all() | ~kept.any():
@@ -358,8 +350,8 @@ class SpokenClips:
                 "manifest of other clips with data.validation."
             )
         indices = numpy.flatnonzero(kept if split == "validation" else ~kept)
-        survey = self._survey_manifest(manifest).survey.select(indices)
-        return SurveyedClips(manifest, [clips[index] for index in indices.tolist()], survey)
+        survey = self._survey_manifest(manifest).select(indices)
+        return manifest, [clips[index] for index in indices.tolist()], survey
 
     def _list_clips(self, manifest: Path) -> list[Clip]:
         known = self._known
@@ -368,7 +360,7 @@ class SpokenClips:
             self.fingerprint |= {path.name: hash_file(path) for path in files if path.exists()}
         return known.listed[manifest]
 
-    def _survey_manifest(self, manifest: Path) -> SurveyedClips:
+    def _survey_manifest(self, manifest: Path) -> Survey:
         """Survey all clips of a manifest, once."""
         if manifest in self._known.surveyed:
             return self._known.surveyed[manifest]
@@ -376,7 +368,7 @@ class SpokenClips:
         digests = hash_files("clips", [clip.path for clip in clips], "clips", self._cache)
         listed = hashlib.sha256("".join(f"{c.name} {d}\n" for c, d in zip(clips, digests, strict=True)).encode())
         self.fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()
-        survey = load_survey(
+        self._known.surveyed[manifest] = load_survey(
             clips,
             digests,
             self._preparation,
@@ -384,5 +376,4 @@ class SpokenClips:
             cache=self._cache,
             keep=self._precompute,
         )
-        self._known.surveyed[manifest] = SurveyedClips(manifest, clips, survey)
         return self._known.surveyed[manifest]

@@ -1,13 +1,18 @@
-"""Columns of a table as numbers."""
+"""Columns of a table: their roles, their numbers, and the target's labels."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.arrays import LARGEST
-from dltrain.data.tables.files import Column, Table
-from dltrain.errors import DataError
+from dltrain.data.tables.files import Column, Table, format_cell, format_texts
+from dltrain.data.wording import join_some, suggest_name
+from dltrain.errors import DataError, UsageError
 
 Numbers = NDArray[numpy.float64]
 
@@ -82,3 +87,124 @@ def holds_numbers(table: Table, name: str) -> bool:
     numbers = [_parse_number(text) for text in column]
     texts = sum(number is None for number in numbers)
     return texts < sum(number is not None and number == number for number in numbers)
+
+
+TargetKind = Literal["auto", "numbers", "labels"]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The purpose of each column of a table, and its conversion to numbers; the options of the same names."""
+
+    target: Sequence[str]
+    target_holds: TargetKind = "auto"
+    features: Sequence[str] | None = None
+    ignore: Sequence[str] = ()
+    categorical: Sequence[str] | None = None
+    group: str | None = None
+    missing: Literal["error", "mean"] = "error"
+    normalize: Literal["standard", "none"] = "standard"
+    normalize_target: Literal["standard", "none"] = "standard"
+
+    def __post_init__(self) -> None:
+        for name in self.target:
+            if name in (self.features or ()):
+                raise UsageError(
+                    f"data.features: '{name}' is the target; a model that reads its target learns nothing",
+                    advice="leave it out of data.features",
+                )
+            if name in (self.categorical or ()):
+                raise UsageError(
+                    f"data.categorical: '{name}' is the target, not an input",
+                    advice="leave it out of data.categorical; data.target_holds: labels makes it classes",
+                )
+        if self.features is not None and self.ignore:
+            raise UsageError("data.features and data.ignore are both given", advice="give one of the two")
+        if self.group is not None and self.group in (*self.target, *(self.features or ())):
+            raise UsageError(f"data.group: '{self.group}' is the target or a feature too; it can be only one of these")
+        for option in ("target", "features", "categorical"):
+            names = getattr(self, option) or ()
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise UsageError(f"data.{option}: '{twice[0]}' is named twice; name each column once")
+
+    def select_inputs(self, table: Table) -> list[str]:
+        """Return the columns to read. Raises UsageError if a named one is missing, or none is left."""
+        for option in ("target", "features", "ignore", "categorical", "group"):
+            named = getattr(self, option) or ()
+            for name in (named,) if isinstance(named, str) else named:
+                if name not in table.columns:
+                    raise UsageError(table.describe_missing(name), advice=f"correct data.{option}")
+        excluded = (*self.target, *self.ignore, self.group)
+        chosen = [name for name in self.features or table.columns if name not in excluded]
+        if not chosen:
+            raise UsageError(f"{table.name}: no column is left to learn from; found {', '.join(table.columns)}")
+        if lost := [name for name in self.categorical or () if name not in chosen]:
+            raise UsageError(f"data.categorical: '{lost[0]}' is not among the features: {', '.join(chosen)}")
+        return chosen
+
+
+def find_classes(table: Table, roles: Roles) -> list[str] | None:
+    """Return the labels of a table's target, numbers in order and texts alphabetically; None for a numeric target.
+
+    With `target_holds` auto, texts and columns of only 0 and 1 are labels. Raises UsageError for several columns of
+    labels.
+    """
+    if roles.target_holds == "numbers":
+        return None
+    roles.select_inputs(table)
+    texts = {name: not holds_numbers(table, name) for name in roles.target}
+    if len(roles.target) > 1:
+        labelled = [name for name, text in texts.items() if text or roles.target_holds == "labels"]
+        if labelled:
+            raise UsageError(
+                f"data.target: '{labelled[0]}' holds labels; several targets can only be numbers",
+                advice="name one column, or set data.target_holds: numbers",
+            )
+        return None
+    (name,) = roles.target
+    if texts[name]:
+        return sorted(set(_read_labels(table, name)))
+    numbers = numpy.unique(_read_numbers(table, name))
+    if roles.target_holds == "labels" or set(numbers) <= {0.0, 1.0}:
+        return [format_cell(number) for number in numbers.tolist()]
+    return None
+
+
+def _read_labels(table: Table, name: str) -> Column:
+    """Read a target's texts (N,); whole numbers without a point, so that 1.0 is the label 1."""
+    numbers = table.columns[name] if table.columns[name].dtype != object else convert_numbers(table.columns[name])
+    labels = format_texts(table.columns[name] if numbers is None else numbers)
+    table.refuse(name, labels == "", "no label", "fill it in, or remove the row")
+    return labels
+
+
+def _read_numbers(table: Table, name: str) -> Numbers:
+    numbers = parse_numbers(table, name, "correct the value, or set data.target_holds: labels if it holds labels")
+    table.refuse(name, numpy.isnan(numbers), "no number", "fill it in, or remove the row")
+    return numbers
+
+
+def read_targets(table: Table, names: Sequence[str]) -> Numbers:
+    """Read numeric targets, (N, K) float64. Raises DataError, with the position, for other values."""
+    _check_target(table, names)
+    return numpy.stack([_read_numbers(table, name) for name in names], 1)
+
+
+def encode_labels(table: Table, name: str, labels: Sequence[str]) -> NDArray[numpy.int64]:
+    """Encode labels as indices into `labels`, (N,). Raises DataError, with the position, for an unknown one."""
+    _check_target(table, [name])
+    indices = {label: index for index, label in enumerate(labels)}
+    found = _read_labels(table, name)
+    codes = numpy.array([indices.get(text, -1) for text in found], numpy.int64)
+    if (unknown := codes < 0).any():
+        label = found[unknown][0]
+        known = f"{join_some(labels, 20)}{suggest_name(label, labels)}"
+        message = f"the label '{label}' is not among those trained on: {known}"
+        table.refuse(name, unknown, message, "correct the label, remove the row, or train with rows that have it")
+    return codes
+
+
+def _check_target(table: Table, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in table.columns:
+            raise DataError(table.describe_missing(name), advice="give the target that was trained on")

@@ -16,10 +16,16 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
-from dltrain.data.tables.columns import measure_deviation, standardize_column
+from dltrain.data.tables.columns import (
+    Roles,
+    encode_labels,
+    find_classes,
+    measure_deviation,
+    read_targets,
+    standardize_column,
+)
 from dltrain.data.tables.features import FeatureEncoder, learn_features, name_inputs
 from dltrain.data.tables.files import Column, Table, format_texts
-from dltrain.data.tables.roles import Roles, encode_labels, find_classes, read_targets
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold

@@ -9,9 +9,8 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.tables.columns import holds_numbers, measure_deviation, parse_numbers, standardize_column
+from dltrain.data.tables.columns import Roles, holds_numbers, measure_deviation, parse_numbers, standardize_column
 from dltrain.data.tables.files import Table, format_texts
-from dltrain.data.tables.roles import Roles
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.dataset import Division, TableDataset, Texts
 from dltrain.data.tables.files import Table, build_table, join_tables, read_table
-from dltrain.data.tables.roles import Roles
 from dltrain.errors import UsageError
 from dltrain.options import Fold, Fraction, PositiveInt
 from dltrain.registry import datasets
