@@ -151,11 +151,9 @@ class GlobalAvgPool(Layer):
     """The mean of each channel over a whole image or sequence; over a text's own tokens, not its padding."""
 
     def after(self, before: ExampleShape) -> ExampleShape:
-        if before.is_image:
-            return ExampleShape(before.sizes[:1])
-        if before.is_sequence:
-            return ExampleShape(before.sizes[-1:])
-        raise ValueError(f"it reads (channels, height, width) or (steps, channels), found {before}")
+        if not (before.is_image or before.is_sequence):
+            raise ValueError(f"it reads (channels, height, width) or (steps, channels), found {before}")
+        return ExampleShape(before.sizes[:1] if before.is_image else before.sizes[-1:])
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,5 @@ class Checkpoints:
 def select_best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
     """The one with the best score, the earliest of equals; None where none has a score."""
     scored = [checkpoint for checkpoint in checkpoints if checkpoint.score is not None]
-    if not scored:
-        return None
-    index = scored[0].goal.best([checkpoint.score for checkpoint in scored])
+    index = scored[0].goal.best([checkpoint.score for checkpoint in scored]) if scored else None
     return None if index is None else scored[index]

@@ -57,6 +57,7 @@ class TrainState:
 
     def tree(self) -> dict[str, Any]:
         """Everything but the weights that are evaluated, as nested plain values and tensors."""
+        cuda = torch.cuda.is_available()
         return {
             "step": self.step,
             "epoch": self.epoch,
@@ -70,7 +71,8 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "model": dict(self.model.state_dict()) if self.averaging else None,
             "averaged": None if self.average is None else self.average.n_averaged,
-            "generators": _generators(),
+            # The global generators, which dropout draws from.
+            "generators": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if cuda else []},
         }
 
     def restore(self, weights: dict[str, Tensor], tree: dict[str, Any]) -> None:
@@ -88,7 +90,9 @@ class TrainState:
         self.examples, self.logged = tree["examples"], tree["logged"]
         self.history = History(tree["history"])
         self.carry = map_tensors(tree["carry"], lambda part: part.to(self.loss_sum.device))
-        _set_generators(tree["generators"])
+        torch.set_rng_state(tree["generators"]["cpu"])
+        if torch.cuda.is_available() and len(tree["generators"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(tree["generators"]["cuda"])
 
 
 def make_average(model: nn.Module, plan: Plan) -> AveragedModel | None:
@@ -111,20 +115,6 @@ def is_averaging(plan: Plan, scores: Sequence[float]) -> bool:
         return plan.ema is not None
     early = plan.nt_asgd
     return any(scores[epoch] < max(scores[: epoch - early]) for epoch in range(early + 1, len(scores)))
-
-
-def _generators() -> dict[str, Any]:
-    """The global generators' states: what dropout draws from."""
-    return {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _set_generators(states: dict[str, Any]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
 
 
 def _load_optimizer(optimizer: Optimizer, tree: dict[str, Any]) -> None:

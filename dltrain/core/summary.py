@@ -152,14 +152,12 @@ def recurrent_flops(inputs: Tensor, by_input: Tensor, by_state: Tensor, *_: Any,
 
 
 def attention_flops(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
-    flops: int = sdpa_flop_count(query.shape, key.shape, value.shape)  # type: ignore[no-untyped-call]
-    return flops
+    return int(sdpa_flop_count(query.shape, key.shape, value.shape))  # type: ignore[no-untyped-call]
 
 
 def attention_backward_flops(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
     shapes = gradient.shape, query.shape, key.shape, value.shape
-    flops: int = sdpa_backward_flop_count(*shapes)  # type: ignore[no-untyped-call]
-    return flops
+    return int(sdpa_backward_flop_count(*shapes))  # type: ignore[no-untyped-call]
 
 
 FORMULAS: dict[Any, Callable[..., int]] = {

@@ -29,6 +29,7 @@ SCHEMES: Mapping[str, Callable[[Tensor], Tensor]] = {
 RECURRENT = re.compile(r"weight_(ih|hh)_l\d+(_reverse)?|weight_(ih|hh)")
 """Matrices of several gates, one below the other, as torch's recurrent layers name them."""
 GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
+MULTIPLIER, SPARED = "multiplier", "spared"
 PYTORCH_SIGNATURES = (b"PK\x03\x04", b"\x80")
 """How a file of PyTorch's begins: a zip archive, or before version 1.6 a pickle."""
 
@@ -166,9 +167,6 @@ def parameter_groups(model: nn.Module, weights: Weights, decays: bool) -> list[d
             spared = decays and not weights.decay_all and parameter.ndim < 2
             groups.setdefault((multipliers.get(name, 1.0), spared), []).append(parameter)
     return [{"params": params, MULTIPLIER: key[0], SPARED: key[1]} for key, params in groups.items()]
-
-
-MULTIPLIER, SPARED = "multiplier", "spared"
 
 
 def apply_group_options(optimizer: Optimizer) -> Optimizer:

@@ -126,22 +126,18 @@ class DeployedModel(nn.Module):
 
     def __init__(self, program: Program, interface: Interface) -> None:
         super().__init__()
-        self.program = program
-        self.raw = interface.raw
-
-    def forward(self, *arguments: Tensor) -> Any:
-        outputs = self.program(*arguments)[: self.raw]
-        return outputs[0] if self.raw == 1 else tuple(outputs)
-
-
-class DeployedLanguageModel(nn.Module):
-    """A program in the place of a language model; its features are the log-probabilities themselves."""
-
-    def __init__(self, program: Program, interface: Interface) -> None:
-        super().__init__()
         self.program, self.interface = program, interface
 
-    def forward(self, tokens: Tensor, state: Any) -> Reading:
+    def forward(self, *arguments: Any) -> Any:
+        outputs = self.program(*arguments)[: self.interface.raw]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+class DeployedLanguageModel(DeployedModel):
+    """A program in the place of a language model; its features are the log-probabilities themselves."""
+
+    def forward(self, *arguments: Any) -> Reading:
+        tokens, state = arguments
         before = self.interface.state(tokens.shape[1]) if state is None else state
         log_probabilities, *following = self.program(tokens, *before)
         return Reading(log_probabilities, tuple(following))

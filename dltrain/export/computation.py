@@ -80,26 +80,25 @@ def export_program(subject: Subject, form: Form, int8: bool, tolerance: float) -
 
     Raises RequirementNotMet where its outputs differ by more than `tolerance`.
     """
-    with refuse_unexportable(subject, form):
-        interface = find_interface(subject.model, subject.task, subject.batches[0], subject.leading)
-        batches = [list_arguments(batch) for batch in subject.batches]
-        content = WRITERS[form](interface, make_trace_inputs(interface, batches[0]))
+    smaller = None
     with ExitStack() as opened:
-        program = opened.enter_context(open_program(content, form))
         with refuse_unexportable(subject, form):
-            found = measure_agreement(program, interface, batches)
-        check_agreement(subject.name, found.difference, tolerance)
-        forms = [
-            ProgramForm("trained", subject.weights_bytes, interface.module.forward),
-            ProgramForm("exported", len(content), program),
-        ]
-        smaller = None
-        if int8:
-            content, names = _quantize(subject, form, content)
+            interface = find_interface(subject.model, subject.task, subject.batches[0], subject.leading)
+            batches = [list_arguments(batch) for batch in subject.batches]
+            content = WRITERS[form](interface, make_trace_inputs(interface, batches[0]))
             program = opened.enter_context(open_program(content, form))
-            with refuse_unexportable(subject, form):
-                smaller = {"weights": names, "difference": measure_agreement(program, interface, batches).difference}
-            forms.append(ProgramForm("int8", len(content), program))
+            found = measure_agreement(program, interface, batches)
+            check_agreement(subject.name, found.difference, tolerance)
+            forms = [
+                ProgramForm("trained", subject.weights_bytes, interface.module.forward),
+                ProgramForm("exported", len(content), program),
+            ]
+            if int8:
+                content, names = _quantize(subject, form, content)
+                program = opened.enter_context(open_program(content, form))
+                difference = measure_agreement(program, interface, batches).difference
+                smaller = {"weights": names, "difference": difference}
+                forms.append(ProgramForm("int8", len(content), program))
         rows = _measure_forms(forms, interface, subject, int8)
         return ExportResult(content, interface, found, rows, int8=smaller)
 
@@ -173,13 +172,12 @@ def _measure_forms(
 
 def _quantize(subject: Subject, form: Form, content: bytes) -> tuple[bytes, Sequence[str]]:
     """The content with int8 weights, and their names. Raises UsageError where it is not smaller."""
-    with refuse_unexportable(subject, form):
-        if form == "onnx":
-            smaller, names = quantize_onnx(content)
-        else:
-            model, names = quantize_layers(subject.model)
-            interface = find_interface(model, subject.task, subject.batches[0], subject.leading)
-            smaller = write_torch_export(interface, make_trace_inputs(interface, list_arguments(subject.batches[0])))
+    if form == "onnx":
+        smaller, names = quantize_onnx(content)
+    else:
+        model, names = quantize_layers(subject.model)
+        interface = find_interface(model, subject.task, subject.batches[0], subject.leading)
+        smaller = write_torch_export(interface, make_trace_inputs(interface, list_arguments(subject.batches[0])))
     if len(smaller) >= len(content):
         raise UsageError(
             f"{subject.name}: int8 makes its {form} file no smaller ({len(content)} bytes, then {len(smaller)})",

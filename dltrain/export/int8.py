@@ -10,8 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dltrain.export.onnx_package import import_onnx
-from dltrain.export.programs import silence_loggers
+from dltrain.export.programs import import_onnx, silence_loggers
 
 FEWEST = 1024
 """Smaller weights stay float32: int8 would save nothing."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dltrain.export.onnx_package import import_onnx
+import onnxscript
 
-op: Any = import_onnx("onnxscript").opset18
+op: Any = onnxscript.opset18
 
 GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
 """The positions among torch's gates of those that ONNX expects first, second, ..."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import warnings
@@ -13,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dltrain.errors import UsageError
 from dltrain.export.capture import RECURRENT, capture_program, strip_program
 from dltrain.export.interface import Interface, Port
-from dltrain.export.onnx_package import import_onnx
 
 Program = Callable[..., tuple[Tensor, ...]]
 """A function from an interface's inputs to its outputs, on the CPU."""
@@ -49,6 +50,7 @@ def load_torch_export(path: Path) -> Program:
 def write_onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
     """An ONNX model, with the interface's names for inputs, outputs and the sizes that vary."""
     import_onnx("onnx")
+    import_onnx("onnxscript")
     from dltrain.export.onnx_recurrent import TRANSLATIONS
 
     program = capture_program(interface.module, examples, [port.axes for port in interface.inputs])
@@ -71,6 +73,17 @@ def write_onnx(interface: Interface, examples: Sequence[Tensor]) -> bytes:
         raise ValueError("its weights do not fit into the 2 GiB of an ONNX file")
     content: bytes = model.SerializeToString()
     return content
+
+
+def import_onnx(name: str) -> Any:
+    """A module that ONNX needs. Raises UsageError without the `export` extra."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"ONNX needs {name.split('.')[0]}, which cannot be imported: {error}",
+            advice="pip install 'dltrain[export]', or use --format torch-export or safetensors",
+        ) from error
 
 
 @contextmanager

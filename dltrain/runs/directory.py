@@ -111,11 +111,8 @@ def iterate_leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def find_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted paths whose values differ, with both; an absent one is None."""
     old, new = dict(iterate_leaves(before)), dict(iterate_leaves(after))
-    return {
-        path: (old.get(path), new.get(path))
-        for path in sorted(old.keys() | new.keys())
-        if old.get(path) != new.get(path)
-    }
+    paths = sorted(old.keys() | new.keys())
+    return {path: (old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)}
 
 
 def refuse_changes(directory: Path, what: str, changed: Mapping[str, tuple[Any, Any]], allowed: str) -> None:
