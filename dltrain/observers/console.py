@@ -27,16 +27,6 @@ def format_duration(seconds: float) -> str:
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
 
 
-def format_epoch(event: Evaluated, goal: Goal, seconds: float) -> str:
-    parts = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.training_loss:.4f}"]
-    if goal.metric in event.report:
-        parts.append(f"validation {goal.metric} {event.report[goal.metric]:.4f}")
-        if "loss" in event.report and goal.metric != "loss":
-            parts.append(f"validation loss {event.report['loss']:.4f}")
-    parts.append(format_duration(seconds))
-    return "  ".join(parts) + ("  best" if event.improved else "")
-
-
 class Narration:
     """What a bar and plain lines have in common: the clocks, and the texts on updates and on epochs."""
 
@@ -53,7 +43,13 @@ class Narration:
 
     def describe_epoch(self, event: Evaluated) -> str:
         """The line of an epoch, and what the task shows below it."""
-        line = format_epoch(event, self._goal, time.perf_counter() - self._epoch_start)
+        parts, metric = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.training_loss:.4f}"], self._goal.metric
+        if metric in event.report:
+            parts.append(f"validation {metric} {event.report[metric]:.4f}")
+            if "loss" in event.report and metric != "loss":
+                parts.append(f"validation loss {event.report['loss']:.4f}")
+        parts.append(format_duration(time.perf_counter() - self._epoch_start))
+        line = "  ".join(parts) + ("  best" if event.improved else "")
         return "\n  ".join((line, *event.shown))
 
 

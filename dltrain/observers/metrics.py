@@ -82,18 +82,9 @@ class MetricsLog:
             self._append({"event": "step", **{name: getattr(event, name) for name in names}})
         elif isinstance(event, Evaluated):
             validation = {f"validation_{name}": value for name, value in event.report.items()}
-            self._append(
-                {
-                    "event": "epoch",
-                    "step": event.step,
-                    "epoch": event.epoch,
-                    "dataset": self._dataset,
-                    "training_loss": event.training_loss,
-                    "learning_rate": event.learning_rate,
-                    **validation,
-                    "improved": event.improved,
-                }
-            )
+            facts = {"event": "epoch", "step": event.step, "epoch": event.epoch, "dataset": self._dataset}
+            training = {"training_loss": event.training_loss, "learning_rate": event.learning_rate}
+            self._append({**facts, **training, **validation, "improved": event.improved})
 
 
 @observers.register("times")
