@@ -42,7 +42,9 @@ def fetch(
     ] = None,
 ) -> None:
     """Download the missing files of a data set."""
-    sets = _find_sets(name, FETCHED)
+    if name not in FETCHED:
+        raise UsageError(f"'{name}': no such data set here; allowed are {', '.join(FETCHED)}.")
+    sets = next(sets for sets in SETS if name in sets.names)
     settings = _settings(sets, name, archive=archive)
     announced: set[str] = set()
 
@@ -117,9 +119,8 @@ def check(
 
 def _check_set(name: str, root: Path, given: Mapping[str, Any]) -> Checked:
     """The reports on the files of a data set."""
-    sets = _find_sets(name, CHECKED)
-    settings = _settings(sets, name, **given)
-    reports = resolve_reference(sets.verify)(name, root.expanduser(), **settings)
+    sets = next(sets for sets in SETS if name in sets.names)
+    reports = resolve_reference(sets.verify)(name, root.expanduser(), **_settings(sets, name, **given))
     return Checked(name, f"{name} in {root}", "files", reports)
 
 
@@ -176,9 +177,3 @@ def _settings(sets: DataSets, name: str, **given: Any) -> dict[str, Any]:
                 flag, found = option.name.replace("_", "-"), settings[option.name]
                 raise UsageError(f"--{flag}: found {found}; allowed is {describe_type(option.annotation)}.")
     return settings
-
-
-def _find_sets(name: str, allowed: list[str]) -> DataSets:
-    if name not in allowed:
-        raise UsageError(f"'{name}': no such data set here; allowed are {', '.join(allowed)}.")
-    return next(sets for sets in SETS if name in sets.names)
