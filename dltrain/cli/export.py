@@ -266,11 +266,8 @@ def _print_description(described: Mapping[str, Any]) -> None:
         f"{described['model']} on {described['data']}, checkpoint {described['checkpoint']}, seed {described['seed']}, "
         f"torch {described['versions']['torch']}, as {described['format']}"
     )
-    several = "".join(
-        f"; {what} {', '.join(map(str, check[name]))}"
-        for name, what in (("sizes", "examples"), ("lengths", "steps"))
-        if name in check
-    )
+    counted = {"sizes": "examples", "lengths": "steps"}
+    several = "".join(f"; {what} {', '.join(map(str, check[name]))}" for name, what in counted.items() if name in check)
     typer.echo(f"compared on {check['inputs']} inputs: {check['on']}{several}")
     typer.echo(f"largest difference {check['difference']:.2g} of the largest output, allowed {check['allowed']:.2g}")
     if quantized := described.get("quantization"):
