@@ -20,7 +20,7 @@ from typing import Any, get_origin
 import annotated_types
 
 import dltrain
-from dltrain.config.annotations import REQUIRED, Option, find_listed_named
+from dltrain.config.annotations import REQUIRED, Option, find_listed_named, get_summary
 from dltrain.config.faults import Fault, Place, Refused, Source
 from dltrain.registry import REGISTRIES
 
@@ -46,9 +46,12 @@ class Entry:
     place: Place
     provided: tuple[str, ...]
     options: tuple[Option, ...]
-    summary: str
     doc: str
     thing: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def summary(self) -> str:
+        return get_summary(self.doc)
 
     def takes(self, sizes: Iterable[str]) -> bool:
         """Whether a model needs nothing but these sizes; one that takes all of them checks them itself."""
@@ -100,7 +103,7 @@ def encode_catalogue(catalogue: Catalogue) -> str:
 
 
 def _encode_entry(entry: Entry) -> dict[str, Any]:
-    kept = {name: getattr(entry, name) for name in ("kind", "name", "facts", "module", "provided", "summary", "doc")}
+    kept = {name: getattr(entry, name) for name in ("kind", "name", "facts", "module", "provided", "doc")}
     options = [
         {
             "name": each.name,

@@ -20,9 +20,8 @@ from dltrain.config.catalogue import Catalogue, Entry
 from dltrain.config.compose import expand_choice
 from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, build_tree, describe_node
 from dltrain.config.faults import Fault, Place, find_nearest, join_names
-from dltrain.config.named import find_misfits, read_named
 from dltrain.config.sections import CHOICES, GROUPS, NAMES, SETTINGS, Section
-from dltrain.config.values import read_value
+from dltrain.config.values import find_misfits, read_named, read_value
 from dltrain.options import Named
 
 DEFAULT = "default"

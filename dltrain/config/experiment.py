@@ -12,11 +12,10 @@ from dltrain.config.check import Check
 from dltrain.config.compose import Composed, compose, expand_choice, take_plugins
 from dltrain.config.document import MappingNode, Node, build_tree, format_yaml
 from dltrain.config.faults import Fault, Source, build_report
-from dltrain.config.named import find_misfits
 from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, check_search_section, take_search
 from dltrain.config.sections import CHOICES, SETTINGS
-from dltrain.config.values import to_plain
+from dltrain.config.values import find_misfits, to_plain
 from dltrain.options import Plan, Weights
 
 

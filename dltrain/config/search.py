@@ -1,12 +1,5 @@
 """The `search` section: which options a sweep varies, and over what.
 
-    search:
-      trials: 20
-      space:
-        optimizer.name: [sgd, adam]
-        optimizer.learning_rate: {low: 1e-4, high: 1e-1, log: true}
-        model.hidden: {low: 16, high: 128, step: 16}
-
 Each value that is named here is put into the config in its turn, and the whole is checked: so it is refused for the
 same reasons, and in the same words, as if it stood in its own section.
 """

@@ -51,10 +51,8 @@ class _Reader:
         self._check_facts(self.registered.facts)
         described = collect_descriptions(self.thing)
         parameters = [] if self.function is None else list(inspect.signature(self.function).parameters.values())
-        if isinstance(self.thing, type):
-            parameters = parameters[1:]
         provided, options = [], []
-        for each in parameters:
+        for each in parameters[1:] if isinstance(self.thing, type) else parameters:
             if each.kind is each.VAR_KEYWORD:
                 self._refuse(f"'**{each.name}' hides options; name each of them", each.name)
             elif each.kind is each.VAR_POSITIONAL:
@@ -64,7 +62,6 @@ class _Reader:
                 options.append(self._option(each, described.get(each.name, "")))
             else:
                 provided.append(each.name)
-        summary, doc, _ = split_docstring(self.thing.__doc__)
         return Entry(
             kind=self.kind,
             name=self.name,
@@ -73,8 +70,7 @@ class _Reader:
             place=self._place(),
             provided=tuple(provided),
             options=tuple(options),
-            summary=summary,
-            doc=doc,
+            doc=split_docstring(self.thing.__doc__)[1],
             thing=self.thing,
         )
 
