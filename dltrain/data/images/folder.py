@@ -18,8 +18,8 @@ from dltrain.data.images.batches import ImageBatching, Images, ImageSplits
 from dltrain.data.images.class_folders import Listing, Split, advise_folders, list_pictures, split_folders
 from dltrain.data.images.decoded import DecodedPictures, load_pictures
 from dltrain.data.images.options import Augmentation
-from dltrain.data.images.patches import SAMPLE, list_sample, make_picture_sample
 from dltrain.data.images.pictures import PictureFormat
+from dltrain.data.images.samples import PATCHES, list_sample, make_picture_sample
 from dltrain.data.progress import hash_files
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
@@ -116,10 +116,10 @@ class ImageFolder:
         chosen = PictureFormat(3 if mode == "rgb" else 1, height, width, resize)
         self._format = chosen if assets is None else PictureFormat.from_assets(assets)
         self.fingerprint: dict[str, str] = {}  # of each folder's list of pictures: a line with name and hash of each
-        sample_notice = SAMPLE.substitute(assets, sample, when_missing, check_files=self._check_root)
+        sample_notice = PATCHES.substitute(assets, sample, when_missing, check_files=self._check_root)
         self._sample = make_picture_sample(self._cache) if sample_notice else None
         self._notices = {"sample": sample_notice} if sample_notice else {}
-        self.name = SAMPLE.name if sample_notice else variant
+        self.name = PATCHES.name if sample_notice else variant
         self.assets: Mapping[str, Any] = assets or {}
         if assets is None:
             self.assets = self._learn(normalize)

@@ -14,9 +14,9 @@ import torch
 from dltrain.batch import Examples
 from dltrain.data.images import idx
 from dltrain.data.images.batches import ImageBatching, Images, ImageSplits
-from dltrain.data.images.digits import SAMPLE, read_sample
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import average_border, measure_pixels
+from dltrain.data.images.samples import DIGITS, read_sample
 from dltrain.data.images.sets import FILES, IMAGE_SETS, Split, fetch, locate_image_set
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.errors import DataError, UsageError
@@ -81,10 +81,10 @@ class IDXImages:
         self._fetch = partial(fetch, variant, self._root) if download and self._files.mirrors else None
         self._validation, self._stratified, self._fold = validation, stratified, fold
         self.fingerprint: dict[str, str] = {}
-        self.notice = SAMPLE.substitute(
+        self.notice = DIGITS.substitute(
             assets, sample, when_missing, check_files=lambda: self._files.obtain(FILES["train"], self._fetch)
         )
-        self.name = SAMPLE.name if self.notice else variant
+        self.name = DIGITS.name if self.notice else variant
         self.assets: Mapping[str, Any] = assets or {}
         if assets is None:
             self.assets = self._learn(normalize)

@@ -87,8 +87,7 @@ def add_quiet(
     most = round(augmentation.quiet_seconds / hop_seconds)
     before, after = (min(most, int(chance * (most + 1))) for chance in chances)
     lowest = features.min(0, keepdims=True)
-    changed: Features = numpy.concatenate([lowest.repeat(before, 0), features, lowest.repeat(after, 0)])
-    return changed
+    return numpy.concatenate([lowest.repeat(before, 0), features, lowest.repeat(after, 0)])
 
 
 def _interpolate_rows(features: Features, positions: NDArray[Any]) -> Features:
@@ -96,8 +95,7 @@ def _interpolate_rows(features: Features, positions: NDArray[Any]) -> Features:
     before = positions.astype(numpy.int64)
     after = numpy.minimum(before + 1, len(features) - 1)
     share = (positions - before).astype(numpy.float32)[:, None]
-    changed: Features = features[before] * (1 - share) + features[after] * share
-    return changed
+    return features[before] * (1 - share) + features[after] * share
 
 
 def change_gain(features: Features, augmentation: SpeechAugmentation, chance: float) -> Features:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -88,14 +88,15 @@ class TextDataset:
         if layout.form == "sentences":
             source = self._sentences(tokens, layout.batch_size, shuffled=True)
         else:
-            self._check_enough(len(tokens.ids) - 1, self._spans("train"))
-            source = TextWindows(
-                tokens.ids,
-                layout.batch_size,
-                layout.sequence_length,
-                seed=self._seed,
-                random_lengths=layout.random_lengths,
-            )
+            columns, length, count = layout.batch_size, layout.sequence_length, len(tokens.ids) - 1
+            if count < columns * length:
+                names = ", ".join(str(span.file.path) for span in self._spans("train"))
+                raise DataError(
+                    f"{names}: {count} tokens to train on, but one window of {length} tokens in each of "
+                    f"{columns} columns takes {columns * length}.",
+                    advice="lower data.batch_size or data.sequence_length, or give more text",
+                )
+            source = TextWindows(tokens.ids, columns, length, seed=self._seed, random_lengths=layout.random_lengths)
         return Loader(source)
 
     def validation(self) -> Loader[Passages]:
@@ -129,15 +130,6 @@ class TextDataset:
         tokens = encode_files(spans, vocabulary, self._lowercase, self._cache)
         self._in_use.append(tokens)
         return tokens
-
-    def _check_enough(self, tokens: int, spans: Sequence[LineSpan]) -> None:
-        columns, length = self._layout.batch_size, self._layout.sequence_length
-        if tokens < columns * length:
-            raise DataError(
-                f"{', '.join(str(span.file.path) for span in spans)}: {tokens} tokens to train on, but one window of "
-                f"{length} tokens in each of {columns} columns takes {columns * length}.",
-                advice="lower data.batch_size or data.sequence_length, or give more text",
-            )
 
     def _scan(self, name: str, path: Path) -> TextFile:
         """Scan a file once, and add it to the fingerprint as `name`."""

@@ -88,8 +88,7 @@ class TextWindows:
         return Passages(window[:-1], window[1:], (end - start) * window.shape[1], continues=True, rate=rate)
 
     def _reorder(self, epoch: int) -> Int64s:
-        ends: Int64s = numpy.cumsum(self._lengths[draw_permutation(self._seed, epoch, len(self)).numpy()])
-        return ends
+        return numpy.cumsum(self._lengths[draw_permutation(self._seed, epoch, len(self)).numpy()])
 
 
 def draw_lengths(rows: int, length: int, seed: int) -> list[int]:

@@ -21,10 +21,10 @@ from dltrain.data.images.check_folder import verify
 from dltrain.data.images.class_folders import list_pictures
 from dltrain.data.images.folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
 from dltrain.data.images.options import Augmentation
-from dltrain.data.images.patches import SAMPLE
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture, read_picture, resize_picture
 from dltrain.data.images.pixels import get_normalization, normalize_pixels
 from dltrain.data.images.reader import read_image
+from dltrain.data.images.samples import PATCHES
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
 from dltrain.registry import datasets
@@ -533,7 +533,7 @@ def test_a_scale_that_ends_before_it_begins_is_refused(root: Path) -> None:
 
 def test_the_sample_is_called_what_it_is(tmp_path: Path) -> None:
     dataset = built(tmp_path / "none", when_missing="sample")
-    assert dataset.name == dataset.assets["dataset"] == SAMPLE.name
+    assert dataset.name == dataset.assets["dataset"] == PATCHES.name
     assert dataset.notice is not None
     assert dataset.notice.startswith(
         "NOT YOUR PICTURES: this uses the patches sample (two photographs of scikit-learn)"

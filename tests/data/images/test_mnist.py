@@ -18,10 +18,10 @@ from torch import Tensor
 
 from dltrain.data.images import mnist
 from dltrain.data.images.batches import ImageBatching, Images
-from dltrain.data.images.digits import SAMPLE, read_sample
 from dltrain.data.images.mnist import IDXImages
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import average_border, get_normalization, measure_pixels, normalize_pixels
+from dltrain.data.images.samples import DIGITS, read_sample
 from dltrain.data.images.sets import IMAGE_SETS
 from dltrain.data.splits import hold_out
 from dltrain.errors import DataError, UsageError
@@ -380,7 +380,7 @@ def test_files_that_can_not_be_fetched_stop_or_give_the_sample(tmp_path: Path, m
     with pytest.raises(DataError, match="no mirror provides it"):
         built(tmp_path, download=True)
     dataset = built(tmp_path, download=True, when_missing="sample")
-    assert dataset.name == dataset.assets["dataset"] == SAMPLE.name
+    assert dataset.name == dataset.assets["dataset"] == DIGITS.name
     assert dataset.notice is not None
     assert "NOT MNIST" in dataset.notice
     assert "no mirror provides it" in dataset.notice
@@ -395,7 +395,7 @@ def test_the_sample_never_replaces_files_that_are_there(root: Path) -> None:
 
 def test_the_sample_is_used_at_once_when_asked_for(root: Path) -> None:
     dataset = built(root, sample=True)
-    assert dataset.name == SAMPLE.name
+    assert dataset.name == DIGITS.name
     assert dataset.notice is not None
     assert "as requested" in dataset.notice
     counts = [sum(batch.count for batch in stream.epoch(0)) for stream in (dataset.training(), dataset.validation())]
@@ -407,7 +407,7 @@ def test_the_sample_is_used_at_once_when_asked_for(root: Path) -> None:
 def test_a_model_trained_on_the_sample_is_evaluated_on_it(root: Path) -> None:
     assets = dict(built(root, sample=True).assets)
     again = built(root, assets=assets)
-    assert again.name == SAMPLE.name
+    assert again.name == DIGITS.name
     assert again.notice is not None
     assert sum(batch.count for batch in again.test().epoch(0)) == 360
 
