@@ -163,15 +163,15 @@ class LabelledTexts:
         self._empty |= {row.source: None for row in rows if not row.text.strip()}
         return rows
 
-    def _read_sample(self) -> list[LabelledRow]:
-        rows = read_sample_rows()
-        content = "\n".join("\t".join(row[:3]) for row in rows)
-        self.fingerprint["sentences"] = hashlib.sha256(content.encode()).hexdigest()
-        return rows
-
     @cached_property
     def _splits(self) -> DocumentSplits:
-        rows: Rows = self._read_sample() if self._sample_notice else self._read(self._training)
+        rows: Rows
+        if self._sample_notice:
+            rows = read_sample_rows()
+            content = "\n".join("\t".join(row[:3]) for row in rows)
+            self.fingerprint["sentences"] = hashlib.sha256(content.encode()).hexdigest()
+        else:
+            rows = self._read(self._training)
         shares = {
             split: held if isinstance(held, float) else 0.1 if self._sample_notice else 0.0
             for split, held in self._held.items()
