@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 from dltrain.cli import main
 from dltrain.errors import UsageError
@@ -34,7 +35,7 @@ def test_all_files_of_the_page_are_found() -> None:
     assert len(FILES) == PAGE.count("```python") + PAGE.count("```yaml")
 
 
-@pytest.mark.parametrize("name", ["wide", "stripes", "absolute", "pairs"])
+@pytest.mark.parametrize("name", ["wide", "gated", "stripes", "absolute", "pairs"])
 def test_a_plugin_trains(name: str, here: Path) -> None:
     good("config", "check", f"{name}.yaml")
     good("fit", f"{name}.yaml", "-o", "run", "-q")
@@ -47,6 +48,34 @@ def test_a_subclass_of_a_model_of_the_package_is_a_model(here: Path) -> None:
     )
     Path("cold.yaml").write_text(config)
     good("fit", "cold.yaml", "-o", "run", "-q")
+    Path("scaled.yaml").write_text(
+        config.replace("wide.py", "gated.py").replace("cold_cnn, channels: [2]", "scaled_cnn, scale: 3")
+    )
+    good("fit", "scaled.yaml", "-o", "scaled", "-q")
+
+
+def test_a_group_of_options_and_a_computed_default_are_described(here: Path) -> None:
+    lines = good("describe", "model", "gated", "--plugin", "gated.py").stdout.splitlines()
+    assert "  units  integer >= 1; default 16" in lines
+    assert "  gate   mapping of gate options; default {width: 16, slope: 2.0}" in lines
+
+
+def test_the_assets_of_the_page_are_enough_for_predict(here: Path) -> None:
+    good("fit", "stripes.yaml", "-o", "run", "-q")
+    Image.new("L", (10, 10)).save("dark.png")
+    assert good("predict", "run", "dark.png").stdout.split()[1] in ("horizontal", "vertical")
+    features = '[{"name": c, "missing": "error", "mean": 0.0, "std": 1.0, "fill": 0.0} for c in "xy"]'
+    points = (
+        FILES["stripes.py"]
+        .replace('data="images"', 'data="table"')
+        .replace('"labels":', f'"inputs": ["x", "y"], "features": {features}, "labels":')
+        .replace("return Loader(", "images = images.flatten(1)[:, :2]\n        return Loader(")
+    )
+    Path("points.py").write_text(points)
+    config = FILES["stripes.yaml"].replace("stripes.py", "points.py").replace("image_", "tabular_")
+    Path("points.yaml").write_text(config.replace("model: cnn", "model: dense"))
+    good("fit", "points.yaml", "-o", "points", "-q")
+    assert good("predict", "points", "x=1,y=2").stdout.split()[1] in ("horizontal", "vertical")
 
 
 @pytest.mark.slow
