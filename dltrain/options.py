@@ -48,7 +48,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and in what manner to train: the `trainer` section.
+    """How long and how to train: the `trainer` section.
 
     Options:
         epochs: passes over the training set.
@@ -57,7 +57,7 @@ class Plan:
         accumulate: batches whose gradients are summed before each update.
         clip_norm: scale the gradient down to this norm when it is longer.
         patience: stop after this many epochs without a better validation score.
-        ema: decay of an exponential moving average of the weights, which is what is evaluated.
+        ema: decay of an exponential moving average of the weights; the average is evaluated.
         nt_asgd: average the weights, each update counting alike, from the epoch on whose validation score was worse
             than the best of all but this many epochs before it (Merity et al. 2018, arXiv:1708.02182); the average is
             what is evaluated.

@@ -76,7 +76,7 @@ def evaluate(
     threshold: Threshold = None,
     worst: Annotated[
         int | None,
-        typer.Option(min=1, metavar="K", help="Show the K clips with the most mistakes, or K most confused examples."),
+        typer.Option(min=1, metavar="K", help="Show the K examples that the model is most wrong about."),
     ] = None,
     adapt: Adapt = None,
     decode: Decode = None,
@@ -87,8 +87,9 @@ def evaluate(
     Reads the checkpoint with the best validation score by default. Each evaluation is added to evaluations.jsonl in the
     run directory, and its picture is drawn in plots/: a confusion matrix, reconstructions or forecasts.
 
-    The most confused examples are those where the model assigns the true class the lowest probability. They are
-    numbered by position in the split, from 0, and drawn if they are images.
+    The model is most wrong about the examples where it assigns the true class the lowest probability, or, of speech,
+    about the clips with the most errors. They are numbered by position in the split, from 0, and drawn if they are
+    images.
 
     Examples:
 

@@ -152,7 +152,7 @@ def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
 
 @tasks.register("binary_classification", data="table", sizes=("inputs", "outputs"))
 class BinaryClassification(Classification):
-    """Cross-entropy of one logit for the positive one of two labels: logistic regression, or its deeper kin.
+    """Cross-entropy of one logit for the positive one of two labels: logistic regression, or a deeper network.
 
     Reports accuracy, precision, recall and F1 of the positive label at the threshold (0 where there is nothing to
     divide by, as scikit-learn's `zero_division=0`), roc_auc, the area under the ROC curve, over all pairs of examples

@@ -32,7 +32,7 @@ Inexact = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
 JsonTables = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
-RunPath = Annotated[Path, typer.Argument(help="A run directory, or one checkpoint's directory.")]
+RunPath = Annotated[Path, typer.Argument(help="A run directory, a checkpoint in it, or an exported .safetensors file.")]
 CheckpointName = Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")]
 DeviceName = Annotated[str | None, typer.Option(help="Device to run on. [default: the one used in training]")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")]
