@@ -117,7 +117,14 @@ def find_stride(before: Dimension, after: Dimension) -> int | None:
     return next((stride for stride in range(1, before + 1) if -(-before // stride) == after), None)
 
 
-Size = PositiveInt | Annotated[str, Predicate(str.isidentifier), Doc("the name of a size")]
+class SizeNamePattern:
+    """Metadata of the name of a size, for the JSON Schema. Editors accept a reference to the environment too."""
+
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^([A-Za-z_][A-Za-z0-9_]*|\$\{env:.*\})$"}
+
+
+Size = PositiveInt | Annotated[str, Predicate(str.isidentifier), SizeNamePattern(), Doc("the name of a size")]
 
 
 @dataclass(frozen=True)

@@ -105,12 +105,7 @@ def encode_catalogue(catalogue: Catalogue) -> str:
 def _encode_entry(entry: Entry) -> dict[str, Any]:
     kept = {name: getattr(entry, name) for name in ("kind", "name", "facts", "module", "provided", "doc")}
     options = [
-        {
-            "name": each.name,
-            "type": format_expression(each.annotation),
-            "default": format_expression(each.default),
-            "description": each.description,
-        }
+        {**vars(each), "annotation": format_expression(each.annotation), "default": format_expression(each.default)}
         for each in entry.options
     ]
     return {**kept, "options": options}
@@ -119,8 +114,8 @@ def _encode_entry(entry: Entry) -> dict[str, Any]:
 def _decode_entry(stored: Mapping[str, Any]) -> Entry:
     options = []
     for each in stored["options"]:
-        annotation, default = evaluate_expression(each["type"]), evaluate_expression(each["default"])
-        options.append(Option(each["name"], annotation, default, each["description"]))
+        expressions = {key: evaluate_expression(each[key]) for key in ("annotation", "default")}
+        options.append(Option(**{**each, **expressions}))
     facts = {name: tuple(fact) if isinstance(fact, list) else fact for name, fact in stored["facts"].items()}
     rest = {"facts": facts, "provided": tuple(stored["provided"]), "options": tuple(options)}
     return Entry(**{**stored, **rest}, place=locate_module(stored["module"]))

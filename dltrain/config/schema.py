@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
-
-from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen, Predicate
+from typing import Any
 
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
     find_group,
     find_listed_named,
-    find_named,
     get_summary,
-    is_union,
-    list_members,
     list_options,
-    split_annotated,
     takes_null,
 )
 from dltrain.config.catalogue import Entry
@@ -142,44 +136,31 @@ def _build_option(option: Option) -> dict[str, Any]:
 
 
 def _build_type(annotation: Any) -> dict[str, Any]:
-    core, metadata = split_annotated(annotation)
-    if is_union(core):
-        members = [_build_type(member) for member in list_members(annotation)]
-        return {"anyOf": [*members, {"type": "null"}] if takes_null(annotation) else members}
-    grouped = find_group(annotation)
-    if grouped is not None:
-        return _build_object(list_options(grouped), get_summary(grouped.__doc__))
-    if (choices := find_named(annotation)) is not None:
-        return {"$ref": f"#/$defs/{choices.noun}"}
-    origin, arguments = get_origin(core), get_args(core)
-    lengths: dict[str, Any] = {}
-    for each in metadata:
-        if isinstance(each, MinLen):
-            lengths["minItems"] = each.min_length
-        elif isinstance(each, MaxLen):
-            lengths["maxItems"] = each.max_length
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _build_type(arguments[1])}
-    if origin is tuple and arguments[-1:] != (...,):
-        lengths = {"minItems": len(arguments), "maxItems": len(arguments)}
-        return {"type": "array", "prefixItems": [_build_type(each) for each in arguments], **lengths}
-    if origin in (list, tuple):
-        return {"type": "array", "items": _build_type(arguments[0]), **lengths}
-    return _build_scalar(core, metadata)
+    from pydantic import TypeAdapter
+
+    if (grouped := find_group(annotation)) is not None:
+        schema = _build_object(list_options(grouped), get_summary(grouped.__doc__))
+        return {"anyOf": [schema, {"type": "null"}]} if takes_null(annotation) else schema
+    schema = _allow_references(TypeAdapter(annotation).json_schema())
+    if (choices := find_listed_named(annotation)) is not None:
+        schema["items"] = {"$ref": f"#/$defs/{choices.noun}"}
+    return schema
 
 
-def _build_scalar(core: Any, metadata: Sequence[Any]) -> dict[str, Any]:
-    """A single value, or the reference to an environment variable that has it."""
-    if core is str and Predicate(str.isidentifier) in metadata:
-        return {"type": "string", "pattern": r"^([A-Za-z_][A-Za-z0-9_]*|\$\{env:.*\})$"}
-    if core is str:  # a value without quotes is text too where text is expected, whatever an editor takes it for
+def _allow_references(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a type, in which each single value may be a reference to an environment variable."""
+    kind = schema.get("type")
+    if "enum" in schema or "const" in schema:
+        return {"anyOf": [{"enum": schema.get("enum", [schema.get("const")])}, _TO_REFERENCE]}
+    if kind in ("integer", "number", "boolean"):
+        return {"anyOf": [schema, _TO_REFERENCE]}
+    if kind == "string" and "pattern" not in schema:
+        # A value without quotes is text too where text is expected, whatever an editor takes it for.
         return {"type": ["string", "number", "boolean"]}
-    if get_origin(core) is Literal:
-        return {"anyOf": [{"enum": list(get_args(core))}, _TO_REFERENCE]}
-    bounds: dict[str, Any] = {}
-    for each in metadata:
-        for bound, key in ((Ge, "minimum"), (Gt, "exclusiveMinimum"), (Le, "maximum"), (Lt, "exclusiveMaximum")):
-            if isinstance(each, bound):
-                bounds[key] = getattr(each, bound.__name__.lower())
-    type_name = {int: "integer", float: "number", bool: "boolean"}.get(core, "null")
-    return {"anyOf": [{"type": type_name, **bounds}, _TO_REFERENCE]}
+    inner: dict[str, Any] = {
+        key: _allow_references(schema[key]) for key in ("items", "additionalProperties") if key in schema
+    }
+    lists: dict[str, Any] = {
+        key: list(map(_allow_references, schema[key])) for key in ("anyOf", "prefixItems") if key in schema
+    }
+    return {**schema, **inner, **lists}
