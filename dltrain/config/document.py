@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest_file, list_files
+from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest_file, list_folder_files
 
 if TYPE_CHECKING:
     from yaml.error import MarkedYAMLError
@@ -138,7 +138,7 @@ def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OS
     if isinstance(error, FileNotFoundError):
         return Fault(place, f"{subject}there is no such file", nearest=find_nearest_file(path, name))
     if isinstance(error, IsADirectoryError):
-        inside = [str(Path(name) / each.name) for each in list_files(path) if each.suffix in (".yaml", ".yml")]
+        inside = [str(Path(name) / each.name) for each in list_folder_files(path) if each.suffix in (".yaml", ".yml")]
         more = f", ... ({len(inside)} files)" if len(inside) > FILES_SHOWN else ""
         return Fault(place, f"{subject}this is a directory, not a file", ", ".join(inside[:FILES_SHOWN]) + more or None)
     reason = error.strerror if isinstance(error, OSError) else str(error)

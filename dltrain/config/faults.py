@@ -115,12 +115,12 @@ def find_nearest(word: str, choices: Iterable[str]) -> str | None:
 
 def find_nearest_file(path: Path, shown: str, pattern: str = "*") -> str | None:
     """The file beside a missing one, called `shown`, that it was probably meant to be. Suffixes are not compared."""
-    by_stem = {file.stem: file.name for file in list_files(path.parent) if file.match(pattern)}
+    by_stem = {file.stem: file.name for file in list_folder_files(path.parent) if file.match(pattern)}
     near = find_nearest(path.stem, by_stem)
     return None if near is None else str(Path(shown).with_name(by_stem[near]))
 
 
-def list_files(folder: Path) -> list[Path]:
+def list_folder_files(folder: Path) -> list[Path]:
     try:
         return sorted(each for each in folder.iterdir() if each.is_file())[:1000]
     except OSError:

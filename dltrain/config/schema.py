@@ -157,10 +157,9 @@ def _allow_references(schema: dict[str, Any]) -> dict[str, Any]:
     if kind == "string" and "pattern" not in schema:
         # A value without quotes is text too where text is expected, whatever an editor takes it for.
         return {"type": ["string", "number", "boolean"]}
-    inner: dict[str, Any] = {
-        key: _allow_references(schema[key]) for key in ("items", "additionalProperties") if key in schema
-    }
-    lists: dict[str, Any] = {
-        key: list(map(_allow_references, schema[key])) for key in ("anyOf", "prefixItems") if key in schema
-    }
-    return {**schema, **inner, **lists}
+    schema = dict(schema)
+    for key in {"items", "additionalProperties"} & schema.keys():
+        schema[key] = _allow_references(schema[key])
+    for key in {"anyOf", "prefixItems"} & schema.keys():
+        schema[key] = list(map(_allow_references, schema[key]))
+    return schema
