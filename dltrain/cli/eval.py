@@ -107,7 +107,7 @@ def evaluate(
     adaptation = parse_group("--adapt", adapt, CacheAdaptation, DynamicAdaptation)
     decoding = parse_group("--decode", decode, Decoding)
     check_decoding(decoding)
-    from dltrain.cli.shared.evaluation import collect_results, format_evaluation, run_evaluation, warn_if_not_written
+    from dltrain.cli.shared.evaluation import collect_results, format_evaluation, run_evaluation
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
@@ -119,8 +119,7 @@ def evaluate(
     check_worst(run, trained, worst)
     evaluation = run_evaluation(run, trained, split, adaptation=adaptation, decoding=decoding)
     result = collect_results(evaluation, worst) | ({} if threshold is None else {"threshold": threshold})
-    with warn_if_not_written():
-        record_evaluation(run, result)
+    record_evaluation(run, result)
     method = adaptation or (evaluation.judging and evaluation.judging.decoding)
     typer.echo(json.dumps(result) if as_json else "\n".join(format_evaluation(result, method)))
     raise_unmet(requirements, evaluation.report, f"{run}: on the {split} split of {evaluation.dataset.name}")
@@ -128,8 +127,10 @@ def evaluate(
 
 def record_evaluation(run: Path, result: Mapping[str, Any]) -> None:
     """Add the outcome to evaluations.jsonl, a record of how often the test set has been used."""
+    from dltrain.cli.shared.evaluation import warn_if_not_written
+
     if (run / "checkpoints").is_dir():
-        with (run / "evaluations.jsonl").open("a", encoding="utf-8") as file:
+        with warn_if_not_written(), (run / "evaluations.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **result}) + "\n")
 
 
