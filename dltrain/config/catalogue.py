@@ -21,7 +21,7 @@ import annotated_types
 
 import dltrain
 from dltrain.config.annotations import REQUIRED, Option, find_listed_named, get_summary
-from dltrain.config.faults import Fault, Place, Refused, Source
+from dltrain.config.faults import Fault, Place, Refused, SourceText
 from dltrain.registry import REGISTRIES
 
 STORED = Path(__file__).with_name("catalogue.json")
@@ -145,4 +145,4 @@ def evaluate_expression(text: str) -> Any:
 
 def locate_module(module: str) -> Place:
     """The file of one of dltrain's own modules."""
-    return Place(Source(f"{module.replace('.', '/')}.py"))
+    return Place(SourceText(f"{module.replace('.', '/')}.py"))

@@ -20,7 +20,7 @@ from dltrain.config.document import (
     read_document,
     resolve_scalar,
 )
-from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest
+from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest
 from dltrain.config.sections import CHOICES
 
 FLAG = "--set"
@@ -50,7 +50,7 @@ def compose(path: Path, overrides: Sequence[str], faults: list[Fault]) -> Compos
     if chain is None:
         return None
     plugins: list[Plugin] = []
-    tree = MappingNode(Place(Source(str(path))))
+    tree = MappingNode(Place(SourceText(str(path))))
     for shown, document in reversed(chain):
         taken, document = take_plugins(document, Path(shown).parent, faults)
         plugins += taken
@@ -186,7 +186,7 @@ def _get_text(node: Node) -> str | None:
 def _parse_override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | None:
     """The tree of one ``--set`` flag; None where it is at fault."""
     shown = f"{FLAG} {flag}"
-    source = Source(FLAG, tuple(shown.splitlines()), rank=1000 + rank, positions=False)
+    source = SourceText(FLAG, tuple(shown.splitlines()), rank=1000 + rank, positions=False)
     start = Place(source, 1, len(FLAG) + 2)
     path, equals, value = flag.partition("=")
     if not equals:

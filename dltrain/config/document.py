@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest_file, list_folder_files
+from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest_file, list_folder_files
 
 if TYPE_CHECKING:
     from yaml.error import MarkedYAMLError
@@ -97,7 +97,7 @@ def read_document(
     """
     try:
         text = _decode(path, name, asked_at)
-        source = Source(name, tuple(_BREAK.split(text)), rank)
+        source = SourceText(name, tuple(_BREAK.split(text)), rank)
         node = parse_document(text, source, faults)
     except Refused as refused:
         faults.append(refused.fault)
@@ -116,7 +116,7 @@ _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what PyYAML counts as a li
 
 
 def _decode(path: Path, name: str, asked_at: Place | None) -> str:
-    whole = Place(Source(name))
+    whole = Place(SourceText(name))
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -134,7 +134,7 @@ def _decode(path: Path, name: str, asked_at: Place | None) -> str:
 
 
 def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OSError | ValueError) -> Fault:
-    place, subject = (Place(Source(name)), "") if asked_at is None else (asked_at, f"'{name}': ")
+    place, subject = (Place(SourceText(name)), "") if asked_at is None else (asked_at, f"'{name}': ")
     if isinstance(error, FileNotFoundError):
         return Fault(place, f"{subject}there is no such file", nearest=find_nearest_file(path, name))
     if isinstance(error, IsADirectoryError):
@@ -145,7 +145,7 @@ def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OS
     return Fault(place, f"{subject}the file cannot be read: {reason}")
 
 
-def parse_document(text: str, source: Source, faults: list[Fault], offset: int = 0) -> Node | None:
+def parse_document(text: str, source: SourceText, faults: list[Fault], offset: int = 0) -> Node | None:
     """The tree of a YAML text, None for a text without a document.
 
     Faults that leave the rest readable are added to `faults`; raises Refused for the others. `offset` is the column
@@ -172,7 +172,7 @@ def parse_document(text: str, source: Source, faults: list[Fault], offset: int =
 class _Composer:
     """Builds the tree from the parser's events, so that every bound holds before anything is built."""
 
-    def __init__(self, loader: Any, source: Source, faults: list[Fault], offset: int) -> None:
+    def __init__(self, loader: Any, source: SourceText, faults: list[Fault], offset: int) -> None:
         self.loader, self.source, self.faults, self.offset = loader, source, faults, offset
         self.nodes = 0
 
@@ -245,7 +245,7 @@ class _Composer:
         return _locate(mark, self.source, self.offset)
 
 
-def _locate(mark: Any, source: Source, offset: int) -> Place:
+def _locate(mark: Any, source: SourceText, offset: int) -> Place:
     line, column = mark.line + 1, mark.column + 1 + (offset if mark.line == 0 else 0)
     if line > len(source.lines) or (line > 1 and line == len(source.lines) and not source.lines[-1]):
         # The end of the file: point behind its last line that holds something.
@@ -269,7 +269,7 @@ _SYNTAX = (
 )
 
 
-def _explain_syntax(error: MarkedYAMLError, source: Source, offset: int) -> Fault:
+def _explain_syntax(error: MarkedYAMLError, source: SourceText, offset: int) -> Fault:
     """PyYAML's syntax error, in words that say what to change."""
     problem = error.problem or error.context or "not YAML"
     mark = error.problem_mark or error.context_mark
@@ -300,7 +300,7 @@ def _unmask(text: str) -> str:
     return _MASKED_VARIABLE.sub(lambda match: match[0].translate(_UNMASK), text)
 
 
-def build_tree(value: Any, source: Source) -> Node:
+def build_tree(value: Any, source: SourceText) -> Node:
     """Plain dicts, lists and scalars as a tree without positions; strings are taken literally."""
     place = Place(source)
     if isinstance(value, Mapping):

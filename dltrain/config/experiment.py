@@ -11,7 +11,7 @@ from dltrain.config.catalogue import Entry, load_package_catalogue
 from dltrain.config.check import Check
 from dltrain.config.compose import Composed, compose, expand_choice, take_plugins
 from dltrain.config.document import MappingNode, Node, build_tree, format_yaml
-from dltrain.config.faults import Fault, Source, build_report
+from dltrain.config.faults import Fault, SourceText, build_report
 from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, check_search_section, take_search
 from dltrain.config.sections import CHOICES, SETTINGS
@@ -100,7 +100,7 @@ def load_tree(tree: Mapping[str, Any], source: str) -> Experiment:
     Strings are taken literally: no ``${env:...}``. Raises ConfigError with all faults in one report.
     """
     faults: list[Fault] = []
-    node = build_tree(tree, Source(source, positions=False))
+    node = build_tree(tree, SourceText(source, positions=False))
     assert isinstance(node, MappingNode)
     plugins, node = take_plugins(node, Path(), faults, references=False)
     loaded = _check_composed(Composed(node, tuple(plugins)), source, faults)

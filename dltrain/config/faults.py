@@ -20,7 +20,7 @@ LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceText:
     """A text that settings come from: a file, one ``--set`` flag, or a tree without lines.
 
     `rank` orders sources within a report. Without `positions`, places in it are called by its name alone. `path` is
@@ -38,7 +38,7 @@ class Source:
 class Place:
     """A line and a column of a source, both from 1; line 0 is the source as a whole."""
 
-    source: Source
+    source: SourceText
     line: int = 0
     column: int = 0
 

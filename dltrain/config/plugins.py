@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dltrain.config.catalogue import Catalogue, Entry, load_package_catalogue
-from dltrain.config.faults import Fault, Place, Refused, Source, build_report, find_nearest_file
+from dltrain.config.faults import Fault, Place, Refused, SourceText, build_report, find_nearest_file
 from dltrain.config.signatures import read_entry, suggest_type
 from dltrain.errors import DltrainError
 from dltrain.registry import REGISTRIES, Registration
@@ -24,7 +24,7 @@ def load_catalogue(paths: Sequence[Path]) -> Catalogue:
     catalogue = load_package_catalogue()
     for path in paths:
         faults: list[Fault] = []
-        catalogue = add_plugin(catalogue, path, Place(Source(str(path))), faults)
+        catalogue = add_plugin(catalogue, path, Place(SourceText(str(path))), faults)
         if faults:
             raise build_report(faults, str(path))
     return catalogue
@@ -42,7 +42,7 @@ def add_plugin(
     found: list[Fault] = []
     try:
         text = path.read_text(encoding="utf-8-sig")
-        source = Source(shown, tuple(text.splitlines()), rank=500, path=str(path))
+        source = SourceText(shown, tuple(text.splitlines()), rank=500, path=str(path))
         for registration in import_plugin(path, text, source):
             try:
                 entry: Entry = read_entry(registration, source, str(path))
@@ -63,7 +63,7 @@ def add_plugin(
     return catalogue
 
 
-def import_plugin(path: Path, text: str, source: Source) -> list[Registration]:
+def import_plugin(path: Path, text: str, source: SourceText) -> list[Registration]:
     """Execute a plug-in, unless this text of this file was executed last under its name; what it registered.
 
     Raises Refused where that fails, with the line of the plug-in.
@@ -94,7 +94,7 @@ def import_plugin(path: Path, text: str, source: Source) -> list[Registration]:
     return registered
 
 
-def _explain_import(error: BaseException, path: Path, source: Source) -> Fault:
+def _explain_import(error: BaseException, path: Path, source: SourceText) -> Fault:
     """Why a plug-in cannot be imported, at its own line."""
     if isinstance(error, SyntaxError) and error.filename in (str(path), None):
         return Fault(Place(source, error.lineno or 0, error.offset or 1), f"not Python: {error.msg}")

@@ -23,7 +23,7 @@ from dltrain.config.annotations import (
     split_docstring,
 )
 from dltrain.config.catalogue import Entry
-from dltrain.config.faults import Fault, Place, Refused, Source, find_nearest
+from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest
 from dltrain.config.values import validate_value
 from dltrain.registry import Registration
 
@@ -34,7 +34,7 @@ _NEEDED_FACTS = {
 """The facts without which a kind of thing cannot be registered, each with an example."""
 
 
-def read_entry(registered: Registration, source: Source, module: str) -> Entry:
+def read_entry(registered: Registration, source: SourceText, module: str) -> Entry:
     """The entry of something registered in `source`. Raises Refused where a config cannot use it."""
     return _Reader(registered, source).entry(module)
 
@@ -42,7 +42,7 @@ def read_entry(registered: Registration, source: Source, module: str) -> Entry:
 class _Reader:
     """One registered class or function and the source that faults are located in."""
 
-    def __init__(self, registered: Registration, source: Source) -> None:
+    def __init__(self, registered: Registration, source: SourceText) -> None:
         self.registered, self.source = registered, source
         self.kind, self.name, self.thing = registered.kind, registered.name, registered.thing
         self.function = find_constructor(self.thing)

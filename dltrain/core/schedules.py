@@ -129,7 +129,7 @@ class Plateau(Schedule):
     """Multiply the learning rate by a factor whenever validation has not improved for a while.
 
     Options:
-        patience: epochs without a better score that are borne.
+        patience: number of epochs without a better score that are tolerated.
         gamma: the factor.
     """
 

@@ -39,7 +39,7 @@ def make_translation(kind: str) -> Callable[..., tuple[Any, ...]]:
             first = layer * directions
             own = [weights[each * index : each * (index + 1)] for index in range(first, first + directions)]
             before = [op.Slice(one, [first], [first + directions], [0]) for one in states]
-            outputs = translate_layer(kind, sequence, before, own, hidden)
+            outputs = translate_layer(kind, sequence, before, own, hidden=hidden)
             sequence = op.Reshape(op.Transpose(outputs[0], perm=[0, 2, 1, 3]), [0, 0, -1])
             for known, after in zip(following, outputs[1:], strict=True):
                 known.append(after)
@@ -49,7 +49,9 @@ def make_translation(kind: str) -> Callable[..., tuple[Any, ...]]:
     return translated
 
 
-def translate_layer(kind: str, sequence: Any, before: Sequence[Any], own: Sequence[Sequence[Any]], hidden: int) -> Any:
+def translate_layer(
+    kind: str, sequence: Any, before: Sequence[Any], own: Sequence[Sequence[Any]], *, hidden: int
+) -> Any:
     """One layer: outputs (T, directions, N, hidden) and the state after it; `own` are the weights by direction."""
     by_input, by_state, *biases = (
         join_tensors([op.Unsqueeze(reorder_gates(each, GATES[kind], hidden), [0]) for each in alike])

@@ -155,6 +155,9 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     check_contract("dataset", experiment.data.name, dataset, Dataset)
     task = construct(names, "task", experiment.task, provided=[dataset.assets])
     check_contract("task", experiment.task.name, task, Task)
+    if task.goal.direction not in ("max", "min"):
+        message = f"the goal's direction is '{task.goal.direction}'; allowed are max and min"
+        raise DltrainError(message, advice=f"correct the goal of the task '{experiment.task.name}'")
     torch.manual_seed(experiment.seed)
     check_model(experiment, names.entry("model", experiment.model.name), task.sizes)
     model = construct_model(names, experiment, task).to(runtime.device)

@@ -161,7 +161,7 @@ class BinaryClassification(Classification):
 
     Options:
         positive: the label that counts as positive; when not given the last one, such as 1, true or yes.
-        threshold: the probability from which on the positive label is given.
+        threshold: probability at or above which the positive label is predicted.
         positive_weight: how much a positive example weighs in training, a negative one weighing 1.
     """
 

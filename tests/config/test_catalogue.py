@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from dltrain.config.annotations import REQUIRED, Option, describe_type, find_group, list_options, split_docstring
 from dltrain.config.catalogue import STORED, Catalogue, Entry, encode_catalogue, load_package_catalogue
 from dltrain.config.experiment import load_experiment
-from dltrain.config.faults import Fault, Place, Source
+from dltrain.config.faults import Fault, Place, SourceText
 from dltrain.config.generate import read_package
 from dltrain.config.plugins import add_plugin, load_catalogue
 from dltrain.config.values import validate_value
@@ -35,7 +35,7 @@ def execute(text: str) -> tuple[list[Entry], list[Fault]]:
     path = Path("plugin.py").absolute()
     path.write_text(text)
     faults: list[Fault] = []
-    catalogue = add_plugin(Catalogue(), path, Place(Source("a.yaml"), 1, 1), faults, "plugin.py")
+    catalogue = add_plugin(Catalogue(), path, Place(SourceText("a.yaml"), 1, 1), faults, "plugin.py")
     return list(catalogue.entries), faults
 
 

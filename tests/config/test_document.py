@@ -22,12 +22,12 @@ from dltrain.config.document import (
     read_document,
     resolve_scalar,
 )
-from dltrain.config.faults import Fault, Refused, Source
+from dltrain.config.faults import Fault, Refused, SourceText
 
 
 def parsed(text: str) -> tuple[object, list[Fault]]:
     faults: list[Fault] = []
-    node = parse_document(text, Source("a.yaml", tuple(text.split("\n"))), faults)
+    node = parse_document(text, SourceText("a.yaml", tuple(text.split("\n"))), faults)
     return node, faults
 
 
@@ -276,7 +276,7 @@ def test_write_puts_remarks_behind_values() -> None:
 
 
 def test_tree_of_takes_strings_as_they_stand() -> None:
-    node = build_tree({"a": ["1e-3", 2.0, None]}, Source("x"))
+    node = build_tree({"a": ["1e-3", 2.0, None]}, SourceText("x"))
     assert isinstance(node, MappingNode)
     items = node.entries["a"].node
     assert isinstance(items, ListNode)
