@@ -107,11 +107,8 @@ def format_alignment(pairs: Sequence[tuple[str | None, str | None]]) -> tuple[st
     for reference, hypothesis in pairs:
         width = max(len(reference or ""), len(hypothesis or ""))
         mark = "I" if reference is None else "D" if hypothesis is None else "" if reference == hypothesis else "S"
-        cells = (
-            GAP * width if reference is None else reference,
-            GAP * width if hypothesis is None else hypothesis,
-            mark,
-        )
+        gap = GAP * width
+        cells = (gap if reference is None else reference, gap if hypothesis is None else hypothesis, mark)
         for line, cell in zip(lines, cells, strict=True):
             line.append(cell.ljust(width))
     reference_line, hypothesis_line, marks = (" ".join(line).rstrip() for line in lines)

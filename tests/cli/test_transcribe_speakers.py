@@ -14,7 +14,7 @@ from dltrain.data.speech.dataset import SpokenClips
 from dltrain.data.speech.log_mel import model_input, rebuild_extractor
 from dltrain.data.speech.recognition import Decoder, Transcribes
 from dltrain.data.speech.recordings import RecordingPiece, read_recording
-from dltrain.data.speech.sound import Sound, read_sound, resample
+from dltrain.data.speech.sound import Sound, decode_sound, resample
 from dltrain.data.speech.transcription import Transcriber
 from dltrain.errors import DataError, UsageError
 from dltrain.runs.finding import find_checkpoint
@@ -154,7 +154,7 @@ def test_of_one_clip_alone_the_training_corpus_counts_as_a_second(folder: Path, 
     mean, variance = statistics(assets, corpus)
     np.testing.assert_allclose(assets["normalization"]["mean"], mean, atol=1e-3)
     np.testing.assert_allclose(assets["normalization"]["variance"], variance, rtol=1e-3)
-    torch.testing.assert_close(heard[0], model_input(read_sound(clip), assets), rtol=0, atol=1e-6)
+    torch.testing.assert_close(heard[0], model_input(decode_sound(clip.read_bytes()), assets), rtol=0, atol=1e-6)
 
 
 def test_the_pieces_of_a_long_file_share_its_statistics(

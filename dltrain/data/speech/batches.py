@@ -12,18 +12,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dltrain.batch import NO_TARGET
-from dltrain.data.speech.augmentation import (
-    add_noise,
-    add_quiet,
-    change_gain,
-    change_tempo,
-    count_chances,
-    draw_tempo,
-    draw_warp,
-    list_tempos,
-    mask_features,
-    warp_frequencies,
-)
+from dltrain.data.speech import augmentation as changes
 from dltrain.data.speech.log_mel import FrequencyBands
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import SpeechAugmentation
@@ -99,9 +88,7 @@ class BatchLimit(NamedTuple):
 
     def size(self, longest: int) -> int:
         """The number of clips in a batch whose longest has `longest` frames."""
-        if self.frames is None:
-            return self.clips or 1
-        return max(1, self.frames // longest)
+        return self.clips or 1 if self.frames is None else max(1, self.frames // longest)
 
 
 class Bucket(NamedTuple):
@@ -180,28 +167,32 @@ class SpeechTrainingBatches:
         if not self._augments:
             return self.spoken.make_batch(indices)
         longest = epoch == index == 0
-        chances = draw_uniform(self.seed, epoch, torch.from_numpy(indices), count_chances(self.augmentation)).numpy()
+        chances = draw_uniform(
+            self.seed, epoch, torch.from_numpy(indices), changes.count_chances(self.augmentation)
+        ).numpy()
         features = [self._augment(epoch, clip, row, longest) for clip, row in zip(indices, chances, strict=True)]
         return pad_clips(indices, features, [self.spoken.targets[clip] for clip in indices])
 
     def _augment(self, epoch: int, clip: int, chances: NDArray[Any], longest: bool) -> Features:
         settings = self.augmentation
-        tempo = min(list_tempos(settings)) if longest else draw_tempo(settings, float(chances[0]))
+        tempo = min(changes.list_tempos(settings)) if longest else changes.draw_tempo(settings, float(chances[0]))
         original = self.spoken.features(clip)
-        features = change_tempo(original, tempo)
+        features = changes.change_tempo(original, tempo)
         needed = count_needed_frames(self.spoken.targets[clip].tolist())
         if tempo > 1 and needed > -(-len(features) // self.subsampling):
             features, tempo = original, 1.0
-        features = add_quiet(features, settings, (1, 1) if longest else chances[2:4].tolist(), self.hop_seconds)
+        features = changes.add_quiet(features, settings, (1, 1) if longest else chances[2:4].tolist(), self.hop_seconds)
         if settings.gain_db:
-            features = change_gain(features, settings, float(chances[4]))
+            features = changes.change_gain(features, settings, float(chances[4]))
         if chances[5] < settings.noise:
             draw = make_generator("noise", self.seed, epoch, int(clip))
-            features = add_noise(features, settings, float(chances[6]), draw)
+            features = changes.add_noise(features, settings, float(chances[6]), draw)
         features = self.spoken.normalize(clip, features)  # before the warp, which moves a speaker's mean along
         faster = 1.0 if settings.speed is None else tempo
-        features = warp_frequencies(features, self.bands, faster * draw_warp(settings, float(chances[1])))
-        mask_features(features, settings, chances[7:], self.hop_seconds)
+        features = changes.warp_frequencies(
+            features, self.bands, faster * changes.draw_warp(settings, float(chances[1]))
+        )
+        changes.mask_features(features, settings, chances[7:], self.hop_seconds)
         return features
 
 
@@ -231,14 +222,8 @@ def pad_clips(indices: Indices, features: Sequence[Features], targets: Sequence[
     for row, (one, target) in enumerate(zip(features, targets, strict=True)):
         sound[row, : len(one)] = one
         text[row, : len(target)] = target
-    return Utterances(
-        features=torch.from_numpy(sound),
-        frames=torch.from_numpy(frames),
-        targets=torch.from_numpy(text),
-        target_lengths=torch.from_numpy(lengths),
-        clips=torch.from_numpy(indices),
-        count=int(lengths.sum()),
-    )
+    padded, steps, letters, ends = (torch.from_numpy(array) for array in (sound, frames, text, lengths))
+    return Utterances(padded, steps, letters, ends, clips=torch.from_numpy(indices), count=int(lengths.sum()))
 
 
 def make_synthetic_utterances(sizes: Mapping[str, int], draw: Generator) -> Utterances:
@@ -246,11 +231,4 @@ def make_synthetic_utterances(sizes: Mapping[str, int], draw: Generator) -> Utte
     inside = torch.arange(STEPS) < frames[:, None]
     features = torch.randn(EXAMPLES, STEPS, sizes["bands"], generator=draw) * inside[:, :, None]
     unknown = torch.zeros(EXAMPLES, dtype=torch.int64)
-    return Utterances(
-        features=features,
-        frames=frames,
-        targets=unknown[:, None],
-        target_lengths=unknown,
-        clips=torch.arange(EXAMPLES),
-        count=EXAMPLES,
-    )
+    return Utterances(features, frames, unknown[:, None], unknown, clips=torch.arange(EXAMPLES), count=EXAMPLES)

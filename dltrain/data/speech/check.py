@@ -219,18 +219,11 @@ def _find_manifests(name: str, root: Path, locale: str) -> list[Path]:
 
 def _survey_once(tables: Sequence[Sequence[Clip]], preparation: Preparation, name: str) -> Iterator[Survey]:
     """Survey each table; a clip that is in several (validated.tsv has all) is decoded once."""
-    indices: dict[tuple[object, ...], int] = {}
-    unique: list[Clip] = []
-    for clip in (clip for clips in tables for clip in clips):
-        if indices.setdefault(_sound_key(clip), len(unique)) == len(unique):
-            unique.append(clip)
-    survey = survey_clips(unique, preparation, f"clips of {name}")
+    unique = {(clip.path, clip.seconds, clip.fault): clip for clips in tables for clip in clips}
+    indices = {key: index for index, key in enumerate(unique)}
+    survey = survey_clips(list(unique.values()), preparation, f"clips of {name}")
     for clips in tables:
-        yield survey.select(numpy.array([indices[_sound_key(clip)] for clip in clips]))
-
-
-def _sound_key(clip: Clip) -> tuple[object, ...]:
-    return clip.path, clip.seconds, clip.fault
+        yield survey.select(numpy.array([indices[clip.path, clip.seconds, clip.fault] for clip in clips]))
 
 
 def fill_report(report: ManifestReport, checked: CheckedClips) -> None:

@@ -133,12 +133,7 @@ def survey_clips(clips: Sequence[Clip], preparation: Preparation, description: s
                 frames[index] = len(one.features)
                 statistics[index] = compute_moments(one.features.astype(numpy.float32), preparation.features.speech_db)
                 file.write(one.features.tobytes())
-    return Survey(seconds, rates, frames, statistics, faults=faults, starts=_find_starts(frames))
-
-
-def _find_starts(frames: NDArray[Any]) -> NDArray[Any]:
-    starts: NDArray[Any] = numpy.cumsum(frames) - frames
-    return starts
+    return Survey(seconds, rates, frames, statistics, faults=faults, starts=numpy.cumsum(frames) - frames)
 
 
 def load_survey(
@@ -186,7 +181,7 @@ def _open_survey(entry: CacheEntry, bands: int) -> Survey:
         frames,
         statistics,
         faults=[ClipFault(*stored[str(index)]) if str(index) in stored else None for index in range(len(frames))],
-        starts=_find_starts(frames),
+        starts=numpy.cumsum(frames) - frames,
         features=features,
         entry=entry,
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, CacheEntry, cache_directory
 from dltrain.data.progress import hash_files
+from dltrain.data.speech import check
 from dltrain.data.speech.augmentation import check_speech_augmentation
 from dltrain.data.speech.batches import (
     BatchLimit,
@@ -23,15 +24,6 @@ from dltrain.data.speech.batches import (
     SpeechEvaluationBatches,
     SpeechTrainingBatches,
     Utterances,
-)
-from dltrain.data.speech.check import (
-    CheckedClips,
-    ManifestReport,
-    check_share,
-    describe_left_out,
-    fill_report,
-    find_clip_faults,
-    write_bad_clips,
 )
 from dltrain.data.speech.clips import Preparation, Survey, extract_features, load_survey
 from dltrain.data.speech.common_voice import RELEASED, CommonVoice
@@ -201,12 +193,10 @@ class SpokenClips:
         return Loader(SpeechEvaluationBatches(self._prepare_clips("test"), self._limits[1]))
 
     def transcripts(self) -> list[str]:
-        """The reference transcripts of the training split, spelled in the alphabet."""
         alphabet = self.assets["alphabet"]
         return ["".join(alphabet[index] for index in target) for target in self._find_usable("training").targets]
 
     def clip_name(self, split: Split, clip: int) -> str:
-        """The file name of a clip, given by its index in the split."""
         return self._find_usable(split).clips[clip].name
 
     def _make_limits(
@@ -296,18 +286,17 @@ class SpokenClips:
             return self._known.usable[split]
         checked = self.check_clips(split)
         if checked.clips:
-            check_share(checked, self._max_bad_fraction, self._describe_check(split, bool(checked.dropped)))
+            check.check_share(checked, self._max_bad_fraction, self._describe_check(split, bool(checked.dropped)))
         usable = numpy.array([index for index, fault in enumerate(checked.faults) if fault is None], numpy.int64)
         symbols = self._index_alphabet()
-        notice = describe_left_out(f"{split} split", checked, self._preparation.max_seconds)
-        if notice:
+        if notice := check.describe_left_out(f"{split} split", checked, self._preparation.max_seconds):
             self._known.notices[split] = notice
         targets = [numpy.array([symbols[letter] for letter in checked.texts[index]], numpy.int64) for index in usable]
         clips = [checked.clips[index] for index in usable.tolist()]
         self._known.usable[split] = UsableClips(clips, checked.survey.select(usable), targets)
         return self._known.usable[split]
 
-    def check_clips(self, split: Split) -> CheckedClips:
+    def check_clips(self, split: Split) -> check.CheckedClips:
         """Find a split's clips and why each is left out. If no alphabet was given, check the training split first.
 
         Raises DataError if the split is missing, or its table cannot be read.
@@ -320,11 +309,11 @@ class SpokenClips:
             spellings = [spell_transcript(text, self._index_alphabet()) for text in texts]
             texts = [spelling.text for spelling in spellings]
             dropped = sum((spelling.dropped for spelling in spellings), Counter())
-        faults = find_clip_faults(clips, survey, texts, self.assets["subsampling"])
+        faults = check.find_clip_faults(clips, survey, texts, self.assets["subsampling"])
         usable = [text for text, fault in zip(texts, faults, strict=True) if fault is None]
         if usable and not alphabet:
             self.assets["alphabet"] = collect_alphabet(usable, spaces)
-        return CheckedClips(manifest, clips, survey, texts=texts, faults=faults, dropped=dropped)
+        return check.CheckedClips(manifest, clips, survey, texts=texts, faults=faults, dropped=dropped)
 
     def _describe_check(self, split: Split, dropped: bool) -> str:
         """The command that lists all of a split's bad clips: by options if they suffice, otherwise by a config."""
@@ -362,11 +351,11 @@ class SpokenClips:
         return manifest, [clips[index] for index in indices.tolist()], survey
 
     def _list_clips(self, manifest: Path) -> list[Clip]:
-        known = self._known
-        if manifest not in known.listed:
-            known.listed[manifest], files = self.source.read_clips(manifest)
+        listed = self._known.listed
+        if manifest not in listed:
+            listed[manifest], files = self.source.read_clips(manifest)
             self.fingerprint |= {path.name: hash_file(path) for path in files if path.exists()}
-        return known.listed[manifest]
+        return listed[manifest]
 
     def _survey_manifest(self, manifest: Path) -> Survey:
         """Survey all clips of a manifest, once."""
@@ -396,7 +385,7 @@ class UnlearnedClips(SpokenClips):
 
 def check_splits(
     name: str, seed: int, options: Mapping[str, Any], output: Path | None
-) -> tuple[str | None, Sequence[ManifestReport]]:
+) -> tuple[str | None, Sequence[check.ManifestReport]]:
     """Report what training leaves out of each split, and the data's notice; a table that cannot be read is a fault.
 
     All bad clips are listed in the file `output`. Raises UsageError, and DataError if tables to train on are missing.
@@ -408,16 +397,15 @@ def check_splits(
     splits: tuple[Split, ...] = ("training", "validation", "test")
     reports = []
     for split in splits:
-        path = dataset.source.locate_manifest(split)
-        if path is None:
+        if (path := dataset.source.locate_manifest(split)) is None:
             continue
-        report = ManifestReport(split, str(path))
+        report = check.ManifestReport(split, str(path))
         try:
-            fill_report(report, dataset.check_clips(split))
+            check.fill_report(report, dataset.check_clips(split))
         except DataError as error:
             report.fault = str(error)
         report.fault = report.fault and f"{split}: {report.fault}"  # two splits may share one table
         reports.append(report)
     if output is not None:
-        write_bad_clips(reports, output)
+        check.write_bad_clips(reports, output)
     return dataset.notice, reports

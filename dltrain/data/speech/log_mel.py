@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dltrain.data.speech.options import LogMel
-from dltrain.data.speech.sound import Samples, Sound, resample
+from dltrain.data.speech.sound import Samples, Sound, import_audio_package, resample
 from dltrain.data.speech.statistics import Features, adapt_moments, compute_moments, normalize_features
 from dltrain.errors import UsageError
 
@@ -119,12 +119,8 @@ def _build_torchaudio(options: LogMel, windows: WindowLengths, sample_rate_hz: i
 
 
 def _build_librosa(options: LogMel, windows: WindowLengths, sample_rate_hz: int) -> Extractor:
-    try:
-        import librosa  # late: its first use in an environment compiles for a quarter of a minute
-    except ImportError as error:
-        raise UsageError(
-            f"data.features.backend: librosa cannot be imported ({error}). Install it: pip install 'dltrain[audio]'"
-        ) from error
+    # Imported late: its first use in an environment compiles for a quarter of a minute.
+    librosa = import_audio_package("librosa", "data.features.backend: librosa")
     filters = librosa.filters.mel(
         sr=sample_rate_hz,
         n_fft=windows.transform,

@@ -36,7 +36,7 @@ class Clip(NamedTuple):
 
 
 class ManifestLine(NamedTuple):
-    """The requested fields of one line, "" for missing ones; `fault` says what is wrong with it."""
+    """The requested fields of one line, in that order, "" for missing ones; `fault` says what is wrong with it."""
 
     number: int
     fields: dict[str, str]
@@ -52,21 +52,11 @@ def read_common_voice(folder: Path, split: str) -> list[Clip]:
     seconds = _read_durations(folder / DURATIONS) if (folder / DURATIONS).exists() else {}
     clips = []
     for line in _read_lines(path, ("path", "sentence"), ("client_id",)):
-        name = line.fields["path"]
+        name, text, speaker = line.fields.values()
         if name and not Path(name).suffix:  # the first releases left it out
             name += ".mp3"
-        text, speaker = line.fields["sentence"], line.fields["client_id"]
-        clips.append(
-            Clip(
-                name=name,
-                path=folder / CLIPS / name,
-                text=text,
-                speaker=speaker,
-                line=line.number,
-                seconds=seconds.get(name),
-                fault=line.fault,
-            )
-        )
+        clip = Clip(name, folder / CLIPS / name, text, speaker, line=line.number, fault=line.fault)
+        clips.append(clip._replace(seconds=seconds.get(name)))
     return _check_not_empty(clips, path)
 
 
@@ -75,17 +65,10 @@ def read_manifest(path: Path) -> list[Clip]:
 
     Paths are relative to the manifest's folder. Raises DataError as `read_common_voice` does.
     """
-    clips = [
-        Clip(
-            name=line.fields["path"],
-            path=path.parent / line.fields["path"],
-            text=line.fields["text"],
-            speaker=line.fields["speaker"],
-            line=line.number,
-            fault=line.fault,
-        )
-        for line in _read_lines(path, ("path", "text"), ("speaker",))
-    ]
+    clips = []
+    for line in _read_lines(path, ("path", "text"), ("speaker",)):
+        name, text, speaker = line.fields.values()
+        clips.append(Clip(name, path.parent / name, text, speaker, line=line.number, fault=line.fault))
     return _check_not_empty(clips, path)
 
 

@@ -18,7 +18,6 @@ class AcousticModel(Protocol):
 
         T' is T / subsampling, rounded up. What comes after a clip's frames changes nothing.
         """
-        ...
 
 
 Decoder = Callable[[Tensor, Tensor], list[list[int]]]
@@ -62,7 +61,6 @@ class Transcribes(Protocol):
 
     def transcribe(self, model: nn.Module, features: Tensor, frames: Tensor, decoder: Decoder) -> list[Transcript]:
         """Transcribe features (N, T, bands) of `frames` (N,)."""
-        ...
 
 
 @runtime_checkable
@@ -73,23 +71,18 @@ class ScoresClips(Protocol):
 
     def decode_clips(self, model: nn.Module, batch: Any, decoder: Decoder) -> list[ClipResult]:
         """Decode each clip of a batch."""
-        ...
 
     def tally(self, results: Sequence[ClipResult]) -> Counts:
         """Count the edits of some clips; the counts are additive, like those of `Task.score`."""
-        ...
 
     def align_result(self, result: ClipResult) -> Sequence[tuple[str | None, str | None]]:
         """Align reference and hypothesis; None in a pair stands for an insertion or deletion."""
-        ...
 
     def select_worst(self, results: Sequence[ClipResult], number: int) -> Sequence[ClipResult]:
         """Select the `number` results with the most edits; none without any."""
-        ...
 
     def list_confusions(self, counts: Counts, number: int) -> Sequence[tuple[str, str, int]]:
         """List the `number` most frequent confusions: reference, hypothesis, count; "" for nothing."""
-        ...
 
 
 @runtime_checkable
@@ -105,4 +98,3 @@ class Transcribed(Protocol):
 
     def transcripts(self) -> Sequence[str]:
         """The reference transcripts of the training split, spelled in the alphabet."""
-        ...

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import math
+from importlib import import_module
 from mmap import mmap
-from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.errors import DataError, UsageError
+from dltrain.errors import UsageError
 
 Samples = NDArray[numpy.float32]
 
@@ -45,15 +45,16 @@ class Sound(NamedTuple):
         return len(self.samples) / self.sample_rate_hz
 
 
-def import_soundfile() -> ModuleType:
-    """Import soundfile. Raises UsageError if it is not installed."""
+def import_audio_package(name: str, purpose: str) -> ModuleType:
+    """Import a package of the `audio` extra. Raises UsageError, beginning with `purpose`, if that fails."""
     try:
-        import soundfile
+        return import_module(name)
     except (ImportError, OSError) as error:
-        raise UsageError(
-            f"sound is read by soundfile, which cannot be imported ({error}). Install it: pip install 'dltrain[audio]'"
-        ) from error
-    return soundfile  # type: ignore[no-any-return]
+        raise UsageError(f"{purpose} cannot be imported ({error}). Install it: pip install 'dltrain[audio]'") from error
+
+
+def import_soundfile() -> ModuleType:
+    return import_audio_package("soundfile", "sound is read by soundfile, which")
 
 
 def decode_sound(content: bytes, stated_seconds: float | None = None, most_seconds: float = math.inf) -> Sound:
@@ -99,27 +100,11 @@ def check_audible(sound: Sound) -> None:
         raise UnusableClip("silent", f"silent: its loudest sample is {peak:.1g}, {level}")
 
 
-def read_sound(path: Path) -> Sound:
-    """Read a file's sound, silence too. Raises DataError, naming the file."""
-    try:
-        return decode_sound(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except UnusableClip as fault:
-        raise DataError(f"{path}: {fault.reason}.") from None
-
-
 def resample(sound: Sound, sample_rate_hz: int) -> Samples:
     """Resample sound to another rate, (n * sample_rate_hz / rate,), band-limited by soxr at its high quality."""
     if sound.sample_rate_hz == sample_rate_hz:
         return sound.samples
-    try:
-        import soxr
-    except ImportError as error:
-        raise UsageError(
-            f"sound at {sound.sample_rate_hz} Hz is resampled by soxr, which cannot be imported ({error}). "
-            "Install it: pip install 'dltrain[audio]'"
-        ) from error
+    soxr = import_audio_package("soxr", f"sound at {sound.sample_rate_hz} Hz is resampled by soxr, which")
     changed: Samples = soxr.resample(sound.samples, sound.sample_rate_hz, sample_rate_hz)
     return changed
 

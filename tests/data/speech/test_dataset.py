@@ -25,7 +25,7 @@ from dltrain.data.speech.clips import ClipFault
 from dltrain.data.speech.log_mel import model_input
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
 from dltrain.data.speech.sample import SAMPLE, list_voices, make_spoken_sample
-from dltrain.data.speech.sound import read_sound
+from dltrain.data.speech.sound import decode_sound
 from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.splits import hold_out_speakers
 from dltrain.errors import DataError, UsageError
@@ -86,7 +86,7 @@ def test_a_model_gets_what_it_learned_from(root: Path) -> None:
     dataset = built(root, features=LogMel(bands=40))
     batch = next(dataset.validation().epoch(0))
     clip = dataset.validation().source.spoken.clips[int(batch.clips[1])]
-    alone = model_input(read_sound(clip.path), json.loads(json.dumps(dataset.assets)))
+    alone = model_input(decode_sound(clip.path.read_bytes()), json.loads(json.dumps(dataset.assets)))
     assert torch.equal(batch.features[1, : int(batch.frames[1])], alone)
 
 

@@ -14,7 +14,8 @@ import torch
 
 from dltrain.data.speech.log_mel import WindowLengths, build_extractor, model_input, rebuild_extractor
 from dltrain.data.speech.options import LogMel
-from dltrain.data.speech.sound import Sound, UnusableClip, check_audible, decode_sound, read_sound, resample
+from dltrain.data.speech.recordings import read_recording
+from dltrain.data.speech.sound import Sound, UnusableClip, check_audible, decode_sound, resample
 from dltrain.data.speech.statistics import compute_moments, normalize_features
 from dltrain.errors import DataError, UsageError
 
@@ -130,11 +131,11 @@ def test_a_long_clip_is_not_even_decoded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_file_of_the_users_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone.wav: cannot be read \(No such file or directory\)"):
-        read_sound(tmp_path / "gone.wav")
+    with pytest.raises(DataError, match=r"gone.wav: cannot be read: No such file or directory"):
+        next(read_recording(tmp_path / "gone.wav"))
     (tmp_path / "words.mp3").write_bytes(b"words")
-    with pytest.raises(DataError, match=r"words.mp3: not sound that can be read \(.+\)\."):
-        read_sound(tmp_path / "words.mp3")
+    with pytest.raises(DataError, match=r"words.mp3: not sound that can be read \(.+\)"):
+        next(read_recording(tmp_path / "words.mp3"))
 
 
 @pytest.mark.parametrize("package", ["soundfile", "soxr"])
