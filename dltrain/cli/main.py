@@ -10,13 +10,12 @@ import sys
 import traceback
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperCommand
 
 from dltrain import __version__
-from dltrain.errors import ConfigError, DataError, DltrainError, UsageError
+from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """
@@ -44,35 +43,6 @@ COMMANDS = {
     "devices": "devices:print_devices",
 }
 """Where in dltrain.cli each command is: a function, or an app with commands of its own."""
-
-REPLACED_FLAGS = {
-    "eval": {
-        "--neural-cache": "--adapt cache=TOKENS",
-        "--cache-weight": "--adapt cache=TOKENS,weight=SHARE",
-        "--cache-flatness": "--adapt cache=TOKENS,flatness=NUMBER",
-        "--dynamic": "--adapt dynamic=LEARNING_RATE",
-        "--dynamic-decay": "--adapt dynamic=LEARNING_RATE,decay=NUMBER",
-        "--dynamic-window": "--adapt dynamic=LEARNING_RATE,window=TOKENS",
-        "--dynamic-rms": "--adapt dynamic=LEARNING_RATE,rms=true",
-        "--beam": "--decode beam=WIDTH",
-        "--lm": "--decode lm=FILE",
-        "--lm-weight": "--decode lm=FILE,lm_weight=NUMBER",
-        "--word-bonus": "--decode lm=FILE,word_bonus=NUMBER",
-    }
-}
-"""Flags of earlier versions by command, and their new form."""
-
-
-class Command(TyperCommand):
-    """A command that reports a replaced flag with its new form."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        replaced = REPLACED_FLAGS.get(self.name or "", {})
-        for argument in args:
-            flag = argument.partition("=")[0]
-            if flag in replaced and not ctx.resilient_parsing:
-                raise UsageError(f"{self.name} has no option {flag} any more", advice=f"use {replaced[flag]}")
-        return super().parse_args(ctx, args)
 
 
 def show_version(requested: bool) -> None:
@@ -120,7 +90,7 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            app.command(name, cls=Command)(command)
+            app.command(name)(command)
     return app
 
 

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from dltrain.cli.main import REPLACED_FLAGS, application
+from dltrain.cli.main import application
 from dltrain.cli.shared.adaptation import CacheAdaptation, DynamicAdaptation
-from dltrain.cli.shared.speech import BONUS, WEIGHT, WIDTH, Decoding
+from dltrain.cli.shared.speech import BONUS, WEIGHT, WIDTH
 from dltrain.config.annotations import REQUIRED, list_options
-from dltrain.errors import UsageError
-from support.commands import call, good
+from support.commands import good
 
 FLAGS = Path(__file__).with_name("flags.txt")
 
@@ -44,19 +43,6 @@ def test_help_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for names, _ in commands():
         lines = good(*names, "--help").stdout.splitlines()
         assert [line for line in lines if len(line) > 80 or re.search(r"[^]}]\.\.\.$", line)] == [], names
-
-
-@pytest.mark.parametrize("flag", REPLACED_FLAGS["eval"])
-def test_a_replaced_flag_names_its_new_form(flag: str) -> None:
-    refused = call("eval", "run", f"{flag}=1")
-    assert isinstance(refused.exception, UsageError)
-    assert refused.exception.message == f"eval has no option {flag} any more"
-    new = str(refused.exception.advice).removeprefix("use ")
-    assert call("eval", "run", flag, 1).exception.advice == f"use {new}"  # type: ignore[union-attr]
-    option, _, keys = new.partition(" ")
-    known = {each.name for group in (CacheAdaptation, DynamicAdaptation, Decoding) for each in list_options(group)}
-    assert option in ("--adapt", "--decode")
-    assert {key.partition("=")[0] for key in keys.split(",")} <= known
 
 
 def test_help_names_every_key_of_a_grouped_option_with_its_default() -> None:
