@@ -70,14 +70,6 @@ class NGramModel:
                 weight += self.backoffs.get(" ".join(rest), 0.0)
         return weight + UNKNOWN_WITHOUT_MODEL
 
-    def sentence(self, words: Iterable[str]) -> float:
-        """Compute log10 p of a whole sentence, given its beginning and including its end."""
-        context, total = self.beginning, 0.0
-        for word in (*words, END):
-            total += self.score(context, word)
-            context = self.after(context, word)
-        return total
-
     @property
     def beginning(self) -> WordTuple:
         return self.after((), BEGIN)

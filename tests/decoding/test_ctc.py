@@ -22,6 +22,7 @@ from dltrain.decoding.ctc import (
     group_words,
 )
 from dltrain.decoding.ngram import NGramModel, estimate_ngrams
+from support.ngrams import score_sentence
 
 ALPHABET = ("<blank>", " ", "a", "b")
 
@@ -106,7 +107,7 @@ def test_a_batch_is_decoded_clip_by_clip() -> None:
 
 def fused(model: NGramModel, symbols: Sequence[int], score: float, alpha: float, beta: float) -> float:
     spoken = "".join(ALPHABET[symbol] for symbol in symbols).split()
-    return score + alpha * math.log(10) * model.sentence(spoken) + beta * len(spoken)
+    return score + alpha * math.log(10) * score_sentence(model, spoken) + beta * len(spoken)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

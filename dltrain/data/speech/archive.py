@@ -74,12 +74,9 @@ def _read_members(archive: Path, members: tarfile.TarFile) -> Iterator[tuple[str
     """Read name and content of each plain file. Raises DataError for links, devices and paths out of the folder."""
     for member in members:
         path = PurePosixPath(member.name)
-        wrong = None
-        if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-            wrong = "leads out of its folder"
-        elif not (member.isfile() or member.isdir()):
-            wrong = "is a link or a device"
-        if wrong is not None:
+        outside = path.is_absolute() or ".." in path.parts or "\\" in member.name
+        if outside or not (member.isfile() or member.isdir()):
+            wrong = "leads out of its folder" if outside else "is a link or a device"
             raise DataError(
                 f"{archive}: {member.name} {wrong}; allowed are files and folders. Nothing was unpacked: do not trust "
                 "this archive."

@@ -66,10 +66,8 @@ class PreparedClips:
     speech_db: float | None = None
 
     def normalize(self, index: int, features: Features) -> Features:
-        if self.statistics is None:
-            mean, variance = compute_moments(features, self.speech_db)
-        else:
-            mean, variance = self.statistics[index]
+        shared = self.statistics
+        mean, variance = compute_moments(features, self.speech_db) if shared is None else shared[index]
         return normalize_features(features, mean, variance, self.speech_db)
 
     def make_batch(self, indices: Indices) -> Utterances:

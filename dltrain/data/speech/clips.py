@@ -175,15 +175,10 @@ def _open_survey(entry: CacheEntry, bands: int) -> Survey:
     if path.exists():
         shape = (int(frames.sum()), bands)
         features = numpy.memmap(path, STORED, "r", shape=shape) if shape[0] else numpy.zeros(shape, STORED)
+    faults = [ClipFault(*stored[str(index)]) if str(index) in stored else None for index in range(len(frames))]
+    starts = numpy.cumsum(frames) - frames
     return Survey(
-        lengths[:, 0],
-        lengths[:, 1],
-        frames,
-        statistics,
-        faults=[ClipFault(*stored[str(index)]) if str(index) in stored else None for index in range(len(frames))],
-        starts=numpy.cumsum(frames) - frames,
-        features=features,
-        entry=entry,
+        lengths[:, 0], lengths[:, 1], frames, statistics, faults=faults, starts=starts, features=features, entry=entry
     )
 
 

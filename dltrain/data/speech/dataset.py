@@ -26,7 +26,7 @@ from dltrain.data.speech.batches import (
     Utterances,
 )
 from dltrain.data.speech.clips import Preparation, Survey, extract_features, load_survey
-from dltrain.data.speech.common_voice import RELEASED, CommonVoice
+from dltrain.data.speech.common_voice import CommonVoice
 from dltrain.data.speech.log_mel import build_extractor, compute_bands
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
@@ -232,11 +232,8 @@ class SpokenClips:
         self.name = SAMPLE.name
         if not trained:
             self.assets["dataset"] = SAMPLE.name
-        files = {split: f"{name}.tsv" for split, name in RELEASED.items()}
         root = self._known.sample.path
-        return OwnManifests(
-            SourceOptions(root=root, train=files["training"], validation=files["validation"], test=files["test"])
-        )
+        return OwnManifests(SourceOptions(root=root, train="train.tsv", validation="dev.tsv", test="test.tsv"))
 
     def _find_manifests(self, source: ClipSource) -> None:
         """Raise DataError if a manifest is missing that training needs; only note a missing test manifest."""
@@ -267,17 +264,12 @@ class SpokenClips:
         elif normalization["over"] == "corpus":
             fixed = numpy.array([normalization["mean"], normalization["variance"]], numpy.float32)
             statistics = numpy.broadcast_to(fixed, (len(clips), *fixed.shape))
-        features = survey.features_of
+        features, options = survey.features_of, self._preparation.features
         if not self._precompute:
-            extract = build_extractor(self._preparation.features, self._preparation.sample_rate_hz)
+            extract = build_extractor(options, self._preparation.sample_rate_hz)
             features = partial(extract_features, clips, self._preparation, extract)
         return PreparedClips(
-            clips=clips,
-            frames=survey.frames,
-            targets=targets,
-            features=features,
-            statistics=statistics,
-            speech_db=self._preparation.features.speech_db,
+            clips, survey.frames, targets, features, statistics=statistics, speech_db=options.speech_db
         )
 
     def _find_usable(self, split: Split) -> UsableClips:
@@ -323,11 +315,10 @@ class SpokenClips:
         if not plain or self.source.is_shared(split) or self._known.sample is not None:
             return "`dltrain data check CONFIG` (the config with its --set flags, or the run's directory)"
         arguments = ["dltrain", "data", "check", self.name, *self.source.list_check_arguments(split)]
-        for option, value, default in (
-            ("--subsampling", self.assets["subsampling"], 4),
-            ("--max-seconds", prepared.max_seconds, usual.max_seconds),
-        ):
-            arguments += [option, str(value)] if value != default else []
+        if self.assets["subsampling"] != 4:
+            arguments += ["--subsampling", str(self.assets["subsampling"])]
+        if prepared.max_seconds != usual.max_seconds:
+            arguments += ["--max-seconds", str(prepared.max_seconds)]
         return f"`{shlex.join(arguments)}`"
 
     def _index_alphabet(self) -> dict[str, int]:
@@ -365,13 +356,9 @@ class SpokenClips:
         digests = hash_files("clips", [clip.path for clip in clips], "clips", self._cache)
         listed = hashlib.sha256("".join(f"{c.name} {d}\n" for c, d in zip(clips, digests, strict=True)).encode())
         self.fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()
+        description = f"features of {manifest.name}"
         self._known.surveyed[manifest] = load_survey(
-            clips,
-            digests,
-            self._preparation,
-            description=f"features of {manifest.name}",
-            cache=self._cache,
-            keep=self._precompute,
+            clips, digests, self._preparation, description=description, cache=self._cache, keep=self._precompute
         )
         return self._known.surveyed[manifest]
 

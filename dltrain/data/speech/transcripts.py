@@ -51,10 +51,7 @@ def collect_alphabet(texts: Iterable[str], spaces: bool = True) -> list[str]:
 
     With `spaces` it has a space even if every text is a single word: they are words nonetheless, and scored as words.
     """
-    characters = {" "} if spaces else set[str]()
-    for text in texts:
-        characters.update(text)
-    return [BLANK, *sorted(characters)]
+    return [BLANK, *sorted(set(" " if spaces else "").union(*texts))]
 
 
 def parse_alphabet(characters: str, spaces: bool = True) -> list[str]:
