@@ -1,28 +1,9 @@
 """What happens while training, as frozen facts. Observers receive them and cannot steer.
 
 An observer is anything that takes an event. One that a config can name is registered, and is built for each process
-that trains, with the run that it follows::
-
-    @observers.register("losses")
-    class Losses:
-        '''Every loss, in a text file.
-
-        Options:
-            file: its name in the run directory.
-        '''
-
-        def __init__(self, run: WatchedRun, *, file: str = "losses.txt") -> None:
-            self._file = (run.directory / file).open("a")
-
-        def __call__(self, event: Event) -> None:
-            if isinstance(event, Logged):
-                print(event.step, event.loss, file=self._file, flush=True)
-
-        def close(self) -> None:
-            self._file.close()
-
-`close`, if there is one, is called when training ends for whatever reason. After a resume, steps since the last
-checkpoint are reported again. An observer that raises an error other than OSError is dropped with a warning.
+that trains, with the run that it follows; docs/extending.md has an example. `close`, if there is one, is called when
+training ends for whatever reason. After a resume, steps since the last checkpoint are reported again. An observer that
+raises an error other than OSError is dropped with a warning.
 """
 
 from __future__ import annotations

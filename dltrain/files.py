@@ -40,3 +40,13 @@ def hash_file(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def find_free_directory(directory: Path) -> Path:
+    """`directory`, or the first of directory-2, directory-3, ... that does not exist."""
+    number, path = 1, directory
+    name = directory.resolve().name
+    while path.exists():
+        number += 1
+        path = directory.parent / f"{name}-{number}" if directory.name else Path("..") / f"{name}-{number}"
+    return path

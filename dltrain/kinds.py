@@ -124,8 +124,7 @@ def _identify(value: Any) -> Any:
 
 def known_kinds() -> list[Kind]:
     """All kinds: the package's, and those of the plug-ins imported so far."""
-    folders = importlib.import_module("dltrain.data").__path__
-    for folder in pkgutil.iter_modules(folders):
+    for folder in pkgutil.iter_modules(importlib.import_module("dltrain.data").__path__):
         if folder.ispkg:
             importlib.import_module(f"dltrain.data.{folder.name}.kind")
     return list(_KINDS.values())

@@ -1,20 +1,11 @@
 """The registries: a name in a YAML file becomes a class or a function.
 
-A registered thing is one decorator above one class or function, in the package or in a plug-in::
-
-    @models.register("cnn")
-    class CNN(nn.Module):
-        '''First line: what it is.
-
-        Options:
-            hidden: units of the dense layer.
-        '''
-        def __init__(self, channels: int, classes: int, *, hidden: PositiveInt = 64): ...
-
-The parameters before ``*`` are provided by dltrain (sizes from the task, the seed, ...); those after it are the
-YAML's options, and their annotations and defaults are the only place where an option is declared.
-`dltrain.config.signatures` reads them. What the package itself registers is also stored in
-``dltrain/config/catalogue.json``, so that a config without plug-ins is checked without importing torch.
+A registered thing is one decorator, such as ``@models.register("cnn")``, above one class or function, in the package
+or in a plug-in. Its docstring describes its options; docs/extending.md has examples. The parameters before ``*`` are
+provided by dltrain (sizes from the task, the seed, ...); those after it are the YAML's options, and their annotations
+and defaults are the only place where an option is declared. `dltrain.config.signatures` reads them. What the package
+itself registers is also stored in ``dltrain/config/catalogue.json``, so that a config without plug-ins is checked
+without importing torch.
 """
 
 from __future__ import annotations
@@ -55,9 +46,7 @@ class Registry:
         module, line = caller.f_globals["__name__"], caller.f_lineno
 
         def keep(thing: Registered) -> Registered:
-            self._registrations.append(
-                Registration(kind=self.kind, name=name, thing=thing, facts=facts, module=module, line=line)
-            )
+            self._registrations.append(Registration(self.kind, name, thing, facts, module=module, line=line))
             return thing
 
         return keep

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -62,15 +63,15 @@ def map_in_order(
         pool.shutdown(cancel_futures=True)
 
 
+@dataclass(frozen=True)
 class Loader(Generic[B]):
     """The stream of a source's batches, in order; with `workers` threads, prepared in advance.
 
     Threads, not processes: what a batch costs is spent in torch, outside the interpreter lock.
     """
 
-    def __init__(self, source: Source[B], workers: int = 0) -> None:
-        self.source = source
-        self.workers = workers
+    source: Source[B]
+    workers: int = 0
 
     def __len__(self) -> int:
         return len(self.source)

@@ -73,7 +73,8 @@ def fit(
 def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bool) -> None:
     """Start, resume or extend one run, and print its summary."""
     from dltrain.config.experiment import load_experiment
-    from dltrain.runs.directory import find_free_directory, open_run
+    from dltrain.files import find_free_directory
+    from dltrain.runs.directory import open_run
     from dltrain.runs.finding import find_config
 
     file, name = find_config(config)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
-from dltrain.files import hash_file, sync_directory, write_synced
+from dltrain.files import find_free_directory, hash_file, sync_directory, write_synced
 from dltrain.goal import Goal
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ class Checkpoint:
         content = self._read(MANIFEST, Path.read_bytes)
         try:
             manifest = json.loads(content)
-            whole = isinstance(manifest, dict) and content == _seal(_unseal(manifest))
-        except (ValueError, KeyError):
+            unsealed = {key: value for key, value in manifest.items() if key != "sha256"}
+            whole = content == _seal(unsealed)
+        except (ValueError, AttributeError):
             whole = False
         if not whole:
             return f"{MANIFEST}: not as it was written (its own SHA-256 does not fit)"
@@ -143,21 +144,17 @@ class Checkpoint:
         del self.__dict__["contents"]  # as large as the state itself: not to be kept while training
 
 
-def _unseal(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in manifest.items() if key != "sha256"}
-
-
 def _seal(manifest: dict[str, Any]) -> bytes:
     """The manifest's exact bytes, its own SHA-256 within: any changed bit shows."""
     digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()
     return (json.dumps({**manifest, "sha256": digest}, indent=1) + "\n").encode()
 
 
+@dataclass(frozen=True)
 class Checkpoints:
     """The checkpoints of one run, oldest first. Order and rank come from their manifests, never from file times."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    directory: Path
 
     def __iter__(self) -> Iterator[Checkpoint]:
         found = []
@@ -213,10 +210,7 @@ class Checkpoints:
         """Rename damaged checkpoints, so that their names are free and they are kept; what was wrong with each."""
         reports = []
         for checkpoint in self.damaged():
-            number, aside = 1, self.directory / f"{_DAMAGED}{checkpoint.name}"
-            while aside.exists():
-                number += 1
-                aside = self.directory / f"{_DAMAGED}{checkpoint.name}-{number}"
+            aside = find_free_directory(self.directory / f"{_DAMAGED}{checkpoint.name}")
             reports.append(f"{checkpoint.path}: damaged, set aside as {aside.name}: {checkpoint.fault}")
             checkpoint.path.rename(aside)
         return reports
@@ -238,7 +232,7 @@ class Checkpoints:
         if written.path.exists():  # stopped twice at one border: the state of a step is always the same
             return written
         tensors: dict[str, Tensor] = {}
-        plain = {"state": split(state.tree(), tensors), "record": record.to_plain()}
+        plain = {"state": split(state.tree(), tensors), "record": record.to_plain()}  # fills `tensors`
         contents = {
             WEIGHTS: save(make_storable(dict(state.evaluated_model.state_dict()))),
             OPTIMIZER: save(make_storable(tensors)),

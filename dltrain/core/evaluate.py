@@ -65,8 +65,7 @@ def find_worst_examples(
     before = 0
     with torch.inference_mode(), runtime.autocast():
         for batch in batches:
-            moved = to_device(batch, runtime.device)
-            probabilities = task.probabilities(model, *moved.arguments).float().cpu()
+            probabilities = task.probabilities(model, *to_device(batch, runtime.device).arguments).float().cpu()
             truths = batch.targets.view(-1, 1)
             chances = probabilities.gather(1, truths).squeeze(1)
             predicted = task.decisions(probabilities) if isinstance(task, Decides) else probabilities.argmax(1)

@@ -130,8 +130,7 @@ class Curve:
             [min(ceiling, median(losses[max(0, index - around) : index + around + 1])) for index in range(len(losses))]
         )
         steps = numpy.arange(len(losses))
-        width = max(1.0, self.steps * _SMOOTHING)
-        bell = numpy.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2)
+        bell = numpy.exp(-0.5 * ((steps[:, None] - steps) / max(1.0, self.steps * _SMOOTHING)) ** 2)
         bell /= bell.sum(1, keepdims=True)
         averages: NDArray[numpy.float64] = numpy.exp(bell @ numpy.log(calm)) if calm.min() > 0 else bell @ calm
         return averages
@@ -172,20 +171,14 @@ class Curve:
 
 
 def run_range_test(
-    state: TrainState,
-    task: Task[Any],
-    training: Stream[Batch],
-    plan: Plan,
-    runtime: Runtime,
-    rates: RisingRates,
+    state: TrainState, task: Task[Any], training: Stream[Batch], plan: Plan, runtime: Runtime, rates: RisingRates
 ) -> Curve:
     """Train with rising rates, as often through the training set as need be, until the loss blows up.
 
     `plan` says how updates are made (accumulate, clip_norm); how long, and what is kept, is the test's own affair.
     Raises Diverged where the very first update cannot be made.
     """
-    updates = math.ceil(len(training) / plan.accumulate)
-    epochs = math.ceil(rates.steps / updates)
+    epochs = math.ceil(rates.steps / math.ceil(len(training) / plan.accumulate))
     tested = Plan(epochs=epochs, accumulate=plan.accumulate, clip_norm=plan.clip_norm, log_every_steps=1)
     recorder = LossRecorder(rates.steps)
     ended: EndReason = "all rates tried"

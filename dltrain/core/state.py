@@ -50,10 +50,7 @@ class TrainState:
     @property
     def evaluated_model(self) -> nn.Module:
         """The model that is evaluated: the average of the weights once averaging has started, else the model itself."""
-        if self.average is None or not self.averaging:
-            return self.model
-        module: nn.Module = self.average.module
-        return module
+        return self.model if self.average is None or not self.averaging else self.average.module
 
     def tree(self) -> dict[str, Any]:
         """Everything but the weights that are evaluated, as nested plain values and tensors."""

@@ -63,10 +63,9 @@ def train_model(
     cadence = Cadence(plan)
     batches = len(training)
     steps = plan.epochs * math.ceil(batches / plan.accumulate)
-    metric = task.goal.metric
     while (why := state.history.finished(task.goal, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
-        known = [direction * score for score in state.history.scores(metric) if score is not None]
+        known = [direction * score for score in state.history.scores(task.goal.metric) if score is not None]
         state.averaging = is_averaging(plan, known)
         stream = training.epoch(state.epoch, state.position)
         while group := list(islice(stream, plan.accumulate)):
@@ -101,8 +100,7 @@ def update(
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         state.carry = detach_carry(step.carry)
         losses.append(loss.detach())
-    mean = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-    state.loss_sum.add_(mean, alpha=examples)
+    state.loss_sum.add_(losses[0] if len(losses) == 1 else torch.stack(losses).sum(), alpha=examples)
     state.scaler.unscale_(state.optimizer)
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
     note_gradients(state, parameters)
@@ -212,8 +210,7 @@ def end_epoch(
     state.epoch += 1
     facts: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "training_loss": training_loss}
     facts["learning_rate"] = state.base_rates[0] * factor
-    metrics = {name: value if math.isfinite(value) else None for name, value in report.items()}
-    state.history.append({**facts, **metrics})
+    state.history.append({**facts, **{name: value if math.isfinite(value) else None for name, value in report.items()}})
     # The next log line covers this epoch's last updates too, so their sums are carried over.
     state.logged = (state.logged[0] - float(state.loss_sum), state.logged[1] - state.examples)
     state.loss_sum.zero_()

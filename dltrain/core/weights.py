@@ -51,8 +51,7 @@ def initialize(model: nn.Module, weights: Weights) -> None:
             if weights.initialization == "uniform":
                 init.uniform_(parameter, -weights.initial_range, weights.initial_range)
             elif not isinstance(module, nn.Embedding | nn.EmbeddingBag):
-                gates = GATES.get(type(module), 1) if RECURRENT.fullmatch(name) else 1
-                for gate in parameter.detach().chunk(gates):
+                for gate in parameter.detach().chunk(GATES.get(type(module), 1) if RECURRENT.fullmatch(name) else 1):
                     SCHEMES[weights.initialization](gate)
 
 

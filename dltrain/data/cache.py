@@ -52,8 +52,7 @@ class Cache:
 
         Raises DataError if the cache cannot be written to, and any error of `make`; neither leaves anything behind.
         """
-        digest = sha256_of(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        path = self.directory / f"{kind}-{digest[:32]}"
+        path = self.directory / f"{kind}-{sha256_of(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}"
         found = _open_entry(path)
         if found is not None:
             return found

@@ -169,8 +169,7 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
             copied = copy_matching_tensors(model, initial.tensors, initial.source)
             notes.append(f"weights from {initial.source} (sha256 {initial.sha256}): {copied}")
         freeze(model, weights.freeze)
-        decays = bool(experiment.optimizer.options.get("weight_decay"))
-        groups = parameter_groups(model, weights, decays)
+        groups = parameter_groups(model, weights, bool(experiment.optimizer.options.get("weight_decay")))
     except ValueError as error:
         raise UsageError(f"weights.{error}", advice="change the weights section of the config") from error
     if plan.channels_last:
@@ -183,6 +182,4 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     sum_dtype = torch.float32 if runtime.device.type == "mps" else torch.float64
     loss_sum = torch.zeros((), dtype=sum_dtype, device=runtime.device)
     state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
-    return Training(
-        experiment, dataset, task, schedule=schedule, state=state, runtime=runtime, names=names, notes=notes
-    )
+    return Training(experiment, dataset, task, schedule, state=state, runtime=runtime, names=names, notes=notes)

@@ -1,17 +1,5 @@
 """A run directory: who trains there, and whether training starts, continues or is over.
 
-    config.yaml        the resolved config; running it repeats the run
-    environment.json   one entry for each process that trained here: versions, device, git, command line
-    metrics.jsonl      what was measured; the same bytes however often the run was interrupted
-    times.jsonl        when and how fast
-    checkpoints/       step-00008440/ at the end of an epoch, step-00008440-mid/ within one; each complete or ignored
-        weights.safetensors, optimizer.safetensors, state.json, manifest.json
-    best, last         links into checkpoints/, for people; dltrain itself reads the manifests
-    plugins/           copies of the plug-ins
-    plots/, report.html
-    evaluations.jsonl  what each `eval` measured
-    lock               held while a process trains here; the kernel releases it when the process dies
-
 docs/run-directory.md describes each file. Nothing here imports torch: a finished run, a changed config and a busy
 directory are reported at once.
 """
@@ -123,16 +111,6 @@ def refuse_changes(directory: Path, what: str, changed: Mapping[str, tuple[Any, 
             f"{directory}: this {what} was started with other settings{lines}\nallowed to change: {allowed}",
             advice=f"undo the change, or start another {what} with --fresh or -o DIRECTORY",
         )
-
-
-def find_free_directory(directory: Path) -> Path:
-    """`directory`, or the first of directory-2, directory-3, ... that does not exist."""
-    number, path = 1, directory
-    name = directory.resolve().name
-    while path.exists():
-        number += 1
-        path = directory.parent / f"{name}-{number}" if directory.name else Path("..") / f"{name}-{number}"
-    return path
 
 
 def read_plugin_sources(plugins: tuple[Path, ...]) -> dict[str, str]:

@@ -17,17 +17,9 @@ from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
 from dltrain.observers.console import Messenger
 from dltrain.observers.metrics import MetricsLog
+from dltrain.runs import directory
 from dltrain.runs.building import Training, build_training
-from dltrain.runs.directory import (
-    Run,
-    append_environment,
-    copy_plugins,
-    find_differences,
-    link_best_and_last,
-    read_plugin_sources,
-    resolve_for_run,
-    write_config,
-)
+from dltrain.runs.directory import Run
 from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import explain_memory_errors
@@ -66,15 +58,15 @@ class RunSession:
                 advice="free some disk space, then run the same command",
             ) from error
         self.run.checkpoints.prune(plan.keep_last)
-        link_best_and_last(self.run.directory, self.run.checkpoints)
+        directory.link_best_and_last(self.run.directory, self.run.checkpoints)
         self.emit(Saved(state.step, state.epoch, checkpoint.name))
 
 
 def check_exact(saved: Record, training: Training) -> list[str]:
     """Reasons why continuing from a checkpoint would not give the bits of an uninterrupted run; empty if it does."""
-    changed = find_differences(saved.signature, training.runtime.signature())
+    changed = directory.find_differences(saved.signature, training.runtime.signature())
     reasons = [f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items()]
-    other_data = find_differences(saved.fingerprint, dict(training.dataset.fingerprint))
+    other_data = directory.find_differences(saved.fingerprint, dict(training.dataset.fingerprint))
     reasons += [f"the data has changed: {name}" for name in other_data]
     epochs, experiment = saved.config["trainer"]["epochs"], training.experiment
     if epochs != experiment.trainer.epochs and training.schedule.spans_run:
@@ -113,7 +105,7 @@ def train_run(
     """
     saved = None if run.checkpoint is None else run.checkpoint.record
     with add_checkpoint_to_errors(run):
-        experiment = copy_plugins(run.directory, experiment)
+        experiment = directory.copy_plugins(run.directory, experiment)
         with explain_memory_errors():
             training = build_training(experiment, None if saved is None else saved.signature)
         batches, validation = training.dataset.training(), training.dataset.validation()
@@ -122,8 +114,8 @@ def train_run(
             check_scored(training)
         if run.checkpoint is not None:
             continue_exactly(run.checkpoint, training, messenger, inexact=inexact)
-        write_config(run.directory, experiment)
-        append_environment(run.directory, describe_training(training))
+        directory.write_config(run.directory, experiment)
+        directory.append_environment(run.directory, describe_training(training))
         record, mark = make_record(training), None if saved is None else saved.metrics
         header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
         metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
@@ -210,11 +202,11 @@ def make_record(training: Training) -> Record:
     """The record of this training's checkpoints, before its first epoch has ended."""
     dataset = training.dataset
     return Record(
-        config=resolve_for_run(training.experiment),
+        config=directory.resolve_for_run(training.experiment),
         assets=dict(dataset.assets),
         dataset=dataset.name,
         fingerprint=dict(dataset.fingerprint),
         notice=dataset.notice,
         signature=training.runtime.signature(),
-        plugins=read_plugin_sources(training.experiment.plugins),
+        plugins=directory.read_plugin_sources(training.experiment.plugins),
     )

@@ -21,9 +21,9 @@ from typing import Any
 from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
-from dltrain.files import write_atomically
+from dltrain.files import find_free_directory, write_atomically
 from dltrain.observers.console import Messenger
-from dltrain.runs.directory import CONFIG, Lock, find_free_directory, open_run
+from dltrain.runs.directory import CONFIG, Lock, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child
 from dltrain.sweeps.child import ChildFailed

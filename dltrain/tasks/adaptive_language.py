@@ -32,11 +32,9 @@ class Adapts(Protocol):
 
     def score(self, model: nn.Module, batch: Passages, carry: Any) -> Score:
         """As a task's; `nats` among the counts is the sum over the batch, with its graph where gradients are on."""
-        ...
 
     def tally(self, log_probabilities: Callable[[slice], Tensor], targets: Tensor) -> Counts:
         """The counts of targets (M,); `log_probabilities` gives (rows, vocabulary) of a slice of them."""
-        ...
 
 
 class CacheState(NamedTuple):

@@ -25,15 +25,10 @@ class LabelledBatch(Batch, Protocol):
     @property
     def targets(self) -> Tensor:
         """Classes (N,) int64."""
-        ...
 
 
 class Classification:
     """Cross-entropy over classes, of a model that gives logits (N, classes) for a batch's `arguments`.
-
-    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
-    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
-    (as scikit-learn's `zero_division=0`). The best epoch has the highest validation accuracy by default.
 
     Options:
         label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
@@ -89,8 +84,7 @@ class Classification:
 
 def compute_confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
     """(classes, classes) int64: how often each class (rows) was predicted as each (columns)."""
-    pairs = targets * classes + predictions
-    return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+    return torch.bincount(targets * classes + predictions, minlength=classes * classes).view(classes, classes)
 
 
 @tasks.register("image_classification", data="images", sizes=("image_channels", "height", "width", "classes"))
@@ -204,8 +198,7 @@ class BinaryClassification(Classification):
         logits = _to_float64(model(*batch.arguments)[:, 0])
         truth = batch.targets == self.positive
         nats = functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
-        decisions = self._classes(logits.sigmoid() >= self.threshold)
-        confusion = compute_confusion_matrix(batch.targets, decisions, 2)
+        confusion = compute_confusion_matrix(batch.targets, self._classes(logits.sigmoid() >= self.threshold), 2)
         return Score({"nats": nats, "confusion": confusion, "logits": Each((logits,)), "truth": Each((truth,))})
 
     def report(self, counts: Counts) -> dict[str, float]:
@@ -218,8 +211,7 @@ class BinaryClassification(Classification):
 
     def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         positive = _to_float64(model(*inputs)[:, 0]).sigmoid()
-        both = (1 - positive, positive) if self.positive == 1 else (positive, 1 - positive)
-        return torch.stack(both, 1).float()
+        return torch.stack((1 - positive, positive) if self.positive == 1 else (positive, 1 - positive), 1).float()
 
     def decisions(self, probabilities: Tensor) -> Tensor:
         """Probabilities (N, 2) to the labels given at the threshold, (N,) int64."""

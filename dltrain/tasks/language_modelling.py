@@ -39,8 +39,7 @@ class LanguageModelling:
     def __init__(
         self, assets: Mapping[str, Any], *, samples: NonNegativeInt = 2, sample_tokens: PositiveInt = 20
     ) -> None:
-        unit = "characters" if assets["unit"] == "character" else "tokens"
-        self.goal = Goal("perplexity", "min", unit)
+        self.goal = Goal("perplexity", "min", "characters" if assets["unit"] == "character" else "tokens")
         self.vocabulary = assets
         self.sizes = {"vocabulary": len(assets["words"])}
         self.samples = samples

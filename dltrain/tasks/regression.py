@@ -114,8 +114,7 @@ def compute_r2(squared_errors: Tensor, around: Tensor, around_squared: Tensor, e
         return nan
     squares = around_squared - around.square() / examples
     constant = squares <= 1e-12 * around_squared
-    perfect = (squared_errors == 0).double()
-    return float(torch.where(constant, perfect, 1 - squared_errors / squares).mean())
+    return float(torch.where(constant, (squared_errors == 0).double(), 1 - squared_errors / squares).mean())
 
 
 @tasks.register("sequence_regression", data="series", sizes=("channels", "window", "outputs"))
@@ -133,9 +132,7 @@ class SequenceRegression:
     def __init__(self, assets: Mapping[str, Any]) -> None:
         columns: list[str] = assets["columns"]
         horizon = int(assets["horizon"])
-        self.outputs: tuple[str, ...] = tuple(
-            f"{name}+{step}" for step in range(1, horizon + 1) for name in assets["targets"]
-        )
+        self.outputs = tuple(f"{name}+{step}" for step in range(1, horizon + 1) for name in assets["targets"])
         self.sizes = {"channels": len(columns), "window": int(assets["window"]), "outputs": len(self.outputs)}
         self._targets = [columns.index(name) for name in assets["targets"]]
         self._horizon = horizon

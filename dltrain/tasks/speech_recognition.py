@@ -124,8 +124,7 @@ class SpeechRecognition:
     def select_worst(self, results: Sequence[ClipResult], number: int) -> list[ClipResult]:
         """Select the `number` results with the most edits, the first of equals first; none that are right."""
         edits = [(count_edits(self.align_result(result)).total, result) for result in results]
-        ranked = sorted(edits, key=lambda pair: pair[0], reverse=True)
-        return [result for total, result in ranked[:number] if total]
+        return [result for total, result in sorted(edits, key=lambda pair: pair[0], reverse=True)[:number] if total]
 
     def list_confusions(self, counts: Counts, number: int) -> list[tuple[str, str, int]]:
         """List the `number` most frequent confusions: reference, hypothesis, count; "" for nothing."""

@@ -12,13 +12,13 @@ import pytest
 from dltrain.config.experiment import Experiment, load_tree
 from dltrain.core.checkpoint import Checkpoint, Checkpoints
 from dltrain.errors import RunBusy, UsageError
+from dltrain.files import find_free_directory
 from dltrain.runs.directory import (
     CONFIG,
     Lock,
     append_environment,
     copy_plugins,
     find_differences,
-    find_free_directory,
     iterate_leaves,
     link_checkpoint,
     open_run,

@@ -11,15 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy
 from annotated_types import Ge, MinLen
 
-from dltrain.data.documents.batches import (
-    DocumentEncoder,
-    Documents,
-    DocumentSet,
-    Tokenizer,
-    learn_document_vocabulary,
-    load_evaluation,
-    load_training,
-)
+from dltrain.data.documents import batches
+from dltrain.data.documents.batches import DocumentEncoder, Documents, DocumentSet, Tokenizer
 from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, read_rows, read_sample_rows
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
@@ -114,8 +107,7 @@ class LabelledTexts:
         self.assets: Mapping[str, Any] = assets or {}
         if assets is None:
             tokenizer = Tokenizer(unit, lowercase, punctuation)
-            least = min_count or (2 if unit == "word" else 1)
-            self.assets = self._learn(tokenizer, max_tokens, least, max_vocabulary)
+            self.assets = self._learn(tokenizer, max_tokens, min_count or (2 if unit == "word" else 1), max_vocabulary)
 
     @property
     def notice(self) -> str | None:
@@ -125,10 +117,10 @@ class LabelledTexts:
         return "\n".join(notices) or None
 
     def training(self) -> Loader[Documents]:
-        return load_training(self._encode(self._splits.training), self._batch_size, self._seed)
+        return batches.load_training(self._encode(self._splits.training), self._batch_size, self._seed)
 
     def validation(self) -> Loader[Documents]:
-        return load_evaluation(self._encode(self._splits.validation), self._evaluation_batch_size)
+        return batches.load_evaluation(self._encode(self._splits.validation), self._evaluation_batch_size)
 
     def test(self) -> Loader[Documents]:
         held = self._held["test"]
@@ -138,7 +130,7 @@ class LabelledTexts:
             raise no_test_split("a share of the rows, or as files", self._held["validation"] != 0)
         else:
             rows = self._splits.test
-        return load_evaluation(self._encode(rows), self._evaluation_batch_size)
+        return batches.load_evaluation(self._encode(rows), self._evaluation_batch_size)
 
     def _encode(self, rows: Rows) -> DocumentSet:
         encoder, labels = DocumentEncoder(self.assets), self.assets["labels"]
@@ -213,7 +205,7 @@ class LabelledTexts:
                 f"a classification needs two labels or more",
                 advice=f"check the column '{self._columns['label']}', or set data.label to another one",
             )
-        words, unknown = learn_document_vocabulary(
+        words, unknown = batches.learn_document_vocabulary(
             (row.text for row in splits.training),
             tokenizer,
             max_tokens=max_tokens,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 
 from dltrain.data.images import idx
-from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, Split, locate_image_set
+from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, locate_image_set
 from dltrain.data.mirrors import PublishedFiles
 from dltrain.errors import DataError
 
@@ -52,8 +52,7 @@ def verify(variant: str, root: Path) -> list[FileReport]:
     known, files = IMAGE_SETS[variant], locate_image_set(variant, root)
     published = {file.name: file for file in known.files}
     reports = []
-    splits: tuple[Split, ...] = ("train", "test")
-    for split in splits:
+    for split in ("train", "test"):
         pair = [_verify_file(files, name, published.get(name)) for name in FILES[split]]
         if not any(report.fault for report in pair):
             try:

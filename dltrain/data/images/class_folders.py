@@ -102,9 +102,7 @@ def list_pictures(folder: Path, known: Sequence[str] | None = None) -> Listing:
         names += [f"{name}/{file}" for file in pictures]
         labels += [label] * len(pictures)
         ignored += [f"{name}/{file}" for file in files if not _is_picture(file)]
-    return Listing(
-        folder=folder, names=names, labels=numpy.array(labels, numpy.int64), classes=classes, ignored=ignored
-    )
+    return Listing(folder, names, numpy.array(labels, numpy.int64), classes, ignored=ignored)
 
 
 def _is_picture(name: str) -> bool:

@@ -132,8 +132,7 @@ class ImageFolder:
         return self._batching.load_training(self._splits.training, self.assets)
 
     def validation(self) -> Loader[Examples]:
-        own = "validation" in self._folders
-        images = self._pool("validation").select() if own else self._splits.validation
+        images = self._pool("validation").select() if "validation" in self._folders else self._splits.validation
         return self._batching.load_evaluation(images, self.assets)
 
     def test(self) -> Loader[Examples]:
@@ -162,8 +161,7 @@ class ImageFolder:
             return list_sample(self._sample, split)
         if split == "training" and not self.assets:
             return list_pictures(self._folders[split])
-        labels = self.assets.get("labels") or self._training.listing.classes
-        found = list_pictures(self._folders[split], labels)
+        found = list_pictures(self._folders[split], self.assets.get("labels") or self._training.listing.classes)
         if split == "training" and found.digest() != self.assets["names"]:
             raise DataError(
                 f"{found.folder}: its pictures have other names than when the model was trained, so other ones "

@@ -10,15 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dltrain.data.images import pictures
 from dltrain.data.images.pictures import SUFFIXES as SUFFIXES
-from dltrain.data.images.pictures import (
-    PictureFormat,
-    UnreadablePicture,
-    measure_border,
-    open_picture,
-    resize_picture,
-    transpose_channels,
-)
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.data.input_files import list_input_files
 from dltrain.errors import DataError
@@ -34,15 +27,15 @@ def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -
     its border is bright and the training images' is dark, or vice versa (ink on paper against MNIST's white on black),
     but never for a model of arbitrary pictures (`invertible` is false). Raises DataError, naming the file.
     """
-    form = PictureFormat.from_assets(assets)
+    form = pictures.PictureFormat.from_assets(assets)
     try:
-        image = open_picture(path, form)
-    except UnreadablePicture as fault:
+        image = pictures.open_picture(path, form)
+    except pictures.UnreadablePicture as fault:
         raise DataError(f"{path}: {fault}") from None
-    levels = measure_border(np.asarray(image))
+    levels = pictures.measure_border(np.asarray(image))
     opposite = (sum(levels) / len(levels) > 0.5) != (assets["background"] > 0.5)
     inverted = invert == "yes" or (invert == "auto" and assets.get("invertible", True) and opposite)
-    pixels = transpose_channels(np.asarray(resize_picture(image, form)), form)
+    pixels = pictures.transpose_channels(np.asarray(pictures.resize_picture(image, form)), form)
     return torch.from_numpy(255 - pixels if inverted else pixels), inverted
 
 

@@ -132,8 +132,7 @@ class SeriesWindows:
         Shuffled, they are a function of (seed, epoch, index); otherwise they are in the order of time.
         """
         values = torch.from_numpy(standardize_series(self.assets, self._series.values).astype(numpy.float32))
-        columns: list[str] = self.assets["columns"]
-        targets = [columns.index(name) for name in self.assets["targets"]]
+        targets = [self.assets["columns"].index(name) for name in self.assets["targets"]]
         firsts = torch.tensor(starts, dtype=torch.int64)
         steps = torch.arange(self._window + self._horizon)
 
@@ -146,12 +145,11 @@ class SeriesWindows:
 
     @cached_property
     def _series(self) -> Series:
-        columns = self.assets.get("columns", self._columns)
         if self.notice:
             series = read_eeg()
         else:
             (path,) = require_files(self._root, [self._file])
-            series = read_series(path, columns, self._time)
+            series = read_series(path, self.assets.get("columns", self._columns), self._time)
         self.fingerprint["eeg.dat" if self.notice else self._file] = series.sha256
         return series
 
@@ -172,8 +170,7 @@ class SeriesWindows:
             test = rows - (self._fold.of - self._fold.index) * block
             end = test + block
             kept = round(Rational(str(self._validation)) * test)
-        least = self._window + self._horizon
-        if test - kept < least:
+        if test - kept < self._window + self._horizon:
             raise DataError(
                 f"{self._source}: {test - kept} of {rows} rows are left to train on, but one window and its "
                 f"targets take {self._window} + {self._horizon}",

@@ -16,14 +16,8 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
-from dltrain.data.tables.columns import (
-    Roles,
-    encode_labels,
-    find_classes,
-    measure_deviation,
-    read_targets,
-    standardize_column,
-)
+from dltrain.data.tables import columns
+from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.features import FeatureEncoder, learn_features, name_inputs
 from dltrain.data.tables.files import Column, Table, format_texts
 from dltrain.dataset import no_test_split
@@ -72,7 +66,7 @@ class TableDataset:
         self.fingerprint: dict[str, str] = {}
         self._unknown: list[str] = []
         if assets is None:
-            self._labels = find_classes(self._table, roles)
+            self._labels = columns.find_classes(self._table, roles)
             self.assets = self._learn()
         else:
             self._labels = assets.get("labels")
@@ -120,19 +114,19 @@ class TableDataset:
         inputs = torch.from_numpy(encoder.inputs(table))
         self._unknown += [note for note in encoder.notes() if note not in self._unknown]
         if self._labels is not None:
-            return inputs, torch.from_numpy(encode_labels(table, target["columns"][0], self._labels))
-        numbers = read_targets(table, target["columns"])
+            return inputs, torch.from_numpy(columns.encode_labels(table, target["columns"][0], self._labels))
+        numbers = columns.read_targets(table, target["columns"])
         if target["normalize"] == "none":
             return inputs, torch.from_numpy(numbers.astype(numpy.float32))
         scales = zip(target["columns"], numbers.T, target["mean"], target["std"], strict=True)
-        scaled = [standardize_column(table, name, column, mean=mean, std=std) for name, column, mean, std in scales]
+        scaled = [columns.standardize_column(table, name, part, mean=mean, std=std) for name, part, mean, std in scales]
         return inputs, torch.from_numpy(numpy.stack(scaled, 1))
 
     @cached_property
     def _splits(self) -> RowSplits:
         table, roles, division = self._table, self._roles, self._division
         roles.select_inputs(table)  # checks that all named columns exist
-        labels = None if self._labels is None else encode_labels(table, roles.target[0], self._labels)
+        labels = None if self._labels is None else columns.encode_labels(table, roles.target[0], self._labels)
         groups = None if roles.group is None else format_texts(table.columns[roles.group])
         strata = labels if division.stratified else None
         rows = numpy.arange(len(table))
@@ -165,7 +159,7 @@ class TableDataset:
         learned: dict[str, Any] = {"dataset": self.name, "features": features, "inputs": name_inputs(features)}
         target: dict[str, Any] = {"columns": list(roles.target)}
         if self._labels is None:
-            numbers = read_targets(table, roles.target)[training]
+            numbers = columns.read_targets(table, roles.target)[training]
             for name, column in zip(roles.target, numbers.T, strict=True):
                 if column.min() == column.max():
                     raise DataError(
@@ -173,9 +167,9 @@ class TableDataset:
                         "there is nothing to learn",
                         advice="give more rows, or another target",
                     )
-            mean, std = numbers.mean(0).tolist(), [measure_deviation(column) for column in numbers.T]
+            mean, std = numbers.mean(0).tolist(), [columns.measure_deviation(column) for column in numbers.T]
             return {**learned, "target": {**target, "normalize": roles.normalize_target, "mean": mean, "std": std}}
-        codes = encode_labels(table, roles.target[0], self._labels)[training]
+        codes = columns.encode_labels(table, roles.target[0], self._labels)[training]
         if len(set(codes.tolist())) < 2:
             raise DataError(
                 f"{table.name}: all {len(codes)} training rows have the label '{self._labels[codes[0]]}' in column "

@@ -186,10 +186,9 @@ def _from_text(table: delimited.DelimitedTable, sha256: str) -> Table:
             advice="write it with commas",
         )
     table.check_header()
-    fields = zip(*table.rows, strict=True)
     columns = {
         name: numpy.array(["" if field is None else field for field in cells], object)
-        for name, cells in zip(names, fields, strict=True)
+        for name, cells in zip(names, zip(*table.rows, strict=True), strict=True)
     }
     return Table(table.name, columns, sha256, numpy.array(table.lines))
 

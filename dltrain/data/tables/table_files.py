@@ -176,13 +176,12 @@ class BundledTable(TableDataset):
             normalize=normalize,
             normalize_target=normalize_target,
         )
-        shares = {"validation": validation, "test": test}
         super().__init__(
             f"{table} (scikit-learn)",
             seed,
             assets,
             roles=roles,
-            division=Division(shares=shares, stratified=stratified, fold=fold),
+            division=Division(shares={"validation": validation, "test": test}, stratified=stratified, fold=fold),
             batch_size=batch_size,
             evaluation_batch_size=evaluation_batch_size,
         )

@@ -116,12 +116,10 @@ class TextFiles(TextDataset):
                 f"{', '.join(self._training)}: data.{'validation' if split == 'valid' else 'test'}="
                 f"{shares[split == 'test']} of {lines} lines is no line; allowed are 0, a larger share, or files."
             )
-        bounds = {"train": (0, train), "valid": (train, train + validation), "test": (train + validation, lines)}
-        return bounds[split]
+        return {"train": (0, train), "valid": (train, train + validation), "test": (train + validation, lines)}[split]
 
     def _scan_files(self, names: Sequence[str]) -> list[TextFile]:
-        paths = require_files(self._root, names)
-        return [self._scan(name, path) for name, path in zip(names, paths, strict=True)]
+        return [self._scan(name, path) for name, path in zip(names, require_files(self._root, names), strict=True)]
 
     def test(self) -> Loader[Passages]:
         if self._held_out["test"] == 0:

@@ -24,12 +24,9 @@ class LanguageModel(Protocol):
 
     def __call__(self, tokens: Tensor, state: Any) -> Reading:
         """Read tokens (T, N) int64 after `state`: column n of the state belongs to column n of the tokens."""
-        ...
 
     def nats(self, features: Tensor, targets: Tensor) -> Tensor:
         """-log p of each target, (M,) float32 in nats, of features (M, H) and targets (M,) int64."""
-        ...
 
     def log_probabilities(self, features: Tensor) -> Tensor:
         """log p of every token, (M, vocabulary) float32, of features (M, H)."""
-        ...

@@ -132,8 +132,7 @@ class SentenceBatches(IndexedBatches[Passages]):
         for column, (start, length) in enumerate(zip(self._starts[chosen], lengths, strict=True)):
             inputs[:length, column] = self._ids[start : start + length]
             targets[:length, column] = self._ids[start + 1 : start + length + 1]
-        count = int(lengths.sum())
-        return Passages(torch.from_numpy(inputs), torch.from_numpy(targets), count, continues=False)
+        return Passages(torch.from_numpy(inputs), torch.from_numpy(targets), int(lengths.sum()), continues=False)
 
 
 def cut_lines(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
@@ -145,12 +144,10 @@ def cut_lines(ids: Ids, end: int, max_words: int) -> tuple[Int64s, Int64s]:
     found = [part + numpy.flatnonzero(ids[part : part + _PIECE_TOKENS] == end) for part in parts]
     ends: Int64s = numpy.concatenate(found or [numpy.empty(0, numpy.int64)])
     starts = numpy.concatenate(([0], ends))[:-1]
-    words = ends - starts - 1
-    many = numpy.maximum(1, -(-words // max_words))
+    many = numpy.maximum(1, -(-(ends - starts - 1) // max_words))
     piece = numpy.arange(many.sum()) - numpy.repeat(numpy.cumsum(many) - many, many)
     begins = numpy.repeat(starts, many) + piece * max_words
-    lengths = numpy.diff(begins, append=ends[-1:])
-    return begins, lengths
+    return begins, numpy.diff(begins, append=ends[-1:])
 
 
 class EvaluationWindows:
@@ -177,13 +174,12 @@ class EvaluationWindows:
         last = min(first + self._length, self._rows)
         inputs = numpy.full((last - first, self._columns), self._end, numpy.int64)
         targets = numpy.full_like(inputs, NO_TARGET)
-        warming = max(0, WARM_UP - first)
         for column in range(self._columns):
             start = column * self._share + first
             passage = self._ids[start : column * self._share + last + 1]
             rows = max(0, len(passage) - 1)
             inputs[:rows, column] = passage[:rows]
-            scored = warming if column else 0
+            scored = max(0, WARM_UP - first) if column else 0
             targets[scored:rows, column] = passage[1:][scored:]
         count = int((targets != NO_TARGET).sum())
         return Passages(torch.from_numpy(inputs), torch.from_numpy(targets), count, continues=True)

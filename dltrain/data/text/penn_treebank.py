@@ -75,8 +75,7 @@ class PennTreebank(TextDataset):
             self._learn("word", number="N", lowercase=True)  # the files are in lower case, except the N for numbers
 
     def _obtain(self, *splits: Split) -> None:
-        names = [TEXT_SETS["ptb"].files[split].name for split in splits]
-        self._files.obtain(names, self._fetch)
+        self._files.obtain([TEXT_SETS["ptb"].files[split].name for split in splits], self._fetch)
 
     def _make_sample(self) -> CacheEntry:
         def make(folder: Path) -> None:

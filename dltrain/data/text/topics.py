@@ -91,9 +91,8 @@ def read_topics(sample: str, names: Iterable[str] | None = None, opening: str = 
             f"the {sample} comes with Python's documentation, which cannot be imported ({error})",
             advice="install Python's complete standard library, or give the real files",
         ) from error
-    border = re.compile(rf"(?<=[.?!])\s+(?=[{opening}])")
     for name in sorted(topics) if names is None else names:
         for number, block in enumerate(re.split(r"\n\s*\n", topics.get(name, ""))):
-            sentences = border.split(" ".join(block.split()))
+            sentences = re.compile(rf"(?<=[.?!])\s+(?=[{opening}])").split(" ".join(block.split()))
             prose = [text for text in sentences if text.endswith((".", "?", "!")) and not _CODE.search(text)]
             yield TopicParagraph(name, number, prose)
