@@ -82,7 +82,11 @@ class BeamSearch:
 
     def hypotheses(self, log_probabilities: NDArray[numpy.float32]) -> list[Hypothesis]:
         """Up to `width` labellings of one clip (T, alphabet), the best first."""
-        beam = [self._root()]
+        root = _Prefix(None, BLANK)
+        root.ends_in_blank = root.total = 0.0
+        if self.language_model is not None:
+            root.context = self.language_model.beginning
+        beam = [root]
         threshold = math.log(self.floor) if self.floor > 0 else IMPOSSIBLE
         for frame in log_probabilities:
             likely = numpy.flatnonzero(frame >= min(threshold, frame.max()))
@@ -112,13 +116,6 @@ class BeamSearch:
                 longer = prefix.longer.get(symbol) or self._longer(prefix, symbol)
                 longer.next_symbol = add_logs(longer.next_symbol, before + log_probability)
                 reached[longer] = None
-
-    def _root(self) -> _Prefix:
-        root = _Prefix(None, BLANK)
-        root.ends_in_blank = root.total = 0.0
-        if self.language_model is not None:
-            root.context = self.language_model.beginning
-        return root
 
     def _longer(self, prefix: _Prefix, symbol: int) -> _Prefix:
         longer = prefix.longer[symbol] = _Prefix(prefix, symbol)
@@ -221,8 +218,7 @@ def align_symbols(log_probabilities: NDArray[numpy.float32], symbols: Sequence[i
     spans = []
     for number, symbol in enumerate(symbols):
         frames = numpy.flatnonzero(path == 2 * number + 1)
-        mean = float(log_probabilities[frames, symbol].mean())
-        spans.append(SymbolSpan(int(frames[0]), int(frames[-1]) + 1, mean))
+        spans.append(SymbolSpan(int(frames[0]), int(frames[-1]) + 1, float(log_probabilities[frames, symbol].mean())))
     return spans
 
 

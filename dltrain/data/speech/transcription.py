@@ -184,8 +184,7 @@ class Transcriber:
         return transcribed
 
     def _is_audible(self, piece: RecordingPiece) -> bool:
-        samples = piece.sound.samples
-        return piece.sound.seconds >= self._hop_seconds and float(numpy.abs(samples).max()) >= SILENCE
+        return piece.sound.seconds >= self._hop_seconds and float(numpy.abs(piece.sound.samples).max()) >= SILENCE
 
     def _transcribe_batch(self, parts: Sequence[PreparedPiece]) -> Iterator[list[SpokenWord]]:
         inputs = [model_input(part.piece.sound, part.assets, self._extract) for part in parts]
