@@ -133,10 +133,9 @@ def write_corpus(folder: Path) -> None:
             for clip in range(_CLIPS_OF_EACH[split]):
                 text = " ".join(draw.choices(DIGITS, k=1 + clip % 3))
                 samples = synthesizer.speak(text, voice, draw.randint(120, 200), draw.randint(30, 70))
+                changed = soxr.resample(samples, synthesizer.sample_rate_hz, 16000)
                 name = f"{split}_{number:02d}_{clip:02d}.wav"
-                soundfile.write(
-                    folder / name, soxr.resample(samples, synthesizer.sample_rate_hz, 16000), 16000, "PCM_16"
-                )
+                soundfile.write(folder / name, changed, 16000, "PCM_16")
                 rows.append(f"{name}\t{text}\t{voice.name}")
         (folder / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
