@@ -345,7 +345,7 @@ def epoch(number: int, accuracy: float | None) -> str:
 def test_scores_are_those_of_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "run"}\n{"event": "step"}\n' + epoch(1, 0.5) + epoch(2, None) + epoch(3, 0.75)[:-5])
-    assert read_scores(path, "accuracy") == [(1, 0.5), (2, None)]
+    assert list(read_scores(path, "accuracy")) == [(1, 0.5), (2, None)]
 
 
 @pytest.mark.parametrize("at_once", [True, False])
