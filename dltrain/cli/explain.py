@@ -92,7 +92,7 @@ def explain(
 
     trained = load_model(run, checkpoint, device)
     if trained.kind.explainer is None:
-        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not read images")
+        raise trained.refuse(run, "read images")
     if filters:
         draw_filters(trained, choose_pictures(run, output, ["filters.png"])[0], as_json)
         return
@@ -154,7 +154,7 @@ def make_explainer(run: Path, trained: Trained, method: Method, steps: int | Non
     from dltrain.data.images.explanation import Explainer
 
     if not isinstance(trained.task, Predicts):
-        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not label inputs")
+        raise trained.refuse(run, "label inputs")
     return Explainer(
         model=trained.model,
         task=trained.task,

@@ -94,7 +94,7 @@ def load_language_model(run: Path, checkpoint: str | None, device: str | None) -
 
     trained = load_model(run, checkpoint, device)
     if not isinstance(trained.task, Generates):
-        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not generate text")
+        raise trained.refuse(run, "generate text")
     return trained, Vocabulary(trained.task.vocabulary)
 
 

@@ -106,7 +106,7 @@ def load_recogniser(run: Path, checkpoint: str | None, device: str | None) -> Tr
     import_soundfile()
     trained = load_model(run, checkpoint, device)
     if not isinstance(trained.task, Transcribes):
-        raise UsageError(f"{run}: the task '{trained.experiment.task.name}' does not transcribe sound")
+        raise trained.refuse(run, "transcribe sound")
     return trained
 
 

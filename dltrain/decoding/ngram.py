@@ -230,7 +230,7 @@ def _count_highest_order(sentences: Iterable[str], order: int) -> FollowerCounts
         for index in range(1, len(padded)):
             counts[padded[max(0, index - order + 1) : index]][padded[index]] += 1
     if not counts:
-        raise DataError("the text for the language model has no words")
+        raise DataError("the text for the language model has no words", advice="name other files")
     return counts
 
 

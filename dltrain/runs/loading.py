@@ -18,6 +18,7 @@ from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
 from dltrain.dataset import Dataset
+from dltrain.errors import UsageError
 from dltrain.kinds import Kind, find_kind
 from dltrain.runs.building import Names, construct, construct_dataset, construct_model
 from dltrain.runtime.memory import explain_memory_errors
@@ -45,6 +46,11 @@ class Trained:
     def kind(self) -> Kind:
         """The kind of data that its dataset is registered with."""
         return find_kind(self.names.entry("dataset", self.experiment.data.name).facts["data"])
+
+    def refuse(self, run: Path, missing: str) -> UsageError:
+        """The error of a command that needs what the task lacks; `missing` completes "the task does not ..."."""
+        message = f"{run}: the task '{self.experiment.task.name}' does not {missing}"
+        return UsageError(message, advice="name the run of a task that does")
 
     def dataset(self) -> Dataset:
         """The dataset of the training, with the checkpoint's own assets; no file is read yet."""

@@ -35,7 +35,7 @@ def parse_seeds(text: str) -> list[int]:
         numbers += range(first, last + 1)
     twice = next((number for number in numbers if numbers.count(number) > 1), None)
     if twice is not None:
-        raise UsageError(f"--seeds: seed {twice} is given twice in '{text}'")
+        raise UsageError(f"--seeds: seed {twice} is given twice in '{text}'", advice="name it once")
     return numbers
 
 

@@ -27,7 +27,7 @@ from dltrain.options import Plan
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import Trained, load_trained
 from dltrain.runtime import precision
-from support.commands import call, good
+from support.commands import call, good, train_bars
 from support.images import patterns
 
 Write = Callable[[Mapping[str, Any]], Path]
@@ -36,19 +36,7 @@ Write = Callable[[Mapping[str, Any]], Path]
 @pytest.fixture(scope="module")
 def run(images_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a model that tells most of the patterns apart."""
-    folder = tmp_path_factory.mktemp("finished")
-    config = folder / "bars.yaml"
-    config.write_text(
-        f"""
-task: image_classification
-data: {{name: mnist, root: "{images_root}", batch_size: 20, validation: 0.2, download: false}}
-model: {{name: mlp, hidden: [12]}}
-optimizer: {{name: adam, learning_rate: 1e-2}}
-trainer: {{epochs: 3, device: cpu, threads: 1}}
-"""
-    )
-    good("fit", config, "-o", folder / "run", "-q")
-    return folder / "run"
+    return train_bars(tmp_path_factory.mktemp("finished"), images_root, model="{name: mlp, hidden: [12]}", epochs=3)
 
 
 @pytest.fixture
@@ -329,7 +317,8 @@ def test_other_tasks_are_refused(write_settings: Write, settings: dict[str, Any]
     good("fit", write_settings(settings), "-o", tmp_path / "images", "-q")
     refused = call("explain", tmp_path / "images", folder)
     assert isinstance(refused.exception, UsageError)
-    assert str(refused.exception) == f"{tmp_path}/images: the task 'reconstruction' does not label inputs"
+    assert refused.exception.message == f"{tmp_path}/images: the task 'reconstruction' does not label inputs"
+    assert refused.exception.advice == "name the run of a task that does"
     told = good("explain", tmp_path / "images", "--filters").stdout
     assert told == f"encoder.2\t2 x 1 x 28 x 28\t{tmp_path}/images/plots/filters.png\n"
     (tmp_path / "text.txt").write_text("a b c a b\n" * 20)
@@ -341,7 +330,7 @@ def test_other_tasks_are_refused(write_settings: Write, settings: dict[str, Any]
     good("fit", write_settings(settings), "-o", tmp_path / "text", "-q")
     refused = call("explain", tmp_path / "text", folder)
     assert isinstance(refused.exception, UsageError)
-    assert str(refused.exception) == f"{tmp_path}/text: the task 'language_modelling' does not read images"
+    assert refused.exception.message == f"{tmp_path}/text: the task 'language_modelling' does not read images"
 
 
 def test_the_digits_sample_names_itself(

@@ -550,7 +550,8 @@ trainer: {{epochs: 1, device: cpu, threads: 1}}
     )
     good("fit", tmp_path / "digits.yaml", "-o", tmp_path / "run")
     assert refused("generate", tmp_path / "run") == (
-        f"{tmp_path}/run: the task 'image_classification' does not generate text"
+        f"{tmp_path}/run: the task 'image_classification' does not generate text\n"
+        "next: name the run of a task that does"
     )
 
 

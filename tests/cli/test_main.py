@@ -19,7 +19,7 @@ from dltrain.cli.eval import parse_requirement
 from dltrain.cli.shared.options import parse_seconds
 from dltrain.errors import DataError, Diverged, NoCheckpoint, RequirementNotMet, RunBusy, UsageError
 from dltrain.runs.directory import Lock
-from support.commands import call, good
+from support.commands import call, good, train_bars
 from support.files import lines
 from support.images import patterns
 
@@ -35,20 +35,7 @@ def width(picture: Path) -> int:
 @pytest.fixture(scope="module")
 def run(images_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a model that tells the patterns apart."""
-    folder = tmp_path_factory.mktemp("finished")
-    config = folder / "bars.yaml"
-    config.write_text(
-        f"""
-task: image_classification
-data: {{name: mnist, root: "{images_root}", batch_size: 20, validation: 0.2, download: false}}
-model: {{name: mlp, hidden: [32]}}
-optimizer: {{name: adam, learning_rate: 1e-2}}
-trainer: {{epochs: 6, device: cpu, threads: 1}}
-"""
-    )
-    result = good("fit", config, "-o", folder / "run")
-    assert "best checkpoint" in result.stdout
-    return folder / "run"
+    return train_bars(tmp_path_factory.mktemp("finished"), images_root, model="{name: mlp, hidden: [32]}", epochs=6)
 
 
 @pytest.mark.slow

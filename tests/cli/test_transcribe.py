@@ -513,7 +513,9 @@ def test_a_task_that_does_not_transcribe(
     good("fit", write_settings(settings), "-o", tmp_path / "images", "-q")
     refused = call("transcribe", tmp_path / "images", clip("a.wav", "a"))
     assert isinstance(refused.exception, UsageError)
-    assert str(refused.exception).endswith("the task 'image_classification' does not transcribe sound")
+    assert str(refused.exception).endswith(
+        "the task 'image_classification' does not transcribe sound\nnext: name the run of a task that does"
+    )
 
 
 @pytest.mark.slow

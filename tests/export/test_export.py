@@ -14,10 +14,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner, Result
 
 from dltrain.batch import Batch, Examples
-from dltrain.cli.main import application
 from dltrain.data.documents.batches import Documents
 from dltrain.data.speech.batches import Utterances
 from dltrain.data.text.passages import Passages
@@ -44,13 +42,13 @@ from dltrain.models.conformer import ConformerCTC
 from dltrain.models.crnn import CRNN
 from dltrain.models.language_rnn import RecurrentLanguageModel
 from dltrain.models.transformer import TransformerLanguageModel
-from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from dltrain.runtime.seeds import make_generator
 from dltrain.stream import Loader
 from dltrain.tasks.classification import ImageClassification, TextClassification
 from dltrain.tasks.language_modelling import LanguageModelling
 from dltrain.tasks.speech_recognition import SpeechRecognition
+from support.commands import call, good, train_bars
 
 WORDS = 40
 IMAGES = ImageClassification({"labels": ["a", "b", "c"], "channels": 1, "height": 12, "width": 10})
@@ -352,32 +350,11 @@ def test_onnx_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert "pip install 'dltrain[export]'" in str(caught.value)
 
 
-def call(*words: object) -> Result:
-    return CliRunner().invoke(application(), list(map(str, words)), obj=Interrupts())
-
-
-def good(*words: object) -> Result:
-    result = call(*words)
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result
-
-
 @pytest.fixture(scope="module")
 def run(images_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of a model that tells the patterns apart."""
-    folder = tmp_path_factory.mktemp("exported")
-    config = folder / "bars.yaml"
-    config.write_text(
-        f"""
-task: image_classification
-data: {{name: mnist, root: "{images_root}", batch_size: 20, validation: 0.2, download: false}}
-model: {{name: cnn, channels: [4], hidden: 32}}
-optimizer: {{name: adam, learning_rate: 1e-2}}
-trainer: {{epochs: 3, device: cpu, threads: 1}}
-"""
-    )
-    good("fit", config, "-o", folder / "bars", "-q")
-    return folder / "bars"
+    model = "{name: cnn, channels: [4], hidden: 32}"
+    return train_bars(tmp_path_factory.mktemp("exported"), images_root, model=model, epochs=3, name="bars")
 
 
 @pytest.fixture

@@ -124,10 +124,12 @@ def read_split(files: PublishedFiles, split: Split, classes: int | None) -> tupl
     if len(images) != len(labels):
         raise DataError(
             f"{paths[1]}: {len(labels)} labels, but {paths[0].name} holds {len(images)} images. "
-            "One of the two belongs to another set."
+            "One of the two belongs to another set.",
+            advice="fetch both again, or correct data.root",
         )
     if images.size == 0:
-        raise DataError(f"{paths[0]}: {' x '.join(map(str, images.shape))}: no pixels in it.")
+        message = f"{paths[0]}: {' x '.join(map(str, images.shape))}: no pixels in it"
+        raise DataError(message, advice="fetch the file again")
     if classes is not None and labels.max() >= classes:
         index = int((labels >= classes).argmax())
         raise DataError(f"{paths[1]}: label {labels[index]} at index {index}; allowed are 0..{classes - 1}.")

@@ -194,5 +194,6 @@ def extract_features(clips: Sequence[Clip], preparation: Preparation, extract: E
     examined = examine_clip(clips[index], preparation, extract)
     if examined.features is None:
         reason = examined.fault.reason if examined.fault else ""
-        raise DataError(f"{clips[index].path}: was fine when training began, but now: {reason}.")
+        message = f"{clips[index].path}: was fine when training began, but now: {reason}"
+        raise DataError(message, advice="restore the file, then run the same command")
     return examined.features.astype(numpy.float32)

@@ -137,9 +137,11 @@ class Roles:
         excluded = (*self.target, *self.ignore, self.group)
         chosen = [name for name in self.features or table.columns if name not in excluded]
         if not chosen:
-            raise UsageError(f"{table.name}: no column is left to learn from; found {', '.join(table.columns)}")
+            message = f"{table.name}: no column is left to learn from; found {', '.join(table.columns)}"
+            raise UsageError(message, advice="shorten data.ignore, or name other data.features")
         if lost := [name for name in self.categorical or () if name not in chosen]:
-            raise UsageError(f"data.categorical: '{lost[0]}' is not among the features: {', '.join(chosen)}")
+            message = f"data.categorical: '{lost[0]}' is not among the features: {', '.join(chosen)}"
+            raise UsageError(message, advice="correct data.categorical, or add the column to data.features")
         return chosen
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import stat
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, fetch
 from dltrain.errors import DataError
 from dltrain.runtime.cuda_wheels import import_torchvision
+from support.mirrors import QuietHandler, serve
 
 CONTENTS = {name: gzip.compress(name.encode() * 50, mtime=0) for names in FILES.values() for name in names}
 PUBLISHED = [
@@ -23,8 +22,8 @@ PUBLISHED = [
 ]
 
 
-class Mirror(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Mirror(QuietHandler):
+    def answer(self) -> None:
         _, manner, name = self.path.split("/")
         content = CONTENTS[name.removesuffix(".gz")]
         if manner == "absent":
@@ -34,23 +33,14 @@ class Mirror(BaseHTTPRequestHandler):
             content = bytes(len(content))
         if manner == "endless":
             content *= 1000
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
+        self.send_head(len(content))
         self.wfile.write(content[: len(content) // 2] if manner == "broken" else content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Mirror) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
-        thread.join()
+    with serve(Mirror) as address:
+        yield address
 
 
 def test_files_arrive_whole_where_torchvision_looks(tmp_path: Path, server: str) -> None:

@@ -6,9 +6,7 @@ import gzip
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from typer.testing import CliRunner
 from dltrain.cli.data import app
 from dltrain.data.text.sets import TEXT_SETS, PublishedText, Split, fetch
 from dltrain.errors import DataError
+from support.mirrors import QuietHandler, serve
 
 REAL = os.environ.get("DLTRAIN_DATA")
 CONTENTS: dict[Split, bytes] = {"train": b"a b\n<unk> b\n", "valid": b"a\n", "test": b"b a"}
@@ -28,28 +27,19 @@ FILES = {
 }
 
 
-class Mirror(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
+class Mirror(QuietHandler):
+    def answer(self) -> None:
         _, manner, name = self.path.split("/")
         content = next(CONTENTS[split] for split, file in FILES.items() if file.name == name)
         content = bytes(len(content)) if manner == "wrong" else content
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
+        self.send_head(len(content))
         self.wfile.write(content)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Mirror) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}"
-        running.shutdown()
-        thread.join()
+    with serve(Mirror) as address:
+        yield address
 
 
 @pytest.fixture
