@@ -37,7 +37,7 @@ def cross_validate(
 
     Examples:
 
-      dltrain cv configs/iris.yaml
+      dltrain cv configs/iris_dense.yaml
 
       dltrain cv configs/mnist_mlp.yaml --folds 10 --set trainer.epochs=3 --json
     """
