@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from dltrain.batch import Batch
+from dltrain.stream import Stream
 from dltrain.task import Counts
 
 
@@ -81,3 +83,11 @@ class Reconstructs(Protocol):
 
     def reconstructions(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         """What a batch's `arguments` are, of N examples, to (N, ...) float32, as the inputs are."""
+
+
+@runtime_checkable
+class HasBaselines(Protocol):
+    """Knows the simplest models of its task, which are scored as the trained model is, beside its result."""
+
+    def baselines(self, training: Stream[Batch]) -> Mapping[str, nn.Module]:
+        """Models by name, such as "mean" or "linear", fitted to the training split without iterating over epochs."""

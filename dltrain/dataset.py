@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from dltrain.batch import Batch
 from dltrain.errors import UsageError
 from dltrain.stream import Stream
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+SplitName = Literal["training", "validation", "test"]
 
 
 class Dataset(Protocol):
@@ -38,6 +45,79 @@ class Dataset(Protocol):
     def validation(self) -> Stream[Batch]: ...
 
     def test(self) -> Stream[Batch]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSummary:
+    """One split: its number of examples, its files, and the examples of each class.
+
+    `examples` is None for a split whose files have not been read yet: the test files are closed while training.
+    """
+
+    name: SplitName
+    examples: int | None
+    files: tuple[str, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnSummary:
+    """A column of a table or a series: what it is used for, how it was read, and facts about its values.
+
+    `role` is input, target, group, weight, time or ignored; `kind` is numbers, categories, labels, text or dates.
+    """
+
+    name: str
+    role: str
+    kind: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Treatment:
+    """A change that was made to `count` of `total` examples or values, such as "cut after 400 words".
+
+    `option` names the config's option that changes it, such as "data.max_tokens".
+    """
+
+    what: str
+    count: int
+    total: int
+    option: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """What a dataset has read: `fit` prints it before it trains, and keeps it in the run directory.
+
+    `unit` is what the splits count, such as "rows" or "clips". `facts` are other values by name, such as the longest
+    gap of a series.
+    """
+
+    unit: str = "examples"
+    splits: tuple[SplitSummary, ...] = ()
+    columns: tuple[ColumnSummary, ...] = ()
+    treatments: tuple[Treatment, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """The summary as plain JSON."""
+        return asdict(self)
+
+
+@runtime_checkable
+class Summarizes(Protocol):
+    """A dataset that can say what it has read, once its training and validation streams have been made."""
+
+    def summarize(self) -> DataSummary: ...
+
+
+@runtime_checkable
+class Identifies(Protocol):
+    """A dataset whose examples can be recognised by their content, in another file or in another order."""
+
+    def identities(self, split: SplitName) -> NDArray[numpy.uint64]:
+        """A hash of the content of each example of a split, inputs and target, (N,); equal for equal examples."""
 
 
 def no_test_split(given_as: str, validated: bool) -> UsageError:
