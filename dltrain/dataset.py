@@ -62,9 +62,12 @@ class SplitSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnSummary:
-    """A column of a table or a series: what it is used for, how it was read, and facts about its values.
+    """A column of a table or a series: what it is used for, how it was read, and facts about its training values.
 
     `role` is input, target, group, weight, time or ignored; `kind` is numbers, categories, labels, text or dates.
+    Facts that warnings depend on, where they are cheap to know: `missing` and `distinct`, numbers of values;
+    `correlation` with a numeric target, -1 to 1, unrounded; `determines_target`, whether examples with the same value
+    always have the same label (or number).
     """
 
     name: str
@@ -90,11 +93,13 @@ class Treatment:
 class DataSummary:
     """What a dataset has read: `fit` prints it before it trains, and keeps it in the run directory.
 
-    `unit` is what the splits count, such as "rows" or "clips". `facts` are other values by name, such as the longest
-    gap of a series.
+    `unit` is what the splits count, such as "rows" or "clips". `division` says how they were divided, such as "shares
+    drawn with seed 0", or is None for separate files. `facts` are other values by name, such as "longest gap", which
+    are shown as they are.
     """
 
     unit: str = "examples"
+    division: str | None = None
     splits: tuple[SplitSummary, ...] = ()
     columns: tuple[ColumnSummary, ...] = ()
     treatments: tuple[Treatment, ...] = ()
