@@ -40,10 +40,15 @@ def to_device(batch: B, target: device) -> B:
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Inputs (N, ...) and targets (N, ...), of N examples."""
+    """Inputs (N, ...) and targets (N, ...), of N examples.
+
+    `weights` (N,) float32 are how much each example counts in the loss, 1 on average over the training split; None for
+    1 each. A loss is the mean over the N examples of weight times loss.
+    """
 
     inputs: Tensor
     targets: Tensor
+    weights: Tensor | None = None
     rate: ClassVar[float] = 1.0
 
     @property

@@ -66,7 +66,17 @@ class Estimates(Protocol):
     outputs: Sequence[str]
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
-        """What a batch's `arguments` are, of N examples, to (N, outputs) float32."""
+        """What a batch's `arguments` are, of N examples, to (N, outputs).
+
+        Units are restored in float64: float32 has steps of 128 at 1.7e9.
+        """
+
+
+@runtime_checkable
+class Rounds(Protocol):
+    """Knows how many significant digits of each of its estimates mean something."""
+
+    digits: Sequence[int]
 
 
 @runtime_checkable
@@ -74,7 +84,7 @@ class Forecasts(Estimates, Protocol):
     """Estimates what comes next, in batches that follow each other in time."""
 
     def in_units(self, values: Tensor) -> Tensor:
-        """A batch's targets (N, outputs) in the units of the data, float32 on the CPU."""
+        """A batch's targets (N, outputs) in the units of the data, float64 on the CPU."""
 
 
 @runtime_checkable

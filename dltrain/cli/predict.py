@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 NO_ABILITY = "a plug-in's task needs labels and probabilities, or outputs and estimates (docs/extending.md)"
 BATCH = 256
+DIGITS = 7
+"""Significant digits of a number, where the task does not know better."""
 
 
 class Prediction(NamedTuple):
@@ -43,6 +45,14 @@ class Predictor(NamedTuple):
     reader: Reader
     labels: bool
     top: int
+
+    @property
+    def digits(self) -> Sequence[int]:
+        """Significant digits to print of each number."""
+        from dltrain.capabilities import Rounds
+
+        task: Any = self.trained.task
+        return task.digits if isinstance(task, Rounds) else [DIGITS] * len(task.outputs)
 
 
 @dataclass
@@ -195,7 +205,8 @@ def _format_predictions(
         elif predictor.labels:
             yield "\t".join([name, *(f"{label}\t{probability:.4f}" for label, probability in values)])
         else:
-            yield "\t".join([name, *(f"{value:.7g}" for _, value in values)])
+            numbers = zip(predictor.digits, values, strict=True)
+            yield "\t".join([name, *(f"{value:.{digits}g}" for digits, (_, value) in numbers)])
 
 
 def _write_csv(file: io.StringIO, predictions: Sequence[Prediction], labels: bool, head: bool) -> None:

@@ -17,6 +17,9 @@ from dltrain.options import PositiveFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
 
+FEWEST_DIGITS = 7
+"""Significant digits of a number that float32 holds."""
+
 
 @tasks.register("regression", data="table", sizes=("inputs", "outputs"))
 class Regression:
@@ -25,7 +28,8 @@ class Regression:
     Reports rmse (root of the mean squared error), mse, mae (mean absolute error) and r2 (1 - squared errors / squares
     around the split's own mean; 1 or 0 for a target that never changes, as scikit-learn's `force_finite`), in the
     data's own units and averaged over the targets; and loss, what is trained on, which counts in the target's standard
-    deviations where the data standardises it.
+    deviations where the data standardises it. Where rows have weights (data.weight), training and loss are weighted,
+    and weighted_rmse, weighted_mse, weighted_mae and weighted_r2 are reported too.
 
     Options:
         loss: mse (squared error), mae (absolute error), or huber (squared where small; Huber 1964).
@@ -53,10 +57,14 @@ class Regression:
         self.means = torch.tensor(target["mean"], dtype=torch.float64)
         self.standardized = target["normalize"] == "standard"
         self.deviations = torch.tensor(target["std"], dtype=torch.float64)
+        self.digits = (
+            count_digits(self.means, self.deviations) if self.standardized else [FEWEST_DIGITS] * len(self.outputs)
+        )
         self.loss, self.huber_delta = loss, huber_delta
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
-        return Step(self._losses(model(*batch.arguments).float(), batch.targets).mean())
+        losses = self._losses(model(*batch.arguments).float(), batch.targets)
+        return Step((losses if batch.weights is None else losses * batch.weights[:, None]).mean())
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         outputs = model(*batch.arguments).float()  # (N, outputs)
@@ -64,31 +72,23 @@ class Regression:
         truth = self._in_units(batch.targets)
         errors = self._in_units(outputs) - truth
         around = truth - self.means  # of the numbers themselves the squares would cancel in the end
-        return Score(
-            {
-                "examples": torch.tensor(len(truth)),
-                "losses": losses.mean(1).sum(),
-                "squared": errors.square().sum(0),
-                "absolute": errors.abs().sum(0),
-                "around": around.sum(0),
-                "around_squared": around.square().sum(0),
-            }
-        )
+        counts = {"examples": torch.tensor(len(truth)), **_sum_rows(losses, errors, around)}
+        if batch.weights is not None:
+            weights = batch.weights.cpu().double()
+            sums = _sum_rows(losses, errors, around, weights)
+            counts |= {"weighted_examples": weights.sum(), **{f"weighted_{name}": part for name, part in sums.items()}}
+        return Score(counts)
 
     def report(self, counts: Counts) -> dict[str, float]:
-        examples = int(counts["examples"])
-        squared = counts["squared"]  # (outputs,)
-        mse = squared / examples
-        return {
-            "rmse": float(mse.sqrt().mean()),
-            "mse": float(mse.mean()),
-            "mae": float((counts["absolute"] / examples).mean()),
-            "r2": compute_r2(squared, counts["around"], counts["around_squared"], examples),
-            "loss": float(counts["losses"] / examples),
-        }
+        metrics = _divide(counts, "")
+        if "weighted_examples" not in counts:
+            return metrics
+        weighted = _divide(counts, "weighted_")
+        loss = weighted.pop("loss")
+        return {**metrics, **{f"weighted_{name}": value for name, value in weighted.items()}, "loss": loss}
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
-        return self._in_units(model(*inputs).float()).float()
+        return self._in_units(model(*inputs).float())
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each number, (N, outputs)."""
@@ -104,17 +104,57 @@ class Regression:
         return exact * self.deviations + self.means if self.standardized else exact
 
 
-def compute_r2(squared_errors: Tensor, around: Tensor, around_squared: Tensor, examples: int) -> float:
+def _sum_rows(losses: Tensor, errors: Tensor, around: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
+    """Sums over the rows of (N, outputs) each, times the rows' weights (N,)."""
+    parts = {
+        "losses": losses.mean(1),
+        "squared": errors.square(),
+        "absolute": errors.abs(),
+        "around": around,
+        "around_squared": around.square(),
+    }
+    if weights is not None:
+        parts = {name: (weights * part.mT).mT if part.ndim > 1 else weights * part for name, part in parts.items()}
+    return {name: part.sum() if name == "losses" else part.sum(0) for name, part in parts.items()}
+
+
+def _divide(counts: Counts, prefix: str) -> dict[str, float]:
+    """The metrics and the loss from the sums whose names have a prefix; NaN where all weights are 0."""
+    total, squared = float(counts[f"{prefix}examples"]), counts[f"{prefix}squared"]  # (outputs,)
+    around = counts[f"{prefix}around"], counts[f"{prefix}around_squared"]
+    mse = squared / total
+    return {
+        "rmse": float(mse.sqrt().mean()),
+        "mse": float(mse.mean()),
+        "mae": float((counts[f"{prefix}absolute"] / total).mean()),
+        "r2": compute_r2(squared, *around, int(counts["examples"]), total=total),
+        "loss": float(counts[f"{prefix}losses"] / total),
+    }
+
+
+def compute_r2(
+    squared_errors: Tensor, around: Tensor, around_squared: Tensor, examples: int, total: float | None = None
+) -> float:
     """The coefficient of determination, averaged over the outputs; NaN for fewer than two examples.
 
     `around` and `around_squared` (outputs,) are the sums of the target's distances from some number, and of their
-    squares; the nearer to the target's mean it is, the less is rounded off.
+    squares; the nearer to the target's mean it is, the less is rounded off. `total` is the sum of the examples' weights
+    if they have any, and the other sums are weighted then.
     """
     if examples < 2:
         return nan
-    squares = around_squared - around.square() / examples
+    squares = around_squared - around.square() / (examples if total is None else total)
     constant = squares <= 1e-12 * around_squared
     return float(torch.where(constant, (squared_errors == 0).double(), 1 - squared_errors / squares).mean())
+
+
+def count_digits(means: Tensor, deviations: Tensor) -> list[int]:
+    """Count the significant digits of numbers (outputs,) that float32 holds as distances from their mean.
+
+    They are those of float32, and one more for each tenfold of the mean's ratio to the standard deviation, from 100 on.
+    """
+    more = (means.abs() / deviations).clamp(min=1).log10().floor().long() - 1
+    return [min(FEWEST_DIGITS + max(each, 0), 17) for each in more.tolist()]
 
 
 @tasks.register("sequence_regression", data="series", sizes=("channels", "window", "outputs"))
@@ -138,6 +178,7 @@ class SequenceRegression:
         self._horizon = horizon
         self._mean = torch.tensor(assets["mean"], dtype=torch.float64)[self._targets].repeat(horizon)
         self._deviation = torch.tensor(assets["std"], dtype=torch.float64)[self._targets].repeat(horizon)
+        self.digits = count_digits(self._mean, self._deviation)
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(functional.mse_loss(model(batch.inputs), batch.targets))
@@ -177,5 +218,5 @@ class SequenceRegression:
         return self.in_units(model(*inputs))
 
     def in_units(self, values: Tensor) -> Tensor:
-        """A model's outputs or a batch's targets (N, outputs) in the units of the data, float32 on the CPU."""
-        return (values.cpu().double() * self._deviation + self._mean).float()
+        """A model's outputs or a batch's targets (N, outputs) in the units of the data, float64 on the CPU."""
+        return values.cpu().double() * self._deviation + self._mean

@@ -228,3 +228,26 @@ def test_kinds_of_data_that_predict_takes_have_a_reader(kind: str) -> None:
     reference = find_kind(kind).reader
     assert reference is not None
     assert all(callable(getattr(resolve_reference(reference), method)) for method in ("read", "inputs", "notes"))
+
+
+def test_targets_far_from_0_keep_their_digits(tmp_path: Path) -> None:
+    (tmp_path / "times.csv").write_text("x,seen\n" + "".join(f"{row},{1_700_000_000 + 2 * row}\n" for row in range(40)))
+    (tmp_path / "times.yaml").write_text(
+        f"""
+task: regression
+data: {{name: table, root: "{tmp_path}", training: times.csv, target: seen}}
+model: linear
+optimizer: {{name: adam, learning_rate: 0.1}}
+trainer: {{epochs: 200, device: cpu, threads: 1}}
+"""
+    )
+    good("fit", tmp_path / "times.yaml", "-o", tmp_path / "run")
+    for arguments in ([], ["--json"], ["-o", tmp_path / "found.csv"]):
+        told = good("predict", tmp_path / "run", "x=5", "x=17", *arguments).stdout.splitlines()
+        if not arguments:
+            found = [float(line.split("\t")[1]) for line in told[1:]]
+        elif not told:
+            found = [float(row["seen"]) for row in csv.DictReader((tmp_path / "found.csv").open())]
+        else:
+            found = [json.loads(line)["estimates"]["seen"] for line in told]
+        assert np.array(found) - 1.7e9 == pytest.approx([10, 34], abs=0.05)

@@ -82,6 +82,50 @@ def test_regression_reports_what_scikit_learn_does(count: int, normalize: str, m
     assert told["loss"] == pytest.approx(float((truth - found).square().mean()), rel=1e-6)
 
 
+def test_row_weights_count_in_training_and_in_scores_of_their_own() -> None:
+    draw = torch.Generator().manual_seed(5)
+    truth = torch.randn(50, 2, generator=draw)
+    found = truth + 0.3 * torch.randn(50, 2, generator=draw)
+    weights = torch.rand(50, generator=draw)
+    task = Regression(numbers(2))
+    parts = [Examples(*part) for part in zip(found.split(7), truth.split(7), weights.split(7), strict=True)]
+    counts: dict[str, Any] = {}
+    for score in (task.score(nn.Identity(), part, None).counts for part in parts):
+        counts = {name: counts.get(name, 0) + value for name, value in score.items()}
+    y, p, w = (values.double().numpy() for values in (2 * truth + 3, 2 * found + 3, weights))
+    told = task.report(counts)
+    for prefix, sample_weight in (("", None), ("weighted_", w)):
+        mean_squares = metrics.root_mean_squared_error(y, p, sample_weight=sample_weight)
+        assert told[f"{prefix}rmse"] == pytest.approx(mean_squares, rel=1e-6)
+        mean_absolute = metrics.mean_absolute_error(y, p, sample_weight=sample_weight)
+        assert told[f"{prefix}mae"] == pytest.approx(mean_absolute, rel=1e-6)
+        assert told[f"{prefix}r2"] == pytest.approx(metrics.r2_score(y, p, sample_weight=sample_weight), rel=1e-6)
+    squares = (truth - found).square().mean(1)
+    assert told["loss"] == pytest.approx(float((squares * weights).sum() / weights.sum()), rel=1e-6)
+    step = task.step(nn.Identity(), Examples(found, truth, weights), None)
+    assert float(step.loss) == pytest.approx(float((squares * weights).mean()), rel=1e-6)
+
+
+def test_a_weight_of_two_is_the_row_twice(write_settings: Write, tmp_path: Path) -> None:
+    weighted = {"x": [1, 2, 3, 4], "y": [2, 3, 7, 5], "n": [1, 2, 1, 3]}
+    repeated = {name: np.repeat(weighted[name], weighted["n"]).tolist() for name in ("x", "y")}
+    found = []
+    for values, more in ((weighted, {"weight": "n"}), (repeated, {})):
+        data = {"name": "table", "values": values, "target": "y", "validation": 0, "test": 0, "batch_size": None}
+        tree = {
+            "task": "regression",
+            "data": {**data, "normalize": "none", "normalize_target": "none", **more},
+            "model": "linear",
+            "optimizer": {"name": "sgd", "learning_rate": 0.05},
+            "trainer": {"epochs": 1000, "device": "cpu", "checkpoint_every_epochs": 1000, "threads": 1},
+        }
+        model = run_once(write_settings(tree), tmp_path / str(len(found)), Interrupts()).state.model
+        found.append([float(parameter.detach().flatten()[0]) for parameter in model.parameters()])
+    slope, intercept = np.polyfit(repeated["x"], repeated["y"], 1)
+    assert found[0] == pytest.approx([slope, intercept], abs=1e-4)
+    assert found[1] == pytest.approx([slope, intercept], abs=1e-4)
+
+
 @pytest.mark.parametrize(("loss", "expected"), [("mae", nn.L1Loss()), ("huber", nn.HuberLoss(delta=0.2))])
 def test_other_losses(loss: Any, expected: nn.Module) -> None:
     truth, found = torch.linspace(0, 1, 20)[:, None], torch.linspace(1, 0, 20)[:, None]
@@ -106,6 +150,8 @@ def test_estimates_are_in_the_datas_units() -> None:
     assert task.estimates(nn.Identity(), torch.tensor([[0.0, 1.0], [2.0, -1.0]])).tolist() == [[3, 5], [7, 1]]
     plain = Regression(numbers(1, "none"))
     assert plain.estimates(nn.Identity(), torch.tensor([[0.25]])).tolist() == [[0.25]]
+    seconds = Regression(numbers(1, mean=1.7e9, std=10.0))
+    assert seconds.estimates(nn.Identity(), torch.tensor([[0.5], [1.5]])).tolist() == [[1.7e9 + 5], [1.7e9 + 15]]
 
 
 @pytest.mark.parametrize("positive", ["no", "yes"])

@@ -102,6 +102,7 @@ class Roles:
     ignore: Sequence[str] = ()
     categorical: Sequence[str] | None = None
     group: str | None = None
+    weight: str | None = None
     missing: Literal["error", "mean"] = "error"
     normalize: Literal["standard", "none"] = "standard"
     normalize_target: Literal["standard", "none"] = "standard"
@@ -120,8 +121,9 @@ class Roles:
                 )
         if self.features is not None and self.ignore:
             raise UsageError("data.features and data.ignore are both given", advice="give one of the two")
-        if self.group is not None and self.group in (*self.target, *(self.features or ())):
-            raise UsageError(f"data.group: '{self.group}' is the target or a feature too; it can be only one of these")
+        for option in ("group", "weight"):
+            if (name := getattr(self, option)) is not None and name in (*self.target, *(self.features or ())):
+                raise UsageError(f"data.{option}: '{name}' is the target or a feature too; it can be only one of these")
         for option in ("target", "features", "categorical"):
             names = getattr(self, option) or ()
             if twice := [name for name in names if names.count(name) > 1]:
@@ -129,12 +131,12 @@ class Roles:
 
     def select_inputs(self, table: Table) -> list[str]:
         """Return the columns to read. Raises UsageError if a named one is missing, or none is left."""
-        for option in ("target", "features", "ignore", "categorical", "group"):
+        for option in ("target", "features", "ignore", "categorical", "group", "weight"):
             named = getattr(self, option) or ()
             for name in (named,) if isinstance(named, str) else named:
                 if name not in table.columns:
                     raise UsageError(table.describe_missing(name), advice=f"correct data.{option}")
-        excluded = (*self.target, *self.ignore, self.group)
+        excluded = (*self.target, *self.ignore, self.group, self.weight)
         chosen = [name for name in self.features or table.columns if name not in excluded]
         if not chosen:
             message = f"{table.name}: no column is left to learn from; found {', '.join(table.columns)}"
@@ -204,6 +206,17 @@ def encode_labels(table: Table, name: str, labels: Sequence[str]) -> NDArray[num
         message = f"the label '{label}' is not among those trained on: {known}"
         table.refuse(name, unknown, message, "correct the label, remove the row, or train with rows that have it")
     return codes
+
+
+def read_weights(table: Table, name: str) -> Numbers:
+    """Read the rows' weights, (N,) float64. Raises DataError, with the position, for a missing or negative one."""
+    if name not in table.columns:
+        raise DataError(table.describe_missing(name), advice="give the column of weights that was trained with")
+    weights = parse_numbers(table, name, "correct the weight, or remove the row")
+    wrong = ~(weights >= 0)
+    message = f"the weight is {format_cell(weights[wrong][0]) or 'missing'}" if wrong.any() else ""
+    table.refuse(name, wrong, f"{message}; expected is a number from 0", "correct the weight, or remove the row")
+    return weights
 
 
 def _check_target(table: Table, names: Sequence[str]) -> None:

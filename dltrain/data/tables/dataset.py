@@ -89,8 +89,8 @@ class TableDataset:
         raise NotImplementedError
 
     def training(self) -> Loader[Examples]:
-        inputs, targets = self._encode(self._table.select(self._splits.training))
-        return Loader(make_row_batches(inputs, targets, self._batch_size, seed=self._seed))
+        rows = self._encode(self._table.select(self._splits.training))
+        return Loader(make_row_batches(rows, self._batch_size, seed=self._seed))
 
     def validation(self) -> Loader[Examples]:
         files = self._division.shares["validation"]
@@ -106,21 +106,32 @@ class TableDataset:
         return self._evaluation(self._table.select(self._splits.test))
 
     def _evaluation(self, table: Table) -> Loader[Examples]:
-        return Loader(make_row_batches(*self._encode(table), self._evaluation_batch_size))
+        return Loader(make_row_batches(self._encode(table), self._evaluation_batch_size))
 
-    def _encode(self, table: Table) -> tuple[Tensor, Tensor]:
-        """Encode inputs (N, F) float32 and targets: (N, K) float32 for numbers, (N,) int64 for labels."""
-        encoder, target = FeatureEncoder(self.assets["features"]), self.assets["target"]
+    def _encode(self, table: Table) -> Examples:
+        """Encode all rows: inputs (N, F) float32, targets and weights."""
+        encoder = FeatureEncoder(self.assets["features"])
         inputs = torch.from_numpy(encoder.inputs(table))
         self._unknown += [note for note in encoder.notes() if note not in self._unknown]
+        return Examples(inputs, self._encode_targets(table), self._encode_weights(table))
+
+    def _encode_targets(self, table: Table) -> Tensor:
+        """Encode targets: (N, K) float32 for numbers, (N,) int64 for labels."""
+        target = self.assets["target"]
         if self._labels is not None:
-            return inputs, torch.from_numpy(columns.encode_labels(table, target["columns"][0], self._labels))
+            return torch.from_numpy(columns.encode_labels(table, target["columns"][0], self._labels))
         numbers = columns.read_targets(table, target["columns"])
         if target["normalize"] == "none":
-            return inputs, torch.from_numpy(numbers.astype(numpy.float32))
+            return torch.from_numpy(numbers.astype(numpy.float32))
         scales = zip(target["columns"], numbers.T, target["mean"], target["std"], strict=True)
         scaled = [columns.standardize_column(table, name, part, mean=mean, std=std) for name, part, mean, std in scales]
-        return inputs, torch.from_numpy(numpy.stack(scaled, 1))
+        return torch.from_numpy(numpy.stack(scaled, 1))
+
+    def _encode_weights(self, table: Table) -> Tensor | None:
+        """Encode the rows' weights in units of the training rows' mean, (N,) float32."""
+        if (weight := self.assets.get("weight")) is None:
+            return None
+        return torch.from_numpy((columns.read_weights(table, weight["column"]) / weight["mean"]).astype(numpy.float32))
 
     @cached_property
     def _splits(self) -> RowSplits:
@@ -157,6 +168,8 @@ class TableDataset:
         table, training, roles = self._table, self._splits.training, self._roles
         features = learn_features(table, training, roles)
         learned: dict[str, Any] = {"dataset": self.name, "features": features, "inputs": name_inputs(features)}
+        if roles.weight is not None:
+            learned["weight"] = {"column": roles.weight, "mean": self._average_weights(roles.weight)}
         target: dict[str, Any] = {"columns": list(roles.target)}
         if self._labels is None:
             numbers = columns.read_targets(table, roles.target)[training]
@@ -178,18 +191,25 @@ class TableDataset:
             )
         return {**learned, "target": target, "labels": list(self._labels)}
 
+    def _average_weights(self, name: str) -> float:
+        """Average the training rows' weights. Raises DataError where all are 0."""
+        mean = float(columns.read_weights(self._table, name)[self._splits.training].mean())
+        if mean == 0:
+            message = f"{self._table.name}: all weights in column '{name}' are 0 in the training rows"
+            raise DataError(message, advice="correct the column, or leave data.weight out")
+        return mean
 
-def make_row_batches(
-    inputs: Tensor, targets: Tensor, batch_size: int | None, seed: int | None = None
-) -> IndexedBatches[Examples]:
+
+def make_row_batches(rows: Examples, batch_size: int | None, seed: int | None = None) -> IndexedBatches[Examples]:
     """Batch rows, or use all as one batch; with `seed`, shuffled as a function of (seed, epoch, index)."""
-    count = len(targets)
+    count = rows.count
 
     def make(epoch: int, chosen: Tensor) -> Examples:
-        return Examples(inputs.index_select(0, chosen), targets.index_select(0, chosen))
+        weights = None if rows.weights is None else rows.weights.index_select(0, chosen)
+        return Examples(rows.inputs.index_select(0, chosen), rows.targets.index_select(0, chosen), weights)
 
     if batch_size is None:
-        return IndexedBatches(count, count, lambda epoch, chosen: Examples(inputs, targets))
+        return IndexedBatches(count, count, lambda epoch, chosen: rows)
     if seed is None:
         return IndexedBatches(count, batch_size, make)
     return IndexedBatches(count, batch_size, make, partial(draw_permutation, seed, n=count), join_single=True)

@@ -40,6 +40,7 @@ class TableFiles(TableDataset):
         ignore: columns to leave out, if features are not given.
         categorical: columns that hold categories, even as numbers; default the columns of texts.
         group: column whose equal values stay in one split, such as the patient; it is not a feature.
+        weight: column with the weight of each row in the loss, a number from 0; it is not a feature.
         missing: stop at a missing value, or replace it by the training rows' mean (no category, for texts).
         normalize: standard (zero mean and unit variance over the training rows) or none, for columns of numbers.
         normalize_target: the same for numeric targets.
@@ -66,6 +67,7 @@ class TableFiles(TableDataset):
         ignore: Texts | None = None,
         categorical: list[str] | None = None,
         group: str | None = None,
+        weight: str | None = None,
         missing: Literal["error", "mean"] = "error",
         normalize: Literal["standard", "none"] = "standard",
         normalize_target: Literal["standard", "none"] = "standard",
@@ -89,6 +91,7 @@ class TableFiles(TableDataset):
             ignore=ignore or (),
             categorical=categorical,
             group=group,
+            weight=weight,
             missing=missing,
             normalize=normalize,
             normalize_target=normalize_target,

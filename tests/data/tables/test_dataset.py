@@ -13,6 +13,7 @@ import torch
 from sklearn import datasets as bundled
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from dltrain.batch import Examples
 from dltrain.data.tables.dataset import make_row_batches
 from dltrain.data.tables.files import read_table
 from dltrain.data.tables.table_files import BundledTable, TableFiles
@@ -188,6 +189,34 @@ def test_groups_stay_together(write: Callable[..., str]) -> None:
         assert all(groups)
 
 
+def test_weights_of_rows_are_in_the_batch_and_no_input(write: Callable[..., str]) -> None:
+    file = write("x,n,y\n1,2,0.5\n2,0,1.5\n3,4,2.5\n")
+    dataset = table(file, "y", weight="n", batch_size=None)
+    (batch,) = dataset.training().epoch(0)
+    assert batch.weights.tolist() == [1, 0, 2]
+    assert dataset.assets["inputs"] == ["x"]
+    later = table(file, "y", weight="n", batch_size=2, test=file)
+    parts = list(later.test().epoch(0))
+    assert torch.cat([part.weights for part in parts]).tolist() == [1, 0, 2]
+    assert sorted(torch.cat([part.weights for part in later.training().epoch(3)]).tolist()) == [0, 1, 2]
+    (plain,) = table(file, "y", ignore=["n"], batch_size=None).training().epoch(0)
+    assert plain.weights is None
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (("1", "-1", "1"), "line 3, column 'n': the weight is -1; expected is a number from 0"),
+        (("1", "1", ""), "line 4, column 'n': the weight is missing; expected is a number from 0"),
+        (("0", "0", "0"), "all weights in column 'n' are 0 in the training rows"),
+    ],
+)
+def test_wrong_weights(weights: tuple[str, ...], message: str, write: Callable[..., str]) -> None:
+    file = write("x,n,y\n" + "".join(f"{row},{weight},{row}.5\n" for row, weight in enumerate(weights)))
+    with pytest.raises(DataError, match=message):
+        table(file, "y", weight="n").training()
+
+
 def test_each_row_is_in_one_fold(write: Callable[..., str]) -> None:
     file = write("x,y\n" + "".join(f"{n},{'ab'[n % 4 == 0]}\n" for n in range(40)))
     held = [rows(table(file, "y", fold=Fold(k, 4), normalize="none", validation=0.1), "test") for k in range(4)]
@@ -221,14 +250,14 @@ def test_a_constant_column_is_told_and_changes_nothing(write: Callable[..., str]
 
 def test_batches_are_shuffled_by_seed_and_epoch_and_none_is_of_one_row() -> None:
     inputs = torch.arange(21.0)[:, None]
-    batches = make_row_batches(inputs, inputs, 5, seed=3)
+    batches = make_row_batches(Examples(inputs, inputs), 5, seed=3)
     assert [batches.batch(0, index).count for index in range(len(batches))] == [5, 5, 5, 6]
     first = torch.cat([batches.batch(0, index).inputs for index in range(4)])[:, 0]
     second = torch.cat([batches.batch(1, index).inputs for index in range(4)])[:, 0]
     assert (first != second).any()
     assert sorted(second.tolist()) == list(range(21))
     assert (batches.batch(0, 2).inputs == first[10:15, None]).all()
-    assert torch.equal(make_row_batches(inputs, inputs, None, seed=3).batch(4, 0).inputs, inputs)
+    assert torch.equal(make_row_batches(Examples(inputs, inputs), None, seed=3).batch(4, 0).inputs, inputs)
 
 
 @pytest.mark.parametrize(
