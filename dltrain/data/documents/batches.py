@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dltrain.data.batching import IndexedBatches, order_by_length
+from dltrain.data.normal_form import FORM, compose_text
 from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
 from dltrain.data.text.vocabulary import END, Vocabulary, choose_words
 from dltrain.stream import Loader
@@ -62,7 +63,7 @@ class Tokenizer(NamedTuple):
     lowercase: bool
     punctuation: bool
 
-    def tokenize(self, text: str) -> Iterable[str]:
+    def tokenize(self, text: str) -> Sequence[str]:
         if self.lowercase:
             text = text.lower()
         if self.unit == "character":
@@ -82,12 +83,15 @@ def learn_document_vocabulary(
 
 
 class EncodedDocument(NamedTuple):
-    """The ids of a text's tokens, their number, the number of unknown ones, and whether the text was truncated."""
+    """The ids of a text's tokens, the number of tokens read, of unknown ones, and of all tokens of the text.
+
+    `length` is larger than `tokens` if the text was truncated.
+    """
 
     ids: list[int]
     tokens: int
     unknown: int
-    cut: bool
+    length: int
 
 
 class DocumentEncoder:
@@ -101,16 +105,41 @@ class DocumentEncoder:
         self._vocabulary = Vocabulary(assets)
         self._tokenizer = Tokenizer(assets["unit"], assets["lowercase"], assets["punctuation"])
         self._most: int = assets["max_tokens"]
+        self._composed = assets.get("unicode") == FORM
 
     def encode(self, text: str) -> EncodedDocument:
         known, unknown = self._vocabulary.ids, self._vocabulary.unknown
-        tokens = list(islice(self._tokenizer.tokenize(text), self._most + 1))
-        cut = len(tokens) > self._most
-        del tokens[self._most :]
+        whole = self._tokenizer.tokenize(compose_text(text) if self._composed else text)
+        tokens = whole[: self._most]
         ids = [number for token in tokens if (number := known.get(token, unknown)) is not None]
         if len(ids) < self._most:
             ids.append(self._vocabulary.end)
-        return EncodedDocument(ids, len(tokens), sum(token not in known for token in tokens), cut)
+        return EncodedDocument(ids, len(tokens), sum(token not in known for token in tokens), len(whole))
+
+
+@dataclass
+class DocumentCounts:
+    """Counts of encoded texts: all, truncated ones, their tokens, unknown ones, and the tokens of the longest text."""
+
+    texts: int = 0
+    truncated: int = 0
+    tokens: int = 0
+    unknown: int = 0
+    longest: int = 0
+
+    @classmethod
+    def of(cls, encoded: Iterable[EncodedDocument]) -> DocumentCounts:
+        counts = cls()
+        for one in encoded:
+            counts.add(one)
+        return counts
+
+    def add(self, encoded: EncodedDocument) -> None:
+        self.texts += 1
+        self.truncated += encoded.length > encoded.tokens
+        self.tokens += encoded.tokens
+        self.unknown += encoded.unknown
+        self.longest = max(self.longest, encoded.length)
 
 
 class DocumentSet(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,19 +13,24 @@ import numpy
 from annotated_types import Ge, MinLen
 
 from dltrain.data.documents import batches
-from dltrain.data.documents.batches import DocumentEncoder, Documents, DocumentSet, Tokenizer
+from dltrain.data.contents import Hashes, hash_fields
+from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, Documents, DocumentSet, Tokenizer
 from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, read_rows, read_sample_rows
+from dltrain.data.documents.summary import describe_losses, list_facts, list_treatments
+from dltrain.data.normal_form import FORM, clean_label, compose_text
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
 from dltrain.data.text_files import require_files, scan_file
 from dltrain.data.wording import join_some, suggest_name
-from dltrain.dataset import no_test_split
+from dltrain.dataset import DataSummary, SplitName, SplitSummary, no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold, Fraction, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
 Files = Annotated[list[str], MinLen(1)]
+
+SPLITS: Sequence[SplitName] = ("training", "validation", "test")
 
 _NAMED = 3
 
@@ -99,6 +105,8 @@ class LabelledTexts:
         self._held: Mapping[str, float | list[str]] = {"validation": validation, "test": test}
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._empty: dict[str, None] = {}
+        self._counts: dict[SplitName, DocumentCounts] = {}
+        self._composed = assets is None or assets.get("unicode") == FORM  # runs of earlier versions read texts as is
         self._sample_notice = SAMPLE.substitute(
             assets, sample, when_missing, check_files=lambda: require_files(self._root, training)
         )
@@ -114,26 +122,60 @@ class LabelledTexts:
         notices = [self._sample_notice] if self._sample_notice else []
         if self._empty:
             notices.append(f"empty texts, read as {END} alone: {join_some(list(self._empty), _NAMED, '; ')}")
+        notices += describe_losses(self._counts, self.assets)
         return "\n".join(notices) or None
 
     def training(self) -> Loader[Documents]:
-        return batches.load_training(self._encode(self._splits.training), self._batch_size, self._seed)
+        return batches.load_training(self._encode("training"), self._batch_size, self._seed)
 
     def validation(self) -> Loader[Documents]:
-        return batches.load_evaluation(self._encode(self._splits.validation), self._evaluation_batch_size)
+        return batches.load_evaluation(self._encode("validation"), self._evaluation_batch_size)
 
     def test(self) -> Loader[Documents]:
+        return batches.load_evaluation(self._encode("test"), self._evaluation_batch_size)
+
+    def summarize(self) -> DataSummary:
+        splits = []
+        for split in SPLITS:
+            files = self._held.get(split)
+            own = isinstance(files, list) and not self._sample_notice and (split != "test" or self._fold is None)
+            names = (self.name,) if self._sample_notice else tuple(files) if own else tuple(self._training)
+            if own and split == "test" and "_test" not in vars(self):
+                splits.append(SplitSummary(name=split, examples=None, files=names))
+            elif split != "test" or own or self._splits.test is not None:
+                rows = self._rows(split)
+                classes = Counter(row.label for row in rows)
+                counts = {label: classes[label] for label in self.assets["labels"]}
+                splits.append(SplitSummary(name=split, examples=len(rows), files=names, classes=counts))
+        return DataSummary(
+            unit="texts",
+            division=self._describe_division(),
+            splits=tuple(splits),
+            treatments=list_treatments(self._counts, self.assets, len(self._empty)),
+            facts=list_facts(self._counts, self.assets),
+        )
+
+    def identities(self, split: SplitName) -> Hashes:
+        """The text and its label."""
+        return hash_fields((compose_text(row.text), clean_label(row.label)) for row in self._rows(split))
+
+    def _rows(self, split: SplitName) -> Rows:
+        """Return the rows of a split. Raises UsageError if there is no such split."""
+        if split != "test":
+            return self._splits.training if split == "training" else self._splits.validation
+        return self._test
+
+    @cached_property
+    def _test(self) -> Rows:
         held = self._held["test"]
         if isinstance(held, list) and not self._sample_notice and self._fold is None:
-            rows: Rows = self._read(held)
-        elif self._splits.test is None:
+            return self._read(held)
+        if self._splits.test is None:
             raise no_test_split("a share of the rows, or as files", self._held["validation"] != 0)
-        else:
-            rows = self._splits.test
-        return batches.load_evaluation(self._encode(rows), self._evaluation_batch_size)
+        return self._splits.test
 
-    def _encode(self, rows: Rows) -> DocumentSet:
-        encoder, labels = DocumentEncoder(self.assets), self.assets["labels"]
+    def _encode(self, split: SplitName) -> DocumentSet:
+        encoder, labels, rows = DocumentEncoder(self.assets), self.assets["labels"], self._rows(split)
         classes = {label: number for number, label in enumerate(labels)}
         for row in rows:
             if row.label not in classes:
@@ -142,18 +184,26 @@ class LabelledTexts:
                     f"{join_some(labels, 20)}{suggest_name(row.label, labels)}",
                     advice="correct the label, or add texts with it to the training files",
                 )
-        return DocumentSet.concatenate(
-            [encoder.encode(row.text).ids for row in rows], [classes[row.label] for row in rows]
-        )
+        encoded = [encoder.encode(row.text) for row in rows]
+        self._counts[split] = DocumentCounts.of(encoded)
+        return DocumentSet.concatenate([one.ids for one in encoded], [classes[row.label] for row in rows])
 
     def _read(self, names: Sequence[str]) -> list[LabelledRow]:
         rows: list[LabelledRow] = []
         for name, path in zip(names, require_files(self._root, names), strict=True):
             file = scan_file(path)
             self.fingerprint[name] = file.sha256
-            rows += read_rows(file, self._columns)
+            rows += read_rows(file, self._columns, self._composed)
         self._empty |= {row.source: None for row in rows if not row.text.strip()}
         return rows
+
+    def _describe_division(self) -> str | None:
+        if self._fold is not None:
+            return f"fold {self._fold.index} of {self._fold.of} is the test split, drawn with seed {self._seed}"
+        if all(isinstance(held, list) for held in self._held.values()):
+            return None
+        whole = f"whole groups of '{self._columns['group']}'" if self._columns["group"] else "stratified by label"
+        return f"shares drawn with seed {self._seed}, {whole}"
 
     @cached_property
     def _splits(self) -> DocumentSplits:
@@ -215,6 +265,7 @@ class LabelledTexts:
         return {
             "dataset": self.name,
             "text": self._columns["text"],
+            "unicode": FORM,
             **tokenizer._asdict(),
             "max_tokens": max_tokens,
             "words": words,

@@ -10,7 +10,7 @@ import numpy
 from torch import Tensor
 
 from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
-from dltrain.data.documents.batches import DocumentEncoder, DocumentSet
+from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, DocumentSet
 from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -26,7 +26,7 @@ class TextReader:
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._encoder = DocumentEncoder(assets)
         self._column: str = assets["text"]
-        self._tokens = self._unknown = self._texts = self._long = 0
+        self._counts = DocumentCounts()
         self._most: int = assets["max_tokens"]
         self._unit: str = assets["unit"]
 
@@ -55,10 +55,7 @@ class TextReader:
 
     def _encoded(self, text: str) -> list[int]:
         encoded = self._encoder.encode(text)
-        self._texts += 1
-        self._tokens += encoded.tokens
-        self._unknown += encoded.unknown
-        self._long += encoded.cut
+        self._counts.add(encoded)
         return encoded.ids
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
@@ -66,9 +63,9 @@ class TextReader:
         return DocumentSet.concatenate(values, [0] * len(values)).pad(numpy.arange(len(values)))
 
     def notes(self) -> Sequence[str]:
-        notes = []
-        if self._unknown:
-            notes.append(f"{self._unknown} of {self._tokens} {self._unit}s were not in the training texts")
-        if self._long:
-            notes.append(f"{self._long} of {self._texts} texts were cut after {self._most} {self._unit}s")
+        notes, counts = [], self._counts
+        if counts.unknown:
+            notes.append(f"{counts.unknown} of {counts.tokens} {self._unit}s were not in the training texts")
+        if counts.truncated:
+            notes.append(f"{counts.truncated} of {counts.texts} texts were cut after {self._most} {self._unit}s")
         return notes

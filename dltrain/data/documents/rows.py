@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dltrain.data.delimited import read_delimited
+from dltrain.data.normal_form import clean_label, compose_text
 from dltrain.data.substitute import Sample
 from dltrain.data.text.topics import read_topics
 from dltrain.data.text_files import TextFile
@@ -26,8 +27,12 @@ class LabelledRow(NamedTuple):
 Rows = Sequence[LabelledRow]
 
 
-def read_rows(file: TextFile, columns: Mapping[str, str | None]) -> list[LabelledRow]:
-    """Read the rows of a file; `columns` are those of "text", "label" and "group". Raises DataError without a label."""
+def read_rows(file: TextFile, columns: Mapping[str, str | None], composed: bool = True) -> list[LabelledRow]:
+    """Read the rows of a file; `columns` are those of "text", "label" and "group".
+
+    If `composed`, texts are in NFC, labels and groups also without white space around them; otherwise they are as in
+    the file. Raises DataError without a label.
+    """
     table = read_delimited(file)
     texts, labels, groups = (
         [""] * len(table.rows) if column is None else table.column(column, f"data.{option}")
@@ -36,6 +41,8 @@ def read_rows(file: TextFile, columns: Mapping[str, str | None]) -> list[Labelle
     rows = []
     for line, text, label, group in zip(table.lines, texts, labels, groups, strict=True):
         source = f"{file.path}, line {line}"
+        if composed:
+            text, label, group = compose_text(text), clean_label(label), clean_label(group)
         if not label:
             message = f"{source}: the label ({columns['label']}) is empty"
             raise DataError(message, advice="fill it in, or leave the row out")

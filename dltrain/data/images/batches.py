@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
+from dltrain.data.contents import Hashes, count_classes, hash_contents
 from dltrain.data.images.augmentation import CHANCES, augment
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import normalize_pixels
+from dltrain.dataset import SplitName, SplitSummary
 from dltrain.errors import UsageError
 from dltrain.runtime.seeds import draw_permutation, draw_uniform
 from dltrain.stream import Loader
@@ -38,11 +40,14 @@ class Images(NamedTuple):
 
 
 class ImageSplits(NamedTuple):
-    """Splits of the training files; `fold` is what a cross-validation tests on, empty without one."""
+    """Splits of the training files; `test` is empty if the test images are in files of their own."""
 
     training: Images
     validation: Images
-    fold: Images
+    test: Images
+
+    def select(self, split: SplitName) -> Images:
+        return {"training": self.training, "validation": self.validation, "test": self.test}[split]
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,28 @@ class ImageBatching:
 def _make_batch(images: Images, assets: Mapping[str, Any], epoch: int, chosen: Tensor) -> Examples:
     pixels = images.pixels.index_select(0, images.examples.index_select(0, chosen))
     return Examples(normalize_pixels(assets, pixels), images.labels.index_select(0, chosen))
+
+
+def summarize_images(
+    split: SplitName, images: Images | None, assets: Mapping[str, Any], files: Sequence[str]
+) -> SplitSummary:
+    """Count the images of a split, all and of each class; None for a split that has not been read."""
+    if images is None:
+        return SplitSummary(name=split, examples=None, files=tuple(files))
+    classes = count_classes(images.labels.numpy(), assets["labels"])
+    return SplitSummary(name=split, examples=len(images.labels), files=tuple(files), classes=classes)
+
+
+def describe_format(assets: Mapping[str, Any]) -> dict[str, str]:
+    """Describe what a model of these images reads."""
+    colours = "grey" if assets["channels"] == 1 else "red, green, blue"
+    return {"model input": f"{assets['width']} x {assets['height']} pixels, {colours}"}
+
+
+def hash_images(images: Images, assets: Mapping[str, Any]) -> Hashes:
+    """Hash the pixels of each image and the name of its class, (N,)."""
+    pixels, labels = images.pixels.numpy(), assets["labels"]
+    return hash_contents(
+        pixels[example].tobytes() + str(labels[label]).encode("utf-8", "surrogateescape")
+        for example, label in zip(images.examples.tolist(), images.labels.tolist(), strict=True)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from dltrain.batch import Examples
 from dltrain.data.cache import Cache, cache_directory
-from dltrain.data.images.batches import ImageBatching, Images, ImageSplits
+from dltrain.data.contents import Hashes, hash_fields
+from dltrain.data.images.batches import ImageBatching, Images, ImageSplits, describe_format, summarize_images
 from dltrain.data.images.class_folders import Listing, Split, advise_folders, list_pictures, split_folders
 from dltrain.data.images.decoded import DecodedPictures, load_pictures
 from dltrain.data.images.options import Augmentation
@@ -23,6 +24,7 @@ from dltrain.data.images.samples import PATCHES, list_sample, make_picture_sampl
 from dltrain.data.progress import hash_files
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
+from dltrain.dataset import DataSummary, SplitName, Treatment
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
@@ -31,13 +33,16 @@ from dltrain.stream import Loader
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 """Of red, green and blue, as used to train the weights that torchvision publishes."""
 
+SPLITS: Sequence[Split] = ("training", "validation", "test")
+
 _NAMED = 5
 
 
 class Pool(NamedTuple):
-    """The pictures under one folder; those not `usable` (N,) bool are in no split."""
+    """The pictures under one folder, and the SHA-256 of each file; those not `usable` (N,) bool are in no split."""
 
     listing: Listing
+    hashes: Sequence[str]
     decoded: DecodedPictures
     usable: NDArray[numpy.bool_]
 
@@ -119,6 +124,7 @@ class ImageFolder:
         sample_notice = PATCHES.substitute(assets, sample, when_missing, check_files=self._check_root)
         self._sample = make_picture_sample(self._cache) if sample_notice else None
         self._notices = {"sample": sample_notice} if sample_notice else {}
+        self._pools: dict[Split, Pool] = {}
         self.name = PATCHES.name if sample_notice else variant
         self.assets: Mapping[str, Any] = assets or {}
         if assets is None:
@@ -132,19 +138,66 @@ class ImageFolder:
         return self._batching.load_training(self._splits.training, self.assets)
 
     def validation(self) -> Loader[Examples]:
-        images = self._pool("validation").select() if "validation" in self._folders else self._splits.validation
-        return self._batching.load_evaluation(images, self.assets)
+        return self._batching.load_evaluation(self._select("validation"), self.assets)
 
     def test(self) -> Loader[Examples]:
-        own = self._fold is None and "test" in self._folders
-        images = self._pool("test").select() if own else self._splits.fold
-        if not own and not len(images.labels):
+        images = self._select("test")
+        if self._home("test") != "test" and not len(images.labels):
             other = ", or evaluate with --split validation" if self._validation or "validation" in self._folders else ""
             raise UsageError(
                 f"{self._root}: no folder test, and data.test={self._test} of the training pictures are none",
                 advice=f"put test pictures into {self._root / 'test'}{other}",
             )
         return self._batching.load_evaluation(images, self.assets)
+
+    def summarize(self) -> DataSummary:
+        splits = []
+        for split in SPLITS:
+            home = self._home(split)
+            read = home in self._pools
+            folder = self.name if self._sample else str(self._folders[home])
+            splits.append(summarize_images(split, self._select(split) if read else None, self.assets, (folder,)))
+        unread = [
+            Treatment(
+                what=f"files of the {split} folder left out: they cannot be read",
+                count=len(pool.decoded.faults),
+                total=len(pool.hashes),
+                option="data.max_bad_fraction",
+            )
+            for split, pool in self._pools.items()
+            if pool.decoded.faults
+        ]
+        other = [
+            Treatment(
+                what=f"files of the {split} folder ignored: they are no pictures",
+                count=len(pool.listing.ignored),
+                total=len(pool.hashes) + len(pool.listing.ignored),
+            )
+            for split, pool in self._pools.items()
+            if pool.listing.ignored
+        ]
+        return DataSummary(
+            unit="pictures", splits=tuple(splits), treatments=(*unread, *other), facts=describe_format(self.assets)
+        )
+
+    def identities(self, split: SplitName) -> Hashes:
+        """The content of each picture's file, whatever size it is read at, and the name of its class."""
+        images, pool = self._select(split), self._pool(self._home(split))
+        labels = images.labels.tolist()
+        return hash_fields(
+            (pool.hashes[example], pool.listing.classes[label])
+            for example, label in zip(images.examples.tolist(), labels, strict=True)
+        )
+
+    def _home(self, split: Split) -> Split:
+        """The split whose folder has the pictures of `split`: its own, or the training folder."""
+        own = split in self._folders and not (split == "test" and self._fold is not None)
+        return split if own else "training"
+
+    def _select(self, split: Split) -> Images:
+        if self._home(split) == split != "training":
+            return self._pool(split).select()
+        return self._splits.select(split)
 
     def _check_root(self) -> None:
         if not self._root.exists():
@@ -161,7 +214,7 @@ class ImageFolder:
             return list_sample(self._sample, split)
         if split == "training" and not self.assets:
             return list_pictures(self._folders[split])
-        found = list_pictures(self._folders[split], self.assets.get("labels") or self._training.listing.classes)
+        found = list_pictures(self._folders[split], self.assets.get("labels") or self._pool("training").listing.classes)
         if split == "training" and found.digest() != self.assets["names"]:
             raise DataError(
                 f"{found.folder}: its pictures have other names than when the model was trained, so other ones "
@@ -171,7 +224,12 @@ class ImageFolder:
         return found
 
     def _pool(self, split: Split) -> Pool:
-        """Decode all pictures of a split's folder, and note those left out."""
+        """Decode all pictures of a split's folder once, and note those left out."""
+        if split not in self._pools:
+            self._pools[split] = self._decode(split)
+        return self._pools[split]
+
+    def _decode(self, split: Split) -> Pool:
         listing = self._listing(split)
         if not listing.names:
             raise DataError(f"{listing.folder}: no pictures in it", advice=advise_folders(self._root))
@@ -200,15 +258,11 @@ class ImageFolder:
             self._notices[split] = f"{listing.folder}: {'; '.join(parts)}."
         usable = numpy.ones(len(paths), bool)
         usable[list(found.faults)] = False
-        return Pool(listing, found, usable)
-
-    @cached_property
-    def _training(self) -> Pool:
-        return self._pool("training")
+        return Pool(listing, hashes, found, usable)
 
     @cached_property
     def _splits(self) -> ImageSplits:
-        pool = self._training
+        pool = self._pool("training")
         labels = pool.listing.labels
         tested = numpy.zeros(len(labels), bool)
         if self._fold is not None:
@@ -229,7 +283,7 @@ class ImageFolder:
         return ImageSplits(training, pool.select(kept), pool.select(tested))
 
     def _learn(self, normalize: str) -> Mapping[str, Any]:
-        pool = self._training
+        pool = self._pool("training")
         statistics = pool.decoded.statistics(self._splits.training.examples.numpy())
         means, stds = statistics.mean, statistics.std
         if normalize == "imagenet":

@@ -12,13 +12,22 @@ import numpy
 import torch
 
 from dltrain.batch import Examples
+from dltrain.data.contents import Hashes
 from dltrain.data.images import idx
-from dltrain.data.images.batches import ImageBatching, Images, ImageSplits
+from dltrain.data.images.batches import (
+    ImageBatching,
+    Images,
+    ImageSplits,
+    describe_format,
+    hash_images,
+    summarize_images,
+)
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import average_border, measure_pixels
 from dltrain.data.images.samples import DIGITS, read_sample
 from dltrain.data.images.sets import FILES, IMAGE_SETS, Split, fetch, locate_image_set
 from dltrain.data.splits import hold_out, select_fold
+from dltrain.dataset import DataSummary, SplitName
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveInt
 from dltrain.registry import datasets
@@ -96,8 +105,31 @@ class IDXImages:
         return self._batching.load_evaluation(self._splits.validation, self.assets)
 
     def test(self) -> Loader[Examples]:
-        images = self._read("test") if self._fold is None else self._splits.fold
-        return self._batching.load_evaluation(images, self.assets)
+        return self._batching.load_evaluation(self._test, self.assets)
+
+    def summarize(self) -> DataSummary:
+        splits = [
+            summarize_images("training", self._splits.training, self.assets, self._name_files("train")),
+            summarize_images("validation", self._splits.validation, self.assets, self._name_files("train")),
+        ]
+        read = self._fold is not None or "_test" in vars(self)
+        files = self._name_files("test" if self._fold is None else "train")
+        splits.append(summarize_images("test", self._test if read else None, self.assets, files))
+        return DataSummary(unit="images", splits=tuple(splits), facts=describe_format(self.assets))
+
+    def identities(self, split: SplitName) -> Hashes:
+        """The pixels, before any augmentation, and the name of the class."""
+        images: Images = self._test if split == "test" else self._splits.select(split)
+        return hash_images(images, self.assets)
+
+    @cached_property
+    def _test(self) -> Images:
+        return self._read("test") if self._fold is None else self._splits.test
+
+    def _name_files(self, split: Split) -> tuple[str, ...]:
+        if self.notice:
+            return (self.name,)
+        return tuple(str(self._files.find(name) or self._root / name) for name in FILES[split])
 
     def _read(self, split: Split) -> Images:
         """Read a whole split, in the order of its files."""

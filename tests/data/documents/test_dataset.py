@@ -143,10 +143,10 @@ def test_vocabulary_and_encoding() -> None:
     assert (words, unknown) == (["<eos>", "a", "b", "<unk>"], "<unk>")
     assets = {**cut._asdict(), "max_tokens": 3, "words": words, "end": "<eos>", "unknown": unknown}
     encoder = DocumentEncoder(assets)
-    assert encoder.encode("A z") == ([1, 3, 0], 2, 1, False)
-    assert encoder.encode("a b a") == ([1, 2, 1], 3, 0, False)  # no room for the end
-    assert encoder.encode("a b a b") == ([1, 2, 1], 3, 0, True)
-    assert encoder.encode(" \n") == ([0], 0, 0, False)
+    assert encoder.encode("A z") == ([1, 3, 0], 2, 1, 2)
+    assert encoder.encode("a b a") == ([1, 2, 1], 3, 0, 3)  # no room for the end
+    assert encoder.encode("a b a b") == ([1, 2, 1], 3, 0, 4)
+    assert encoder.encode(" \n") == ([0], 0, 0, 0)
     without = DocumentEncoder({**assets, "words": ["<eos>", "a", "b"], "unknown": None})
     assert without.encode("a z b") == ([1, 2, 0], 3, 1, False)
     assert learn_document_vocabulary(["a b c d"], cut, max_tokens=2, min_count=1, max_vocabulary=None)[0] == [
