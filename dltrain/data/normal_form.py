@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Final
 
-FORM = "NFC"
+FORM: Final = "NFC"
 """What the assets of a dataset name that reads all texts in this form."""
 
 _INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff"  # zero-width space and joiner, marks of direction, byte order mark

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -107,6 +107,18 @@ def read_text_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
     if held or not ended:
         text = _decode(held, span.file.path, offset, line)
         yield TextPiece(text if text.endswith("\n") else f"{text}\n", line)
+
+
+def read_lines(spans: Iterable[LineSpan]) -> Iterator[str]:
+    """Yield the lines of some spans without their ends. Raises DataError as `read_text_pieces` does."""
+    for span in spans:
+        held: list[str] = []  # of a line that continues in the next piece
+        for piece in read_text_pieces(span, "character"):
+            *whole, rest = piece.text.split("\n")
+            for line in whole:
+                yield "".join((*held, line))
+                held.clear()
+            held.append(rest)
 
 
 def _find_cut(held: bytes, unit: Unit) -> int:

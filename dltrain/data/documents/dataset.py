@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy
 from annotated_types import Ge, MinLen
 
-from dltrain.data.documents import batches
 from dltrain.data.contents import Hashes, hash_fields
+from dltrain.data.documents import batches
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, Documents, DocumentSet, Tokenizer
 from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, read_rows, read_sample_rows
 from dltrain.data.documents.summary import describe_losses, list_facts, list_treatments
@@ -137,16 +137,15 @@ class LabelledTexts:
     def summarize(self) -> DataSummary:
         splits = []
         for split in SPLITS:
-            files = self._held.get(split)
-            own = isinstance(files, list) and not self._sample_notice and (split != "test" or self._fold is None)
-            names = (self.name,) if self._sample_notice else tuple(files) if own else tuple(self._training)
+            own = self._list_own_files(split)
+            files = (self.name,) if self._sample_notice else tuple(own or self._training)
             if own and split == "test" and "_test" not in vars(self):
-                splits.append(SplitSummary(name=split, examples=None, files=names))
+                splits.append(SplitSummary(name=split, examples=None, files=files))
             elif split != "test" or own or self._splits.test is not None:
                 rows = self._rows(split)
-                classes = Counter(row.label for row in rows)
-                counts = {label: classes[label] for label in self.assets["labels"]}
-                splits.append(SplitSummary(name=split, examples=len(rows), files=names, classes=counts))
+                found = Counter(row.label for row in rows)
+                classes = {label: found[label] for label in self.assets["labels"]}
+                splits.append(SplitSummary(name=split, examples=len(rows), files=files, classes=classes))
         return DataSummary(
             unit="texts",
             division=self._describe_division(),
@@ -159,6 +158,12 @@ class LabelledTexts:
         """The text and its label."""
         return hash_fields((compose_text(row.text), clean_label(row.label)) for row in self._rows(split))
 
+    def _list_own_files(self, split: SplitName) -> list[str] | None:
+        """Return the files that only this split is read from, or None if it is a part of the training files."""
+        held = self._held.get(split)
+        folded = split == "test" and self._fold is not None
+        return held if isinstance(held, list) and not self._sample_notice and not folded else None
+
     def _rows(self, split: SplitName) -> Rows:
         """Return the rows of a split. Raises UsageError if there is no such split."""
         if split != "test":
@@ -167,9 +172,8 @@ class LabelledTexts:
 
     @cached_property
     def _test(self) -> Rows:
-        held = self._held["test"]
-        if isinstance(held, list) and not self._sample_notice and self._fold is None:
-            return self._read(held)
+        if own := self._list_own_files("test"):
+            return self._read(own)
         if self._splits.test is None:
             raise no_test_split("a share of the rows, or as files", self._held["validation"] != 0)
         return self._splits.test
@@ -224,7 +228,7 @@ class LabelledTexts:
         kept: Rows = []
         if shares["validation"]:
             rows, kept = self._divide(rows, "validation", shares["validation"])
-        elif isinstance(own := self._held["validation"], list):
+        elif own := self._list_own_files("validation"):
             kept = self._read(own)
         return DocumentSplits(rows, kept, test)
 

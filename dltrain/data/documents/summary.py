@@ -1,4 +1,4 @@
-"""What is lost when texts become tokens: what is said about truncated texts and unknown words."""
+"""What is lost when texts become tokens: messages, treatments and facts about truncated texts and unknown words."""
 
 from __future__ import annotations
 

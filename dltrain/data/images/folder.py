@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dltrain.batch import Examples
 from dltrain.data.cache import Cache, cache_directory
-from dltrain.data.contents import Hashes, hash_fields
+from dltrain.data.contents import Hashes, count_classes, hash_fields
 from dltrain.data.images.batches import ImageBatching, Images, ImageSplits, describe_format, summarize_images
 from dltrain.data.images.class_folders import Listing, Split, advise_folders, list_pictures, split_folders
 from dltrain.data.images.decoded import DecodedPictures, load_pictures
@@ -24,7 +24,7 @@ from dltrain.data.images.samples import PATCHES, list_sample, make_picture_sampl
 from dltrain.data.progress import hash_files
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
-from dltrain.dataset import DataSummary, SplitName, Treatment
+from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
@@ -151,12 +151,7 @@ class ImageFolder:
         return self._batching.load_evaluation(images, self.assets)
 
     def summarize(self) -> DataSummary:
-        splits = []
-        for split in SPLITS:
-            home = self._home(split)
-            read = home in self._pools
-            folder = self.name if self._sample else str(self._folders[home])
-            splits.append(summarize_images(split, self._select(split) if read else None, self.assets, (folder,)))
+        splits = tuple(self._summarize_split(split) for split in SPLITS)
         unread = [
             Treatment(
                 what=f"files of the {split} folder left out: they cannot be read",
@@ -177,8 +172,25 @@ class ImageFolder:
             if pool.listing.ignored
         ]
         return DataSummary(
-            unit="pictures", splits=tuple(splits), treatments=(*unread, *other), facts=describe_format(self.assets)
+            unit="pictures",
+            division=f"shares drawn with seed {self._seed}, stratified by class" if len(self._folders) < 3 else None,
+            splits=splits,
+            treatments=(*unread, *other),
+            facts=describe_format(self.assets),
         )
+
+    def _summarize_split(self, split: Split) -> SplitSummary:
+        """Count a split's pictures; those of a test folder that has not been read are counted by its list of files."""
+        home = self._home(split)
+        files = (self.name if self._sample else str(self._folders[home]),)
+        if home in self._pools:
+            return summarize_images(split, self._select(split), self.assets, files)
+        try:
+            listing = self._listing(split)
+        except DataError:  # reported once the split is used
+            return SplitSummary(name=split, examples=None, files=files)
+        classes = count_classes(listing.labels, listing.classes)
+        return SplitSummary(name=split, examples=len(listing.names), files=files, classes=classes)
 
     def identities(self, split: SplitName) -> Hashes:
         """The content of each picture's file, whatever size it is read at, and the name of its class."""

@@ -15,8 +15,9 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, CacheEntry, cache_directory
+from dltrain.data.contents import Hashes, hash_fields
 from dltrain.data.progress import hash_files
-from dltrain.data.speech import check
+from dltrain.data.speech import check, summary
 from dltrain.data.speech.augmentation import check_speech_augmentation
 from dltrain.data.speech.batches import (
     BatchLimit,
@@ -35,12 +36,14 @@ from dltrain.data.speech.sources import ClipSource, OwnManifests, SourceOptions,
 from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcript, parse_alphabet, spell_transcript
 from dltrain.data.splits import hold_out_speakers
+from dltrain.dataset import DataSummary, SplitSummary
 from dltrain.errors import DataError, UsageError
 from dltrain.files import hash_file
 from dltrain.options import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
+SPLITS: Sequence[Split] = ("training", "validation", "test")
 SOURCES: Mapping[str, type[ClipSource]] = {"common_voice": CommonVoice, "audio": OwnManifests}
 
 
@@ -60,6 +63,8 @@ class KnownClips:
     listed: dict[Path, list[Clip]] = field(default_factory=dict)
     surveyed: dict[Path, Survey] = field(default_factory=dict)
     usable: dict[Split, UsableClips] = field(default_factory=dict)
+    checked: dict[Split, check.CheckedClips] = field(default_factory=dict)
+    digests: dict[Path, str] = field(default_factory=dict)  # the SHA-256 of each clip's file
     sample: CacheEntry | None = None
 
 
@@ -192,6 +197,28 @@ class SpokenClips:
     def test(self) -> Loader[Utterances]:
         return Loader(SpeechEvaluationBatches(self._prepare_clips("test"), self._limits[1]))
 
+    def summarize(self) -> DataSummary:
+        splits = []
+        for split in SPLITS:
+            manifest = self.source.locate_manifest(split)
+            if manifest is not None:
+                usable = self._known.usable.get(split)
+                count, files = None if usable is None else len(usable.clips), (str(manifest),)
+                splits.append(SplitSummary(name=split, examples=count, files=files))
+        checked, shared = self._known.checked, self.source.is_shared("validation")
+        return DataSummary(
+            unit="clips",
+            division=f"validation has whole speakers, drawn with seed {self._seed}" if shared else None,
+            splits=tuple(splits),
+            treatments=summary.list_treatments(checked, self._preparation.max_seconds),
+            facts=summary.list_facts(checked, self.assets),
+        )
+
+    def identities(self, split: Split) -> Hashes:
+        """The content of each clip's file, and its transcript."""
+        clips = self._find_usable(split).clips
+        return hash_fields((self._known.digests[clip.path], normalize_transcript(clip.text)) for clip in clips)
+
     def transcripts(self) -> list[str]:
         alphabet = self.assets["alphabet"]
         return ["".join(alphabet[index] for index in target) for target in self._find_usable("training").targets]
@@ -276,7 +303,7 @@ class SpokenClips:
         """Return a split without the bad clips, which are counted. Raises DataError if there are too many."""
         if split in self._known.usable:
             return self._known.usable[split]
-        checked = self.check_clips(split)
+        checked = self._known.checked[split] = self.check_clips(split)
         if checked.clips:
             check.check_share(checked, self._max_bad_fraction, self._describe_check(split, bool(checked.dropped)))
         usable = numpy.array([index for index, fault in enumerate(checked.faults) if fault is None], numpy.int64)
@@ -354,6 +381,7 @@ class SpokenClips:
             return self._known.surveyed[manifest]
         clips = self._list_clips(manifest)
         digests = hash_files("clips", [clip.path for clip in clips], "clips", self._cache)
+        self._known.digests |= dict(zip((clip.path for clip in clips), digests, strict=True))
         listed = hashlib.sha256("".join(f"{c.name} {d}\n" for c, d in zip(clips, digests, strict=True)).encode())
         self.fingerprint[f"clips of {manifest.name}"] = listed.hexdigest()
         description = f"features of {manifest.name}"
@@ -381,9 +409,8 @@ def check_splits(
         dataset = UnlearnedClips(name, seed, None, **options)
     except ValueError as error:
         raise UsageError(f"dataset '{name}': {error}", advice="change its options in the config") from error
-    splits: tuple[Split, ...] = ("training", "validation", "test")
     reports = []
-    for split in splits:
+    for split in SPLITS:
         if (path := dataset.source.locate_manifest(split)) is None:
             continue
         report = check.ManifestReport(split, str(path))

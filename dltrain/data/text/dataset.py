@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 from dltrain.data.cache import Cache
-from dltrain.data.text.encoding import EncodedTokens, encode_files, learn_vocabulary, make_empty_tokens
+from dltrain.data.contents import Hashes, hash_fields
+from dltrain.data.normal_form import FORM
+from dltrain.data.text.encoding import (
+    EncodedTokens,
+    count_unknown,
+    encode_files,
+    learn_vocabulary,
+    make_empty_tokens,
+)
 from dltrain.data.text.passages import EvaluationWindows, Passages, SentenceBatches, TextWindows
 from dltrain.data.text.sets import Split
 from dltrain.data.text.vocabulary import END, Vocabulary
-from dltrain.data.text_files import LineSpan, TextFile, Unit, scan_file
+from dltrain.data.text_files import LineSpan, TextFile, Unit, read_lines, scan_file
+from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment
 from dltrain.errors import DataError, UsageError
 from dltrain.stream import Loader, Source
+
+SPLITS: Mapping[SplitName, Split] = {"training": "train", "validation": "valid", "test": "test"}
 
 TextForm = Literal["stream", "sentences"]
 
@@ -53,12 +65,50 @@ class TextDataset:
         self.fingerprint: dict[str, str] = {}
         self._seed, self._layout, self._cache = seed, layout, cache
         self._lowercase = False  # whether the text is converted to lower case
+        self._composed = False  # whether the text is converted to NFC
         self._scanned: dict[str, TextFile] = {}
-        self._in_use: list[EncodedTokens] = []
+        self._encoded: dict[Split, EncodedTokens] = {}  # kept, since they are mapped from cache entries in use
+        self._division: str | None = None
 
     def _spans(self, split: Split) -> list[LineSpan]:
         """Return the lines of a split; none if there is no such split."""
         raise NotImplementedError
+
+    def _list_closed_files(self, split: Split) -> tuple[str, ...]:
+        """Return the files of a split that have not been read yet, since only that split needs them."""
+        raise NotImplementedError
+
+    def summarize(self) -> DataSummary:
+        splits = []
+        for name, split in SPLITS.items():
+            if closed := self._list_closed_files(split):
+                splits.append(SplitSummary(name=name, examples=None, files=closed))
+            elif spans := self._spans(split):
+                files = tuple(dict.fromkeys(str(span.file.path) for span in spans))
+                splits.append(SplitSummary(name=name, examples=sum(s.last - s.first for s in spans), files=files))
+        unit = self.assets["unit"]
+        facts = {"vocabulary": f"{len(self.assets['words'])} {unit}s"}
+        unknown = []
+        for name, split in SPLITS.items():
+            if split not in self._encoded:
+                continue
+            tokens = self._encoded[split]
+            facts[f"{name} text"] = f"{len(tokens.ids) - 1} {unit}s, the longest line {tokens.longest.tokens}"
+            if self.assets["unknown"] is not None:
+                count = count_unknown(tokens, Vocabulary(self.assets).unknown)
+                what = f"{name} {unit}s that are or become {self.assets['unknown']}"
+                unknown.append(Treatment(what=what, count=count, total=len(tokens.ids) - 1))
+        return DataSummary(
+            unit="lines",
+            division=self._division,
+            splits=tuple(splits),
+            treatments=tuple(one for one in unknown if one.count),
+            facts=facts,
+        )
+
+    def identities(self, split: SplitName) -> Hashes:
+        """Each line with the line before it in the split: short lines often occur more than once."""
+        return hash_fields(pairwise(chain([""], read_lines(self._spans(SPLITS[split])))))
 
     def _learn(
         self, unit: Unit, *, number: str | None, lowercase: bool, min_count: int = 1, max_vocabulary: int | None = None
@@ -69,11 +119,13 @@ class TextDataset:
             unit,
             self._cache,
             lowercase=self._lowercase,
+            composed=self._composed,
             min_count=min_count,
             max_vocabulary=max_vocabulary,
         )
         self.assets = {
             "dataset": self.name,
+            **({"unicode": FORM} if self._composed else {}),
             "unit": unit,
             "words": words,
             "lowercase": lowercase,
@@ -127,9 +179,10 @@ class TextDataset:
         spans, vocabulary = self._spans(split), Vocabulary(self.assets)
         if not spans:
             return make_empty_tokens(vocabulary.end)
-        tokens = encode_files(spans, vocabulary, self._lowercase, self._cache)
-        self._in_use.append(tokens)
-        return tokens
+        self._encoded[split] = encode_files(
+            spans, vocabulary, self._cache, lowercase=self._lowercase, composed=self._composed
+        )
+        return self._encoded[split]
 
     def _scan(self, name: str, path: Path) -> TextFile:
         """Scan a file once, and add it to the fingerprint as `name`."""

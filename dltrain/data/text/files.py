@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, MinLen
 
 from dltrain.data.cache import Cache, cache_directory
+from dltrain.data.normal_form import FORM
 from dltrain.data.text.dataset import TextDataset, TextForm, TextLayout
 from dltrain.data.text.passages import Passages
 from dltrain.data.text.sets import Split
@@ -82,6 +83,9 @@ class TextFiles(TextDataset):
         super().__init__(variant, seed, assets, layout, cache=Cache(cache_directory(cache), cache_gigabytes * 1e9))
         self._root, self._training, self._lowercase = Path(root).expanduser(), training, lowercase
         self._held_out: Mapping[str, float | list[str]] = {"valid": validation, "test": test}
+        self._composed = assets is None or assets.get("unicode") == FORM  # runs of earlier versions read texts as is
+        shares = [name for name, held in self._held_out.items() if isinstance(held, float) and held]
+        self._division = f"{' and '.join(shares)} are the last lines of the training files" if shares else None
         if assets is None:
             least = min_count or (2 if unit == "word" else 1)
             self._learn(unit, number=None, lowercase=lowercase, min_count=least, max_vocabulary=max_vocabulary)
@@ -100,6 +104,10 @@ class TextFiles(TextDataset):
                 spans.append(LineSpan(file, max(0, first), min(file.lines, last)))
             first, last = first - file.lines, last - file.lines
         return spans
+
+    def _list_closed_files(self, split: Split) -> tuple[str, ...]:
+        own = self._held_out.get(split)
+        return tuple(own) if isinstance(own, list) and split not in self._encoded else ()
 
     def _locate_lines(self, split: Split, lines: int) -> tuple[int, int]:
         """Return the first line of a split, and the one after its last, among all lines of the training files."""

@@ -93,3 +93,6 @@ class PennTreebank(TextDataset):
             assert path is not None
             file = self._scan(f"ptb.{split}.txt", path)
         return [LineSpan(file, 0, file.lines)]
+
+    def _list_closed_files(self, split: Split) -> tuple[str, ...]:
+        return () if split in self._encoded else (TEXT_SETS["ptb"].files[split].name,)

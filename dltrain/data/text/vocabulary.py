@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
+from dltrain.data.normal_form import FORM, compose_text
 from dltrain.data.text_files import TextPiece, Unit
 from dltrain.errors import DataError
 
@@ -40,6 +41,7 @@ class Vocabulary:
         self.unit: Unit = assets["unit"]
         self._lowercase: bool = assets["lowercase"]
         self._number: str | None = assets.get("number")
+        self._composed = assets.get("unicode") == FORM
         self.ids: Mapping[str, int] = {word: number for number, word in enumerate(self.words)}
         self.end = self.ids[assets["end"]]
         self.unknown = None if assets["unknown"] is None else self.ids[assets["unknown"]]
@@ -56,6 +58,7 @@ class Vocabulary:
         """
         ids: list[int] = []
         unknown: list[str] = []
+        text = compose_text(text) if self._composed else text
         for number, line in enumerate(text.replace("\r\n", "\n").split("\n")):
             if number:
                 ids.append(self.end)

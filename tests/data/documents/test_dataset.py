@@ -148,7 +148,7 @@ def test_vocabulary_and_encoding() -> None:
     assert encoder.encode("a b a b") == ([1, 2, 1], 3, 0, 4)
     assert encoder.encode(" \n") == ([0], 0, 0, 0)
     without = DocumentEncoder({**assets, "words": ["<eos>", "a", "b"], "unknown": None})
-    assert without.encode("a z b") == ([1, 2, 0], 3, 1, False)
+    assert without.encode("a z b") == ([1, 2, 0], 3, 1, 3)
     assert learn_document_vocabulary(["a b c d"], cut, max_tokens=2, min_count=1, max_vocabulary=None)[0] == [
         "a",
         "b",
