@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import isfinite
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from dltrain.batch import Batch
@@ -78,15 +80,17 @@ class ColumnSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Treatment:
-    """A change that was made to `count` of `total` examples or values, such as "cut after 400 words".
+    """A change that was made to `count` of `total` examples or values: "200 of 256 texts: cut after 400 words".
 
-    `option` names the config's option that changes it, such as "data.max_tokens".
+    `option` names the config's option that changes it, such as "data.max_tokens". `unit` is what was counted, the
+    summary's unit if not given.
     """
 
     what: str
     count: int
     total: int
     option: str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +110,22 @@ class DataSummary:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_plain(self) -> dict[str, Any]:
-        """The summary as plain JSON."""
-        return asdict(self)
+        """The summary as plain JSON; a number that is not finite becomes null."""
+        return {name: _make_plain(value) for name, value in asdict(self).items()}
+
+
+def _make_plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _make_plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_make_plain(each) for each in value]
+    plain = value if isinstance(value, (str, bool, int, float, NoneType)) else _convert_scalar(value)
+    return None if isinstance(plain, float) and not isfinite(plain) else plain
+
+
+def _convert_scalar(value: Any) -> Any:
+    """A number of numpy or torch as Python's; anything else as text."""
+    return value.item() if hasattr(value, "item") and getattr(value, "size", None) in (1, ()) else str(value)
 
 
 @runtime_checkable

@@ -144,6 +144,7 @@ def complete_report(run: Run, experiment: Experiment) -> bool:
 def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json: bool) -> None:
     """Print the outcome of a finished run, from its last checkpoint, as a table or as one JSON object."""
     from dltrain.observers.console import format_duration
+    from dltrain.observers.data_report import read_data
     from dltrain.observers.report import CURVES, summarize_outcome
 
     last = run.checkpoints.last()
@@ -154,6 +155,7 @@ def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json
         facts["curves"] = str(run.directory / CURVES)
     facts["next"] = f"dltrain eval {run.directory}"
     if as_json:
+        facts["data read"] = read_data(run.directory)
         typer.echo(json.dumps({**facts, "seconds in this process": seconds and round(seconds, 1)}))
     elif not messenger.quiet:
         if seconds is not None:

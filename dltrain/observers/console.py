@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import TextIO
+from typing import Any, TextIO
 
 from dltrain.errors import DltrainError
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged, Observer, WatchedRun
@@ -191,9 +191,19 @@ class Messenger:
     def warn(self, line: str) -> None:
         self._write("warning", line, f"warning: {line}")
 
+    def describe(self, kind: str, values: Mapping[str, Any], lines: Sequence[str]) -> None:
+        """Write `lines`, or with `json_lines` one object with the values; with `quiet` alone neither."""
+        if self.json_lines:
+            self._print(json.dumps({"event": kind, **values}))
+        elif not self.quiet:
+            self._print("\n".join(lines))
+
     def _write(self, kind: str, text: str, line: str) -> None:
+        self._print(json.dumps({"event": kind, "text": text}) if self.json_lines else line)
+
+    def _print(self, text: str) -> None:
         try:
-            print(json.dumps({"event": kind, "text": text}) if self.json_lines else line, file=sys.stderr, flush=True)  # noqa: T201
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
         except OSError:
             self.quiet = True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain.core.checkpoint import Checkpoint, Checkpoints
 from dltrain.events import Event, Finished, WatchedRun
 from dltrain.files import write_atomically
+from dltrain.observers.data_report import format_html_table, format_section, read_data
 from dltrain.observers.pictures import make_figure, save_picture
 from dltrain.registry import observers
 
@@ -97,14 +98,6 @@ def draw_confusion_picture(confusion: Tensor, labels: Sequence[str], title: str,
     save_picture(figure, path)
 
 
-def _format_rows(rows: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    def cells(values: Sequence[object], tag: str) -> str:
-        return "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values)
-
-    body = "\n".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f"<table><tr>{cells(head, 'th')}</tr>\n{body}\n</table>"
-
-
 def _format_cell(value: object) -> object:
     return f"{value:.6g}" if isinstance(value, float) else value
 
@@ -114,6 +107,8 @@ def write_report(directory: Path, title: str, last: Checkpoint) -> None:
     history, notice = last.record.history, last.record.notice
     warning = f"<p class=notice>{html.escape(notice)}</p>" if notice else ""
     columns = list(history[0]) if history else []
+    data = read_data(directory)
+    section = "" if data is None else format_section(data)
     plots = sorted((directory / "plots").glob("*.png"))
     pictures = "".join(f'<p><img src="plots/{path.name}" alt="{path.stem}"></p>' for path in plots)
     page = f"""<!doctype html>
@@ -124,9 +119,10 @@ td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
 .notice{{background:#fff3cd;border:1px solid #cc9a06;padding:.7rem}}img{{max-width:100%}}</style>
 <h1>{html.escape(title)}</h1>
 {warning}
-{_format_rows(list(summarize_outcome(last).items()), ("fact", "value"))}
+{format_html_table(list(summarize_outcome(last).items()), ("fact", "value"))}
+{section}
 {pictures}
-{_format_rows([[_format_cell(record.get(name, "")) for name in columns] for record in history], columns)}
+{format_html_table([[_format_cell(record.get(name, "")) for name in columns] for record in history], columns)}
 </html>
 """
     write_atomically(directory / "report.html", page.encode())

@@ -19,6 +19,7 @@ from dltrain.observers.console import Messenger
 from dltrain.observers.metrics import MetricsLog
 from dltrain.runs import directory
 from dltrain.runs.building import Training, build_training
+from dltrain.runs.data_report import report_data
 from dltrain.runs.directory import Run
 from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
@@ -110,6 +111,7 @@ def train_run(
             training = build_training(experiment, None if saved is None else saved.signature)
         batches, validation = training.dataset.training(), training.dataset.validation()
         announce(training, batches, messenger)
+        report_data(run, training.dataset, (batches, validation), messenger)
         if not len(validation):
             check_scored(training)
         if run.checkpoint is not None:

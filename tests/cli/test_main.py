@@ -329,7 +329,7 @@ def test_cron_hears_nothing_or_json(write_settings: Write, settings: dict[str, A
     assert (quiet.stdout, quiet.stderr) == ("", "")
     logged = good("fit", config, "-o", tmp_path / "json", "--json-logs")
     events = [json.loads(line)["event"] for line in logged.stderr.splitlines()]
-    assert events[:3] == ["note", "note", "EpochStarted"]
+    assert events[:4] == ["note", "note", "data", "EpochStarted"]
     assert events[-1] == "Finished"
     assert json.loads(logged.stdout)["best epoch"].endswith(" of 2")
 

@@ -23,8 +23,8 @@ class Recorded(Messenger):
         super().__init__()
         self.lines: list[str] = []
 
-    def _write(self, kind: str, text: str, line: str) -> None:
-        self.lines.append(line)
+    def _print(self, text: str) -> None:
+        self.lines.append(text)
 
 
 class Killed(BaseException):

@@ -1,0 +1,119 @@
+"""Patterns in what was read that make a score wrong or coarse: each one line, with the option that handles it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy
+
+from dltrain.data.wording import join_some
+from dltrain.dataset import ColumnSummary, Dataset, DataSummary, Identifies, SplitSummary
+
+FEW = 20
+"""Examples of a validation or test split below which a metric is too coarse to choose by."""
+REPEATED_SHARE = 0.05
+"""Share of a split's examples that training has too, from which it is reported: some tables repeat a row or two."""
+CORRELATION_MARGIN = 1e-9
+_NAMED = 3
+_IDENTIFIER = re.compile(r"(.*[\W_])?(id|uid|uuid|guid|index|rowid|rownum|row number|unnamed: 0)|", re.IGNORECASE)
+
+
+def find_risks(dataset: Dataset, summary: DataSummary) -> list[str]:
+    """One line for each dangerous pattern that the summary's facts and the examples' identities show."""
+    return [
+        *_find_few(summary),
+        *_find_absent_classes(summary),
+        *_find_constant_targets(summary),
+        *_find_leaks(summary),
+        *_find_identifiers(summary),
+        *_find_repeated(dataset, summary),
+    ]
+
+
+def _held_out(summary: DataSummary) -> list[SplitSummary]:
+    return [split for split in summary.splits if split.name != "training" and split.examples]
+
+
+def _training(summary: DataSummary) -> SplitSummary | None:
+    return next((split for split in summary.splits if split.name == "training"), None)
+
+
+def _find_few(summary: DataSummary) -> Iterator[str]:
+    for split in _held_out(summary):
+        count = split.examples or 0
+        if count < FEW:
+            unit = summary.unit if count > 1 else summary.unit.removesuffix("s")
+            step = f"accuracy moves in steps of {1 / count:.2g}" if split.classes else "its scores are uncertain"
+            more = "add some to its files" if split.files else f"raise data.{split.name}"
+            yield f"the {split.name} split has only {count} {unit}: {step}; {more}"
+
+
+def _find_absent_classes(summary: DataSummary) -> Iterator[str]:
+    training = _training(summary)
+    if training is None or not training.classes:
+        return
+    for split in _held_out(summary):
+        every = [*training.classes, *(label for label in split.classes if label not in training.classes)]
+        for name, present in ((split.name, split.classes), ("training", training.classes)):
+            absent = [f"'{label}'" for label in every if not present.get(label)]
+            if split.classes and absent:
+                some = f"no example of {join_some(absent, _NAMED)}" + (f" of {len(every)} classes" * (len(absent) > 1))
+                advice = "give it examples of them" if split.files else f"raise data.{split.name}"
+                yield f"the {name} split has {some}: its scores say nothing about them; {advice}"
+
+
+def _find_constant_targets(summary: DataSummary) -> Iterator[str]:
+    training = _training(summary)
+    if training is not None and training.classes and sum(map(bool, training.classes.values())) == 1:
+        yield f"all training {summary.unit} are of one class, so there is nothing to learn; check the labels"
+        return
+    for column in summary.columns:
+        if column.role == "target" and column.facts.get("distinct") == 1:
+            yield f"the target '{column.name}' is the same in all training rows; check data.target"
+
+
+def _find_leaks(summary: DataSummary) -> Iterator[str]:
+    """Inputs that give the target away; a single input may give its target exactly."""
+    training, inputs = _training(summary), [column for column in summary.columns if column.role == "input"]
+    targets = [f"'{column.name}'" for column in summary.columns if column.role == "target"]
+    if len(inputs) < 2 or training is None or not training.examples:
+        return
+    for column in inputs:
+        correlation = column.facts.get("correlation")
+        equal = correlation is not None and abs(correlation) >= 1 - CORRELATION_MARGIN
+        repeated = 1 < column.facts.get("distinct", 0) <= training.examples / 2
+        if equal or (column.facts.get("determines_target") and repeated):
+            how = f"its correlation with it is {correlation:.0f}" if equal else "each of its values has one"
+            target = join_some(targets, _NAMED) or "the target"
+            yield f"column '{column.name}' gives {target} away: {how}; leave it out with data.ignore if it comes later"
+
+
+def _find_identifiers(summary: DataSummary) -> Iterator[str]:
+    training = _training(summary)
+    for column in summary.columns:
+        if column.role == "input" and training is not None and _differs_everywhere(column, training):
+            yield f"column '{column.name}' numbers the rows, and is an input; leave it out with data.ignore"
+
+
+def _differs_everywhere(column: ColumnSummary, training: SplitSummary) -> bool:
+    named = _IDENTIFIER.fullmatch(column.name.strip()) is not None or column.kind == "categories"
+    return named and (training.examples or 0) > 1 and column.facts.get("distinct") == training.examples
+
+
+def _find_repeated(dataset: Dataset, summary: DataSummary) -> Iterator[str]:
+    for name, (count, total) in count_repeated(dataset, summary).items():
+        if count >= REPEATED_SHARE * total and count > 1:
+            yield (
+                f"{count} of {total} {name} {summary.unit} ({count / total:.0%}) are in the training split too, inputs "
+                "and target: scores are too good; remove the copies"
+            )
+
+
+def count_repeated(dataset: Dataset, summary: DataSummary) -> Mapping[str, tuple[int, int]]:
+    """How many of a split's examples, and of how many, are among the training examples; of the splits read so far."""
+    if not isinstance(dataset, Identifies) or not _held_out(summary):
+        return {}
+    training = numpy.unique(dataset.identities("training"))
+    found = {split.name: dataset.identities(split.name) for split in _held_out(summary)}
+    return {name: (int(numpy.isin(hashes, training).sum()), len(hashes)) for name, hashes in found.items()}
