@@ -30,7 +30,7 @@ def draw_permutation(seed: int, epoch: int, n: int) -> Tensor:
     return torch.randperm(n, generator=make_generator("permutation", seed, epoch))
 
 
-def _mix(state: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
+def mix_bits(state: NDArray[numpy.uint64]) -> NDArray[numpy.uint64]:
     """The output function of SplitMix64 (Steele, Lea and Flood 2014), in place."""
     state ^= state >> 30
     state *= _MULTIPLIERS[0]
@@ -50,6 +50,6 @@ def draw_uniform(seed: int, epoch: int, examples: Tensor, draws: int) -> Tensor:
     states *= _GOLDEN
     states += _hash64(("uniform", seed, epoch))
     steps = numpy.arange(1, draws + 1, dtype=numpy.uint64) * numpy.uint64(_GOLDEN)
-    numbers = _mix(_mix(states)[:, None] + steps)
+    numbers = mix_bits(mix_bits(states)[:, None] + steps)
     numbers >>= 40  # the 24 bits that a float32 in [0, 1) holds exactly
     return torch.from_numpy(numbers.astype(numpy.float32)).mul_(2.0**-24)

@@ -92,7 +92,7 @@ def test_errors_are_scikit_learns_in_the_datas_units() -> None:
     truth = batch.targets.double().numpy() * std + mean
     outputs = model(batch.inputs)
     estimates = task.estimates(model, batch.inputs)
-    assert estimates.dtype == torch.float32
+    assert estimates.dtype == torch.float64
     numpy.testing.assert_allclose(estimates.numpy(), outputs.double().numpy() * std + mean, rtol=1e-6)
     found = outputs.double().numpy() * std + mean
     last = numpy.tile(batch.inputs[:, -1, [2, 0]].double().numpy() * std[:2] + mean[:2], 2)

@@ -6,34 +6,29 @@ from collections.abc import Mapping
 from fractions import Fraction as Rational
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy
 import torch
 from annotated_types import MinLen
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.series.files import SAMPLE, Series, Values, read_eeg, read_series
+from dltrain.data.series.overview import Borders, describe_concerns, summarize_series
+from dltrain.data.series.times import Gaps
 from dltrain.data.text_files import require_files
 from dltrain.data.wording import suggest_name
-from dltrain.dataset import no_test_split
+from dltrain.dataset import DataSummary, SplitName, no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold, Fraction, PositiveInt
 from dltrain.registry import datasets
-from dltrain.runtime.seeds import draw_permutation
+from dltrain.runtime.seeds import draw_permutation, mix_bits
 from dltrain.stream import Loader
 
 Names = Annotated[list[str], MinLen(1)]
-
-
-class Borders(NamedTuple):
-    """First row of validation, first row of test, and the row after the last; training starts with row 0."""
-
-    validation: int
-    test: int
-    end: int
 
 
 @datasets.register("series", data="series", sizes={"window": "window"})
@@ -51,6 +46,8 @@ class SeriesWindows:
         columns: columns that the model reads; default all except `time`.
         target: the columns among these to predict; default all of them.
         time: time column; it must increase from row to row, and is not read by the model.
+        gaps: what becomes of windows that run across a gap, a step in `time` of more than 1.5 usual ones: keep them and
+            report how many, skip them, or stop with an error.
         window: steps that the model reads.
         horizon: steps that it predicts.
         stride: steps from one window to the next.
@@ -76,6 +73,7 @@ class SeriesWindows:
         columns: Names | None = None,
         target: Names | None = None,
         time: str | None = None,
+        gaps: Literal["keep", "skip", "error"] = "keep",
         window: PositiveInt = 16,
         horizon: PositiveInt = 1,
         stride: PositiveInt = 1,
@@ -88,52 +86,110 @@ class SeriesWindows:
         sample: bool = False,
     ) -> None:
         self._seed, self._file, self._root = seed, file, Path(root).expanduser()
-        self._window, self._horizon, self._stride = window, horizon, stride
+        self._window, self._horizon, self._stride, self._treatment = window, horizon, stride, gaps
         self._validation, self._test, self._fold = validation, test, fold
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self.fingerprint: dict[str, str] = {}
-        self.notice = SAMPLE.substitute(
+        self._opened: list[SplitName] = []
+        self._substituted = SAMPLE.substitute(
             assets, sample, when_missing, check_files=lambda: require_files(self._root, [file])
         )
-        self.name = SAMPLE.name if self.notice else variant
-        self._source = SAMPLE.name if self.notice else str(self._root / file)
-        self._columns, self._target, self._time = (None, None, None) if self.notice else (columns, target, time)
+        self.name = SAMPLE.name if self._substituted else variant
+        self._source = SAMPLE.name if self._substituted else str(self._root / file)
+        self._columns, self._target, self._time = (None, None, None) if self._substituted else (columns, target, time)
         self.assets: Mapping[str, Any] = assets or {}
         if assets is None:
             self.assets = self._learn()
 
+    @property
+    def notice(self) -> str | None:
+        """That the sample is used; and what is odd about the splits opened so far."""
+        concerns = describe_concerns(self._source, self, self._opened) if self._opened else []
+        return "; ".join(([self._substituted] if self._substituted else []) + concerns) or None
+
+    @property
+    def takes_all_columns(self) -> bool:
+        """Whether all columns of the user's file are values, because neither they nor the time are named."""
+        return self._columns is None and self._time is None and not self._substituted
+
     def training(self) -> Loader[Examples]:
-        starts = range(0, self._borders.validation - self._horizon - self._window + 1, self._stride)
-        return Loader(self._windows(starts, self._batch_size, shuffled=True))
+        return self._load("training", self._batch_size, shuffled=True)
 
     def validation(self) -> Loader[Examples]:
-        if self._validation == 0:
-            return Loader(self._windows(range(0), self._evaluation_batch_size, shuffled=False))
-        return self._evaluation("validation", self._borders.validation, self._borders.test)
+        return self._load("validation", self._evaluation_batch_size, shuffled=False)
 
     def test(self) -> Loader[Examples]:
         if self._test == 0 and self._fold is None:
             raise no_test_split("a share of the rows", self._validation != 0)
-        return self._evaluation("test", self._borders.test, self._borders.end)
+        return self._load("test", self._evaluation_batch_size, shuffled=False)
 
-    def _evaluation(self, split: str, first: int, end: int) -> Loader[Examples]:
-        """Load the windows whose targets are rows first..end-1."""
+    def summarize(self) -> DataSummary:
+        return summarize_series(self._source, self)
+
+    def identities(self, split: SplitName) -> NDArray[numpy.uint64]:
+        """A hash of each window's values and of those that follow it, (N,)."""
+        values = self.series.values + 0.0  # no negative zeros
+        targets = [self.assets["columns"].index(name) for name in self.assets["targets"]]
+        starts, length = self.starts(split), self._window + self._horizon
+        hashes = numpy.full(len(starts), length, numpy.uint64)
+        for step in range(length):
+            rows = values[starts + step]
+            for column in rows.T if step < self._window else rows.T[targets]:
+                hashes = mix_bits(hashes + numpy.ascontiguousarray(column).view(numpy.uint64))
+        return hashes
+
+    def _load(self, split: SplitName, batch_size: int, shuffled: bool) -> Loader[Examples]:
+        if self._treatment == "error":
+            self._refuse_gaps()
+        self._opened.append(split)
+        return Loader(self._windows(self.starts(split), batch_size, shuffled=shuffled))
+
+    def starts(self, split: SplitName) -> NDArray[numpy.int64]:
+        """The first row of each window of a split, (N,)."""
+        starts = self.list_starts(split)
+        if self.skips_gaps:
+            kept = starts[~self.crosses_gap(starts)]
+            if len(starts) and not len(kept):
+                raise DataError(
+                    f"{self._source}: all {len(starts)} windows of {split} run across gaps in time",
+                    advice="lower data.window or data.horizon, or set data.gaps=keep",
+                )
+            return kept
+        return starts
+
+    @property
+    def skips_gaps(self) -> bool:
+        return self._treatment == "skip"
+
+    def crosses_gap(self, starts: NDArray[numpy.int64]) -> NDArray[numpy.bool_]:
+        """Whether the window that starts at each row, with what follows it, runs across a gap in time, (N,)."""
+        if self.gaps is None:
+            return numpy.zeros(len(starts), bool)
+        before = numpy.concatenate(([0], numpy.cumsum(self.gaps.after)))
+        crosses: NDArray[numpy.bool_] = before[starts + self._window + self._horizon - 1] > before[starts]
+        return crosses
+
+    def list_starts(self, split: SplitName) -> NDArray[numpy.int64]:
+        """The same, with windows that run across a gap."""
+        if split == "validation" and self._validation == 0:
+            return numpy.arange(0)
+        first, end = self.borders.rows(split)
         if end - first < self._horizon:
             raise DataError(
                 f"{self._source}: {split} has {end - first} rows, but each window predicts {self._horizon}",
                 advice=f"raise data.{split}, or lower data.horizon",
             )
-        starts = range(first - self._window, end - self._horizon - self._window + 1, self._stride)
-        return Loader(self._windows(starts, self._evaluation_batch_size, shuffled=False))
+        first = 0 if split == "training" else first - self._window
+        return numpy.arange(first, end - self._horizon - self._window + 1, self._stride)
 
-    def _windows(self, starts: range, batch_size: int, shuffled: bool) -> IndexedBatches[Examples]:
+    def _windows(self, starts: NDArray[numpy.int64], batch_size: int, shuffled: bool) -> IndexedBatches[Examples]:
         """Batch windows (N, window, C) and what follows them, (N, horizon * targets), step after step.
 
         Shuffled, they are a function of (seed, epoch, index); otherwise they are in the order of time.
         """
-        values = torch.from_numpy(standardize_series(self.assets, self._series.values).astype(numpy.float32))
+        values = torch.from_numpy(standardize_series(self.assets, self.series.values).astype(numpy.float32))
         targets = [self.assets["columns"].index(name) for name in self.assets["targets"]]
-        firsts = torch.tensor(starts, dtype=torch.int64)
+        firsts = torch.from_numpy(starts)
         steps = torch.arange(self._window + self._horizon)
 
         def make(epoch: int, chosen: Tensor) -> Examples:
@@ -144,18 +200,32 @@ class SeriesWindows:
         return IndexedBatches(len(starts), batch_size, make, order if shuffled else None)
 
     @cached_property
-    def _series(self) -> Series:
-        if self.notice:
+    def series(self) -> Series:
+        if self._substituted:
             series = read_eeg()
         else:
             (path,) = require_files(self._root, [self._file])
             series = read_series(path, self.assets.get("columns", self._columns), self._time)
-        self.fingerprint["eeg.dat" if self.notice else self._file] = series.sha256
+        self.fingerprint["eeg.dat" if self._substituted else self._file] = series.sha256
         return series
 
     @cached_property
-    def _borders(self) -> Borders:
-        rows = len(self._series.values)
+    def gaps(self) -> Gaps | None:
+        """The gaps in time; None without a time column."""
+        times = self.series.times
+        return None if times is None else times.find_gaps()
+
+    def _refuse_gaps(self) -> None:
+        times, gaps = self.series.times, self.gaps
+        if times is not None and gaps is not None and gaps.after.any():
+            raise DataError(
+                f"{self._source}: {gaps.describe(times)}",
+                advice="fill the gaps, or set data.gaps=skip to leave out the windows that run across one",
+            )
+
+    @cached_property
+    def borders(self) -> Borders:
+        rows = len(self.series.values)
         if self._fold is None:
             end, test = rows, rows - round(Rational(str(self._test)) * rows)
             kept = round(Rational(str(self._validation)) * rows)
@@ -179,7 +249,7 @@ class SeriesWindows:
         return Borders(test - kept, test, end)
 
     def _learn(self) -> Mapping[str, Any]:
-        series = self._series
+        series = self.series
         targets = list(series.columns) if self._target is None else self._target
         for name in targets:
             if name not in series.columns:
@@ -188,7 +258,7 @@ class SeriesWindows:
                     f"{', '.join(series.columns)}{suggest_name(name, series.columns)}",
                     advice="correct data.target, or add it to data.columns",
                 )
-        training = series.values[: self._borders.validation]
+        training = series.values[: self.borders.validation]
         return {
             "dataset": self.name,
             "columns": list(series.columns),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.arrays import LARGEST, read_arrays
 from dltrain.data.delimited import SUFFIXES, DelimitedTable, get_table_suffix, read_delimited
+from dltrain.data.series.times import Times, looks_like_dates, parse_times
 from dltrain.data.substitute import Sample
 from dltrain.data.text_files import scan_file
 from dltrain.data.wording import suggest_name
@@ -30,11 +30,15 @@ _EEG_STEPS, _EEG_CHANNELS = 800, 4
 
 
 class Series(NamedTuple):
-    """Numbers in time order, (T, C) float64, the names of their columns, and the SHA-256 of the file's content."""
+    """Numbers in time order, (T, C) float64, the names of their columns, and the SHA-256 of the file's content.
+
+    `times` are None without a time column.
+    """
 
     values: Values
     columns: tuple[str, ...]
     sha256: str
+    times: Times | None = None
 
 
 def read_series(path: Path, columns: Sequence[str] | None, time: str | None) -> Series:
@@ -57,11 +61,10 @@ def read_series(path: Path, columns: Sequence[str] | None, time: str | None) -> 
 def select_series(table: DelimitedTable, columns: Sequence[str] | None, time: str | None) -> Series:
     """Select the named columns of a table as `read_series` does, without a hash."""
     table.check_header()
-    if time is not None:
-        _check_rising(table.name, table.lines, table.column(time, "data.time"))
+    times = None if time is None else parse_times(table.name, table.lines, table.column(time, "data.time"))
     names = _choose_columns(table.columns, columns, time)
     values = [_convert_column(table, name, table.column(name, "data.columns")) for name in names]
-    return Series(numpy.stack(values, 1), names, "")
+    return Series(numpy.stack(values, 1), names, "", times)
 
 
 def _choose_columns(found: Sequence[str], columns: Sequence[str] | None, time: str | None) -> tuple[str, ...]:
@@ -79,9 +82,10 @@ def _convert_column(table: DelimitedTable, name: str, fields: Sequence[str]) -> 
     line, field = next((line, one) for line, one in pairs if not (_is_finite(one) and abs(float(one)) <= LARGEST))
     shown = f"'{field}'" if field.strip() else "nothing"
     bounds = _BOUNDS if _is_finite(field) else ""
+    advice = "correct the field, or name the columns to read in data.columns, or the time column in data.time"
     raise DataError(
         f"{table.name}, line {line}, column '{name}': expected is a number{bounds}, found {shown}",
-        advice="correct the field, or name the columns to read in data.columns, or the time column in data.time",
+        advice=f"set data.time={name}" if looks_like_dates(fields) else advice,
     )
 
 
@@ -90,36 +94,6 @@ def _is_finite(field: str) -> bool:
         return bool(numpy.isfinite(float(field)))
     except ValueError:
         return False
-
-
-def _check_rising(name: str, lines: Sequence[int], fields: Sequence[str]) -> None:
-    """Raises DataError if a row is not later than the one before it."""
-    before: float | datetime | None = None
-    dates = not _is_finite(fields[0])
-    for line, field in zip(lines, fields, strict=True):
-        now = _parse_time(field, dates)
-        if now is None:
-            allowed = "a date as ISO 8601 writes it, such as 2024-03-31T12:00" if dates else "a number"
-            raise DataError(
-                f"{name}, line {line}: the time is '{field}'; expected is {allowed}", advice="correct the line"
-            )
-        if before is not None and not now > before:  # type: ignore[operator]
-            raise DataError(
-                f"{name}, line {line}: the time '{field}' is not later than in the row before",
-                advice="sort the rows by time, and remove repeated ones",
-            )
-        before = now
-
-
-def _parse_time(field: str, date: bool) -> float | datetime | None:
-    """Parse a time for comparison; None if the field is none."""
-    if not date:
-        return float(field) if _is_finite(field) else None
-    try:
-        moment = datetime.fromisoformat(field.strip().replace("Z", "+00:00"))  # Python 3.10 does not know the Z
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta())
 
 
 def _select_arrays(path: Path, columns: Sequence[str] | None, time: str | None) -> Series:
@@ -131,6 +105,7 @@ def _select_arrays(path: Path, columns: Sequence[str] | None, time: str | None) 
             found |= {f"{name}[{column}]": array[:, column] for column in range(array.shape[1])}
         elif array.ndim == 1:
             found[name] = array
+    times = None
     if time is not None:
         moments = _read_array(path, found, time, "data.time")
         late = numpy.flatnonzero(~(moments[1:] > moments[:-1]))
@@ -139,15 +114,18 @@ def _select_arrays(path: Path, columns: Sequence[str] | None, time: str | None) 
                 f"{path}, '{time}', item {late[0] + 1}: {moments[late[0] + 1]} is not later than the item before",
                 advice="sort the items by time, and remove repeated ones",
             )
+        times = Times(moments, [f"{moment:.15g}" for moment in moments], dates=False)
     names = _choose_columns(tuple(found), columns, time)
     values = [_read_array(path, found, name, "data.columns") for name in names]
     lengths = {name: len(array) for name, array in zip(names, values, strict=True)}
+    if times is not None:
+        lengths[f"{time}"] = len(times.moments)
     if not names or not min(lengths.values()):
         raise DataError(f"{path}: no array (T,) or (T, C) with a number in it", advice="give another file")
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise DataError(f"{path}: columns of different lengths ({listed})", advice="name those to read in data.columns")
-    return Series(numpy.stack(values, 1), names, sha256)
+    return Series(numpy.stack(values, 1), names, sha256, times)
 
 
 def _read_array(path: Path, found: dict[str, NDArray[Any]], name: str, option: str) -> Values:

@@ -169,7 +169,10 @@ def test_splits_follow_each_other_and_ask_for_each_value_once(tmp_path: Path) ->
     assert len(data.training()) == 10
     assert data.fingerprint == {"s.csv": hashlib.sha256((tmp_path / "s.csv").read_bytes()).hexdigest()}
     assert data.name == "series"
-    assert data.notice is None
+    assert data.notice == (
+        "20 of 20 validation values of 'n' (and of 1 other target) are outside the range of training, 0 to 69; "
+        "10 of 10 test values of 'n' (and of 1 other target) are outside the range of training, 0 to 69"
+    )
 
 
 def test_horizon_and_stride(tmp_path: Path) -> None:
@@ -248,7 +251,8 @@ def test_folds_are_those_of_scikit_learns_time_series_split(of: int, tmp_path: P
         ({"window": 90}, "80 of 100 rows are left to train on, but one window and its targets take 90 + 1\n"),
         ({"target": ["nn"]}, "the target 'nn' (data.target) is not one of the columns read: n, twice\ndid you mean"),
         ({"columns": ["n", "twise"]}, "no column 'twise' (data.columns); found 'day', 'n', 'twice'\ndid you mean 'tw"),
-        ({"columns": None}, "line 2, column 'day': expected is a number, found '2024-01-01T00:00'"),
+        ({"columns": None},
+         "line 2, column 'day': expected is a number, found '2024-01-01T00:00'\nnext: set data.time=day"),
         ({"time": "Day"}, "no column 'Day' (data.time); found 'day', 'n', 'twice'\ndid you mean 'day'?"),
         ({"file": "t.csv"}, "t.csv (plain or .gz): not found in "),
         ({"file": "huge.csv", "time": None},

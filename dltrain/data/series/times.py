@@ -1,0 +1,124 @@
+"""The times of a series' rows: parse them, check that they rise, and find the gaps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+from dltrain.errors import DataError
+
+LONGER = 1.5
+"""A step is a gap if it is longer than this many usual steps. A month, quarter or year never is."""
+
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+_EPOCH = datetime(1970, 1, 1)
+
+Moments = NDArray[numpy.float64]
+
+
+class Gaps(NamedTuple):
+    """Steps in time of a series that are longer than usual.
+
+    `usual` is the median step. `after` (T - 1,) bool marks the rows that a gap follows; `longest` is the longest step,
+    which follows row `row`.
+    """
+
+    usual: float
+    after: NDArray[numpy.bool_]
+    longest: float
+    row: int
+
+    def describe(self, times: Times) -> str:
+        """Describe how often a step is longer than usual, and the longest."""
+        count = int(self.after.sum())
+        return (
+            f"{count} of {len(self.after)} steps in time {'is' if count == 1 else 'are'} longer than the usual "
+            f"{times.format_step(self.usual)}, the longest is {self.describe_longest(times)}"
+        )
+
+    def describe_longest(self, times: Times) -> str:
+        return f"{times.format_step(self.longest)} after {times.texts[self.row]}"
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of rows, (T,) float64: seconds since 1970 in UTC if they are dates, else the numbers themselves.
+
+    `texts` are the times as the file has them.
+    """
+
+    moments: Moments
+    texts: Sequence[str]
+    dates: bool
+
+    def find_gaps(self, usual: float | None = None) -> Gaps | None:
+        """Find the steps longer than 1.5 `usual` ones, by default the median; None for fewer than two rows."""
+        if len(self.moments) < 2:
+            return None
+        steps = numpy.diff(self.moments)
+        usual = float(numpy.median(steps)) if usual is None else usual
+        row = int(steps.argmax())
+        return Gaps(usual, steps > LONGER * usual, longest=float(steps[row]), row=row)
+
+    def format_step(self, step: float) -> str:
+        return format_duration(step) if self.dates else f"{step:g}"
+
+
+def format_duration(seconds: float) -> str:
+    """Format a number of seconds in its largest units, such as "2 days 3 hours"; of months and years the days."""
+    parts, left = [], seconds
+    for unit, size in _UNITS[:3]:
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count:.0f} {unit}{'' if count == 1 else 's'}")
+    if left or not parts:
+        parts.append(f"{left:g} second{'' if left == 1 else 's'}")
+    return " ".join(parts[:2])
+
+
+def parse_times(name: str, lines: Sequence[int], fields: Sequence[str]) -> Times:
+    """Parse a time column. Raises DataError for a field that is no time, or not later than the one before it."""
+    dates = not _is_number(fields[0])
+    moments = numpy.zeros(len(fields))
+    for row, (line, field) in enumerate(zip(lines, fields, strict=True)):
+        now = _parse_time(field, dates)
+        if now is None:
+            allowed = "a date as ISO 8601 writes it, such as 2024-03-31T12:00" if dates else "a number"
+            raise DataError(
+                f"{name}, line {line}: the time is '{field}'; expected is {allowed}", advice="correct the line"
+            )
+        if row and not now > moments[row - 1]:
+            raise DataError(
+                f"{name}, line {line}: the time '{field}' is not later than in the row before",
+                advice="sort the rows by time, and remove repeated ones",
+            )
+        moments[row] = now
+    return Times(moments, [field.strip() for field in fields], dates)
+
+
+def looks_like_dates(fields: Sequence[str]) -> bool:
+    """Whether all fields are dates, none of them a mere number."""
+    return all(not _is_number(field) and _parse_time(field, True) is not None for field in fields)
+
+
+def _is_number(field: str) -> bool:
+    try:
+        return bool(numpy.isfinite(float(field)))
+    except ValueError:
+        return False
+
+
+def _parse_time(field: str, date: bool) -> float | None:
+    """Parse a time; None if the field is none."""
+    if not date:
+        return float(field) if _is_number(field) else None
+    try:
+        moment = datetime.fromisoformat(field.strip().replace("Z", "+00:00"))  # Python 3.10 does not know the Z
+    except ValueError:
+        return None
+    return (moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta()) - _EPOCH).total_seconds()
