@@ -247,7 +247,7 @@ trainer: {{epochs: 200, device: cpu, threads: 1}}
         if not arguments:
             found = [float(line.split("\t")[1]) for line in told[1:]]
         elif not told:
-            found = [float(row["seen"]) for row in csv.DictReader((tmp_path / "found.csv").open())]
+            found = [float(row["seen"]) for row in csv.DictReader((tmp_path / "found.csv").read_text().splitlines())]
         else:
             found = [json.loads(line)["estimates"]["seen"] for line in told]
         assert np.array(found) - 1.7e9 == pytest.approx([10, 34], abs=0.05)

@@ -10,6 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.arrays import LARGEST
+from dltrain.data.cleaning import clean_category
 from dltrain.data.tables.files import Column, Table, format_cell, format_texts
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.errors import DataError, UsageError
@@ -27,7 +28,7 @@ def parse_numbers(table: Table, name: str, hint: str) -> Numbers:
     column = table.columns[name]
     numbers = column if column.dtype != object else convert_numbers(column)
     if numbers is None:
-        row, text = next((row, text) for row, text in enumerate(column) if _parse_number(text) is None)
+        row, text = next((row, text) for row, text in enumerate(column) if parse_number(text) is None)
         raise DataError(f"{table.locate(row, name)}: '{text.strip()[:60]}' is not a number", advice=hint)
     table.refuse(name, numpy.isinf(numbers), "the number is infinite; expected is a finite one", hint)
     if (large := numpy.abs(numbers) > LARGEST).any():
@@ -62,11 +63,11 @@ def convert_numbers(column: Column) -> Numbers | None:
             return column.astype(float)
         except ValueError:
             pass
-    numbers = [_parse_number(text) for text in column]
+    numbers = [parse_number(text) for text in column]
     return None if None in numbers else numpy.array(numbers, float)
 
 
-def _parse_number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """Parse a number: NaN for a missing one, None for another text."""
     if text.strip().lower() in MISSING:
         return numpy.nan
@@ -84,7 +85,7 @@ def holds_numbers(table: Table, name: str) -> bool:
     column = table.columns[name]
     if column.dtype != object or convert_numbers(column) is not None:
         return True
-    numbers = [_parse_number(text) for text in column]
+    numbers = [parse_number(text) for text in column]
     texts = sum(number is None for number in numbers)
     return texts < sum(number is not None and number == number for number in numbers)
 
@@ -197,7 +198,7 @@ def read_targets(table: Table, names: Sequence[str]) -> Numbers:
 def encode_labels(table: Table, name: str, labels: Sequence[str]) -> NDArray[numpy.int64]:
     """Encode labels as indices into `labels`, (N,). Raises DataError, with the position, for an unknown one."""
     _check_target(table, [name])
-    indices = {label: index for index, label in enumerate(labels)}
+    indices = index_texts(labels)
     found = _read_labels(table, name)
     codes = numpy.array([indices.get(text, -1) for text in found], numpy.int64)
     if (unknown := codes < 0).any():
@@ -206,6 +207,11 @@ def encode_labels(table: Table, name: str, labels: Sequence[str]) -> NDArray[num
         message = f"the label '{label}' is not among those trained on: {known}"
         table.refuse(name, unknown, message, "correct the label, remove the row, or train with rows that have it")
     return codes
+
+
+def index_texts(texts: Sequence[str]) -> dict[str, int]:
+    """Index labels or categories by their clean form, which those of a run of an older version may not have."""
+    return {clean_category(text): index for index, text in reversed(list(enumerate(texts)))}
 
 
 def read_weights(table: Table, name: str) -> Numbers:

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
+from dltrain.data.cleaning import clean_text
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
 from dltrain.data.tables import columns
 from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.features import FeatureEncoder, learn_features, name_inputs
 from dltrain.data.tables.files import Column, Table, format_texts
-from dltrain.dataset import no_test_split
+from dltrain.data.tables.identity import Hashes, hash_rows
+from dltrain.dataset import SplitName, no_test_split
 from dltrain.errors import DataError
 from dltrain.options import Fold
 from dltrain.runtime.seeds import draw_permutation
@@ -65,6 +67,7 @@ class TableDataset:
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self.fingerprint: dict[str, str] = {}
         self._unknown: list[str] = []
+        self._identities: dict[SplitName, Hashes] = {}
         if assets is None:
             self._labels = columns.find_classes(self._table, roles)
             self.assets = self._learn()
@@ -89,21 +92,32 @@ class TableDataset:
         raise NotImplementedError
 
     def training(self) -> Loader[Examples]:
-        rows = self._encode(self._table.select(self._splits.training))
+        rows = self._encode(self._read_split("training"))
         return Loader(make_row_batches(rows, self._batch_size, seed=self._seed))
 
     def validation(self) -> Loader[Examples]:
-        files = self._division.shares["validation"]
-        table = self._table.select(self._splits.validation) if isinstance(files, float) else self._read(files)
-        return self._evaluation(table)
+        return self._evaluation(self._read_split("validation"))
 
     def test(self) -> Loader[Examples]:
-        files, fold = self._division.shares["test"], self._division.fold
-        if fold is None and not isinstance(files, float):
-            return self._evaluation(self._read(files))
-        if fold is None and files == 0:
+        if self._division.fold is None and self._division.shares["test"] == 0:
             raise no_test_split("a share of the rows, or as a file", self._division.shares["validation"] != 0)
-        return self._evaluation(self._table.select(self._splits.test))
+        return self._evaluation(self._read_split("test"))
+
+    def identities(self, split: SplitName) -> Hashes:
+        """Hash all values of each row of a split, (N,): see `hash_rows`. A file that is not read yet is read."""
+        if split not in self._identities:
+            self._read_split(split)
+        return self._identities[split]
+
+    def _read_split(self, split: SplitName) -> Table:
+        """Read the rows of a split, and keep their hashes."""
+        files, folded = self._division.shares.get(split), split == "test" and self._division.fold is not None
+        if files is None or isinstance(files, float) or folded:
+            table = self._table.select(getattr(self._splits, split))
+        else:
+            table = self._read(files)
+        self._identities[split] = hash_rows(table)
+        return table
 
     def _evaluation(self, table: Table) -> Loader[Examples]:
         return Loader(make_row_batches(self._encode(table), self._evaluation_batch_size))
@@ -118,12 +132,13 @@ class TableDataset:
     def _encode_targets(self, table: Table) -> Tensor:
         """Encode targets: (N, K) float32 for numbers, (N,) int64 for labels."""
         target = self.assets["target"]
+        names = [clean_text(name) for name in target["columns"]]
         if self._labels is not None:
-            return torch.from_numpy(columns.encode_labels(table, target["columns"][0], self._labels))
-        numbers = columns.read_targets(table, target["columns"])
+            return torch.from_numpy(columns.encode_labels(table, names[0], self._labels))
+        numbers = columns.read_targets(table, names)
         if target["normalize"] == "none":
             return torch.from_numpy(numbers.astype(numpy.float32))
-        scales = zip(target["columns"], numbers.T, target["mean"], target["std"], strict=True)
+        scales = zip(names, numbers.T, target["mean"], target["std"], strict=True)
         scaled = [columns.standardize_column(table, name, part, mean=mean, std=std) for name, part, mean, std in scales]
         return torch.from_numpy(numpy.stack(scaled, 1))
 

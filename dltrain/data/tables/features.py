@@ -9,7 +9,15 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.tables.columns import Roles, holds_numbers, measure_deviation, parse_numbers, standardize_column
+from dltrain.data.cleaning import clean_text
+from dltrain.data.tables.columns import (
+    Roles,
+    holds_numbers,
+    index_texts,
+    measure_deviation,
+    parse_numbers,
+    standardize_column,
+)
 from dltrain.data.tables.files import Table, format_texts
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
@@ -99,8 +107,8 @@ class FeatureEncoder:
     """
 
     def __init__(self, features: Sequence[Mapping[str, Any]]) -> None:
-        self._features = features
-        self.columns = [feature["name"] for feature in features]
+        self._features = [{**feature, "name": clean_text(feature["name"])} for feature in features]
+        self.columns = [feature["name"] for feature in self._features]
         self.unknown: defaultdict[str, set[str]] = defaultdict(set)
 
     def inputs(self, table: Table) -> NDArray[numpy.float32]:
@@ -118,7 +126,7 @@ class FeatureEncoder:
         texts = format_texts(table.columns[feature["name"]])
         if feature["missing"] == "error":
             _check_known(table, feature["name"], texts == "", _FILL_IN_LATER)
-        indices = {category: index for index, category in enumerate(feature["categories"])}
+        indices = index_texts(feature["categories"])
         rows = numpy.zeros((len(texts), len(indices)), numpy.float32)
         for row, text in enumerate(texts):
             if text in indices:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dltrain.data import delimited
 from dltrain.data.arrays import read_arrays, read_content
+from dltrain.data.cleaning import clean_category, clean_text
 from dltrain.data.text_files import find_file, scan_file
 from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError, UsageError
@@ -78,7 +79,8 @@ def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
         return _from_parquet(path)
     if suffix == ".npz":
         arrays, sha256 = read_arrays(path)
-        columns = {name: _from_array(path, name, array) for name, array in arrays.items()}
+        _check_unique(str(path), [clean_text(name) for name in arrays])
+        columns = {clean_text(name): _from_array(path, name, array) for name, array in arrays.items()}
         return _check_lengths(Table(str(path), columns, sha256))
     if delimited.get_table_suffix(path) is None:
         raise DataError(
@@ -107,7 +109,8 @@ def parse_table(text: str, name: str, ragged: delimited.Ragged | None = None) ->
 
 def build_table(values: Mapping[str, Sequence[str | float]], name: str) -> Table:
     """Build a table from columns in a config, numbers or texts. Raises DataError for columns of different lengths."""
-    columns = {column: _make_column(cells) for column, cells in values.items()}
+    _check_unique(name, [clean_text(column) for column in values])
+    columns = {clean_text(column): _make_column(cells) for column, cells in values.items()}
     return _check_lengths(Table(name, columns, hashlib.sha256(json.dumps(dict(values)).encode()).hexdigest()))
 
 
@@ -134,9 +137,10 @@ def _join_columns(parts: Sequence[Column]) -> Column:
 
 
 def format_texts(column: Column) -> Column:
-    """Format numbers, and strip texts; "" for a missing value."""
+    """Format numbers, and clean texts; "" for a missing value."""
     if column.dtype == object:
-        return numpy.array([text.strip() for text in column], object)
+        cleaned = {text: clean_category(text) for text in set(column)}
+        return numpy.array([cleaned[text] for text in column], object)
     return numpy.array([format_cell(number) for number in column.tolist()], object)
 
 
@@ -172,7 +176,7 @@ def _check_unique(table: str, names: Sequence[str]) -> None:
 
 
 def _from_text(table: delimited.DelimitedTable, sha256: str) -> Table:
-    names = [name.strip() for name in table.columns]
+    names = [clean_text(name) for name in table.columns]
     if "" in names:
         raise DataError(
             f"{table.name}: column {names.index('') + 1} has no name in the first line",
@@ -217,8 +221,9 @@ def _from_parquet(path: Path) -> Table:
         found = parquet.read_table(BytesIO(content))
     except (ArrowException, OSError) as error:
         raise DataError(f"{path}: not a Parquet file that can be read ({error})", advice="write it again") from None
-    _check_unique(str(path), found.column_names)
-    columns = {name: _from_values(found[name].to_pylist()) for name in found.column_names}
+    names = [clean_text(name) for name in found.column_names]
+    _check_unique(str(path), names)
+    columns = {name: _from_values(values.to_pylist()) for name, values in zip(names, found.columns, strict=True)}
     return _check_lengths(Table(str(path), columns, hashlib.sha256(content).hexdigest()))
 
 

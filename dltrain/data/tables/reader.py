@@ -11,6 +11,7 @@ import numpy
 import torch
 from torch import Tensor
 
+from dltrain.data.cleaning import clean_text
 from dltrain.data.delimited import Ragged
 from dltrain.data.tables.features import FeatureEncoder
 from dltrain.data.tables.files import Table, build_table, parse_table, read_table
@@ -85,9 +86,10 @@ def parse_row(text: str) -> Table:
     except (csv.Error, ValueError):
         fields = []
     pairs = [field.partition("=") for field in fields]
-    if not pairs or not all(equals for _, equals, _ in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
+    names = [clean_text(name) for name, equals, _ in pairs if equals]
+    if not pairs or len(set(names)) < len(pairs):
         raise DataError(
             f"{text}: not a row; allowed is NAME=VALUE for each column, between commas, such as width=2.5,colour=red",
             advice="correct the row, or name a file",
         )
-    return build_table({name.strip(): [value] for name, _, value in pairs}, text)
+    return build_table({name: [value] for name, (_, _, value) in zip(names, pairs, strict=True)}, text)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from dltrain.data.cleaning import clean_text
 from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.dataset import Division, TableDataset, Texts
 from dltrain.data.tables.files import Table, build_table, join_tables, read_table
@@ -85,13 +86,13 @@ class TableFiles(TableDataset):
         self._files, self._values = _as_tuple(training or ()), values
         self._root = Path(root).expanduser()
         roles = Roles(
-            target=_as_tuple(target),
+            target=_clean_names(target),
             target_holds=target_holds,
-            features=features,
-            ignore=ignore or (),
-            categorical=categorical,
-            group=group,
-            weight=weight,
+            features=None if features is None else _clean_names(features),
+            ignore=_clean_names(ignore or ()),
+            categorical=None if categorical is None else _clean_names(categorical),
+            group=None if group is None else clean_text(group),
+            weight=None if weight is None else clean_text(weight),
             missing=missing,
             normalize=normalize,
             normalize_target=normalize_target,
@@ -126,6 +127,11 @@ class TableFiles(TableDataset):
 
 def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _clean_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Clean columns' names as those of a table are."""
+    return tuple(map(clean_text, _as_tuple(names)))
 
 
 TARGETS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis", "diabetes": "progression"}

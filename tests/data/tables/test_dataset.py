@@ -14,9 +14,13 @@ from sklearn import datasets as bundled
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from dltrain.batch import Examples
+from dltrain.data.tables.columns import encode_labels
 from dltrain.data.tables.dataset import make_row_batches
-from dltrain.data.tables.files import read_table
+from dltrain.data.tables.features import FeatureEncoder
+from dltrain.data.tables.files import build_table, read_table
+from dltrain.data.tables.identity import hash_rows
 from dltrain.data.tables.table_files import BundledTable, TableFiles
+from dltrain.dataset import Identifies
 from dltrain.errors import DataError, DltrainError, UsageError
 from dltrain.options import Fold
 
@@ -215,6 +219,35 @@ def test_wrong_weights(weights: tuple[str, ...], message: str, write: Callable[.
     file = write("x,n,y\n" + "".join(f"{row},{weight},{row}.5\n" for row, weight in enumerate(weights)))
     with pytest.raises(DataError, match=message):
         table(file, "y", weight="n").training()
+
+
+def test_rows_are_recognised_by_their_values(write: Callable[..., str]) -> None:
+    first = read_table(Path(write("x,kind,note\n1,red,NA\n2.50,café,a\n3,blue,b\n")))
+    again = {"note": ["b", "", "a"], "kind": [" blue", "red ", "cafe\u0301"], "x": [3.0, 1.0, 2.5]}
+    found = hash_rows(build_table(again, "again"))
+    assert found.dtype == np.uint64
+    assert hash_rows(first).tolist() == found[[1, 2, 0]].tolist()
+    for name, other in (("x", [3.0, 1.0, 2.6]), ("kind", ["blue", "red", "cafe"]), ("note", ["b", "a", "a"])):
+        changed = hash_rows(build_table({**again, name: other}, "changed"))
+        assert (changed != found).sum() == 1
+    swapped = hash_rows(build_table({**again, "x": again["note"], "note": again["x"]}, "swapped"))
+    assert not set(swapped.tolist()) & set(found.tolist())
+    extended = read_table(Path(write("x,kind,note\n1,red,NA\nmany,red,NA\n", "extended.csv")))
+    assert hash_rows(extended)[0] == hash_rows(first)[0]  # a text further down changes no other row
+
+
+def test_identities_of_splits(write: Callable[..., str]) -> None:
+    file = write("x,y\n" + "".join(f"{row},{row}.5\n" for row in range(30)))
+    later = write("x,y\n3,3.50\n99,1\n", "later.csv")
+    dataset = table(file, "y", validation=0.2, test=later)
+    training, validation, test = (set(dataset.identities(s).tolist()) for s in ("training", "validation", "test"))
+    assert isinstance(dataset, Identifies)
+    assert (len(training), len(validation), len(test)) == (24, 6, 2)
+    assert not training & validation
+    assert len(test & (training | validation)) == 1
+    dataset.test()
+    assert set(dataset.identities("test").tolist()) == test
+    assert len(table(file, "y").identities("test")) == 0
 
 
 def test_each_row_is_in_one_fold(write: Callable[..., str]) -> None:
@@ -460,3 +493,28 @@ def test_a_label_that_training_did_not_have(write: Callable[..., str]) -> None:
         table(write(FLOWERS)).test()
     with pytest.raises(UsageError, match=r"no test split\nnext: evaluate with --split validation, or train with data"):
         table(write(FLOWERS), validation=0.5).test()
+
+
+def test_one_form_of_texts_labels_and_names(write: Callable[..., str]) -> None:
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    first = table(write(f"{composed},shop,kind\nx,1,{composed}\n{apart},1.0,{apart} \ny,2.0,b\nx,10,b\n"), ignore=[])
+    names = [f"{composed}={composed}", f"{composed}=x", f"{composed}=y"]
+    assert first.assets["inputs"][:3] == names
+    assert first.assets["labels"] == ["b", composed]
+    shops = table(
+        write(f"shop,{apart}\n1,0.5\n1.0,1.5\n2.00,2.5\n01,3.5\n"), apart, categorical=["shop"], batch_size=None
+    )
+    assert shops.assets["inputs"] == ["shop=01", "shop=1", "shop=2"]
+    numbers = FeatureEncoder(shops.assets["features"]).inputs(build_table({"shop": [1.0, 2.0]}, "numbers"))
+    assert numbers.tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+def test_categories_and_labels_of_older_runs_are_cleaned_as_new_ones_are(write: Callable[..., str]) -> None:
+    apart = "cafe\u0301"
+    feature = {"name": apart, "kind": "category", "missing": "error", "constant": False, "categories": ["1.0", apart]}
+    encoder = FeatureEncoder([feature])
+    rows = encoder.inputs(build_table({"caf\u00e9": ["1", "caf\u00e9", "1.0", apart]}, "later"))
+    assert rows.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    assert encoder.notes() == []
+    labels = build_table({"kind": ["caf\u00e9", "1"]}, "labels")
+    assert encode_labels(labels, "kind", ["1.0", apart]).tolist() == [1, 0]
