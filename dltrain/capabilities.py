@@ -1,8 +1,9 @@
-"""What a task can do besides training: capabilities that commands ask for by type, never by a task's name."""
+"""What tasks and models can do besides training: capabilities that are asked for by type, never by a name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -96,8 +97,47 @@ class Reconstructs(Protocol):
 
 
 @runtime_checkable
+class LinearInWeights(Protocol):
+    """A model whose outputs are those of one linear layer, of features that depend on no weight.
+
+    With a convex loss its best weights are found at once (`dltrain.core.solving`), unless `solve` is false.
+    """
+
+    solve: bool
+
+    @property
+    def output_layer(self) -> nn.Linear: ...
+
+    def features(self, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to the linear layer's input (N, features)."""
+
+
+@runtime_checkable
+class HasConvexLoss(Protocol):
+    """Its `step` gives a convex and smooth mean over examples, each of which enters through its own outputs alone.
+
+    Penalties of the model itself do not count. `step` computes in float64 where outputs and batch are float64.
+    """
+
+    @property
+    def why_not_convex(self) -> str | None:
+        """Which setting makes it another loss, such as "task.loss: mae"; None if none does."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One of the simplest models of a task, and what sets its weights; without `fit` it has nothing to learn.
+
+    `fit` reads the training split once and says in one line what it did. Its weights are the model's state_dict.
+    """
+
+    model: nn.Module
+    fit: Callable[[Stream[Batch]], str] | None = None
+
+
+@runtime_checkable
 class HasBaselines(Protocol):
     """Knows the simplest models of its task, which are scored as the trained model is, beside its result."""
 
-    def baselines(self, training: Stream[Batch]) -> Mapping[str, nn.Module]:
-        """Models by name, such as "mean" or "linear", fitted to the training split without iterating over epochs."""
+    def baselines(self) -> Mapping[str, Baseline]:
+        """Models that nothing has been fitted to yet, by name, the simplest first, such as "mean" and "linear"."""

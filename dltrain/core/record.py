@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dltrain.goal import Goal
@@ -51,8 +51,9 @@ class Record:
     """The record in a checkpoint's state.json; an export's description keeps all of it but the last two fields.
 
     `config` is the resolved config, `fingerprint` maps the dataset's files to their hashes, `signature` describes the
-    process that started the run, `plugins` maps each plug-in's path in the run directory to its source. `finished` says
-    why training is over, and `metrics` is the size and the SHA-256 of metrics.jsonl when the checkpoint was written.
+    process that started the run, `plugins` maps each plug-in's path in the run directory to its source. `solved` says
+    how the weights were found where that was done at once, without training. `finished` says why training is over, and
+    `metrics` is the size and the SHA-256 of metrics.jsonl when the checkpoint was written.
     """
 
     config: dict[str, Any]
@@ -63,6 +64,7 @@ class Record:
     signature: dict[str, Any]
     plugins: dict[str, str]
     history: History = field(default_factory=History)
+    solved: str | None = None
     finished: str | None = None
     metrics: dict[str, Any] | None = None
 
@@ -72,6 +74,10 @@ class Record:
         known = {each.name for each in fields(cls)}
         values = {name: value for name, value in plain.items() if name in known}
         return cls(**{**values, "history": History(values.get("history", ()))})
+
+    def limit(self, plan: Plan) -> Plan:
+        """The plan that the run follows: one epoch, which only measures, where its weights were found at once."""
+        return plan if self.solved is None else replace(plan, epochs=1)
 
     def to_plain(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}

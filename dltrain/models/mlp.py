@@ -17,11 +17,20 @@ class LinearModel(nn.Module):
 
     Options:
         bias: add a constant to the sum.
+        solve: set the weights to the optimum at once, by least squares or Newton's method; false: train them.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, solve: bool = True) -> None:
         super().__init__()
         self.layer = nn.Linear(inputs, outputs, bias=bias)
+        self.solve = solve
+
+    @property
+    def output_layer(self) -> nn.Linear:
+        return self.layer
+
+    def features(self, rows: Tensor) -> Tensor:
+        return rows
 
     def forward(self, rows: Tensor) -> Tensor:
         result: Tensor = self.layer(rows)

@@ -20,17 +20,28 @@ class Autoregression(nn.Module):
 
     Options:
         lags: how many of the last steps are read; the whole window when not given.
+        solve: set the weights to the optimum at once, by least squares; false: train them.
     """
 
-    def __init__(self, channels: int, window: int, outputs: int, *, lags: PositiveInt | None = None) -> None:
+    def __init__(
+        self, channels: int, window: int, outputs: int, *, lags: PositiveInt | None = None, solve: bool = True
+    ) -> None:
         super().__init__()
+        self.solve = solve
         self.lags = lags or window
         if self.lags > window:
             raise ValueError(f"lags: {lags} are more than the {window} steps of a window: lower lags, or raise window")
         self.linear = nn.Linear(self.lags * channels, outputs)
 
+    @property
+    def output_layer(self) -> nn.Linear:
+        return self.linear
+
+    def features(self, windows: Tensor) -> Tensor:
+        return windows[:, -self.lags :].flatten(1)
+
     def forward(self, windows: Tensor) -> Tensor:
-        outputs: Tensor = self.linear(windows[:, -self.lags :].flatten(1))
+        outputs: Tensor = self.linear(self.features(windows))
         return outputs
 
 

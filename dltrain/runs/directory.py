@@ -186,7 +186,7 @@ def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:
         )
     if (last := run.checkpoint) is not None:
         link_best_and_last(run.directory, run.checkpoints)
-        if last.epoch_ended and last.record.history.finished(last.goal, experiment.trainer):
+        if last.epoch_ended and last.record.history.finished(last.goal, last.record.limit(experiment.trainer)):
             run.begins = "finished"
 
 

@@ -18,9 +18,11 @@ from dltrain.events import Event, Observer, Saved
 from dltrain.observers.console import Messenger
 from dltrain.observers.metrics import MetricsLog
 from dltrain.runs import directory
+from dltrain.runs.baselines import FittedBaselines, fit_baselines
 from dltrain.runs.building import Training, build_training
 from dltrain.runs.data_report import report_data
 from dltrain.runs.directory import Run
+from dltrain.runs.solving import AtRest, solve_weights
 from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import explain_memory_errors
@@ -47,7 +49,7 @@ class RunSession:
         return self.interrupts.pending()
 
     def save(self, state: TrainState, epoch_ended: bool) -> None:
-        goal, plan = self.training.task.goal, self.training.experiment.trainer
+        goal, plan = self.training.task.goal, self.record.limit(self.training.experiment.trainer)
         why = state.history.finished(goal, plan) if epoch_ended else None
         self.metrics.sync()
         record = replace(self.record, history=state.history, finished=why, metrics=self.metrics.mark())
@@ -110,6 +112,12 @@ def train_run(
         with explain_memory_errors():
             training = build_training(experiment, None if saved is None else saved.signature)
         batches, validation = training.dataset.training(), training.dataset.validation()
+        with explain_memory_errors():
+            solved = solve_weights(training, batches) if saved is None else saved.solved
+            baselines = fit_baselines(training, batches, validation) if saved is None else FittedBaselines()
+        if solved is not None:
+            training.schedule = AtRest()
+            training.notes.append(f"solved at once, so that training changes nothing: {solved}")
         announce(training, batches, messenger)
         report_data(run, training.dataset, (batches, validation), messenger)
         if not len(validation):
@@ -117,8 +125,9 @@ def train_run(
         if run.checkpoint is not None:
             continue_exactly(run.checkpoint, training, messenger, inexact=inexact)
         directory.write_config(run.directory, experiment)
+        baselines.write(run.directory)
         directory.append_environment(run.directory, describe_training(training))
-        record, mark = make_record(training), None if saved is None else saved.metrics
+        record, mark = replace(make_record(training), solved=solved), None if saved is None else saved.metrics
         header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
         metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
         session = RunSession(run, training, record, metrics=metrics, interrupts=interrupts)
@@ -131,7 +140,7 @@ def train_run(
                     training.task,
                     training=batches,
                     validation=validation,
-                    plan=experiment.trainer,
+                    plan=record.limit(experiment.trainer),
                     schedule=training.schedule,
                     runtime=training.runtime,
                     session=session,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import nan
 from typing import Annotated, Any, Protocol
 
@@ -12,11 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Batch
+from dltrain.capabilities import Baseline
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
+from dltrain.models.mlp import LinearModel
 from dltrain.options import Fraction, PositiveFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Each, Score, Step
+from dltrain.tasks.baselines import (
+    compute_log_shares,
+    make_constant_baseline,
+    make_linear_baseline,
+    to_full_precision,
+)
 
 
 class LabelledBatch(Batch, Protocol):
@@ -81,6 +90,13 @@ class Classification:
         probabilities: Tensor = model(*inputs).float().softmax(1)
         return probabilities
 
+    why_not_convex: str | None = None
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The share of each class in the training split, whatever the inputs are: the most common one is predicted."""
+        log_shares = partial(compute_log_shares, classes=len(self.labels))
+        return {"class shares": make_constant_baseline(len(self.labels), log_shares)}
+
 
 def compute_confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
     """(classes, classes) int64: how often each class (rows) was predicted as each (columns)."""
@@ -130,6 +146,10 @@ class TabularClassification(Classification):
     def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
         super().__init__(read_target_labels(assets, "tabular_classification"), label_smoothing)
         self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.labels)}
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The class shares, and multinomial logistic regression."""
+        return {**super().baselines(), "linear": make_linear_baseline(LinearModel, self)}
 
 
 def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
@@ -189,7 +209,7 @@ class BinaryClassification(Classification):
         return self.labels.index(positive)
 
     def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
-        logits = model(*batch.arguments)[:, 0].float()
+        logits = to_full_precision(model(*batch.arguments)[:, 0])
         weight = logits.new_full((), self.positive_weight)
         truth = (batch.targets == self.positive).to(logits.dtype)
         return Step(functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight))
@@ -216,6 +236,17 @@ class BinaryClassification(Classification):
     def decisions(self, probabilities: Tensor) -> Tensor:
         """Probabilities (N, 2) to the labels given at the threshold, (N,) int64."""
         return self._classes(probabilities[:, self.positive] >= self.threshold)
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The share of the positive label in the training split, and logistic regression."""
+
+        def compute_log_odds(targets: Tensor, weights: Tensor) -> Tensor:
+            return compute_log_shares((targets == self.positive).long(), weights, 2).diff()
+
+        return {
+            "class shares": make_constant_baseline(1, compute_log_odds),
+            "linear": make_linear_baseline(LinearModel, self),
+        }
 
     def _classes(self, positive: Tensor) -> Tensor:
         return torch.where(positive, self.positive, 1 - self.positive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any, Literal
@@ -11,11 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Examples
+from dltrain.capabilities import Baseline
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
+from dltrain.models.mlp import LinearModel
+from dltrain.models.series import Autoregression
 from dltrain.options import PositiveFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
+from dltrain.tasks.baselines import average_targets, make_constant_baseline, make_linear_baseline, to_full_precision
 
 FEWEST_DIGITS = 7
 """Significant digits of a number that float32 holds."""
@@ -63,7 +68,7 @@ class Regression:
         self.loss, self.huber_delta = loss, huber_delta
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
-        losses = self._losses(model(*batch.arguments).float(), batch.targets)
+losses = self._losses(to_full_precision(model(*batch.arguments)), batch.targets)
         return Step((losses if batch.weights is None else losses * batch.weights[:, None]).mean())
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
@@ -89,6 +94,19 @@ class Regression:
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         return self._in_units(model(*inputs).float())
+
+    @property
+    def why_not_convex(self) -> str | None:
+        return "task.loss: mae" if self.loss == "mae" else None
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The mean of the training targets, and linear regression on squared errors, whatever `loss` is."""
+        squared = copy.copy(self)
+        squared.loss = "mse"
+        return {
+            "mean": make_constant_baseline(len(self.outputs), average_targets),
+            "linear": make_linear_baseline(LinearModel, squared),
+        }
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each number, (N, outputs)."""
@@ -216,6 +234,12 @@ class SequenceRegression:
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         return self.in_units(model(*inputs))
+
+    why_not_convex = None
+
+    def baselines(self) -> dict[str, Baseline]:
+        """Linear autoregression on the whole window."""
+        return {"linear": make_linear_baseline(Autoregression, self)}
 
     def in_units(self, values: Tensor) -> Tensor:
         """A model's outputs or a batch's targets (N, outputs) in the units of the data, float64 on the CPU."""

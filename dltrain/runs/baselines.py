@@ -1,0 +1,89 @@
+"""The baselines of a run: fitted when it starts, kept in its directory, scored beside its results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from dltrain.batch import Batch
+from dltrain.capabilities import HasBaselines
+from dltrain.core.baseline_scores import BASELINE_WEIGHTS, BASELINES, read_baselines
+from dltrain.core.evaluate import accumulate_counts
+from dltrain.core.solving import Unsolvable
+from dltrain.files import write_atomically
+from dltrain.runs.building import Training
+from dltrain.runtime.precision import Runtime
+from dltrain.stream import Stream
+from dltrain.task import Task
+
+
+@dataclass(frozen=True)
+class FittedBaselines:
+    """The baselines of a run, fitted: how, with their validation metrics, and their weights."""
+
+    results: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> None:
+        """Put both into a run directory."""
+        from safetensors.torch import save
+
+        if self.results:
+            write_atomically(directory / BASELINE_WEIGHTS, save(self.tensors))
+            write_atomically(directory / BASELINES, (json.dumps(self.results, indent=1) + "\n").encode())
+
+
+def fit_baselines(training: Training, batches: Stream[Batch], validation: Stream[Batch]) -> FittedBaselines:
+    """Fit the task's baselines to the training split, and score them on validation.
+
+    Nothing here draws random numbers or changes the training. What cannot be fitted is left out, with a note.
+    """
+    task, fitted = training.task, FittedBaselines()
+    for name, baseline in (task.baselines() if isinstance(task, HasBaselines) else {}).items():
+        try:
+            how = baseline.fit(batches) if baseline.fit else "nothing to fit"
+        except Unsolvable as error:
+            training.notes.append(f"no baseline '{name}': {error}")
+            continue
+        model = baseline.model.to(training.runtime.device)
+        scores = score_model(model, task, validation, training.runtime) if len(validation) else {}
+        fitted.results[name] = {"fitted": how, "validation": scores}
+        fitted.tensors.update({f"{name}/{key}": value.cpu() for key, value in model.state_dict().items()})
+    return fitted
+
+
+def score_model(model: nn.Module, task: Task[Any], stream: Stream[Batch], runtime: Runtime) -> dict[str, float | None]:
+    """The task's metrics over a split; None for one that is undefined."""
+    report = task.report(accumulate_counts(model, task, stream, runtime))
+    return {name: value if math.isfinite(value) else None for name, value in report.items()}
+
+
+def load_baselines(directory: Path, task: Task[Any], runtime: Runtime) -> Mapping[str, nn.Module]:
+    """The fitted baselines of the run in `directory`, by name; empty where it has none, as older runs have."""
+    from safetensors.torch import load
+
+    path, kept = directory / BASELINE_WEIGHTS, read_baselines(directory)
+    if not isinstance(task, HasBaselines) or not kept or not path.exists():
+        return {}
+    tensors = load(path.read_bytes())
+    models: dict[str, nn.Module] = {}
+    for name, baseline in task.baselines().items():
+        if name in kept:
+            own = {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == name}
+            baseline.model.load_state_dict(own)
+            models[name] = baseline.model.to(runtime.device).eval()
+    return models
+
+
+def score_baselines(
+    directory: Path, task: Task[Any], stream: Stream[Batch], runtime: Runtime
+) -> dict[str, dict[str, float | None]]:
+    """The metrics of each baseline of a run on a split, by name."""
+    models = load_baselines(directory, task, runtime)
+    return {name: score_model(model, task, stream, runtime) for name, model in models.items()}
