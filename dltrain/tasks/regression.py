@@ -68,7 +68,7 @@ class Regression:
         self.loss, self.huber_delta = loss, huber_delta
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
-losses = self._losses(to_full_precision(model(*batch.arguments)), batch.targets)
+        losses = self._losses(to_full_precision(model(*batch.arguments)), batch.targets)
         return Step((losses if batch.weights is None else losses * batch.weights[:, None]).mean())
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
