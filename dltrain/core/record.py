@@ -80,7 +80,9 @@ class Record:
         return plan if self.solved is None else replace(plan, epochs=1)
 
     def to_plain(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        """Every field as plain JSON; `solved` only where it says something, so that other runs' bytes stay as before."""
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in plain.items() if name != "solved" or value is not None}
 
     def portable(self) -> dict[str, Any]:
         """What an export keeps: everything that has a meaning outside the run directory."""

@@ -57,7 +57,7 @@ class Solution(NamedTuple):
         return f"{found}, L2 penalty {self.penalty:g}" if self.penalty else found
 
 
-class FixedOutputs(nn.Module):
+class StandIn(nn.Module):
     """In place of a model: gives the outputs that it was made with."""
 
     def __init__(self, outputs: Tensor) -> None:
@@ -90,7 +90,7 @@ def solve_linear(
         raise Unsolvable("an input is not a finite number")
 
     def loss(outputs: Tensor) -> Tensor:
-        return task.step(FixedOutputs(outputs), batch, None).loss
+        return task.step(StandIn(outputs), batch, None).loss
 
     outputs, separable = layer.out_features, False
     design = make_design(inputs, layer.bias is not None, weight_decay, bias_decay)
