@@ -80,7 +80,7 @@ class Record:
         return plan if self.solved is None else replace(plan, epochs=1)
 
     def to_plain(self) -> dict[str, Any]:
-        """Every field as plain JSON; `solved` only where it says something, so that other runs' bytes stay as before."""
+        """Every field as plain JSON; `solved` only where it is set, so that the bytes of other runs stay as before."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in plain.items() if name != "solved" or value is not None}
 
