@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from types import NoneType
@@ -15,6 +15,7 @@ from dltrain.stream import Stream
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
+    from torch import Tensor
 
 SplitName = Literal["training", "validation", "test"]
 
@@ -80,10 +81,10 @@ class ColumnSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Treatment:
-    """A change that was made to `count` of `total` examples or values: "200 of 256 texts: cut after 400 words".
+    """A change to `count` of `total` examples or values: "training texts cut after 400 words: 200 of 256".
 
-    `option` names the config's option that changes it, such as "data.max_tokens". `unit` is what was counted, the
-    summary's unit if not given.
+    `option` names the config's option that changes it, such as "data.max_tokens". `unit` follows the numbers, where
+    `what` does not say what is counted.
     """
 
     what: str
@@ -141,6 +142,22 @@ class Identifies(Protocol):
 
     def identities(self, split: SplitName) -> NDArray[numpy.uint64]:
         """A hash of the content of each example of a split, inputs and target, (N,); equal for equal examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedExample:
+    """An example as a model receives it: values by name, and a tensor that the kind of data can draw, or None."""
+
+    values: Mapping[str, Any]
+    picture: Tensor | None = None
+
+
+@runtime_checkable
+class ShowsRaw(Protocol):
+    """A dataset that can show its examples as they were read, before anything was done to them."""
+
+    def show_raw(self, split: SplitName, indices: Sequence[int]) -> Sequence[Mapping[str, Any]]:
+        """The values of some of a split's examples by name, such as those of a row's columns."""
 
 
 def no_test_split(given_as: str, validated: bool) -> UsageError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,10 @@ def read_data(directory: Path) -> PlainData | None:
 
 def format_brief(data: PlainData) -> list[str]:
     """The summary in about six lines of up to 80 columns."""
-    lines = textwrap.wrap(format_sizes(data), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    lines = [format_sizes(data)]
+    if data["division"]:
+        divided = f"{lines[0]} ({data['division']})"
+        lines = [divided] if len(divided) <= WIDTH else [*lines, f"splits: {data['division']}"]
     if line := _format_classes(data):
         lines.append(line)
     if data["columns"]:
@@ -38,7 +40,7 @@ def format_brief(data: PlainData) -> list[str]:
     if data["facts"]:
         facts = [f"{name} {format_fact(value)}" for name, value in data["facts"].items() if value is not None]
         lines.append(_join_fitting("facts: ", facts, "; "))
-    notes = [format_treatment(each, data["unit"]) for each in data["treatments"] if each["count"]]
+    notes = [format_treatment(each) for each in data["treatments"] if each["count"]]
     lines += [f"note: {note}" for note in notes[:_NOTES]]
     if len(notes) > _NOTES:
         lines.append(f"note: {len(notes) - _NOTES} more notes are in data.json")
@@ -52,8 +54,7 @@ def format_sizes(data: PlainData) -> str:
         for split in data["splits"]
     )
     total = sum(split["examples"] or 0 for split in data["splits"])
-    division = f" ({data['division']})" if data["division"] else ""
-    return f"data: {data['name']}, {total:,} {data['unit']}: {sizes}{division}"
+    return f"data: {data['name']}, {total:,} {data['unit']}: {sizes}"
 
 
 def _format_classes(data: PlainData) -> str | None:
@@ -90,15 +91,14 @@ def _singular(kind: str) -> str:
     return {"categories": "category"}.get(kind, kind.removesuffix("s"))
 
 
-def format_treatment(treatment: PlainData, unit: str) -> str:
-    """A change that was made to the data, as one sentence with the option that changes it."""
-    counted = treatment["unit"] or unit
-    option = f" ({treatment['option']})" if treatment["option"] else ""
-    return f"{treatment['count']:,} of {treatment['total']:,} {counted}: {treatment['what']}{option}"
+def format_treatment(treatment: PlainData) -> str:
+    """A change that was made to the data, with the option that changes it."""
+    what, counted, option = _list_treatment(treatment)
+    return f"{what}: {counted}" + (f" ({option})" if option else "")
 
 
-def _list_treatment(treatment: PlainData, unit: str) -> list[str]:
-    counted = f"{treatment['count']:,} of {treatment['total']:,} {treatment['unit'] or unit}"
+def _list_treatment(treatment: PlainData) -> list[str]:
+    counted = f"{treatment['count']:,} of {treatment['total']:,} {treatment['unit'] or ''}".rstrip()
     return [treatment["what"], counted, treatment["option"] or ""]
 
 
