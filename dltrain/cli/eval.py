@@ -15,6 +15,7 @@ import typer
 from dltrain.cli.shared.adaptation import Adapt, CacheAdaptation, DynamicAdaptation
 from dltrain.cli.shared.examples import check_worst
 from dltrain.cli.shared.options import (
+    ChangedData,
     CheckpointName,
     DataRoot,
     DeviceName,
@@ -27,6 +28,14 @@ from dltrain.cli.shared.speech import Decode, Decoding, check_decoding
 from dltrain.errors import RequirementNotMet, UsageError
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
+
+EvaluatedSplit = Annotated[Literal["test", "validation"], typer.Option(help="Which split to evaluate on.")]
+Require = Annotated[
+    list[str] | None, typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be repeated.")
+]
+Worst = Annotated[
+    int | None, typer.Option(min=1, metavar="K", help="Show the K examples that the model is most wrong about.")
+]
 
 
 class Requirement(NamedTuple):
@@ -65,19 +74,14 @@ def parse_requirement(text: str) -> Requirement:
 
 def evaluate(
     run: RunPath,
-    split: Annotated[Literal["test", "validation"], typer.Option(help="Which split to evaluate on.")] = "test",
+    split: EvaluatedSplit = "test",
     checkpoint: CheckpointName = None,
-    require: Annotated[
-        list[str] | None,
-        typer.Option(metavar="METRIC>=NUMBER", help="Exit with 6 unless this holds; may be repeated."),
-    ] = None,
+    require: Require = None,
     root: DataRoot = None,
+    changed_data: ChangedData = False,
     device: DeviceName = None,
     threshold: Threshold = None,
-    worst: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="K", help="Show the K examples that the model is most wrong about."),
-    ] = None,
+    worst: Worst = None,
     adapt: Adapt = None,
     decode: Decode = None,
     as_json: JsonTables = False,
@@ -107,7 +111,7 @@ def evaluate(
     adaptation = parse_group("--adapt", adapt, CacheAdaptation, DynamicAdaptation)
     decoding = parse_group("--decode", decode, Decoding)
     check_decoding(decoding)
-    from dltrain.cli.shared.evaluation import collect_results, format_evaluation, run_evaluation
+    from dltrain.cli.shared.evaluation import EvaluationMethod, collect_results, format_evaluation, run_evaluation
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
@@ -117,7 +121,7 @@ def evaluate(
     overrides = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
     trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
     check_worst(run, trained, worst)
-    evaluation = run_evaluation(run, trained, split, adaptation=adaptation, decoding=decoding)
+    evaluation = run_evaluation(run, trained, split, EvaluationMethod(adaptation, decoding, changed_data))
     result = collect_results(evaluation, worst) | ({} if threshold is None else {"threshold": threshold})
     record_evaluation(run, result)
     method = adaptation or (evaluation.judging and evaluation.judging.decoding)

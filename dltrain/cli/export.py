@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.options import CheckpointName, DataRoot, JsonTables, RunPath, load_model
+from dltrain.cli.shared.changed_data import check_run_data, format_changed_data
+from dltrain.cli.shared.options import ChangedData, CheckpointName, DataRoot, JsonTables, RunPath, load_model
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import resolve_reference
@@ -57,6 +58,7 @@ def export(
     quantize: Quantize = None,
     split: SplitName = None,
     root: DataRoot = None,
+    changed_data: ChangedData = False,
     synthetic: Synthetic = False,
     tolerance: Tolerance = 1e-4,
     checkpoint: CheckpointName = None,
@@ -86,7 +88,7 @@ def export(
     """
     _check_options(form, quantize, synthetic)
     trained = load_model(run, checkpoint, settings={**PLAIN, "data": {"root": root} if root else {}})
-    inputs = _choose_inputs(trained, split, synthetic)
+    inputs = _make_synthetic_inputs(trained) if synthetic else _read_inputs(run, trained, split, changed_data)
     file = output or Path(f"{run.resolve().name.removesuffix(SUFFIXES['safetensors'])}{SUFFIXES[form]}")
     subject = Exported(run, trained, tolerance, *inputs)
     if form == "safetensors":
@@ -133,22 +135,25 @@ class Exported(NamedTuple):
         return {"on": self.description, **sizes, "difference": difference, "allowed": self.tolerance}
 
 
-def _choose_inputs(
-    trained: Trained, split: Split | None, synthetic: bool
-) -> tuple[list[Batch], str, Stream[Any] | None]:
-    """Raises DataError for missing data or an empty split, UsageError for a kind of data without synthetic inputs."""
-    if synthetic:
-        from dltrain.runtime.seeds import make_generator
+def _make_synthetic_inputs(trained: Trained) -> tuple[list[Batch], str, None]:
+    """Raises UsageError for a kind of data without synthetic inputs."""
+    from dltrain.runtime.seeds import make_generator
 
-        kind = trained.kind
-        if kind.synthetic is None:
-            raise UsageError(
-                f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
-                advice="leave it out, or register the kind with `synthetic` (docs/extending.md)",
-            )
-        generator = make_generator("made up", trained.experiment.seed)
-        batch = resolve_reference(kind.synthetic)(trained.task.sizes, generator)
-        return [batch], "synthetic inputs, not data", None
+    kind = trained.kind
+    if kind.synthetic is None:
+        raise UsageError(
+            f"--synthetic: the kind of data '{kind.name}' has no synthetic inputs",
+            advice="leave it out, or register the kind with `synthetic` (docs/extending.md)",
+        )
+    generator = make_generator("made up", trained.experiment.seed)
+    batch = resolve_reference(kind.synthetic)(trained.task.sizes, generator)
+    return [batch], "synthetic inputs, not data", None
+
+
+def _read_inputs(
+    run: Path, trained: Trained, split: Split | None, changed_data: bool
+) -> tuple[list[Batch], str, Stream[Any]]:
+    """Raises DataError for missing data or an empty split, UsageError for data that changed since training."""
     try:
         dataset = trained.dataset()
         chosen = split or ("validation" if len(dataset.validation()) else "training")
@@ -159,7 +164,11 @@ def _choose_inputs(
         raise DataError(f"{error}\n{reason}or compare on synthetic inputs with --synthetic.") from error
     if not len(stream):
         raise DataError(f"{trained.checkpoint.path}: its {chosen} split is empty", advice="leave out --split")
-    return list(islice(stream.epoch(0), BATCHES)), f"the {chosen} split of {dataset.name}", stream
+    changed = check_run_data(run, trained, dataset, allowed=changed_data)
+    described = f"the {chosen} split of {dataset.name}"
+    if changed:
+        described += f" ({format_changed_data(changed['changed_data'])})"
+    return list(islice(stream.epoch(0), BATCHES)), described, stream
 
 
 def _export_weights(subject: Exported) -> tuple[bytes, dict[str, Any]]:

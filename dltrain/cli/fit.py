@@ -74,6 +74,7 @@ def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bo
     """Start, resume or extend one run, and print its summary."""
     from dltrain.config.experiment import load_experiment
     from dltrain.files import find_free_directory
+    from dltrain.runs.changed_data import check_finished_run
     from dltrain.runs.directory import open_run
     from dltrain.runs.finding import find_config
 
@@ -82,6 +83,8 @@ def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bo
     directory = options.output or (Path("runs") / name if file == config else config)
     run = open_run(find_free_directory(directory) if options.fresh else directory, experiment)
     try:
+        if run.begins == "finished":
+            check_finished_run(run, experiment, options.messenger)
         options.messenger.inform(run.headline)
         for warning in run.warnings:
             options.messenger.warn(warning)

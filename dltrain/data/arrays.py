@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from dltrain.data.reading import note_file
 from dltrain.errors import DataError
 
 LARGEST = float(numpy.finfo(numpy.float32).max)
@@ -22,6 +23,7 @@ _ZIP_MAGIC = b"PK"
 
 def read_content(path: Path) -> bytes:
     """Read a file. Raises DataError if it is missing or unreadable."""
+    note_file(path)
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TextIO, TypeVar
 
 from dltrain.data.cache import Cache
+from dltrain.data.reading import describe_file, note_folders_of
 from dltrain.runtime.precision import count_cores
 from dltrain.stream import map_in_order
 
@@ -82,26 +83,20 @@ def map_with_progress(
 def hash_files(kind: str, paths: Sequence[Path], title: str, cache: Cache) -> list[str]:
     """Compute the SHA-256 of each file, "-" for an unreadable one, with cache entries of this kind.
 
-    Files are read again only if path, size or modification time have changed.
+    Files are read again only if their path or their state has changed (`dltrain.data.reading`), so also those edited in
+    place whose size and modification time are as before.
     """
+    note_folders_of(paths)
     known = hashlib.sha256()
     for path in paths:
-        known.update(f"{path}\0{_describe_state(path)}\n".encode("utf-8", "surrogateescape"))
+        known.update(f"{path}\0{describe_file(path)}\n".encode("utf-8", "surrogateescape"))
 
     def make(folder: Path) -> None:
         digests = map_with_progress(_hash_file, paths, f"reading {title}")
         (folder / "digests").write_text("\n".join(digests), encoding="ascii")
 
-    entry = cache.entry(kind, {"format": 1, "files": known.hexdigest()}, make)
+    entry = cache.entry(kind, {"format": 2, "files": known.hexdigest()}, make)
     return (entry.path / "digests").read_text(encoding="ascii").split("\n")
-
-
-def _describe_state(path: Path) -> str:
-    try:
-        status = path.stat()
-    except OSError:
-        return "-"
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _hash_file(path: Path) -> str:

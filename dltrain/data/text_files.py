@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
+from dltrain.data.reading import note_file
 from dltrain.errors import DataError
 
 Unit = Literal["word", "character"]
@@ -70,6 +71,7 @@ def require_files(root: Path, names: Sequence[str]) -> list[Path]:
 
 def scan_file(path: Path) -> TextFile:
     """Read a file once to hash and measure it. Raises DataError if it is empty, damaged or unreadable."""
+    note_file(path)
     digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
     for block in _read_blocks(path):
         digest.update(block)

@@ -25,7 +25,10 @@ from dltrain.errors import NoCheckpoint, RunBusy, UsageError
 from dltrain.files import sync_directory, write_atomically
 
 CONFIG = "config.yaml"
-STARTED_FILES = {"lock", "plugins", "environment.json", "metrics.jsonl", "times.jsonl", "checkpoints", "data.json"}
+STARTED_FILES = {
+    "lock", "plugins", "environment.json", "data-files.json", "metrics.jsonl", "times.jsonl", "checkpoints",
+    "data.json",
+}  # fmt: skip
 """What a process may have left that ended before it wrote the config."""
 
 

@@ -13,6 +13,7 @@ from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.record import Record
 from dltrain.core.state import TrainState
 from dltrain.core.trainer import explain_single_examples, train_model
+from dltrain.data.reading import ReadFiles, collect_read_files
 from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
 from dltrain.observers.console import Messenger
@@ -20,6 +21,7 @@ from dltrain.observers.metrics import MetricsLog
 from dltrain.runs import directory
 from dltrain.runs.baselines import FittedBaselines, fit_baselines
 from dltrain.runs.building import Training, build_training
+from dltrain.runs.changed_data import DataReading
 from dltrain.runs.data_report import report_data
 from dltrain.runs.directory import Run
 from dltrain.runs.solving import AtRest, solve_weights
@@ -109,9 +111,7 @@ def train_run(
     saved = None if run.checkpoint is None else run.checkpoint.record
     with add_checkpoint_to_errors(run):
         experiment = directory.copy_plugins(run.directory, experiment)
-        with explain_memory_errors():
-            training = build_training(experiment, None if saved is None else saved.signature)
-        batches, validation = training.dataset.training(), training.dataset.validation()
+        training, batches, validation, files = build_and_read(experiment, saved)
         with explain_memory_errors():
             solved = solve_weights(training, batches) if saved is None else saved.solved
             baselines = fit_baselines(training, batches, validation) if saved is None else FittedBaselines()
@@ -127,6 +127,7 @@ def train_run(
         directory.write_config(run.directory, experiment)
         baselines.write(run.directory)
         directory.append_environment(run.directory, describe_training(training))
+        DataReading(training.dataset.name, training.dataset.fingerprint, files).write(run.directory)
         record, mark = replace(make_record(training), solved=solved), None if saved is None else saved.metrics
         header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
         metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
@@ -149,6 +150,16 @@ def train_run(
             interrupts.training = False
             session.metrics.close()
     return training
+
+
+def build_and_read(
+    experiment: Experiment, saved: Record | None
+) -> tuple[Training, Stream[Batch], Stream[Batch], ReadFiles]:
+    """Build a training, its streams of training and validation, and the states of the files that were read for it."""
+    with collect_read_files() as files:
+        with explain_memory_errors():
+            training = build_training(experiment, None if saved is None else saved.signature)
+        return training, training.dataset.training(), training.dataset.validation(), files
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
 from dltrain.files import find_free_directory, write_atomically
 from dltrain.observers.console import Messenger
+from dltrain.runs.changed_data import ComparedRuns
 from dltrain.runs.directory import CONFIG, Lock, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child
@@ -169,13 +170,18 @@ def run_members(
     """Train and `measure` the members one after another; the parent directory and its summary.
 
     A failed member is recorded, and the others continue. Raises Stopped when asked to stop, RunBusy if another process
-    trains them, and ChildFailed if the first one's config or data is refused before training: the others share it.
+    trains them, UsageError if they have different data, and ChildFailed if the first one's config or data is refused
+    before training: the others share it.
     """
     parent = prepare_parent(options.output or directory, kind, options.fresh)
     lock = Lock(parent)
     try:
         for member in members:  # other settings are refused before anything is started
             is_finished(parent / member.name, member.experiment)
+        compared = ComparedRuns(parent)
+        for member in members:
+            compared.add(member.name)
+        compared.check_unchanged(options.messenger)
         results: list[dict[str, Any]] = []
         for number, member in enumerate(members, 1):
             already = " (finished before)" if is_finished(parent / member.name, member.experiment) else ""
@@ -183,6 +189,7 @@ def run_members(
             result: dict[str, Any] = {"name": member.name, **member.facts, "directory": str(parent / member.name)}
             try:
                 train_member(parent, member, options)
+                compared.add(member.name)
                 result |= {"state": "finished", **measure(parent / member.name, member)}
             except ChildFailed as failed:
                 result |= {"state": "failed", "exit_code": failed.exit_code, "message": str(failed)}

@@ -14,6 +14,7 @@ from dltrain.config.faults import join_names
 from dltrain.config.plugins import load_catalogue
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import UsageError
+from dltrain.runs.changed_data import CHANGED
 from dltrain.runs.finding import find_config
 from dltrain.sweeps.members import Member, RunOptions, read_outcome, refuse_override, run_member, run_members
 
@@ -97,7 +98,7 @@ def find_evaluation(directory: Path) -> dict[str, Any] | None:
             evaluation: dict[str, Any] = json.loads(line)
         except ValueError:  # killed while it was written
             continue
-        plain = evaluation["split"] == "test" and not {"adaptation", "decoder"} & evaluation.keys()
+        plain = evaluation["split"] == "test" and not {"adaptation", "decoder", CHANGED} & evaluation.keys()
         if best and plain and evaluation["weights_sha256"] == best.manifest["files"][WEIGHTS]["sha256"]:
             return evaluation
     return None

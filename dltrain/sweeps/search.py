@@ -16,6 +16,7 @@ from dltrain.errors import ConfigError, Stopped, UsageError
 from dltrain.files import write_atomically
 from dltrain.goal import Goal
 from dltrain.observers.pictures import draw_trials
+from dltrain.runs.changed_data import ComparedRuns
 from dltrain.runs.directory import find_differences, read_plugin_sources, refuse_changes
 from dltrain.runs.finding import find_config
 from dltrain.sweeps import trials
@@ -70,6 +71,7 @@ class Sweep:
                 )
             self.study = trials.open_study(self.directory, self.search, loaded.experiment.seed)
         self.failures = 0
+        self.compared = ComparedRuns(self.directory)
         self.queue = trials.TrialQueue(self.directory, self.study, self.search.trials)
 
     def _check_settings(self, loaded: Loaded) -> None:
@@ -81,7 +83,10 @@ class Sweep:
         refuse_changes(self.directory, "sweep", find_differences(before, now), "search.trials")
 
     def run(self) -> dict[str, Any]:
-        """Run trials until there are enough; the summary. Raises Stopped when asked to stop."""
+        """Run trials until there are enough; the summary. Raises Stopped when asked to, UsageError for changed data."""
+        for one in self.results():
+            self.compared.add(one["name"])
+        self.compared.check_unchanged(self.options.messenger)
         try:
             while self.failures < HOPELESS or find_best_trial(self.results()):
                 self._check_settings(load_experiment(self.config, self.overrides))  # it may have been edited meanwhile
@@ -89,6 +94,7 @@ class Sweep:
                     if trial is None:
                         break
                     self._run_trial(trial)
+                    self.compared.add(trial_name(trial.number))
         except Stopped as stopped:
             self.conclude()
             ended = [one for one in self.results() if one.get("outcome") or one["state"] in ("finished", "pruned")]

@@ -211,10 +211,10 @@ def test_a_metric_that_is_not_defined_is_null_and_meets_nothing(tumours: Path, t
     folder.mkdir()
     lines = (tumours.parent / "test.csv").read_text().splitlines()
     (folder / "test.csv").write_text("\n".join([lines[0], *(text for text in lines if text.endswith("benign"))]))
-    found = json.loads(good("eval", tumours, "--root", folder, "--json").stdout)
+    found = json.loads(good("eval", tumours, "--root", folder, "--changed-data", "--json").stdout)
     assert found["metrics"]["roc_auc"] is None
-    assert "roc_auc    undefined" in good("eval", tumours, "--root", folder).stdout
-    required = call("eval", tumours, "--root", folder, "--require", "roc_auc>=0.5")
+    assert "roc_auc    undefined" in good("eval", tumours, "--root", folder, "--changed-data").stdout
+    required = call("eval", tumours, "--root", folder, "--changed-data", "--require", "roc_auc>=0.5")
     assert "not met: roc_auc>=0.5 (found nan)" in str(required.exception)
 
 

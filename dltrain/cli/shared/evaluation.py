@@ -14,6 +14,7 @@ import typer
 
 from dltrain.cli.shared import examples
 from dltrain.cli.shared.adaptation import Adaptation, prepare_adaptation
+from dltrain.cli.shared.changed_data import check_run_data, format_changed_data
 from dltrain.cli.shared.options import print_notice
 from dltrain.cli.shared.speech import ClipScoring, Decoding, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.tables import format_confusion, format_table
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
     from dltrain.task import Counts
+
+
+@dataclass(frozen=True)
+class EvaluationMethod:
+    """How to evaluate: with an adaptation, with a decoding, and whether on data that changed since training."""
+
+    adaptation: Adaptation | None = None
+    decoding: Decoding | None = None
+    changed_data: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +49,15 @@ class Evaluation:
     report: Mapping[str, float]
     adaptation: Adaptation | None
     judging: ClipScoring | None
+    changed: Mapping[str, Any]
+    """The files that changed since training, as the results contain them; empty for the run's own data."""
 
     def draw(self, name: str, draw_picture: Callable[..., None], key: str = "picture") -> dict[str, str]:
         """Call `draw_picture` with title and path; the path under `key`. A checkpoint that stands alone gets none."""
         if not (self.run / "checkpoints").is_dir():
             return {}
-        title = f"{self.trained.experiment.model.name} on {self.dataset.name}, {self.split}"
+        changed = ", changed data" if self.changed else ""
+        title = f"{self.trained.experiment.model.name} on {self.dataset.name}, {self.split}{changed}"
         path = self.run / "plots" / f"{name}-{self.split}.png"
         with warn_if_not_written():
             draw_picture(title=title, path=path)
@@ -52,15 +65,15 @@ class Evaluation:
         return {}
 
 
-def run_evaluation(
-    run: Path, trained: Trained, split: str, *, adaptation: Adaptation | None, decoding: Decoding | None
-) -> Evaluation:
+def run_evaluation(run: Path, trained: Trained, split: str, how: EvaluationMethod) -> Evaluation:
     """Score a split. Raises UsageError where task or data do not allow it, Diverged for an adaptation that does."""
+    adaptation, decoding = how.adaptation, how.decoding
     if adaptation:
         trained = prepare_adaptation(run, trained, adaptation)
     judges = build_clip_scoring(run, trained, decoding)
     dataset = trained.dataset()
     stream = open_split(trained, dataset, split)
+    changed = check_run_data(run, trained, dataset, allowed=how.changed_data)
     print_notice(dataset.notice)
     scorer: Any = adaptation.scorer(trained, dataset) if adaptation else judges or trained.task
     counts = replace(trained, task=scorer).counts(stream)
@@ -78,6 +91,7 @@ def run_evaluation(
         report=report,
         adaptation=adaptation,
         judging=judges,
+        changed=changed,
     )
 
 
@@ -136,6 +150,7 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "torch": trained.runtime.signature()["torch"],
         "metrics": {name: None if value != value else value for name, value in evaluation.report.items()},  # no NaN
         "data_sha256": dict(dataset.fingerprint),
+        **evaluation.changed,
         "weights_sha256": trained.checkpoint.manifest["files"][WEIGHTS]["sha256"],
     }
 
@@ -177,6 +192,8 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
         f"{result['split']} split of {result['dataset']}{by}, checkpoint {result['checkpoint']}, "
         f"seed {result['seed']}, torch {result['torch']} on {result['device']}"
     )
+    if "changed_data" in result:
+        yield format_changed_data(result["changed_data"])
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
         yield f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}"

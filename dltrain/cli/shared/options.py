@@ -36,6 +36,9 @@ RunPath = Annotated[Path, typer.Argument(help="A run directory, a checkpoint in 
 CheckpointName = Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")]
 DeviceName = Annotated[str | None, typer.Option(help="Device to run on. [default: the one used in training]")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")]
+ChangedData = Annotated[
+    bool, typer.Option("--changed-data", help="Use the data even if it has changed since the run was trained.")
+]
 Threshold = Annotated[
     float | None,
     typer.Option(

@@ -12,6 +12,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.images.pictures import SUFFIXES
+from dltrain.data.reading import note_folder
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 
@@ -48,6 +49,7 @@ def split_folders(root: Path) -> dict[Split, Path]:
     """
     if not root.is_dir():
         raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", advice=advise_folders(root))
+    note_folder(root)
     found = {
         split: root / next(name for name in names if (root / name).is_dir())
         for split, names in NAMES.items()

@@ -226,14 +226,7 @@ class ImageFolder:
             return list_sample(self._sample, split)
         if split == "training" and not self.assets:
             return list_pictures(self._folders[split])
-        found = list_pictures(self._folders[split], self.assets.get("labels") or self._pool("training").listing.classes)
-        if split == "training" and found.digest() != self.assets["names"]:
-            raise DataError(
-                f"{found.folder}: its pictures have other names than when the model was trained, so other ones "
-                "would be drawn for validation and test, some of which it was trained on",
-                advice=f"restore the folder, or put test pictures into {self._root / 'test'}",
-            )
-        return found
+        return list_pictures(self._folders[split], self.assets.get("labels") or self._pool("training").listing.classes)
 
     def _pool(self, split: Split) -> Pool:
         """Decode all pictures of a split's folder once, and note those left out."""

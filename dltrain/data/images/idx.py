@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.images.sets import FILES, Split
 from dltrain.data.mirrors import PublishedFiles
+from dltrain.data.reading import note_file
 from dltrain.errors import DataError
 
 Bytes = NDArray[numpy.uint8]
@@ -37,6 +38,7 @@ def read_idx(path: Path) -> Bytes:
 
     Raises DataError, naming the file and both numbers, if it is not exactly one IDX array of unsigned bytes.
     """
+    note_file(path)
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == _GZIP_MAGIC

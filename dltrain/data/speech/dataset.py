@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dltrain.data.cache import Cache, CacheEntry, cache_directory
 from dltrain.data.contents import Hashes, hash_fields
 from dltrain.data.progress import hash_files
+from dltrain.data.reading import note_file
 from dltrain.data.speech import check, summary
 from dltrain.data.speech.augmentation import check_speech_augmentation
 from dltrain.data.speech.batches import (
@@ -372,6 +373,8 @@ class SpokenClips:
         listed = self._known.listed
         if manifest not in listed:
             listed[manifest], files = self.source.read_clips(manifest)
+            for path in files:
+                note_file(path)
             self.fingerprint |= {path.name: hash_file(path) for path in files if path.exists()}
         return listed[manifest]
 

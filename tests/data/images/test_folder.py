@@ -512,17 +512,6 @@ def test_bad_pictures_are_left_out_named_and_counted(root: Path) -> None:
     assert "\n  cat/033.png: cannot be read: image file is truncated\nnext: run `dltrain data check" in message
 
 
-def test_other_names_than_at_training_are_refused_where_shares_depend_on_them(tmp_path: Path) -> None:
-    write_folder(tmp_path / "flat", CLASSES)
-    first = built(tmp_path / "flat")
-    expected = numbers_in(first, first.test())
-    again = built(tmp_path / "flat", dict(first.assets))
-    assert numbers_in(again, again.test()) == expected
-    coloured(60).save(tmp_path / "flat" / "ant" / "new.png")
-    with pytest.raises(DataError, match="its pictures have other names than when the model was trained"):
-        built(tmp_path / "flat", dict(first.assets)).test()
-
-
 def test_a_scale_that_ends_before_it_begins_is_refused(root: Path) -> None:
     with pytest.raises(UsageError, match=r"data.augment.scale: \[1.1, 0.9\]; allowed are two numbers, the lower first"):
         built(root, augment=Augmentation(scale=[1.1, 0.9]))
