@@ -88,7 +88,7 @@ def explain(
       dltrain explain runs/mnist_cnn --filters
     """
     check_options(images, filters, method=method, label=label, steps=steps)
-    from dltrain.data.images.reader import SUFFIXES
+    from dltrain.data.images.pictures import is_picture
 
     trained = load_model(run, checkpoint, device)
     if trained.kind.explainer is None:
@@ -98,7 +98,7 @@ def explain(
         return
     explainer = make_explainer(run, trained, method, steps)
     chosen = find_label(label, explainer.task.labels)
-    files = list_files(images or (), SUFFIXES, "image", "images")
+    files = list_files(images or (), is_picture, "image", "images")
     pictures = choose_pictures(run, output, [f"explain-{path.stem}.png" for path in files])
     explain_images(explainer, files, pictures, label=chosen, invert=invert, as_json=as_json)
 

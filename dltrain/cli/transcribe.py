@@ -112,9 +112,9 @@ def load_recogniser(run: Path, checkpoint: str | None, device: str | None) -> Tr
 
 def list_sound_files(files: Sequence[str], form: str | None) -> list[Path]:
     """List the files to transcribe. Raises DataError for none, UsageError for several with an option of captions."""
-    from dltrain.data.speech.recordings import SUFFIXES
+    from dltrain.data.speech.recordings import is_sound_file
 
-    paths = list_files(files, SUFFIXES, "sound", "sound files")
+    paths = list_files(files, is_sound_file, "sound", "sound files")
     if form in ("--srt", "--vtt") and len(paths) > 1:
         raise UsageError(f"{form}: {len(paths)} files given; allowed is one, since captions are of one recording")
     return paths

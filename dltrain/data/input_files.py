@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from dltrain.data.wording import join_some
 from dltrain.errors import DataError, UsageError
+
+_NAMED = 3
 
 BEGINNINGS = {"RIFF": "a WAV file", "ID3": "an MP3 file", "OggS": "an OGG file", "fLaC": "a FLAC file"}
 """The first bytes of files of these kinds. A name may start with them too, but contains no NUL."""
 
 
 def list_input_files(
-    arguments: Sequence[str], lines: Iterator[str], suffixes: Collection[str], kind: str
+    arguments: Sequence[str], lines: Iterator[str], accepts: Callable[[Path], bool], kind: str, *, skipped: list[Path]
 ) -> list[Path]:
-    """List files, the files in folders with one of `suffixes` (recursively, by name), and for `-` those in `lines`.
+    """List files, the files in folders that `accepts` is true of (recursively, by name), and for `-` those in `lines`.
 
-    `kind` names the files in messages. Raises DataError for a folder without such files, UsageError for lines that are
-    not names.
+    Hidden files in folders are passed over; others that are not accepted are added to `skipped`. `kind` names the files
+    in messages. Raises DataError for a folder without such files, UsageError for lines that are not names.
     """
     files: list[Path] = []
     for argument in arguments:
@@ -25,13 +28,31 @@ def list_input_files(
         if argument == "-":
             files.extend(Path(name) for name in read_file_names(lines, kind))
         elif path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+            found = _list_visible(path)
+            inside = [file for file in found if accepts(file)]
             if not inside:
-                raise DataError(f"{path}: no file in it ends in {', '.join(suffixes)}", advice=f"name {kind} files")
+                others = f", only {len(found)} other files such as {found[0].relative_to(path)}" if found else ""
+                raise DataError(f"{path}: no {kind} file in it{others}", advice=f"name {kind} files")
             files.extend(inside)
+            skipped.extend(sorted({*found} - {*inside}))
         else:
             files.append(path)
     return files
+
+
+def describe_skipped(skipped: Sequence[Path], kind: str) -> list[str]:
+    """Name the files in folders that were skipped, in a sentence; none without any."""
+    if not skipped:
+        return []
+    some = join_some([str(path) for path in skipped], _NAMED)
+    if len(skipped) == 1:
+        return [f"1 file is skipped, since it is no {kind} file ({some})"]
+    return [f"{len(skipped)} files are skipped, since they are no {kind} files ({some})"]
+
+
+def _list_visible(folder: Path) -> list[Path]:
+    found = (file for file in folder.rglob("*") if file.is_file())
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 
 def read_file_names(lines: Iterator[str], kind: str) -> Iterator[str]:

@@ -26,11 +26,11 @@ from dltrain.data.speech.recordings import (
     CONTEXT_SECONDS,
     LONGEST_SECONDS,
     PIECE_SECONDS,
-    SUFFIXES,
     RecordingPiece,
     cut_pieces,
     find_cut,
     find_longest_run,
+    is_sound_file,
     read_recording,
 )
 from dltrain.data.speech.sound import Sound
@@ -85,14 +85,19 @@ def test_a_line_for_each_file_of_any_rate_and_number_of_channels(run: Path, clip
 def test_folders_and_names_on_standard_input(run: Path, clip: Any, tmp_path: Path) -> None:
     second, first = clip("clips/b.wav", "b"), clip("clips/a.WAV", "a")
     (tmp_path / "clips" / "notes.txt").write_text("no sound")
-    assert good("transcribe", run, tmp_path / "clips").stdout == f"{first}\ta\n{second}\tb\n"
+    done = good("transcribe", run, tmp_path / "clips")
+    assert done.stdout == f"{first}\ta\n{second}\tb\n"
+    assert f"1 file is skipped, since it is no sound file ({tmp_path}/clips/notes.txt)" in done.stderr
     assert good("transcribe", run, "-", stdin=f"{second}\n\n{first}\n").stdout == f"{second}\tb\n{first}\ta\n"
     nothing = call("transcribe", run, "-", stdin="")
     assert isinstance(nothing.exception, DataError)
     assert str(nothing.exception) == "no sound files given, on the command line or on standard input"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty: no file in it ends in \.aif, .*\.wav\nnext: name sound files"):
-        list_input_files([str(tmp_path / "empty")], iter(()), SUFFIXES, "sound")
+    (tmp_path / "empty" / "notes.txt").write_text("no sound")
+    with pytest.raises(
+        DataError, match=r"empty: no sound file in it, only 1 other files such as notes.txt\nnext: name"
+    ):
+        list_input_files([str(tmp_path / "empty")], iter(()), is_sound_file, "sound", skipped=[])
 
 
 def test_words_with_their_times(run: Path, clip: Any) -> None:
@@ -369,8 +374,8 @@ def test_sound_on_standard_input(run: Path, clip: Any, name: str, found: str) ->
 )
 def test_lines_that_are_no_names(lines: list[str], found: str) -> None:
     with pytest.raises(UsageError, match=f"^-: standard input holds {found}; allowed are the names of image files"):
-        list_input_files(["-"], iter(lines), SUFFIXES, "image")
-    assert list_input_files(["-"], iter(["RIFF.wav\n", "ID3 é.mp3"]), SUFFIXES, "sound") == [
+        list_input_files(["-"], iter(lines), is_sound_file, "image", skipped=[])
+    assert list_input_files(["-"], iter(["RIFF.wav\n", "ID3 é.mp3"]), is_sound_file, "sound", skipped=[]) == [
         Path("RIFF.wav"), Path("ID3 é.mp3")
     ]  # fmt: skip
 

@@ -72,7 +72,8 @@ def test_the_identity_of_a_picture_survives_another_name_and_size(tmp_path: Path
     first = ImageFolder("image_folder", 0, None, root=str(root), height=8, width=8, **options)
     second = ImageFolder("image_folder", 1, None, root=str(other), height=4, width=4, **options)
     summary = read(first)
-    assert (sizes(summary), summary.unit) == ({"training": 16, "validation": 4, "test": 6}, "pictures")
+    assert (sizes(summary), summary.unit) == ({"training": 16, "validation": 4, "test": None}, "pictures")
+    assert summary.facts["test folder, not opened yet"] == "6 pictures"
     assert summary.splits[1].classes == {"cat": 2, "dog": 2}
     everything = [set(numpy.concatenate([one.identities(s) for s in ("training", "validation")]).tolist())
                   for one in (first, second)]  # fmt: skip

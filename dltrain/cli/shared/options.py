@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -116,11 +116,17 @@ def load_model(
     return trained
 
 
-def list_files(arguments: Sequence[str], suffixes: Collection[str], kind: str, plural: str) -> list[Path]:
-    """The input files that arguments and standard input name. Raises DataError where there is none."""
-    from dltrain.data.input_files import list_input_files
+def list_files(arguments: Sequence[str], accepts: Callable[[Path], bool], kind: str, plural: str) -> list[Path]:
+    """The input files that arguments and standard input name; prints a note of the files in folders that are skipped.
 
-    files = list_input_files(arguments, iter(sys.stdin or ()), suffixes, kind)
+    Raises DataError where there is none.
+    """
+    from dltrain.data.input_files import describe_skipped, list_input_files
+
+    skipped: list[Path] = []
+    files = list_input_files(arguments, iter(sys.stdin or ()), accepts, kind, skipped=skipped)
+    for note in describe_skipped(skipped, kind):
+        typer.echo(f"note: {note}", err=True)
     if not files:
         raise DataError(f"no {plural} given, on the command line or on standard input")
     return files

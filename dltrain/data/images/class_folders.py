@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.images.pictures import SUFFIXES
+from dltrain.data.images.pictures import SUFFIXES, is_picture
 from dltrain.data.reading import note_folder
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 
 Split = Literal["training", "validation", "test"]
 NAMES: Mapping[Split, tuple[str, ...]] = {
-    "training": ("train",),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test",),
+    "training": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev", "development", "eval", "evaluation"),
+    "test": ("test", "testing", "tests"),
 }
-"""Allowed names of a split's folder under the root."""
+"""Names of a split's folder under the root, in any case; of several, the first one in this order is used."""
+
+_SPLIT_WORD = re.compile(
+    rf"(?i)(.*[\W_])?({'|'.join(name for names in NAMES.values() for name in names)}|holdout)([\W_\d].*)?"
+)
+
+Accepts = Callable[[Path], bool]
+"""Whether a file is a picture."""
 
 
 class Listing(NamedTuple):
@@ -42,7 +51,26 @@ class Listing(NamedTuple):
         return hashlib.sha256("\n".join(self.names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def split_folders(root: Path) -> dict[Split, Path]:
+class SplitFolders(NamedTuple):
+    """The folder of each split that has one, and the names of other folders next to them."""
+
+    folders: Mapping[Split, Path]
+    beside: Sequence[str]
+
+    def describe_beside(self) -> str | None:
+        """Say which folders are not read; None if all are."""
+        if not self.beside:
+            return None
+        root = self.folders["training"].parent
+        known = "; ".join(f"{split}: {', '.join(names)}" for split, names in NAMES.items())
+        what = "the folder" if len(self.beside) == 1 else "the folders"
+        return (
+            f"{root}: {what} {join_some(self.beside, 5)} next to {self.folders['training'].name} "
+            f"{'is' if len(self.beside) == 1 else 'are'} not read; names of splits are {known} (in any case)"
+        )
+
+
+def split_folders(root: Path) -> SplitFolders:
     """Find the folder of each split that has one; `training` is ROOT itself without ROOT/train.
 
     Raises DataError without a root, or for folders of other splits without ROOT/train.
@@ -50,15 +78,45 @@ def split_folders(root: Path) -> dict[Split, Path]:
     if not root.is_dir():
         raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", advice=advise_folders(root))
     note_folder(root)
-    found = {
-        split: root / next(name for name in names if (root / name).is_dir())
-        for split, names in NAMES.items()
-        if any((root / name).is_dir() for name in names)
-    }
-    if found and "training" not in found:
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    found: dict[Split, Path] = {}
+    for split, names in NAMES.items():
+        of_split = [path for name in names for path in folders if path.name.casefold() == name]
+        if of_split:
+            found[split] = of_split[0]
+    if "training" not in found and not any(_list_folders(path) for path in found.values()):
+        return SplitFolders({"training": root}, ())  # folders of pictures with such names are classes
+    if "training" not in found:
         others = " and ".join(path.name for path in found.values())
         raise DataError(f"{root}: has the folder {others}, but not train", advice=advise_folders(root))
-    return found or {"training": root}
+    return SplitFolders(found, [path.name for path in folders if path not in found.values()])
+
+
+def _list_folders(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def check_classes(root: Path, classes: Sequence[str]) -> None:
+    """Raise DataError if the folders under `root` are probably those of splits, not of classes."""
+    words = [(name, match) for name in classes if (match := _SPLIT_WORD.fullmatch(name))]
+    remainders = Counter(((match[1] or "").casefold(), (match[3] or "").casefold()) for _, match in words)
+    twins = [name for name, match in words if remainders[(match[1] or "").casefold(), (match[3] or "").casefold()] > 1]
+    if len(twins) > 1:
+        raise DataError(
+            f"{root}: the folders {join_some(twins, 5)} look like splits, but would be classes",
+            advice=f"rename them to train, validation and test; if they are classes, put them into {root / 'train'}",
+        )
+    inside = [_list_folders(root / name) for name in classes]
+    if len(inside[0]) < 2 or any(names != inside[0] for names in inside):
+        return
+    if any(path.is_file() and not path.name.startswith(".") for name in classes for path in (root / name).iterdir()):
+        return
+    raise DataError(
+        f"{root}: its folders {join_some(classes, 5)} would be the classes, but each has the same folders in it "
+        f"({join_some(inside[0], 5)}), as splits of the same classes have",
+        advice="name the splits' folders train, validation and test, with a folder for each class in them; if "
+        f"{join_some(classes, 2)} are the classes, put them into {root / 'train'}",
+    )
 
 
 def advise_folders(root: Path) -> str:
@@ -69,7 +127,7 @@ def advise_folders(root: Path) -> str:
     )
 
 
-def list_pictures(folder: Path, known: Sequence[str] | None = None) -> Listing:
+def list_pictures(folder: Path, known: Sequence[str] | None = None, accepts: Accepts = is_picture) -> Listing:
     """List the pictures of each class under `folder`, recursively, in the order of their names.
 
     Names that begin with a dot are skipped. The classes are `known`, or those of the folder. Raises DataError for
@@ -81,7 +139,8 @@ def list_pictures(folder: Path, known: Sequence[str] | None = None) -> Listing:
     classes = found if known is None else known
     if known is None and len(found) < 2:
         raise DataError(
-            f"{folder}: {_describe_too_few(found, ignored)}; needed is one folder for each of two or more classes"
+            f"{folder}: {_describe_too_few(found, ignored)}; needed is one folder for each of two or more classes",
+            advice=_advise_too_few(folder, found),
         )
     strangers = [name for name in found if name not in classes]
     if strangers:
@@ -94,21 +153,17 @@ def list_pictures(folder: Path, known: Sequence[str] | None = None) -> Listing:
     labels: list[int] = []
     for label, name in enumerate(classes):
         files = _list_visible(folder / name)
-        pictures = [file for file in files if _is_picture(file)]
+        pictures = [file for file in files if accepts(folder / name / file)]
         if known is None and not pictures:
             others = f", only {len(files)} other files such as {files[0]}" if files else ""
             raise DataError(
-                f"{folder / name}: no picture of this class{others}; allowed are {', '.join(SUFFIXES)}",
+                f"{folder / name}: no picture of this class{others}",
                 advice="add some, or remove the folder",
             )
         names += [f"{name}/{file}" for file in pictures]
         labels += [label] * len(pictures)
-        ignored += [f"{name}/{file}" for file in files if not _is_picture(file)]
+        ignored += [f"{name}/{file}" for file in sorted({*files} - {*pictures})]
     return Listing(folder, names, numpy.array(labels, numpy.int64), classes, ignored=ignored)
-
-
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
 
 
 def _list_visible(folder: Path) -> list[str]:
@@ -123,5 +178,12 @@ def _list_visible(folder: Path) -> list[str]:
 def _describe_too_few(classes: Sequence[str], files: Sequence[str]) -> str:
     if classes:
         return f"only one class, {classes[0]}"
-    pictures = sum(map(_is_picture, files))
+    pictures = sum(name.lower().endswith(SUFFIXES) for name in files)
     return "no classes" + (f", but {pictures} pictures outside a class folder" if pictures else "")
+
+
+def _advise_too_few(folder: Path, classes: Sequence[str]) -> str | None:
+    """Suggest the folder inside, if it is the one that has the splits or the classes."""
+    if len(classes) == 1 and len(_list_folders(folder / classes[0])) > 1:
+        return f"set data.root to {folder / classes[0]} if that has the classes, or the splits"
+    return None

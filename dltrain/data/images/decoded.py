@@ -2,6 +2,7 @@
 
 pixels.u8       (N, C, H, W) uint8, mapped into memory; zeros for a file that cannot be used
 sums.npy        (N, 2 C + 1) int64: sum and sum of squares of each channel, and the sum of the outermost pixels
+originals.npy   (N, 6) int64: the fields of `OriginalPicture`; zeros for a file that cannot be used
 faults.json     by a picture's index: why it cannot be used
 """
 
@@ -23,11 +24,20 @@ from PIL import __version__ as pillow_version
 from torch import Tensor
 
 from dltrain.data.cache import Cache, CacheEntry
-from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, read_picture
-from dltrain.data.progress import map_with_progress
+from dltrain.data.images.pictures import (
+    FULL,
+    OriginalPicture,
+    PictureFormat,
+    UnreadablePicture,
+    convert_picture,
+    measure_depth,
+    open_picture,
+)
+from dltrain.data.progress import hash_files, map_with_progress
 
-_FORMAT = 1  # of the cache's entries; incremented when their content, or the reading of pictures, changes
-_PIXELS, _SUMS, _FAULTS = "pixels.u8", "sums.npy", "faults.json"
+_FORMAT = 2  # of the cache's entries; incremented when their content, or the reading of pictures, changes
+_LARGEST = "largest"
+_PIXELS, _SUMS, _ORIGINALS, _FAULTS = "pixels.u8", "sums.npy", "originals.npy", "faults.json"
 
 
 class PixelStatistics(NamedTuple):
@@ -40,12 +50,23 @@ class PixelStatistics(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodedPictures:
-    """Decoded `pixels` (N, C, H, W) uint8, mapped from the cache's `entry`; `faults` say why one is left out."""
+    """Decoded `pixels` (N, C, H, W) uint8, mapped from the cache's `entry`; `faults` say why one is left out.
+
+    `sums` and `originals` are those of the module.
+    """
 
     pixels: Tensor
     faults: Mapping[int, str]
     sums: NDArray[numpy.int64]
+    originals: NDArray[numpy.int64]
     entry: CacheEntry
+
+    def find_single_colours(self) -> NDArray[numpy.bool_]:
+        """Find the pictures whose pixels all have the same colour, (N,) bool."""
+        channels, height, width = self.pixels.shape[1:]
+        totals, squares = self.sums[:, :channels], self.sums[:, channels : 2 * channels]
+        single: NDArray[numpy.bool_] = (height * width * squares == totals**2).all(1)
+        return single
 
     def statistics(self, chosen: NDArray[numpy.int64]) -> PixelStatistics:
         """Compute the exact statistics of some of the pictures; the deviation of constant pixels is 1."""
@@ -68,17 +89,33 @@ def load_pictures(
     content = hashlib.sha256("\n".join(hashes).encode())
     key = {"format": _FORMAT, "pictures": content.hexdigest(), "form": form._asdict(), "pillow": pillow_version}
     entry = cache.entry("pictures", key, partial(_decode_pictures, paths, form, title))
-    sums = numpy.load(entry.path / _SUMS)
+    sums, originals = numpy.load(entry.path / _SUMS), numpy.load(entry.path / _ORIGINALS)
     faults = json.loads((entry.path / _FAULTS).read_text(encoding="utf-8"))
     shape = (len(sums), form.channels, form.height, form.width)
     # Not shared, since torch warns about read-only memory; nothing is written.
     size = int(numpy.prod(shape))
     pixels = torch.from_file(str(entry.path / _PIXELS), shared=False, size=size, dtype=torch.uint8).view(shape)
-    return DecodedPictures(pixels, {int(index): reason for index, reason in faults.items()}, sums, entry)
+    bad = {int(index): reason for index, reason in faults.items()}
+    return DecodedPictures(pixels, bad, sums, originals, entry=entry)
+
+
+def find_largest(paths: Sequence[Path], cache: Cache) -> int:
+    """Find the largest value of all 16-bit grey pictures, the full range without any; cached by the files' contents."""
+    hashes = hash_files("picture-files", paths, "pictures", cache)
+    content = hashlib.sha256("\n".join(hashes).encode())
+    key = {"format": _FORMAT, "pictures": content.hexdigest(), "pillow": pillow_version}
+
+    def make(folder: Path) -> None:
+        found = max(map_with_progress(measure_depth, paths, "measuring pictures"), default=0)
+        (folder / _LARGEST).write_text(str(found), encoding="ascii")
+
+    entry = cache.entry("picture-depth", key, make)
+    return int((entry.path / _LARGEST).read_text(encoding="ascii")) or FULL
 
 
 def _decode_pictures(paths: Sequence[Path], form: PictureFormat, title: str, folder: Path) -> None:
     sums = numpy.zeros((len(paths), 2 * form.channels + 1), numpy.int64)
+    originals = numpy.zeros((len(paths), len(OriginalPicture._fields)), numpy.int64)
     faults = {}
     with (folder / _PIXELS).open("wb") as file:
         for index, found in enumerate(map_with_progress(partial(_sum_picture, form), paths, f"decoding {title}")):
@@ -86,22 +123,26 @@ def _decode_pictures(paths: Sequence[Path], form: PictureFormat, title: str, fol
                 faults[index] = found
                 file.write(bytes(form.channels * form.height * form.width))
             else:
-                pixels, sums[index] = found
+                pixels, sums[index], originals[index] = found
                 file.write(pixels.tobytes())
     numpy.save(folder / _SUMS, sums)
+    numpy.save(folder / _ORIGINALS, originals)
     (folder / _FAULTS).write_text(json.dumps(faults), encoding="utf-8")
 
 
-def _sum_picture(form: PictureFormat, path: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64]] | str:
-    """Read a picture's pixels and their sums, or say why it cannot be used."""
+def _sum_picture(
+    form: PictureFormat, path: Path
+) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64], OriginalPicture] | str:
+    """Read a picture's pixels, their sums, and what it was in its file; or say why it cannot be used."""
     try:
-        pixels = read_picture(path, form)
+        image, original = open_picture(path, form)
     except UnreadablePicture as fault:
         return str(fault)
+    pixels = convert_picture(image, form)
     flat = pixels.reshape(form.channels, -1)
     squares = numpy.square(flat, dtype=numpy.uint16).sum(1, numpy.int64)
     border = flat[:, _find_outermost(form.height, form.width)].sum(dtype=numpy.int64)
-    return pixels, numpy.concatenate((flat.sum(1, numpy.int64), squares, border[None]))
+    return pixels, numpy.concatenate((flat.sum(1, numpy.int64), squares, border[None])), original
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -14,12 +15,20 @@ from numpy.typing import NDArray
 
 from dltrain.batch import Examples
 from dltrain.data.cache import Cache, cache_directory
-from dltrain.data.contents import Hashes, count_classes, hash_fields
+from dltrain.data.contents import Hashes, hash_fields
 from dltrain.data.images.batches import ImageBatching, Images, ImageSplits, describe_format, summarize_images
-from dltrain.data.images.class_folders import Listing, Split, advise_folders, list_pictures, split_folders
-from dltrain.data.images.decoded import DecodedPictures, load_pictures
+from dltrain.data.images.class_folders import (
+    Listing,
+    Split,
+    advise_folders,
+    check_classes,
+    list_pictures,
+    split_folders,
+)
+from dltrain.data.images.decoded import DecodedPictures, find_largest, load_pictures
+from dltrain.data.images.findings import count_originals, describe_findings
 from dltrain.data.images.options import Augmentation
-from dltrain.data.images.pictures import PictureFormat
+from dltrain.data.images.pictures import FULL, PictureFormat, has_former_suffix, is_picture
 from dltrain.data.images.samples import PATCHES, list_sample, make_picture_sample
 from dltrain.data.progress import hash_files
 from dltrain.data.splits import hold_out, select_fold
@@ -56,13 +65,14 @@ class Pool(NamedTuple):
 class ImageFolder:
     """Pictures in a folder for each class: ROOT/train/CLASS/... and ROOT/test/CLASS/..., or ROOT/CLASS/... alone.
 
-    ROOT/validation/CLASS/... (val, valid) is used if it exists. A split without a folder is a stratified share of the
-    training pictures, drawn by the seed; it stays the same as long as the file names do. The classes are the folders'
-    names, in alphabetical order.
+    ROOT/validation/CLASS/... is used if it exists. Splits' folders are found in any case, also as training, val, valid,
+    dev, eval, testing and tests; other folders next to them are reported. A split without a folder is a stratified
+    share of the training pictures, drawn by the seed; it stays the same as long as the file names do. The classes are
+    the folders' names, in alphabetical order.
 
-    Pictures may be PNG, JPEG, BMP, GIF, WebP or TIFF files of any size. They are rotated by their EXIF
-    orientation; transparent areas become white; of 16 bits the upper 8 are kept. They are decoded once, by all cores,
-    into the cache: one byte for each pixel and channel. Unreadable files are left out and counted.
+    Pictures may be files of any size and of any format that Pillow reads, such as PNG, JPEG, BMP, GIF, WebP, TIFF, AVIF
+    or JPEG 2000. They are rotated by their EXIF orientation; transparent areas become white. They are decoded once, by
+    all cores, into the cache: one byte for each pixel and channel. Unreadable files are left out and counted.
 
     Options:
         root: folder with the splits' folders, or with the classes' folders.
@@ -72,6 +82,8 @@ class ImageFolder:
         height: pixels of each image, from top to bottom.
         width: pixels of each image, from left to right.
         mode: colours (rgb) or grey.
+        white: value of a 16-bit grey picture that becomes white; 65535 keeps the upper 8 bits, largest takes the
+            largest value of the training folder.
         resize: fit keeps the whole picture and pads it with the colour of its border, crop fills the image with its
             middle, stretch changes its proportions.
         max_bad_fraction: stop when a larger share of a folder's pictures cannot be read.
@@ -100,6 +112,7 @@ class ImageFolder:
         height: PositiveInt = 64,
         width: PositiveInt = 64,
         mode: Literal["rgb", "grey"] = "rgb",
+        white: PositiveInt | Literal["largest"] = FULL,
         resize: Literal["fit", "crop", "stretch"] = "fit",
         max_bad_fraction: UnitInterval = 0.05,
         batch_size: PositiveInt = 64,
@@ -118,8 +131,7 @@ class ImageFolder:
         self._validation, self._test, self._fold = validation, test, fold
         self._max_bad_fraction = max_bad_fraction
         self._cache = Cache(cache_directory(cache), cache_gigabytes * 1e9)
-        chosen = PictureFormat(3 if mode == "rgb" else 1, height, width, resize)
-        self._format = chosen if assets is None else PictureFormat.from_assets(assets)
+        self._accepts = is_picture if assets is None or "white" in assets else has_former_suffix
         self.fingerprint: dict[str, str] = {}  # of each folder's list of pictures: a line with name and hash of each
         sample_notice = PATCHES.substitute(assets, sample, when_missing, check_files=self._check_root)
         self._sample = make_picture_sample(self._cache) if sample_notice else None
@@ -128,7 +140,11 @@ class ImageFolder:
         self.name = PATCHES.name if sample_notice else variant
         self.assets: Mapping[str, Any] = assets or {}
         if assets is None:
+            self._format = PictureFormat(3 if mode == "rgb" else 1, height, width, resize)
+            self._format = self._format._replace(white=self._find_largest() if white == "largest" else white)
             self.assets = self._learn(normalize)
+        else:
+            self._format = PictureFormat.from_assets(assets)
 
     @property
     def notice(self) -> str | None:
@@ -176,21 +192,25 @@ class ImageFolder:
             division=f"shares drawn with seed {self._seed}, stratified by class" if len(self._folders) < 3 else None,
             splits=splits,
             treatments=(*unread, *other),
-            facts=describe_format(self.assets),
+            facts=self._list_facts(),
         )
 
+    def _list_facts(self) -> dict[str, str]:
+        facts = describe_format(self.assets)
+        for split, pool in self._pools.items():
+            facts |= {f"{split} folder, {name}": count for name, count in count_originals(pool.decoded).items()}
+        if self._home("test") not in self._pools:
+            with suppress(DataError):  # reported once the split is used
+                listing = self._listing("test")
+                facts["test folder, not opened yet"] = f"{len(listing.names)} pictures"
+        return facts
+
     def _summarize_split(self, split: Split) -> SplitSummary:
-        """Count a split's pictures; those of a test folder that has not been read are counted by its list of files."""
         home = self._home(split)
         files = (self.name if self._sample else str(self._folders[home]),)
         if home in self._pools:
             return summarize_images(split, self._select(split), self.assets, files)
-        try:
-            listing = self._listing(split)
-        except DataError:  # reported once the split is used
-            return SplitSummary(name=split, examples=None, files=files)
-        classes = count_classes(listing.labels, listing.classes)
-        return SplitSummary(name=split, examples=len(listing.names), files=files, classes=classes)
+        return SplitSummary(name=split, examples=None, files=files)
 
     def identities(self, split: SplitName) -> Hashes:
         """The content of each picture's file, whatever size it is read at, and the name of its class."""
@@ -219,14 +239,22 @@ class ImageFolder:
     def _folders(self) -> Mapping[Split, Path]:
         if self._sample is not None:
             return {"training": self._sample.path, "test": self._sample.path}
-        return split_folders(self._root)
+        found = split_folders(self._root)
+        if beside := found.describe_beside():
+            self._notices["folders"] = beside
+        return found.folders
 
     def _listing(self, split: Split) -> Listing:
         if self._sample is not None:
             return list_sample(self._sample, split)
+        folder = self._folders[split]
         if split == "training" and not self.assets:
-            return list_pictures(self._folders[split])
-        return list_pictures(self._folders[split], self.assets.get("labels") or self._pool("training").listing.classes)
+            found = list_pictures(folder)
+            if folder == self._root:
+                check_classes(folder, found.classes)
+            return found
+        known = self.assets.get("labels") or self._pool("training").listing.classes
+        return list_pictures(folder, known, self._accepts)
 
     def _pool(self, split: Split) -> Pool:
         """Decode all pictures of a split's folder once, and note those left out."""
@@ -259,11 +287,17 @@ class ImageFolder:
             parts.append(f"{len(faults)} of {len(paths)} pictures are left out ({join_some(faults, 2, '; ')})")
         if listing.ignored:
             parts.append(f"{len(listing.ignored)} other files are ignored ({join_some(listing.ignored, 2)})")
+        parts += describe_findings(listing, hashes, found, self._format)
         if parts:
             self._notices[split] = f"{listing.folder}: {'; '.join(parts)}."
         usable = numpy.ones(len(paths), bool)
         usable[list(found.faults)] = False
         return Pool(listing, hashes, found, usable)
+
+    def _find_largest(self) -> int:
+        """Find the largest value of the training folder's 16-bit grey pictures."""
+        listing = self._listing("training")
+        return find_largest([listing.folder / name for name in listing.names], self._cache)
 
     @cached_property
     def _splits(self) -> ImageSplits:

@@ -10,9 +10,16 @@ import numpy
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+FORMER_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+"""The files that a data set of an earlier version consisted of."""
+SUFFIXES = (*FORMER_SUFFIXES, ".avif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".pbm", ".pnm", ".tga")
+"""Files that are meant to be pictures, so that one that cannot be read is a fault."""
 Resize = Literal["fit", "crop", "stretch"]
 
+FULL = 0xFFFF
+"""The largest value of a pixel of 16 bits."""
+
+_ORIENTATION = 0x0112  # the EXIF tag
 _DRAFT = 2  # a JPEG is decoded at no less than this many times the needed size, in each direction
 
 
@@ -21,22 +28,70 @@ class UnreadablePicture(Exception):
 
 
 class PictureFormat(NamedTuple):
-    """The format that pictures are converted to; `channels` are 1 (grey) or 3 (red, green, blue)."""
+    """The format that pictures are converted to; `channels` are 1 (grey) or 3 (red, green, blue).
+
+    `white` is the value of a 16-bit pixel that becomes full intensity.
+    """
 
     channels: int
     height: int
     width: int
     resize: Resize
+    white: int = FULL
 
     @classmethod
     def from_assets(cls, assets: Mapping[str, Any]) -> PictureFormat:
         """Return the format that a model was trained on."""
-        return cls(assets["channels"], assets["height"], assets["width"], assets.get("resize", "fit"))
+        resize, white = assets.get("resize", "fit"), assets.get("white", FULL)
+        return cls(assets["channels"], assets["height"], assets["width"], resize, white=white)
+
+
+class OriginalPicture(NamedTuple):
+    """What a picture is in its file: its size, the bits of a channel, and whether EXIF turns it.
+
+    `largest` is the largest value of a picture of 16 bits, else 0. Of one in colour the lower 8 bits are unknown: they
+    count as ones.
+    """
+
+    width: int
+    height: int
+    bits: int
+    colour: bool
+    largest: int
+    turned: bool
+
+
+class OpenedPicture(NamedTuple):
+    """A picture in grey or colour, and what it was in its file."""
+
+    image: Image.Image
+    original: OriginalPicture
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is meant to be a picture, by its name, or is one that can be read, by its content."""
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    try:
+        with Image.open(path):
+            return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def has_former_suffix(path: Path) -> bool:
+    """Whether a file was a picture to earlier versions."""
+    return path.name.lower().endswith(FORMER_SUFFIXES)
 
 
 def read_picture(path: Path, form: PictureFormat) -> NDArray[numpy.uint8]:
     """Read a picture as (C, H, W). Raises UnreadablePicture."""
-    return transpose_channels(numpy.asarray(resize_picture(open_picture(path, form), form)), form)
+    return convert_picture(open_picture(path, form).image, form)
+
+
+def convert_picture(image: Image.Image, form: PictureFormat) -> NDArray[numpy.uint8]:
+    """Resize an opened picture, and return its pixels (C, H, W)."""
+    return transpose_channels(numpy.asarray(resize_picture(image, form)), form)
 
 
 def transpose_channels(pixels: NDArray[numpy.uint8], form: PictureFormat) -> NDArray[numpy.uint8]:
@@ -44,7 +99,7 @@ def transpose_channels(pixels: NDArray[numpy.uint8], form: PictureFormat) -> NDA
     return numpy.array(pixels.reshape(form.height, form.width, form.channels).transpose(2, 0, 1), order="C")
 
 
-def open_picture(path: Path, form: PictureFormat) -> Image.Image:
+def open_picture(path: Path, form: PictureFormat) -> OpenedPicture:
     """Open a picture in grey or colour, rotated by its EXIF orientation, without transparency or 16-bit depth.
 
     It keeps its size, except that a JPEG far larger than needed is decoded at a half, a quarter or an eighth.
@@ -52,22 +107,54 @@ def open_picture(path: Path, form: PictureFormat) -> Image.Image:
     """
     try:
         with Image.open(path) as file:
-            side = _DRAFT * max(form.height, form.width)
+            (width, height), side = file.size, _DRAFT * max(form.height, form.width)
+            deep_colour = _is_deep_colour(file)
             file.draft(None, (side, side))
+            turned = file.getexif().get(_ORIENTATION, 1) in range(2, 9)  # may decode the picture
             image: Image.Image = ImageOps.exif_transpose(file)
-            return _flatten(image).convert("L" if form.channels == 1 else "RGB")
+            largest = _find_largest(image, deep_colour)
+            bits = 16 if deep_colour or image.mode.startswith("I") else 8
+            original = OriginalPicture(width, height, bits, deep_colour, largest=largest, turned=turned)
+            return OpenedPicture(_flatten(image, form.white).convert("L" if form.channels == 1 else "RGB"), original)
     except UnidentifiedImageError:
-        allowed = "PNG and JPEG files, also BMP, GIF, WebP, TIFF, PNM"
+        allowed = "PNG and JPEG files, also BMP, GIF, WebP, TIFF, PNM, AVIF, JPEG 2000"
         raise UnreadablePicture(f"not an image that can be read; allowed are {allowed}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadablePicture(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def measure_depth(path: Path) -> int:
+    """Return the largest value of a 16-bit grey picture; 0 for another one, or one that cannot be read."""
+    try:
+        with Image.open(path) as file:
+            return _find_largest(file, deep_colour=False)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0
+
+
+def _is_deep_colour(file: Any) -> bool:
+    """Whether a picture in colour, or with transparency, has 16 bits, of which Pillow gives the upper 8."""
+    if file.mode.startswith("I") or not getattr(file, "tile", None):
+        return False
+    arguments = file.tile[0][3]
+    names = arguments if isinstance(arguments, tuple) else (arguments,)
+    return any(isinstance(name, str) and ";16" in name for name in names)
+
+
+def _find_largest(image: Image.Image, deep_colour: bool) -> int:
+    if deep_colour:
+        colours = image.split()[: -1 if image.mode.endswith("A") else None]
+        return max(int(numpy.asarray(one).max()) for one in colours) * 256 + 255
+    return int(numpy.asarray(image).max()) if image.mode.startswith("I") else 0
+
+
+def _flatten(image: Image.Image, white: int) -> Image.Image:
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; allowed are whole ones of 8 or 16 bits")
     if image.mode.startswith("I"):
-        return Image.fromarray((numpy.asarray(image).astype(numpy.int64) // 256).clip(0, 255).astype(numpy.uint8))
+        values = numpy.asarray(image).astype(numpy.int64)
+        levels = values // 256 if white == FULL else (values * 510 + white) // (2 * white)  # rounded
+        return Image.fromarray(levels.clip(0, 255).astype(numpy.uint8))
     if image.has_transparency_data:
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dltrain.data.images import pictures
-from dltrain.data.images.pictures import SUFFIXES as SUFFIXES
+from dltrain.data.images.findings import describe_depth
 from dltrain.data.images.pixels import normalize_pixels
-from dltrain.data.input_files import list_input_files
+from dltrain.data.input_files import describe_skipped, list_input_files
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
 
@@ -27,38 +27,49 @@ def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -
     its border is bright and the training images' is dark, or vice versa (ink on paper against MNIST's white on black),
     but never for a model of arbitrary pictures (`invertible` is false). Raises DataError, naming the file.
     """
+    pixels, inverted, _ = _read_original(path, assets, invert)
+    return pixels, inverted
+
+
+def _read_original(
+    path: Path, assets: Mapping[str, Any], invert: Invert
+) -> tuple[Tensor, bool, pictures.OriginalPicture]:
+    """Do what `read_image` does, and also return what the picture was in its file."""
     form = pictures.PictureFormat.from_assets(assets)
     try:
-        image = pictures.open_picture(path, form)
+        image, original = pictures.open_picture(path, form)
     except pictures.UnreadablePicture as fault:
         raise DataError(f"{path}: {fault}") from None
     levels = pictures.measure_border(np.asarray(image))
     opposite = (sum(levels) / len(levels) > 0.5) != (assets["background"] > 0.5)
     inverted = invert == "yes" or (invert == "auto" and assets.get("invertible", True) and opposite)
     pixels = pictures.transpose_channels(np.asarray(pictures.resize_picture(image, form)), form)
-    return torch.from_numpy(255 - pixels if inverted else pixels), inverted
+    return torch.from_numpy(255 - pixels if inverted else pixels), inverted, original
 
 
 class ImageReader:
-    """Reads PNG and JPEG files, folders of them, and, for `-`, the files that standard input names line by line."""
+    """Reads files of pictures, folders of them, and, for `-`, the files that standard input names line by line."""
 
     def __init__(self, assets: Mapping[str, Any], invert: Invert = "auto") -> None:
         self._assets, self._invert = assets, invert
         self._files = self._inverted = 0
+        self._skipped: list[Path] = []
+        self._largest: list[int] = []  # of the 16-bit pictures
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         """Raises DataError for a folder without images."""
-        yield from self.read_files(list_input_files(names, lines, SUFFIXES, "image"))
+        yield from self.read_files(list_input_files(names, lines, pictures.is_picture, "image", skipped=self._skipped))
 
     def read_files(self, files: Sequence[Path]) -> Iterator[NamedInput]:
         self._files += len(files)
         for path in files:
             try:
-                pixels, inverted = read_image(path, self._assets, self._invert)
+                pixels, inverted, original = _read_original(path, self._assets, self._invert)
             except DataError as error:
                 yield NamedInput(str(path), error)
                 continue
             self._inverted += inverted
+            self._largest += [original.largest] if original.bits == 16 and not original.colour else []
             yield NamedInput(str(path), pixels)
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
@@ -66,6 +77,8 @@ class ImageReader:
         return (normalize_pixels(self._assets, torch.stack(list(values))),)
 
     def notes(self) -> Sequence[str]:
-        if self._invert != "auto" or not self._inverted:
-            return ()
-        return (f"{self._inverted} of {self._files} images were inverted (--invert no leaves them)",)
+        notes = describe_skipped(self._skipped, "image")
+        notes += describe_depth(self._largest, self._files, pictures.PictureFormat.from_assets(self._assets).white)
+        if self._invert == "auto" and self._inverted:
+            notes.append(f"{self._inverted} of {self._files} images were inverted (--invert no leaves them)")
+        return notes

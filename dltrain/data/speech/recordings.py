@@ -24,6 +24,12 @@ from dltrain.errors import DataError
 
 SUFFIXES = (".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 
+
+def is_sound_file(path: Path) -> bool:
+    """Whether a file is meant to be sound, by its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
 PIECE_SECONDS = 20.0
 """The usual length of a piece."""
 LEEWAY_SECONDS = 5.0

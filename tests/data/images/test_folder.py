@@ -167,7 +167,7 @@ def test_a_large_jpeg_is_decoded_small_to_nearly_the_same(tmp_path: Path) -> Non
     image = Image.fromarray(ramp.astype(numpy.uint8))
     image.save(tmp_path / "a.jpg", quality=95)
     image.save(tmp_path / "a.png")
-    assert open_picture(tmp_path / "a.jpg", PictureFormat(3, 32, 32, "stretch")).size == (120, 160)  # a quarter
+    assert open_picture(tmp_path / "a.jpg", PictureFormat(3, 32, 32, "stretch")).image.size == (120, 160)  # a quarter
     form = PictureFormat(3, 32, 32, "stretch")
     small, whole = (read_picture(tmp_path / name, form).astype(int) for name in ("a.jpg", "a.png"))
     assert numpy.abs(small - whole).max() <= 3
@@ -377,9 +377,9 @@ def decoding(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     def watched(path: Path, form: PictureFormat) -> Any:
         seen.append(path.name)
-        return read_picture(path, form)
+        return open_picture(path, form)
 
-    monkeypatch.setattr(decoded_pictures, "read_picture", watched)
+    monkeypatch.setattr(decoded_pictures, "open_picture", watched)
     return seen
 
 
@@ -451,13 +451,13 @@ def test_too_few_classes_are_refused(tmp_path: Path) -> None:
 
 def test_an_empty_class_is_refused(root: Path) -> None:
     (root / "train" / "dog").mkdir()
-    assert f"{root}/train/dog: no picture of this class; allowed are .png, .jpg" in refused(root)
+    assert f"{root}/train/dog: no picture of this class\nnext: add some" in refused(root)
     (root / "train" / "dog" / "notes.txt").write_text("")
-    assert "no picture of this class, only 1 other files such as notes.txt; allowed" in refused(root)
+    assert "no picture of this class, only 1 other files such as notes.txt\nnext" in refused(root)
 
 
 def test_splits_without_a_training_folder_are_refused(root: Path) -> None:
-    (root / "train").rename(root / "training")
+    (root / "train").rename(root / "learning")
     assert refused(root).startswith(f"{root}: has the folder test, but not train\n")
 
 
@@ -502,7 +502,8 @@ def test_bad_pictures_are_left_out_named_and_counted(root: Path) -> None:
     dataset = built(root, validation=0.2, max_bad_fraction=0.05)
     assert dataset.notice == (
         f"{root}/train: 2 of 40 pictures are left out (ant/000.png: not an image that can be read; allowed are PNG and "
-        "JPEG files, also BMP, GIF, WebP, TIFF, PNM; cat/033.png: cannot be read: image file is truncated); "
+        "JPEG files, also BMP, GIF, WebP, TIFF, PNM, AVIF, JPEG 2000; cat/033.png: cannot be read: image file is "
+        "truncated); "
         "1 other files are ignored (bee/Thumbs.db)."
     )
     found = numbers_in(dataset, dataset.training()) + numbers_in(dataset, dataset.validation())

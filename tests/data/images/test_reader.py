@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dltrain.data.images.reader import SUFFIXES, read_image
+from dltrain.data.images.pictures import is_picture
+from dltrain.data.images.reader import read_image
 from dltrain.data.input_files import list_input_files
 from dltrain.errors import DataError
 
@@ -82,8 +83,13 @@ def test_a_photograph_is_turned_as_its_camera_noted(tmp_path: Path) -> None:
 def test_lists_and_folders(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpeg", "c.txt"):
         (tmp_path / name).write_text("")
-    assert list_input_files([str(tmp_path)], iter(()), SUFFIXES, "image") == [tmp_path / "a.jpeg", tmp_path / "b.PNG"]
-    listed = list_input_files(["x.png", "-"], iter(["y z.png\n", "\n", "w.png\r\n"]), SUFFIXES, "image")
+    skipped: list[Path] = []
+    found = list_input_files([str(tmp_path)], iter(()), is_picture, "image", skipped=skipped)
+    assert found == [tmp_path / "a.jpeg", tmp_path / "b.PNG"]
+    assert skipped == [tmp_path / "c.txt"]
+    listed = list_input_files(
+        ["x.png", "-"], iter(["y z.png\n", "\n", "w.png\r\n"]), is_picture, "image", skipped=skipped
+    )
     assert listed == [Path("x.png"), Path("y z.png"), Path("w.png")]
 
 

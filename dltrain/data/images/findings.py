@@ -1,0 +1,85 @@
+"""What stands out in a folder of pictures: lost bits, a single colour, one file in two classes; sizes and kinds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy
+
+from dltrain.data.images.class_folders import Listing
+from dltrain.data.images.decoded import DecodedPictures
+from dltrain.data.images.pictures import FULL, OriginalPicture, PictureFormat
+from dltrain.data.wording import join_some
+
+UPPER_BITS = 1 << 14
+"""16-bit pictures without any value as large as this leave two upper bits empty."""
+_NAMED = 3
+_FIELDS = {name: column for column, name in enumerate(OriginalPicture._fields)}
+
+
+def describe_findings(
+    listing: Listing, hashes: Sequence[str], decoded: DecodedPictures, form: PictureFormat
+) -> Iterator[str]:
+    """Describe what makes the pictures of a folder useless, or labels doubtful, a sentence each."""
+    usable = numpy.ones(len(hashes), bool)
+    usable[list(decoded.faults)] = False
+    originals = decoded.originals[usable]
+    bits, colour, largest = (originals[:, _FIELDS[name]] for name in ("bits", "colour", "largest"))
+    yield from describe_depth(largest[(bits == 16) & (colour == 0)].tolist(), len(originals), form.white)
+    if (deep := largest[(bits == 16) & (colour == 1)]).size and deep.max() < UPPER_BITS:
+        yield (
+            f"{len(deep)} of {len(originals)} pictures have 16 bits for each colour and no value above {deep.max()}; "
+            "only the upper 8 are read: convert them to 8 bits"
+        )
+    single = decoded.find_single_colours()[usable]
+    colours = {tuple(sums) for sums in decoded.sums[usable][single][:, : form.channels].tolist()}
+    if len(single) > 1 and single.all() and len(colours) == 1:
+        levels = ", ".join(str(total // (form.height * form.width)) for total in colours.pop())
+        yield f"all {len(single)} pictures have one and the same colour ({levels} of 255): there is nothing to learn"
+    if twice := list_contradictions(listing, hashes):
+        yield f"{len(twice)} pictures are in two classes ({join_some(twice, _NAMED, '; ')}): remove one of each"
+
+
+def describe_depth(largest: Sequence[int], pictures: int, white: int) -> Iterator[str]:
+    """Describe what 16-bit grey pictures lose, of which these are the largest values, among all `pictures`."""
+    if not largest:
+        return
+    most, some = max(largest), f"{len(largest)} of {pictures} pictures"
+    if white == FULL and most < UPPER_BITS:
+        yield (
+            f"{some} have 16 bits, but no value above {most}, and of 16 bits the upper 8 are kept: {most // 256 + 1} "
+            "of 256 levels are used; set data.white to the value that is white, or to largest"
+        )
+    elif most > white:
+        above = sum(value > white for value in largest)
+        yield f"{above} of {pictures} pictures have values above data.white {white}, up to {most}: they become white"
+
+
+def list_contradictions(listing: Listing, hashes: Sequence[str]) -> list[str]:
+    """List the files whose content is in another class too, each with the first one."""
+    first: dict[str, int] = {}
+    found = []
+    for index, digest in enumerate(hashes):
+        other = first.setdefault(digest, index)
+        if digest != "-" and listing.labels[other] != listing.labels[index]:
+            found.append(f"{listing.names[index]} is {listing.names[other]}")
+    return found
+
+
+def count_originals(decoded: DecodedPictures) -> dict[str, str]:
+    """Count the usable pictures by size, and those of 16 bits, turned by EXIF, and of a single colour."""
+    usable = numpy.ones(len(decoded.originals), bool)
+    usable[list(decoded.faults)] = False
+    originals = decoded.originals[usable]
+    sizes = Counter(f"{width} x {height}" for width, height in originals[:, :2].tolist())
+    shown = [f"{size}: {count}" for size, count in sizes.most_common()]
+    facts = {"sizes": join_some(shown, _NAMED)}
+    for name, marked in (
+        ("16 bits", originals[:, _FIELDS["bits"]] == 16),
+        ("turned by EXIF", originals[:, _FIELDS["turned"]] == 1),
+        ("of a single colour", decoded.find_single_colours()[usable]),
+    ):
+        if marked.any():
+            facts[name] = str(int(marked.sum()))
+    return facts
