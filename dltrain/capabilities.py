@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.batch import Batch
+from dltrain.goal import Goal
 from dltrain.stream import Stream
 from dltrain.task import Counts
 
@@ -47,7 +48,10 @@ class Classifies(Protocol):
         """(classes, classes) int64: rows are the truth, columns the prediction."""
 
     def by_class(self, counts: Counts) -> Mapping[str, Tensor]:
-        """Precision, recall, F1 and the number of examples of each class, (classes,) float64 each."""
+        """Precision, recall, F1 and the number of examples of each class, (classes,) float64 each.
+
+        The scores of a class that is neither true nor predicted are NaN.
+        """
 
 
 @runtime_checkable
@@ -94,6 +98,18 @@ class Reconstructs(Protocol):
 
     def reconstructions(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         """What a batch's `arguments` are, of N examples, to (N, ...) float32, as the inputs are."""
+
+
+@runtime_checkable
+class Clarifies(Protocol):
+    """Knows what a reader of its metrics has to know, such as which label is the positive one."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Facts by name, such as "positive_label"."""
+
+    def warnings(self, goal: Goal) -> Sequence[str]:
+        """What to know before training, whose best epoch the `goal` decides."""
 
 
 @runtime_checkable

@@ -116,8 +116,8 @@ def predict(
         raise DataError(f"no {predictor.kind.plural} given, on the command line or on standard input")
     if output is not None:
         _write_output(output, table.getvalue())
-    for note in predictor.reader.notes():
-        typer.echo(f"note: {note}", err=True)
+    for line in [*(f"note: {note}" for note in predictor.reader.notes()), *_describe_task(trained.task)]:
+        typer.echo(line, err=True)
     if counts.unreadable or counts.files:
         raise DataError(counts.describe_unread(predictor.kind))
 
@@ -144,6 +144,13 @@ def _make_predictor(run: Path, trained: Trained, invert: Inversion, top: int) ->
             advice="add it to the dataset's assets (docs/extending.md), and train again",
         ) from error
     return Predictor(trained, kind, reader, isinstance(trained.task, Predicts), top=top)
+
+
+def _describe_task(task: Any) -> list[str]:
+    from dltrain.capabilities import Clarifies
+
+    facts = task.facts if isinstance(task, Clarifies) else {}
+    return [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
 
 
 def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCounts) -> Iterator[Sequence[Prediction]]:

@@ -52,8 +52,9 @@ class Record:
 
     `config` is the resolved config, `fingerprint` maps the dataset's files to their hashes, `signature` describes the
     process that started the run, `plugins` maps each plug-in's path in the run directory to its source. `solved` says
-    how the weights were found where that was done at once, without training. `finished` says why training is over, and
-    `metrics` is the size and the SHA-256 of metrics.jsonl when the checkpoint was written.
+    how the weights were found where that was done at once, without training. `finished` says why training is over,
+    `metrics` is the size and the SHA-256 of metrics.jsonl when the checkpoint was written, and `facts` are what the
+    task says of its metrics, such as which label is the positive one.
     """
 
     config: dict[str, Any]
@@ -67,6 +68,7 @@ class Record:
     solved: str | None = None
     finished: str | None = None
     metrics: dict[str, Any] | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Record:
@@ -80,9 +82,9 @@ class Record:
         return plan if self.solved is None else replace(plan, epochs=1)
 
     def to_plain(self) -> dict[str, Any]:
-        """Every field as plain JSON; `solved` only where it is set, so that the bytes of other runs stay as before."""
+        """Every field as plain JSON; `solved` and `facts` only where set, so that other runs' bytes stay as before."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in plain.items() if name != "solved" or value is not None}
+        return {name: value for name, value in plain.items() if name not in ("solved", "facts") or value}
 
     def portable(self) -> dict[str, Any]:
         """What an export keeps: everything that has a meaning outside the run directory."""

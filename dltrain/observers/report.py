@@ -52,6 +52,7 @@ def summarize_outcome(last: Checkpoint) -> dict[str, Any]:
     if best is not None:
         facts["best epoch"] = f"{best + 1} of {len(history)}"
         facts[f"validation {goal.metric}"] = round(history[best][goal.metric], 6)
+    facts |= {name.replace("_", " "): value for name, value in record.facts.items()}
     facts["device"] = f"{record.signature['device']}, torch {record.signature['torch']}"
     return facts
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dltrain.batch import Batch
+from dltrain.capabilities import Clarifies
 from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.record import Record
@@ -179,13 +180,18 @@ def add_checkpoint_to_errors(run: Run) -> Iterator[None]:
 
 
 def announce(training: Training, batches: Stream[Batch], messenger: Messenger) -> None:
-    """Report the data, the device, the initial weights and the padding, before training starts."""
+    """Report the data, the device, the initial weights, the task's facts and the padding, before training starts."""
     runtime = training.runtime
     if training.dataset.notice:
         messenger.warn(training.dataset.notice)
     messenger.inform(f"device: {runtime.device} ({runtime.why})")
     for note in training.notes:
         messenger.inform(note)
+    if isinstance(task := training.task, Clarifies):
+        for name, value in task.facts.items():
+            messenger.inform(f"{name.replace('_', ' ')}: {value}")
+        for warning in task.warnings(task.goal):
+            messenger.warn(warning)
     if runtime.device.type == "cuda" and not training.experiment.trainer.deterministic:
         messenger.inform("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
     if isinstance(batches, Loader) and isinstance(source := batches.source, Pads):
@@ -231,4 +237,5 @@ def make_record(training: Training) -> Record:
         notice=dataset.notice,
         signature=training.runtime.signature(),
         plugins=directory.read_plugin_sources(training.experiment.plugins),
+        facts=dict(training.task.facts) if isinstance(training.task, Clarifies) else {},
     )

@@ -1,70 +1,191 @@
-"""Images, texts and rows of a table to one of two or several classes."""
+"""Images, texts and rows of a table to one of several classes."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import nan
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import torch
-from annotated_types import Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
 from dltrain.batch import Batch
 from dltrain.capabilities import Baseline
+from dltrain.data.wording import join_some
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
 from dltrain.models.mlp import LinearModel
-from dltrain.options import Fraction, PositiveFloat
+from dltrain.options import Fraction, NonNegativeFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Each, Score, Step
+from dltrain.tasks import class_scores
 from dltrain.tasks.baselines import (
     compute_log_shares,
     make_constant_baseline,
     make_linear_baseline,
     to_full_precision,
 )
+from dltrain.tasks.class_weights import (
+    ClassWeights,
+    compute_class_weights,
+    compute_focal_factors,
+    read_class_counts,
+    warn_of_counts,
+)
+
+RANKED_CLASSES = 100
+"""With more classes no roc_auc is computed: it needs the scores of every example for every class."""
+
+ROW_WEIGHTED = (
+    "accuracy", "balanced_accuracy", "precision", "recall", "f1", "macro_f1", "roc_auc", "average_precision",
+)  # fmt: skip
+"""The metrics that are reported with the weights of the rows too, where these have any."""
 
 
 class LabelledBatch(Batch, Protocol):
-    """A batch of N examples, each of one class."""
+    """A batch of N examples, each of one class; its attribute `weights` (N,) float32 may say how much each counts."""
 
     @property
     def targets(self) -> Tensor:
         """Classes (N,) int64."""
 
 
+def get_row_weights(batch: LabelledBatch) -> Tensor | None:
+    """The weights of a batch's examples, (N,) float32, of which 1 is the average in training; None for 1 each."""
+    return getattr(batch, "weights", None)
+
+
 class Classification:
     """Cross-entropy over classes, of a model that gives logits (N, classes) for a batch's `arguments`.
 
+    A step's loss is the mean over the batch's N examples of weight times loss, whatever the weights add up to.
+    `assets` may hold `class_counts`, the training examples of each class.
+
     Options:
         label_smoothing: share of the target spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
+        class_weights: how much a training example of each class weighs; balanced (all classes weigh alike, as
+            scikit-learn's compute_class_weight), or a weight by class name, 1 for those not named. null weighs all 1.
+        focal_gamma: in training, multiply each example's loss by (1 - p)**gamma, p being the probability of its true
+            class (focal loss, Lin et al. 2017, arXiv:1708.02002); 0 is cross-entropy, 2 their choice.
     """
 
     goal = Goal("accuracy", "max")
 
-    def __init__(self, labels: Sequence[str], label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        label_smoothing: float = 0.0,
+        *,
+        assets: Mapping[str, Any] | None = None,
+        class_weights: ClassWeights | None = None,
+        focal_gamma: float = 0.0,
+    ) -> None:
+        if label_smoothing and focal_gamma:
+            raise ValueError("label_smoothing and focal_gamma change the same loss in opposite ways; give one of them")
+        known: Mapping[str, Any] = assets or {}
         self.labels: tuple[str, ...] = tuple(labels)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
+        self.class_counts = read_class_counts(known, len(self.labels))
+        self.sampling: str | None = known.get("sampling")
+        self.class_weights = self._weigh_classes(class_weights)
+        balance = self._weigh_classes("balanced") if self.sampling == "balanced" else None
+        both = [weights for weights in (self.class_weights, balance) if weights is not None]
+        self.class_balance = torch.stack(both).prod(0) if both else None
+        """What training changes about the classes' shares, (classes,) float32: by weights, by sampling, or by both."""
+
+        if self.goal.metric == "loss" and self.class_balance is not None:
+            self.goal = Goal("class_weighted_loss", "min")  # what is trained on decides, not what it gives up
+
+    def _weigh_classes(self, asked: ClassWeights | None) -> Tensor | None:
+        return None if asked is None else compute_class_weights(asked, self.labels, self.class_counts)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        if self.class_weights is None:
+            return {}
+        pairs = [
+            f"{label} {weight:.4g}" for label, weight in zip(self.labels, self.class_weights.tolist(), strict=True)
+        ]
+        return {"class_weights": join_some(pairs, 10)}
+
+    def warnings(self, goal: Goal) -> list[str]:
+        """What to know about the classes before training, whose best epoch the `goal` decides."""
+        if self.class_counts is None:
+            return []
+        return warn_of_counts(self.labels, self.class_counts, goal)
 
     def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
         logits = model(*batch.arguments)
-        return Step(functional.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing))
+        weights = multiply_weights(self.class_weights, batch)
+        if weights is None and not self.focal_gamma:
+            return Step(functional.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing))
+        losses = self._compute_losses(to_full_precision(logits), batch.targets)
+        return Step((losses if weights is None else losses * weights).mean())
+
+    def _compute_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """What is trained on before it is weighted, (N,)."""
+        losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
+        return losses * compute_focal_factors(logits, targets, self.focal_gamma) if self.focal_gamma else losses
 
     def score(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Score:
-        logits = model(*batch.arguments).float()  # (N, classes)
-        nats = functional.cross_entropy(logits, batch.targets, reduction="sum")
-        confusion = compute_confusion_matrix(batch.targets, logits.argmax(1), len(self.labels))
-        return Score({"nats": nats.double() if nats.device.type != "mps" else nats, "confusion": confusion})
+        logits = to_float64(model(*batch.arguments))  # (N, classes)
+        nats, predicted = functional.cross_entropy(logits, batch.targets, reduction="none"), logits.argmax(1)
+        counts = self._count(batch, nats, predicted)
+        if len(self.labels) <= RANKED_CLASSES:
+            odds = class_scores.compute_log_odds(logits)
+            counts |= {"scores": Each((odds,)), "truth": Each((batch.targets,))}
+        return Score(counts)
+
+    def _count(self, batch: LabelledBatch, nats: Tensor, predicted: Tensor) -> dict[str, Any]:
+        """Count losses `nats` (N,) and predictions (N,), with the weights of rows and of classes too, if any."""
+        count_confusion = partial(
+            class_scores.compute_confusion_matrix, batch.targets, predicted, classes=len(self.labels)
+        )
+        counts: dict[str, Any] = {"nats": nats.sum(), "confusion": count_confusion()}
+        if (rows := get_row_weights(batch)) is not None:
+            rows = to_float64(rows)
+            confusion = count_confusion(weights=rows)
+            counts |= {"row_nats": (nats * rows).sum(), "row_confusion": confusion, "row_weights": Each((rows,))}
+        weights = None if self.class_balance is None else multiply_weights(self.class_balance, batch)
+        if weights is not None:
+            weights = to_float64(weights)
+            counts |= {"class_nats": (nats * weights).sum(), "class_weights": weights.sum()}
+        return counts
 
     def report(self, counts: Counts) -> dict[str, float]:
-        by_class = self.by_class(counts)
-        return {
+        absent = class_scores.find_absent(counts["confusion"].cpu())
+        metrics = {
             **self.accuracy_and_loss(counts),
-            **{f"macro_{name}": float(values.mean()) for name, values in by_class.items() if name != "examples"},
+            **self._average(class_scores.score_by_class(counts["confusion"].cpu(), absent)),
+            **self._rank(counts, None),
         }
+        if "row_confusion" in counts:
+            confusion = counts["row_confusion"].cpu().double()
+            weighted = {
+                "accuracy": float(confusion.trace() / confusion.sum()),
+                **self._average(class_scores.score_by_class(confusion, absent)),
+                **self._rank(counts, counts["row_weights"].values()),
+            }
+            metrics["unweighted_loss"] = metrics["loss"]
+            metrics["loss"] = float(counts["row_nats"].cpu() / confusion.sum())
+            metrics |= {f"row_weighted_{name}": weighted[name] for name in ROW_WEIGHTED if name in weighted}
+        if "class_nats" in counts:
+            metrics["class_weighted_loss"] = float(counts["class_nats"].cpu() / counts["class_weights"].cpu())
+        return metrics
+
+    def _average(self, by_class: dict[str, Tensor]) -> dict[str, float]:
+        """The metrics that follow from those of each class."""
+        return class_scores.average_over_classes(by_class)
+
+    def _rank(self, counts: Counts, weights: Tensor | None) -> dict[str, float]:
+        """The metrics that follow from the order of the examples, with `weights` (N,) of these or without."""
+        if "scores" not in counts:
+            return {}
+        scores, truth = counts["scores"].values(), counts["truth"].values()
+        return {"roc_auc": class_scores.compute_macro_roc_auc(scores, truth, weights)}
 
     def accuracy_and_loss(self, counts: Counts) -> dict[str, float]:
         confusion = counts["confusion"].double().cpu()
@@ -76,21 +197,28 @@ class Classification:
         return confusion
 
     def by_class(self, counts: Counts) -> dict[str, Tensor]:
-        """Precision, recall, F1 and the number of examples of each class, (classes,) float64 each."""
-        confusion = counts["confusion"].double().cpu()
-        correct, predicted, present = confusion.diagonal(), confusion.sum(0), confusion.sum(1)
-        return {
-            "precision": correct / predicted.clamp(min=1),
-            "recall": correct / present.clamp(min=1),
-            "f1": 2 * correct / (predicted + present).clamp(min=1),
-            "examples": present,
-        }
+        """Precision, recall, F1 and the number of examples of each class, (classes,) float64 each.
+
+        The scores of a class that is neither true nor predicted are NaN.
+        """
+        confusion = self.confusion(counts)
+        return class_scores.score_by_class(confusion, class_scores.find_absent(confusion))
 
     def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         probabilities: Tensor = model(*inputs).float().softmax(1)
         return probabilities
 
-    why_not_convex: str | None = None
+    @property
+    def why_not_convex(self) -> str | None:
+        if self.focal_gamma:
+            return f"task.focal_gamma: {self.focal_gamma:g}"
+        return "data.sampling: balanced draws other examples in each epoch" if self.sampling == "balanced" else None
+
+    def without_focus(self) -> Self:
+        """The same task without focal loss, which has no closed optimum."""
+        plain = copy.copy(self)
+        plain.focal_gamma = 0.0
+        return plain
 
     def baselines(self) -> dict[str, Baseline]:
         """The share of each class in the training split, whatever the inputs are: the most common one is predicted."""
@@ -98,22 +226,42 @@ class Classification:
         return {"class shares": make_constant_baseline(len(self.labels), log_shares)}
 
 
-def compute_confusion_matrix(targets: Tensor, predictions: Tensor, classes: int) -> Tensor:
-    """(classes, classes) int64: how often each class (rows) was predicted as each (columns)."""
-    return torch.bincount(targets * classes + predictions, minlength=classes * classes).view(classes, classes)
+def multiply_weights(class_weights: Tensor | None, batch: LabelledBatch) -> Tensor | None:
+    """The weight of each example of a batch, (N,): its class's times its own; None where neither is given."""
+    rows = get_row_weights(batch)
+    if class_weights is None:
+        return rows
+    weights = class_weights.to(batch.targets.device)[batch.targets]
+    return weights if rows is None else weights * rows
+
+
+def to_float64(numbers: Tensor) -> Tensor:
+    return numbers.double() if numbers.device.type != "mps" else numbers.float()
 
 
 @tasks.register("image_classification", data="images", sizes=("image_channels", "height", "width", "classes"))
 class ImageClassification(Classification):
     """Cross-entropy over classes; the best epoch has the highest validation accuracy.
 
-    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
-    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
-    (as scikit-learn's `zero_division=0`).
+    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights);
+    macro_precision, macro_recall and macro_f1, the plain means over the classes that are true or predicted in some
+    example; balanced_accuracy, the mean recall of the classes that have examples; weighted_f1, the mean F1 weighted by
+    the classes' examples; and for up to 100 classes roc_auc, the mean over the classes, each against the others: as
+    scikit-learn computes them with `zero_division=0`. With class_weights or balanced sampling there is
+    class_weighted_loss, the loss with the weights of training.
     """
 
-    def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        super().__init__(assets["labels"], label_smoothing)
+    def __init__(
+        self,
+        assets: Mapping[str, Any],
+        *,
+        label_smoothing: Fraction = 0.0,
+        class_weights: ClassWeights | None = None,
+        focal_gamma: NonNegativeFloat = 0.0,
+    ) -> None:
+        super().__init__(
+            assets["labels"], label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma
+        )
         sides = {"height": assets["height"], "width": assets["width"]}
         self.sizes = {"image_channels": assets["channels"], **sides, "classes": len(self.labels)}
 
@@ -122,34 +270,57 @@ class ImageClassification(Classification):
 class TextClassification(Classification):
     """Cross-entropy over classes; the best epoch has the highest validation accuracy.
 
-    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
-    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
-    (as scikit-learn's `zero_division=0`).
+    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights);
+    macro_precision, macro_recall and macro_f1, the plain means over the classes that are true or predicted in some
+    example; balanced_accuracy, the mean recall of the classes that have examples; weighted_f1, the mean F1 weighted by
+    the classes' examples; and for up to 100 classes roc_auc, the mean over the classes, each against the others: as
+    scikit-learn computes them with `zero_division=0`. With class_weights or balanced sampling there is
+    class_weighted_loss, the loss with the weights of training.
     """
 
-    def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        super().__init__(assets["labels"], label_smoothing)
+    def __init__(
+        self,
+        assets: Mapping[str, Any],
+        *,
+        label_smoothing: Fraction = 0.0,
+        class_weights: ClassWeights | None = None,
+        focal_gamma: NonNegativeFloat = 0.0,
+    ) -> None:
+        super().__init__(
+            assets["labels"], label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma
+        )
         self.sizes = {"vocabulary": len(assets["words"]), "classes": len(self.labels)}
 
 
 @tasks.register("tabular_classification", data="table", sizes=("inputs", "outputs"))
 class TabularClassification(Classification):
-    """Cross-entropy over the labels of a table's target; the best epoch has the lowest validation loss.
+    """Cross-entropy over the labels of a table; the best epoch has the lowest validation loss.
 
-    Reports accuracy, loss (mean cross-entropy in nats, without smoothing), and the macro averages of precision,
-    recall and F1: the plain mean over the classes, a class that was never predicted counting with precision 0
-    (as scikit-learn's `zero_division=0`).
+    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights);
+    macro_precision, macro_recall and macro_f1, the plain means over the classes that are true or predicted in some
+    example; balanced_accuracy, the mean recall of the classes that have examples; weighted_f1, the mean F1 weighted by
+    the classes' examples; and for up to 100 classes roc_auc, the mean over the classes, each against the others: as
+    scikit-learn computes them with `zero_division=0`. With class_weights or balanced sampling there is
+    class_weighted_loss, the loss with the weights of training, and that decides.
     """
 
     goal = Goal("loss", "min")  # a small table's accuracy has few values, and many epochs share the best
 
-    def __init__(self, assets: Mapping[str, Any], *, label_smoothing: Fraction = 0.0) -> None:
-        super().__init__(read_target_labels(assets, "tabular_classification"), label_smoothing)
+    def __init__(
+        self,
+        assets: Mapping[str, Any],
+        *,
+        label_smoothing: Fraction = 0.0,
+        class_weights: ClassWeights | None = None,
+        focal_gamma: NonNegativeFloat = 0.0,
+    ) -> None:
+        labels = read_target_labels(assets, "tabular_classification")
+        super().__init__(labels, label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma)
         self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.labels)}
 
     def baselines(self) -> dict[str, Baseline]:
         """The class shares, and multinomial logistic regression."""
-        return {**super().baselines(), "linear": make_linear_baseline(LinearModel, self)}
+        return {**super().baselines(), "linear": make_linear_baseline(LinearModel, self.without_focus())}
 
 
 def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
@@ -162,110 +333,3 @@ def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:
             advice="set data.target_holds: labels if each of its numbers is a class, or use task regression",
         )
     return labels
-
-
-@tasks.register("binary_classification", data="table", sizes=("inputs", "outputs"))
-class BinaryClassification(Classification):
-    """Cross-entropy of one logit for the positive one of two labels: logistic regression, or a deeper network.
-
-    Reports accuracy, precision, recall and F1 of the positive label at the threshold (0 where there is nothing to
-    divide by, as scikit-learn's `zero_division=0`), roc_auc, the area under the ROC curve, over all pairs of examples
-    and with ties counting one half, and loss, the log loss: mean of -log p in nats, each example weighing the same.
-    Where a split has one class only, there is no roc_auc. The best epoch has the lowest validation loss.
-
-    Options:
-        positive: the label that counts as positive; when not given the last one, such as 1, true or yes.
-        threshold: probability at or above which the positive label is predicted.
-        positive_weight: how much a positive example weighs in training, a negative one weighing 1.
-    """
-
-    goal = Goal("loss", "min")
-
-    def __init__(
-        self,
-        assets: Mapping[str, Any],
-        *,
-        positive: str | None = None,
-        threshold: Annotated[float, Gt(0), Lt(1)] = 0.5,
-        positive_weight: PositiveFloat = 1.0,
-    ) -> None:
-        super().__init__(read_target_labels(assets, "binary_classification"))
-        self.sizes = {"inputs": len(assets["inputs"]), "outputs": 1}
-        self.positive = self._find_positive(positive)
-        self.threshold = threshold
-        self.positive_weight = positive_weight
-
-    def _find_positive(self, positive: str | None) -> int:
-        found = ", ".join([*self.labels[:10], "..."] if len(self.labels) > 10 else self.labels)
-        if len(self.labels) != 2:
-            raise UsageError(
-                f"task 'binary_classification' takes two labels, but the target has {len(self.labels)}: {found}",
-                advice="use task tabular_classification",
-            )
-        if positive is None:
-            return 1
-        if positive not in self.labels:
-            raise UsageError(f"task.positive: '{positive}' is not a label of the target; allowed are {found}")
-        return self.labels.index(positive)
-
-    def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
-        logits = to_full_precision(model(*batch.arguments)[:, 0])
-        weight = logits.new_full((), self.positive_weight)
-        truth = (batch.targets == self.positive).to(logits.dtype)
-        return Step(functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=weight))
-
-    def score(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Score:
-        logits = _to_float64(model(*batch.arguments)[:, 0])
-        truth = batch.targets == self.positive
-        nats = functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="sum")
-        confusion = compute_confusion_matrix(batch.targets, self._classes(logits.sigmoid() >= self.threshold), 2)
-        return Score({"nats": nats, "confusion": confusion, "logits": Each((logits,)), "truth": Each((truth,))})
-
-    def report(self, counts: Counts) -> dict[str, float]:
-        positive = {name: float(values[self.positive]) for name, values in self.by_class(counts).items()}
-        return {
-            **self.accuracy_and_loss(counts),
-            **{name: positive[name] for name in ("precision", "recall", "f1")},
-            "roc_auc": compute_roc_auc(counts["logits"].values(), counts["truth"].values()),
-        }
-
-    def probabilities(self, model: nn.Module, *inputs: Tensor) -> Tensor:
-        positive = _to_float64(model(*inputs)[:, 0]).sigmoid()
-        return torch.stack((1 - positive, positive) if self.positive == 1 else (positive, 1 - positive), 1).float()
-
-    def decisions(self, probabilities: Tensor) -> Tensor:
-        """Probabilities (N, 2) to the labels given at the threshold, (N,) int64."""
-        return self._classes(probabilities[:, self.positive] >= self.threshold)
-
-    def baselines(self) -> dict[str, Baseline]:
-        """The share of the positive label in the training split, and logistic regression."""
-
-        def compute_log_odds(targets: Tensor, weights: Tensor) -> Tensor:
-            return compute_log_shares((targets == self.positive).long(), weights, 2).diff()
-
-        return {
-            "class shares": make_constant_baseline(1, compute_log_odds),
-            "linear": make_linear_baseline(LinearModel, self),
-        }
-
-    def _classes(self, positive: Tensor) -> Tensor:
-        return torch.where(positive, self.positive, 1 - self.positive)
-
-
-def _to_float64(numbers: Tensor) -> Tensor:
-    return numbers.double() if numbers.device.type != "mps" else numbers.float()
-
-
-def compute_roc_auc(scores: Tensor, truth: Tensor) -> float:
-    """The share of pairs of a positive and a negative example in which the positive one has the higher score (N,).
-
-    Equal scores count one half (Mann and Whitney 1947); `truth` (N,) bool says which are positive. NaN without a pair.
-    """
-    values, places = torch.unique(scores.cpu(), return_inverse=True)
-    truth = truth.cpu()
-    positives = torch.bincount(places[truth], minlength=len(values))
-    negatives = torch.bincount(places[~truth], minlength=len(values))
-    pairs = int(positives.sum()) * int(negatives.sum())
-    below = negatives.cumsum(0) - negatives
-    twice = int((positives * (2 * below + negatives)).sum())  # whole numbers: nothing is rounded before the division
-    return twice / (2 * pairs) if pairs else nan

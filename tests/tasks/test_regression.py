@@ -22,7 +22,9 @@ from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Loader
 from dltrain.task import Each
-from dltrain.tasks.classification import BinaryClassification, TabularClassification, compute_roc_auc
+from dltrain.tasks.binary_classification import BinaryClassification
+from dltrain.tasks.class_scores import compute_roc_auc
+from dltrain.tasks.classification import TabularClassification
 from dltrain.tasks.regression import Regression, compute_r2
 from support.runs import run_once
 

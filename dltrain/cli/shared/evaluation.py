@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -115,12 +115,14 @@ def open_split(trained: Trained, dataset: Dataset, split: str) -> Stream[Any]:
 
 def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]:
     """What an evaluation found, as plain values; draws the pictures, whose paths are among them."""
-    from dltrain.capabilities import Classifies, Forecasts, Predicts, Reconstructs
+    from dltrain.capabilities import Clarifies, Classifies, Forecasts, Predicts, Reconstructs
 
     trained, task = evaluation.trained, evaluation.trained.task
     result = describe_evaluation(evaluation)
     if evaluation.judging:
         result |= evaluation.judging.findings(evaluation.counts, worst, evaluation.dataset, evaluation.split)
+    if isinstance(task, Clarifies):
+        result["facts"] = dict(task.facts)
     if isinstance(task, Classifies):
         result |= collect_classes(evaluation, task)
     if isinstance(task, Predicts) and worst is not None:
@@ -148,11 +150,16 @@ def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         "seed": trained.experiment.seed,
         "device": str(trained.runtime.device),
         "torch": trained.runtime.signature()["torch"],
-        "metrics": {name: None if value != value else value for name, value in evaluation.report.items()},  # no NaN
+        "metrics": {name: replace_nan(value) for name, value in evaluation.report.items()},
         "data_sha256": dict(dataset.fingerprint),
         **evaluation.changed,
         "weights_sha256": trained.checkpoint.manifest["files"][WEIGHTS]["sha256"],
     }
+
+
+def replace_nan(value: float) -> float | None:
+    """None for a number that JSON lacks."""
+    return None if math.isnan(value) else value
 
 
 def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
@@ -160,10 +167,11 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
     from dltrain.observers.report import draw_confusion_picture
 
     by_class, confusion = task.by_class(evaluation.counts), task.confusion(evaluation.counts)
-    columns = zip(*(values.tolist() for values in by_class.values()), strict=True)
+    columns = zip(*(map(replace_nan, values.tolist()) for values in by_class.values()), strict=True)
     classes = {label: dict(zip(by_class, each, strict=True)) for label, each in zip(task.labels, columns, strict=True)}
+    absent = [label for label, scores in classes.items() if scores["f1"] is None]
     picture = evaluation.draw("confusion", partial(draw_confusion_picture, confusion, task.labels))
-    return {"classes": classes, "confusion": confusion.tolist(), **picture}
+    return {"classes": classes, "absent_classes": absent, "confusion": confusion.tolist(), **picture}
 
 
 def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, Any]:
@@ -194,6 +202,8 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     )
     if "changed_data" in result:
         yield format_changed_data(result["changed_data"])
+    for name, fact in result.get("facts", {}).items():
+        yield f"{name.replace('_', ' ')}: {fact}"
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
         yield f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}"
@@ -201,18 +211,22 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     if result.get("confused"):
         yield "\n" + format_table(list_confusion_rows(result))
     if "classes" in result:
-        yield from format_classes(result["classes"], result["confusion"])
+        yield from format_classes(result["classes"], result["confusion"], result["absent_classes"])
     if result.get("worst_examples"):
         yield "\n" + "\n".join(examples.format_mistakes(result["worst_examples"]))
     if pictures := [result[name] for name in ("picture", "worst_picture") if name in result]:
         yield "\n" + "\n".join(f"picture: {path}" for path in pictures)
 
 
-def format_classes(classes: Mapping[str, Mapping[str, float]], confusion: list[list[int]]) -> Iterator[str]:
-    """The metrics of each class and the confusion matrix as tables."""
+def format_classes(
+    classes: Mapping[str, Mapping[str, float | None]], confusion: list[list[int]], absent: Sequence[str]
+) -> Iterator[str]:
+    """The metrics of each class and the confusion matrix as tables; `absent` classes have no scores."""
     rows: list[list[object]] = [["class", "precision", "recall", "f1", "examples"]]
     for label, metrics in classes.items():
-        shares = [f"{metrics[name]:.4f}" for name in ("precision", "recall", "f1")]
-        rows.append([label, *shares, int(metrics["examples"])])
+        shares = ["-" if (value := metrics[name]) is None else f"{value:.4f}" for name in ("precision", "recall", "f1")]
+        rows.append([label, *shares, int(metrics["examples"] or 0)])
     yield "\n" + format_table(rows)
+    if absent:
+        yield f"neither true nor predicted in this split, so left out of macro averages: {', '.join(absent)}"
     yield "\nconfusion matrix (rows: true, columns: predicted)\n" + format_confusion(list(classes), confusion)

@@ -1,0 +1,79 @@
+"""How much the examples of each class weigh in a classifier's training, and the focal loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dltrain.data.wording import join_some, suggest_name
+from dltrain.errors import UsageError
+from dltrain.goal import Goal
+from dltrain.options import PositiveFloat
+
+ClassWeights = Literal["balanced"] | dict[str, PositiveFloat]
+
+
+def read_class_counts(assets: Mapping[str, Any], classes: int) -> tuple[int, ...] | None:
+    """The training examples of each class that the dataset's assets state; None where they do not."""
+    counts = assets.get("class_counts")
+    return tuple(counts) if counts is not None and len(counts) == classes else None
+
+
+def compute_class_weights(
+    asked: Literal["balanced"] | Mapping[str, float], labels: Sequence[str], counts: Sequence[int] | None
+) -> Tensor:
+    """The weight of each class, (classes,) float32.
+
+    "balanced" weighs all classes alike, and an example 1 on average: N / (classes in training * examples of the class),
+    as scikit-learn's compute_class_weight. In a mapping by label, a class that is not named weighs 1. Raises UsageError
+    for an unknown label.
+    """
+    if asked == "balanced":
+        if counts is None:
+            raise UsageError(
+                "task.class_weights: the dataset's assets lack the training examples of each class (class_counts)",
+                advice="give a weight by class name, such as {rare: 10}, or add class_counts to the dataset's assets",
+            )
+        known = torch.tensor(counts, dtype=torch.float64)
+        weights = known.sum() / (known.count_nonzero() * known)
+        return torch.where(known > 0, weights, 1.0).float()
+    for name in asked:
+        if name not in labels:
+            raise UsageError(
+                f"task.class_weights: '{name}' is not a class; allowed are "
+                f"{join_some(labels, 20)}{suggest_name(name, labels)}"
+            )
+    return torch.tensor([asked.get(label, 1.0) for label in labels], dtype=torch.float32)
+
+
+def compute_focal_factors(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """(1 - p)**gamma, with p the probability of the true class, of logits (N, classes) and targets (N,): (N,).
+
+    Lin et al. 2017, arXiv:1708.02002. Computed from log(1 - p), so that its gradient is finite where p is 1.
+    """
+    others = logits.scatter(1, targets[:, None], -torch.inf).logsumexp(1)
+    return torch.exp(gamma * (others - logits.logsumexp(1)))
+
+
+DOMINANT_SHARE = 0.9
+"""The share of one class from which on accuracy says little about the others."""
+
+
+def warn_of_counts(labels: Sequence[str], counts: Sequence[int], goal: Goal) -> list[str]:
+    """Warnings about classes that training has none or one example of, and about accuracy where a class dominates."""
+    messages = []
+    for few, what in ((0, "no training example"), (1, "one training example only")):
+        if names := [label for label, count in zip(labels, counts, strict=True) if count == few]:
+            messages.append(f"there is {what} of {join_some([repr(name) for name in names], 5)}")
+    most = max(counts)
+    share = most / max(1, sum(counts))
+    if share >= DOMINANT_SHARE and goal.metric == "accuracy":
+        messages.append(
+            f"{share:.1%} of the training examples are '{labels[counts.index(most)]}': a model that always predicts it "
+            "has that accuracy. Let macro_f1 or balanced_accuracy decide (task.goal), or weigh the rare classes "
+            "(task.class_weights: balanced, task.focal_gamma, data.sampling: balanced)"
+        )
+    return messages
