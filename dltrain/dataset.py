@@ -146,10 +146,11 @@ class Identifies(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedExample:
-    """An example as a model receives it: values by name, and a tensor that the kind of data can draw, or None."""
+    """An example as a model receives it: values by name, and a tensor that the kind can draw, with a caption."""
 
     values: Mapping[str, Any]
     picture: Tensor | None = None
+    caption: str = ""
 
 
 @runtime_checkable

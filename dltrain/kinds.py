@@ -82,6 +82,8 @@ class Kind:
     preparation: how to make inputs for an exported model, step by step.
     prepared_numbers: from the assets to the numbers that the preparation refers to.
     synthetic: from a task's sizes and a random generator to a batch, for exports without data.
+    received: from assets and a batch to its examples, a list of `dltrain.dataset.ReceivedExample`, for `data show`.
+    draw: from the pictures and captions of such examples, a title and a path to a PNG.
     pixels: from assets and inputs (N, C, H, W) to the pixels that they were, for inputs that can be drawn.
     explainer: the class that `explain` uses, such as `dltrain.data.images.explanation.Explainer`.
     sets: data sets of this kind that `dltrain data` fetches and checks.
@@ -97,6 +99,8 @@ class Kind:
     preparation: tuple[str, ...] = ("as the plug-in's dataset makes them",)
     prepared_numbers: Late | None = None
     synthetic: Late | None = None
+    received: Late | None = None
+    draw: Late | None = None
     pixels: Late | None = None
     explainer: Late | None = None
     sets: tuple[DataSets, ...] = ()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from dltrain.cli import language_model
+from dltrain.cli import data_show, language_model
 from dltrain.cli.shared.options import Overrides, check_output, print_notice
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import DataSets, known_kinds, resolve_reference
@@ -29,8 +29,9 @@ SETS = [sets for kind in known_kinds() for sets in kind.sets]
 FETCHED = [name for sets in SETS for name in sets.fetched]
 CHECKED = [name for sets in SETS for name in sets.names]
 
-app = typer.Typer(help="Fetch or check data, or estimate a language model.", no_args_is_help=True)
+app = typer.Typer(help="Show, fetch or check data, or estimate a language model.", no_args_is_help=True)
 app.command("lm")(language_model.lm)
+app.command("show")(data_show.show)
 
 
 @app.command()

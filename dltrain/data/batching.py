@@ -37,7 +37,7 @@ class IndexedBatches(Generic[B]):
     ) -> None:
         whole, left = divmod(count, batch_size)
         self._batches = max(1, whole + (left > 1)) if join_single else whole + (left > 0)
-        self._batch_size, self._make = batch_size, make
+        self.count, self._batch_size, self.make = count, batch_size, make
         in_order = torch.arange(count)
         self.order = (lambda epoch: in_order) if order is None else lru_cache(maxsize=1)(order)
 
@@ -46,7 +46,7 @@ class IndexedBatches(Generic[B]):
 
     def batch(self, epoch: int, index: int) -> B:
         end = (index + 1) * self._batch_size if index < len(self) - 1 else None
-        return self._make(epoch, self.order(epoch)[index * self._batch_size : end])
+        return self.make(epoch, self.order(epoch)[index * self._batch_size : end])
 
 
 def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> Tensor:

@@ -39,7 +39,8 @@ def format_brief(data: PlainData) -> list[str]:
         lines.append(_join_fitting("columns: ", list(_describe_roles(data["columns"])), "; "))
     if data["facts"]:
         facts = [f"{name} {format_fact(value)}" for name, value in data["facts"].items() if value is not None]
-        lines.append(_join_fitting("facts: ", facts, "; "))
+        short = [fact for fact in facts if len(fact) <= WIDTH - len("facts: ")]
+        lines += [_join_fitting("facts: ", short, "; ")] if short else []
     notes = [format_treatment(each) for each in data["treatments"] if each["count"]]
     lines += [f"note: {note}" for note in notes[:_NOTES]]
     if len(notes) > _NOTES:
@@ -132,14 +133,7 @@ def list_tables(data: PlainData) -> Iterator[tuple[str, Sequence[str], list[list
         rows = [[each["name"], each["role"], each["kind"], format_fact(each["facts"])] for each in data["columns"]]
         yield "columns", ("column", "role", "kind", "facts"), rows
     if data["treatments"]:
-        rows = [
-            [
-                each["what"],
-                f"{each['count']:,} of {each['total']:,} {each['unit'] or data['unit']}",
-                each["option"] or "",
-            ]
-            for each in data["treatments"]
-        ]
+        rows = [_list_treatment(each) for each in data["treatments"]]
         yield "treatments", ("treatment", "applied to", "option"), rows
     if data["facts"]:
         yield "facts", ("fact", "value"), [[name, format_fact(value)] for name, value in data["facts"].items()]

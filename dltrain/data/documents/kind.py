@@ -18,5 +18,6 @@ register(
             "in Python: dltrain.data.documents.batches.DocumentEncoder(assets)",
         ),
         synthetic="dltrain.data.documents.batches:make_synthetic_documents",
+        received="dltrain.data.documents.received:describe_documents",
     )
 )

@@ -21,6 +21,8 @@ register(
         ),
         prepared_numbers="dltrain.data.images.pixels:affine_numbers",
         synthetic="dltrain.data.synthetic:make_images",
+        received="dltrain.data.images.received:describe_images",
+        draw="dltrain.observers.sample_pictures:draw_images",
         pixels="dltrain.data.images.pixels:restore_pixels",
         explainer="dltrain.data.images.explanation:Explainer",
         sets=(

@@ -16,5 +16,7 @@ register(
             "in Python: dltrain.data.series.dataset.standardize_series",
         ),
         synthetic="dltrain.data.synthetic:make_windows",
+        received="dltrain.data.series.received:describe_windows",
+        draw="dltrain.observers.sample_pictures:draw_windows",
     )
 )

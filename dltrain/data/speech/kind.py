@@ -20,6 +20,8 @@ register(
             "in Python: dltrain.data.speech.log_mel.model_input(sound, assets)",
         ),
         synthetic="dltrain.data.speech.batches:make_synthetic_utterances",
+        received="dltrain.data.speech.received:describe_utterances",
+        draw="dltrain.observers.sample_pictures:draw_spectrograms",
         sets=(
             DataSets(
                 names=("common_voice", "audio"),

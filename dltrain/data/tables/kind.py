@@ -17,5 +17,6 @@ register(
             "in Python: dltrain.data.tables.features.FeatureEncoder(assets['features'])",
         ),
         synthetic="dltrain.data.synthetic:make_rows",
+        received="dltrain.data.tables.received:describe_rows",
     )
 )

@@ -19,6 +19,7 @@ register(
             "in Python: dltrain.data.text.vocabulary.Vocabulary(assets)",
         ),
         synthetic="dltrain.data.text.passages:make_synthetic_passages",
+        received="dltrain.data.text.received:describe_passages",
         sets=(
             DataSets(
                 names=(*TEXT_SETS, "text"),
