@@ -158,6 +158,11 @@ class LabelledTexts:
         """The text and its label."""
         return hash_fields((compose_text(row.text), clean_label(row.label)) for row in self._rows(split))
 
+    def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, str]]:
+        """The text, the label, and the file and line of some rows."""
+        rows = self._rows(split)
+        return [{"text": rows[at].text, "label": rows[at].label, "from": rows[at].source} for at in indices]
+
     def _list_own_files(self, split: SplitName) -> list[str] | None:
         """Return the files that only this split is read from, or None if it is a part of the training files."""
         held = self._held.get(split)

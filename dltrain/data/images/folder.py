@@ -221,6 +221,12 @@ class ImageFolder:
             for example, label in zip(images.examples.tolist(), labels, strict=True)
         )
 
+    def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, str]]:
+        """The file and the class of some pictures."""
+        images, listing = self._select(split), self._pool(self._home(split)).listing
+        chosen = [(int(images.examples[at]), int(images.labels[at])) for at in indices]
+        return [{"file": listing.names[example], "class": listing.classes[label]} for example, label in chosen]
+
     def _home(self, split: Split) -> Split:
         """The split whose folder has the pictures of `split`: its own, or the training folder."""
         own = split in self._folders and not (split == "test" and self._fold is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -121,6 +121,11 @@ class IDXImages:
         """The pixels, before any augmentation, and the name of the class."""
         images: Images = self._test if split == "test" else self._splits.select(split)
         return hash_images(images, self.assets)
+
+    def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The position of some images in their file, counted from 0, and their labels."""
+        images: Images = self._test if split == "test" else self._splits.select(split)
+        return [{"image": int(images.examples[at]), "label": int(images.labels[at])} for at in indices]
 
     @cached_property
     def _test(self) -> Images:

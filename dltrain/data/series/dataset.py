@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction as Rational
 from functools import cached_property, partial
 from pathlib import Path
@@ -137,6 +137,14 @@ class SeriesWindows:
             for column in rows.T if step < self._window else rows.T[targets]:
                 hashes = mix_bits(hashes + numpy.ascontiguousarray(column).view(numpy.uint64))
         return hashes
+
+    def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The rows of some windows in the file, counted from 1, and of those to predict."""
+        rows = []
+        for start in (int(self.starts(split)[at]) for at in indices):
+            end = start + self._window
+            rows.append({"rows": f"{start + 1} to {end}", "to predict": f"{end + 1} to {end + self._horizon}"})
+        return rows
 
     def _load(self, split: SplitName, batch_size: int, shuffled: bool) -> Loader[Examples]:
         if self._treatment == "error":

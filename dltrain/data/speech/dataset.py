@@ -220,6 +220,11 @@ class SpokenClips:
         clips = self._find_usable(split).clips
         return hash_fields((self._known.digests[clip.path], normalize_transcript(clip.text)) for clip in clips)
 
+    def show_raw(self, split: Split, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The name, transcript and speaker of some clips as their table has them."""
+        clips = self._find_usable(split).clips
+        return [{"clip": clips[at].name, "text": clips[at].text, "speaker": clips[at].speaker} for at in indices]
+
     def transcripts(self) -> list[str]:
         alphabet = self.assets["alphabet"]
         return ["".join(alphabet[index] for index in target) for target in self._find_usable("training").targets]

@@ -109,6 +109,12 @@ class TableDataset:
             self._read_split(split)
         return self._identities[split]
 
+    def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The cells of some rows by column, those of ignored columns included."""
+        found = self._read_split(split).select(numpy.array(indices, numpy.int64)).columns
+        rows = zip(*(column.tolist() for column in found.values()), strict=True)
+        return [dict(zip(found, cells, strict=True)) for cells in rows]
+
     def _read_split(self, split: SplitName) -> Table:
         """Read the rows of a split, and keep their hashes."""
         files, folded = self._division.shares.get(split), split == "test" and self._division.fold is not None
