@@ -52,7 +52,7 @@ def _receive_examples(
         received = receive(source.make(0, chosen))
         if len(received) > len(chosen):  # all rows in one batch, whatever was chosen
             received = [received[index] for index in chosen.tolist()]
-        yield from zip(chosen.tolist(), received, strict=True)
+        yield from zip(chosen.tolist(), received, strict=False)
         return
     each = -(-number // max(1, len(stream)))
     for batch in stream.epoch(0):

@@ -143,7 +143,8 @@ class SeriesWindows:
         rows = []
         for start in (int(self.starts(split)[at]) for at in indices):
             end = start + self._window
-            rows.append({"rows": f"{start + 1} to {end}", "to predict": f"{end + 1} to {end + self._horizon}"})
+            after = f"{end + 1}" + (f" to {end + self._horizon}" if self._horizon > 1 else "")
+            rows.append({"rows": f"{start + 1} to {end}", "to predict": after})
         return rows
 
     def _load(self, split: SplitName, batch_size: int, shuffled: bool) -> Loader[Examples]:
