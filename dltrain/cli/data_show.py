@@ -75,15 +75,18 @@ def show(
     if output is not None:
         draw_examples(examples, kind, f"{dataset.name}, {split} split", output)
     if as_json:
-        rows = [{"read": dict(one.read), "received": dict(one.received.values)} for one in examples]
-        picture = {} if output is None else {"picture": str(output)}
-        typer.echo(json.dumps({**data, "split": split, "examples": rows, **picture}, default=str))
+        typer.echo(json.dumps({**data, "split": split, **encode_examples(examples, output)}, default=str))
         return
-    typer.echo("\n".join(format_data(data)))
     heading = f"examples of the {split} split, drawn with seed {experiment.seed}"
-    typer.echo("\n".join(format_examples(examples, heading)))
+    typer.echo("\n".join([*format_data(data), *format_examples(examples, heading)]))
     if output is not None:
         typer.echo(f"\npicture: {output}")
+
+
+def encode_examples(examples: Sequence[ShownExample], picture: Path | None) -> dict[str, Any]:
+    """The examples, and the path of their picture if they were drawn, for JSON."""
+    rows = [{"read": dict(one.read), "received": dict(one.received.values)} for one in examples]
+    return {"examples": rows, **({} if picture is None else {"picture": str(picture)})}
 
 
 def list_changed(data: Mapping[str, Any], trained: Mapping[str, Any] | None) -> list[str]:
