@@ -33,3 +33,11 @@ def count_classes(labels: NDArray[Any], names: Sequence[str]) -> dict[str, int]:
 def count_shared(hashes: Hashes, others: Hashes) -> int:
     """Count the examples that are among others too."""
     return int(numpy.isin(hashes, others).sum())
+
+
+def describe_trained(tested: Hashes, trained: Hashes, unit: str) -> str | None:
+    """Describe how many examples of the test split are training examples too; None without any."""
+    count = count_shared(tested, trained)
+    if not count:
+        return None
+    return f"test: {count} of {len(tested)} {unit} are in the training data too, so that scores are too good"

@@ -31,6 +31,9 @@ _MARKS = (
 )
 _WORD = re.compile(rf"[^\s{_MARKS}]+(?:['\u2019-][^\s{_MARKS}]+|(?<=\d)[.,]\d+)*|[{_MARKS}]")
 
+_UNSPACED = re.compile("[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3400-\u9fff]")
+"""Letters of Thai, Lao, Burmese, Khmer, Japanese and Chinese."""
+
 
 @dataclass(frozen=True, slots=True)
 class Documents:
@@ -85,13 +88,15 @@ def learn_document_vocabulary(
 class EncodedDocument(NamedTuple):
     """The ids of a text's tokens, the number of tokens read, of unknown ones, and of all tokens of the text.
 
-    `length` is larger than `tokens` if the text was truncated.
+    `length` is larger than `tokens` if the text was truncated. `spaced` is false for a text in a script that does not
+    separate words, such as Chinese, Japanese or Thai.
     """
 
     ids: list[int]
     tokens: int
     unknown: int
     length: int
+    spaced: bool = True
 
 
 class DocumentEncoder:
@@ -114,15 +119,20 @@ class DocumentEncoder:
         ids = [number for token in tokens if (number := known.get(token, unknown)) is not None]
         if len(ids) < self._most:
             ids.append(self._vocabulary.end)
-        return EncodedDocument(ids, len(tokens), sum(token not in known for token in tokens), len(whole))
+        unknown = sum(token not in known for token in tokens)
+        return EncodedDocument(ids, len(tokens), unknown, len(whole), spaced=_UNSPACED.search(text) is None)
 
 
 @dataclass
 class DocumentCounts:
-    """Counts of encoded texts: all, truncated ones, their tokens, unknown ones, and the tokens of the longest text."""
+    """Counts of encoded texts: all, truncated ones, those in scripts without spaces; tokens, unknown ones.
+
+    `longest` is the number of tokens of the longest text.
+    """
 
     texts: int = 0
     truncated: int = 0
+    unspaced: int = 0
     tokens: int = 0
     unknown: int = 0
     longest: int = 0
@@ -137,6 +147,7 @@ class DocumentCounts:
     def add(self, encoded: EncodedDocument) -> None:
         self.texts += 1
         self.truncated += encoded.length > encoded.tokens
+        self.unspaced += not encoded.spaced
         self.tokens += encoded.tokens
         self.unknown += encoded.unknown
         self.longest = max(self.longest, encoded.length)

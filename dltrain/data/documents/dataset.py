@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy
 from annotated_types import Ge, MinLen
 
-from dltrain.data.contents import Hashes, hash_fields
+from dltrain.data.contents import Hashes, describe_trained, hash_fields
 from dltrain.data.documents import batches
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, Documents, DocumentSet, Tokenizer
 from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, read_rows, read_sample_rows
-from dltrain.data.documents.summary import describe_losses, list_facts, list_treatments
+from dltrain.data.documents.summary import describe_labels, describe_losses, list_facts, list_treatments
 from dltrain.data.normal_form import FORM, clean_label, compose_text
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
@@ -106,6 +106,7 @@ class LabelledTexts:
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._empty: dict[str, None] = {}
         self._counts: dict[SplitName, DocumentCounts] = {}
+        self._trained: str | None = None  # what is said of test texts that are training texts
         self._composed = assets is None or assets.get("unicode") == FORM  # runs of earlier versions read texts as is
         self._sample_notice = SAMPLE.substitute(
             assets, sample, when_missing, check_files=lambda: require_files(self._root, training)
@@ -123,6 +124,8 @@ class LabelledTexts:
         if self._empty:
             notices.append(f"empty texts, read as {END} alone: {join_some(list(self._empty), _NAMED, '; ')}")
         notices += describe_losses(self._counts, self.assets)
+        notices += describe_labels(self.assets["labels"]) if "training" in self._counts else ()
+        notices += [self._trained] if self._trained else []
         return "\n".join(notices) or None
 
     def training(self) -> Loader[Documents]:
@@ -132,7 +135,8 @@ class LabelledTexts:
         return batches.load_evaluation(self._encode("validation"), self._evaluation_batch_size)
 
     def test(self) -> Loader[Documents]:
-        return batches.load_evaluation(self._encode("test"), self._evaluation_batch_size)
+        documents, self._trained = self._encode("test"), self._describe_trained()
+        return batches.load_evaluation(documents, self._evaluation_batch_size)
 
     def summarize(self) -> DataSummary:
         splits = []
@@ -156,7 +160,18 @@ class LabelledTexts:
 
     def identities(self, split: SplitName) -> Hashes:
         """The text and its label."""
-        return hash_fields((compose_text(row.text), clean_label(row.label)) for row in self._rows(split))
+        return hash_rows(self._rows(split))
+
+    def _describe_trained(self) -> str | None:
+        """Say how many test texts are training texts too, unless the training files are gone."""
+        if not self._list_own_files("test"):
+            return describe_trained(self.identities("test"), self.identities("training"), "texts")
+        try:
+            files = map(scan_file, require_files(self._root, self._training))
+            rows = [row for file in files for row in read_rows(file, self._columns, self._composed)]
+        except DataError:
+            return None
+        return describe_trained(self.identities("test"), hash_rows(rows), "texts")
 
     def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, str]]:
         """The text, the label, and the file and line of some rows."""
@@ -283,6 +298,10 @@ class LabelledTexts:
             "unknown": unknown,
             "labels": sorted(labels, key=_sort_key),
         }
+
+
+def hash_rows(rows: Rows) -> Hashes:
+    return hash_fields((compose_text(row.text).strip(), clean_label(row.label)) for row in rows)
 
 
 def _sort_key(label: str) -> tuple[bool, int, str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, DocumentSet
+from dltrain.data.documents.summary import describe_unknown
 from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -65,7 +66,7 @@ class TextReader:
     def notes(self) -> Sequence[str]:
         notes, counts = [], self._counts
         if counts.unknown:
-            notes.append(f"{counts.unknown} of {counts.tokens} {self._unit}s were not in the training texts")
+            notes.append(describe_unknown(counts, self._unit))
         if counts.truncated:
             notes.append(f"{counts.truncated} of {counts.texts} texts were cut after {self._most} {self._unit}s")
         return notes

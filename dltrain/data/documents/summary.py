@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dltrain.data.documents.batches import DocumentCounts
@@ -12,12 +12,12 @@ Counts = Mapping[SplitName, DocumentCounts]
 
 MANY_UNKNOWN = 0.2
 """A share of unknown tokens beyond which a model has little to go by."""
-_SPACED_TOKENS = 2.0
-"""Words in an average text below which its script may not separate words by spaces."""
+MOST_UNKNOWN = 0.5
+"""The same of the training texts, which have no words but those left out as rare."""
 
 
 def describe_losses(counts: Counts, assets: Mapping[str, Any]) -> Iterator[str]:
-    """Describe what is lost of each split's texts, a line each; nothing for a split that loses nothing."""
+    """Describe what is lost of each split's texts, a line each; nothing for a split that loses little."""
     unit = assets.get("unit", "word")
     for split, one in counts.items():
         if one.truncated:
@@ -25,19 +25,27 @@ def describe_losses(counts: Counts, assets: Mapping[str, Any]) -> Iterator[str]:
                 f"{split}: {one.truncated} of {one.texts} texts are cut after {assets['max_tokens']} {unit}s "
                 f"(data.max_tokens); the longest has {one.longest}"
             )
-    held_out = {split: one for split, one in counts.items() if split != "training"}
-    for split, one in held_out.items():
-        if one.unknown and one.unknown > MANY_UNKNOWN * one.tokens:
-            yield (
-                f"{split}: {one.unknown} of {one.tokens} {unit}s ({one.unknown / one.tokens:.0%}) were not in the "
-                f"training texts{_advise_unit(one, unit)}"
-            )
+        if one.unknown > (MOST_UNKNOWN if split == "training" else MANY_UNKNOWN) * one.tokens:
+            yield f"{split}: {describe_unknown(one, unit)}"
 
 
-def _advise_unit(counts: DocumentCounts, unit: str) -> str:
-    if unit == "word" and counts.tokens < _SPACED_TOKENS * counts.texts:
-        return "; a script without spaces between words needs data.unit: character"
-    return ""
+def describe_unknown(counts: DocumentCounts, unit: str) -> str:
+    """Describe how many tokens are not in the vocabulary, and what to do if that is due to the script."""
+    share = f"{counts.unknown} of {counts.tokens} {unit}s ({counts.unknown / counts.tokens:.0%})"
+    advice = ""
+    if unit == "word" and counts.unknown > MANY_UNKNOWN * counts.tokens and 2 * counts.unspaced > counts.texts:
+        advice = "; a script without spaces between words needs data.unit: character"
+    return f"{share} are not in the vocabulary of the training texts{advice}"
+
+
+def describe_labels(labels: Iterable[str]) -> Iterator[str]:
+    """Describe the labels that differ only in case or in white space, since they are probably one class."""
+    forms: dict[str, list[str]] = {}
+    for label in labels:
+        forms.setdefault("".join(label.casefold().split()), []).append(label)
+    for same in forms.values():
+        if len(same) > 1:
+            yield f"the labels {', '.join(map(repr, same))} are different classes; are they meant to be one?"
 
 
 def list_treatments(counts: Counts, assets: Mapping[str, Any], empty: int) -> tuple[Treatment, ...]:

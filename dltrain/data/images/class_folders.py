@@ -46,6 +46,10 @@ class Listing(NamedTuple):
     classes: Sequence[str]
     ignored: Sequence[str]
 
+    @property
+    def paths(self) -> list[Path]:
+        return [self.folder / name for name in self.names]
+
     def digest(self) -> str:
         """Compute the SHA-256 of the names."""
         return hashlib.sha256("\n".join(self.names).encode("utf-8", "surrogateescape")).hexdigest()

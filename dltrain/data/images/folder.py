@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dltrain.batch import Examples
 from dltrain.data.cache import Cache, cache_directory
-from dltrain.data.contents import Hashes, hash_fields
+from dltrain.data.contents import Hashes, describe_trained, hash_fields
 from dltrain.data.images.batches import ImageBatching, Images, ImageSplits, describe_format, summarize_images
 from dltrain.data.images.class_folders import (
     Listing,
@@ -164,7 +164,20 @@ class ImageFolder:
                 f"{self._root}: no folder test, and data.test={self._test} of the training pictures are none",
                 advice=f"put test pictures into {self._root / 'test'}{other}",
             )
+        if trained := describe_trained(self.identities("test"), self._hash_trained(), "pictures"):
+            self._notices["trained"] = trained
         return self._batching.load_evaluation(images, self.assets)
+
+    def _hash_trained(self) -> Hashes:
+        """Hash the training pictures without decoding any; those of the whole folder, if test has its own."""
+        if self._home("test") == "training":
+            return self.identities("training")
+        try:
+            listing = self._listing("training")
+        except DataError:  # there are no classes in it any more
+            return hash_fields(())
+        hashes = hash_files("picture-files", listing.paths, "training pictures", self._cache)
+        return hash_listed(hashes, listing, range(len(listing.names)))
 
     def summarize(self) -> DataSummary:
         splits = tuple(self._summarize_split(split) for split in SPLITS)
@@ -215,11 +228,7 @@ class ImageFolder:
     def identities(self, split: SplitName) -> Hashes:
         """The content of each picture's file, whatever size it is read at, and the name of its class."""
         images, pool = self._select(split), self._pool(self._home(split))
-        labels = images.labels.tolist()
-        return hash_fields(
-            (pool.hashes[example], pool.listing.classes[label])
-            for example, label in zip(images.examples.tolist(), labels, strict=True)
-        )
+        return hash_listed(pool.hashes, pool.listing, images.examples.tolist())
 
     def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, str]]:
         """The file and the class of some pictures."""
@@ -272,7 +281,7 @@ class ImageFolder:
         listing = self._listing(split)
         if not listing.names:
             raise DataError(f"{listing.folder}: no pictures in it", advice=advise_folders(self._root))
-        paths = [listing.folder / name for name in listing.names]
+        paths = listing.paths
         hashes = hash_files("picture-files", paths, f"{split} pictures", self._cache)
         lines = (f"{name} {digest}\n" for name, digest in zip(listing.names, hashes, strict=True))
         content = "".join(lines).encode("utf-8", "surrogateescape")
@@ -303,7 +312,7 @@ class ImageFolder:
     def _find_largest(self) -> int:
         """Find the largest value of the training folder's 16-bit grey pictures."""
         listing = self._listing("training")
-        return find_largest([listing.folder / name for name in listing.names], self._cache)
+        return find_largest(listing.paths, self._cache)
 
     @cached_property
     def _splits(self) -> ImageSplits:
@@ -344,3 +353,8 @@ class ImageFolder:
             "background": statistics.border,
             "names": pool.listing.digest(),
         }
+
+
+def hash_listed(hashes: Sequence[str], listing: Listing, chosen: Iterable[int]) -> Hashes:
+    """Hash the chosen pictures of a folder, from the hashes of their files and the names of their classes."""
+    return hash_fields((hashes[index], listing.classes[listing.labels[index]]) for index in chosen)

@@ -30,6 +30,8 @@ SPLITS: Mapping[SplitName, Split] = {"training": "train", "validation": "valid",
 
 TextForm = Literal["stream", "sentences"]
 
+MANY_UNKNOWN = 0.2
+"""A share of unknown tokens beyond which a perplexity says little."""
 LONGEST_SENTENCE = 100_000
 """Tokens of a line beyond which a file is assumed not to be a list of sentences."""
 
@@ -60,7 +62,6 @@ class TextDataset:
         self, name: str, seed: int, assets: Mapping[str, Any] | None, layout: TextLayout, *, cache: Cache
     ) -> None:
         self.name = name
-        self.notice: str | None = None
         self.assets: Mapping[str, Any] = assets or {}
         self.fingerprint: dict[str, str] = {}
         self._seed, self._layout, self._cache = seed, layout, cache
@@ -69,6 +70,27 @@ class TextDataset:
         self._scanned: dict[str, TextFile] = {}
         self._encoded: dict[Split, EncodedTokens] = {}  # kept, since they are mapped from cache entries in use
         self._division: str | None = None
+        self._sample_notice: str | None = None
+
+    @property
+    def notice(self) -> str | None:
+        notices = [self._sample_notice] if self._sample_notice else []
+        for name, (unknown, tokens) in self._count_unknown().items():
+            if unknown > MANY_UNKNOWN * tokens:
+                notices.append(
+                    f"{name}: {unknown} of {tokens} {self.assets['unit']}s ({unknown / tokens:.0%}) are or become "
+                    f"{self.assets['unknown']}, so that its perplexity says little; lower data.min_count, or use "
+                    "data.unit: character"
+                )
+        return "\n".join(notices) or None
+
+    def _count_unknown(self) -> dict[SplitName, tuple[int, int]]:
+        """Count the unknown tokens and all tokens of each split that was encoded; none without `<unk>`."""
+        number = Vocabulary(self.assets).unknown if self._encoded else None
+        if number is None:
+            return {}
+        read = {name: self._encoded[split] for name, split in SPLITS.items() if split in self._encoded}
+        return {name: (count_unknown(tokens, number), len(tokens.ids) - 1) for name, tokens in read.items()}
 
     def _spans(self, split: Split) -> list[LineSpan]:
         """Return the lines of a split; none if there is no such split."""
@@ -88,21 +110,20 @@ class TextDataset:
                 splits.append(SplitSummary(name=name, examples=sum(s.last - s.first for s in spans), files=files))
         unit = self.assets["unit"]
         facts = {"vocabulary": f"{len(self.assets['words'])} {unit}s"}
-        unknown = []
         for name, split in SPLITS.items():
-            if split not in self._encoded:
-                continue
-            tokens = self._encoded[split]
-            facts[f"{name} text"] = f"{len(tokens.ids) - 1} {unit}s, the longest line {tokens.longest.tokens}"
-            if self.assets["unknown"] is not None:
-                count = count_unknown(tokens, Vocabulary(self.assets).unknown)
-                what = f"{name} {unit}s that are or become {self.assets['unknown']}"
-                unknown.append(Treatment(what=what, count=count, total=len(tokens.ids) - 1))
+            if split in self._encoded:
+                tokens = self._encoded[split]
+                facts[f"{name} text"] = f"{len(tokens.ids) - 1} {unit}s, the longest line {tokens.longest.tokens}"
+        treatments = [
+            Treatment(what=f"{name} {unit}s that are or become {self.assets['unknown']}", count=unknown, total=total)
+            for name, (unknown, total) in self._count_unknown().items()
+            if unknown
+        ]
         return DataSummary(
             unit="lines",
             division=self._division,
             splits=tuple(splits),
-            treatments=tuple(one for one in unknown if one.count),
+            treatments=tuple(treatments),
             facts=facts,
         )
 

@@ -98,10 +98,8 @@ def encode_files(
     return EncodedTokens(numpy.memmap(entry.path / _TOKENS, encoder.dtype, "r"), longest, entry)
 
 
-def count_unknown(tokens: EncodedTokens, unknown: int | None) -> int:
+def count_unknown(tokens: EncodedTokens, unknown: int) -> int:
     """Count the tokens of a text that are `unknown`, piece by piece."""
-    if unknown is None:
-        return 0
     parts = (tokens.ids[start : start + _PIECE_TOKENS] for start in range(1, len(tokens.ids), _PIECE_TOKENS))
     return sum(int((part == unknown).sum()) for part in parts)
 

@@ -66,11 +66,11 @@ class PennTreebank(TextDataset):
         super().__init__(variant, seed, assets, layout, cache=Cache(cache_directory(cache), cache_gigabytes * 1e9))
         self._files = locate_text_set(variant, Path(root).expanduser())
         self._fetch = partial(fetch, variant, Path(root).expanduser()) if download else None
-        self.notice = topics.SAMPLE.substitute(
+        self._sample_notice = topics.SAMPLE.substitute(
             assets, sample, when_missing, check_files=lambda: self._obtain("train", "valid")
         )
-        self._sample = self._make_sample() if self.notice else None
-        self.name = topics.SAMPLE.name if self.notice else variant
+        self._sample = self._make_sample() if self._sample_notice else None
+        self.name = topics.SAMPLE.name if self._sample_notice else variant
         if assets is None:
             self._learn("word", number="N", lowercase=True)  # the files are in lower case, except the N for numbers
 

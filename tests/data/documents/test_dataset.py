@@ -143,12 +143,12 @@ def test_vocabulary_and_encoding() -> None:
     assert (words, unknown) == (["<eos>", "a", "b", "<unk>"], "<unk>")
     assets = {**cut._asdict(), "max_tokens": 3, "words": words, "end": "<eos>", "unknown": unknown}
     encoder = DocumentEncoder(assets)
-    assert encoder.encode("A z") == ([1, 3, 0], 2, 1, 2)
-    assert encoder.encode("a b a") == ([1, 2, 1], 3, 0, 3)  # no room for the end
-    assert encoder.encode("a b a b") == ([1, 2, 1], 3, 0, 4)
-    assert encoder.encode(" \n") == ([0], 0, 0, 0)
+    assert encoder.encode("A z")[:4] == ([1, 3, 0], 2, 1, 2)
+    assert encoder.encode("a b a")[:4] == ([1, 2, 1], 3, 0, 3)  # no room for the end
+    assert encoder.encode("a b a b")[:4] == ([1, 2, 1], 3, 0, 4)
+    assert encoder.encode(" \n")[:4] == ([0], 0, 0, 0)
     without = DocumentEncoder({**assets, "words": ["<eos>", "a", "b"], "unknown": None})
-    assert without.encode("a z b") == ([1, 2, 0], 3, 1, 3)
+    assert without.encode("a z b")[:4] == ([1, 2, 0], 3, 1, 3)
     assert learn_document_vocabulary(["a b c d"], cut, max_tokens=2, min_count=1, max_vocabulary=None)[0] == [
         "a",
         "b",
@@ -408,7 +408,7 @@ def test_texts_from_files_tables_and_standard_input(tmp_path: Path, monkeypatch:
         "dill <eos>",
     ]  # fmt: skip
     assert reader.notes() == [
-        "4 of 12 words were not in the training texts", "1 of 7 texts were cut after 4 words",
+        "4 of 12 words (33%) are not in the vocabulary of the training texts", "1 of 7 texts were cut after 4 words",
     ]  # fmt: skip
     assert TextReader(data.assets).notes() == []
 

@@ -215,6 +215,10 @@ def test_one_file_in_two_classes_and_in_two_splits_is_reported(tmp_path: Path) -
         (root / folder / "9.png").write_bytes((root / "train" / "cat" / "2.png").read_bytes())
     Image.new("RGB", (9, 8)).save(root / "test" / "dog" / "8.png")
     assert "1 pictures are in two classes (dog/9.png is cat/2.png): remove one of each" in (built(root).notice or "")
+    dataset = built(root, built(root).assets)
+    dataset.test()
+    assert dataset.notice == "test: 1 of 10 pictures are in the training data too, so that scores are too good"
+    assert set(dataset.fingerprint) == {"test pictures"}
     training, test = checked(root)
     assert training.notes == ["1 pictures are in two classes: dog/9.png is cat/2.png"]
     assert test.notes == ["1 of 10 pictures are in the training folder too: cat/9.png is dog/9.png"]

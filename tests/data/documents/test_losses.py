@@ -1,0 +1,153 @@
+"""Texts and labels that look the same are the same; what is lost of texts is reported; so are texts trained on."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dltrain.data.documents.dataset import LabelledTexts
+from dltrain.data.documents.reader import TextReader
+from dltrain.data.text.files import TextFiles
+from dltrain.data.text.vocabulary import Vocabulary
+
+ACCENTS = ["génial", "médiocre"]
+
+
+def write(path: Path, rows: Sequence[tuple[str, str]]) -> str:
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
+    return path.name
+
+
+def built(root: Path, training: str, assets: Mapping[str, Any] | None = None, **options: Any) -> LabelledTexts:
+    options = {"min_count": 1, "validation": 0.2, "test": 0.0, **options}
+    return LabelledTexts("labelled_text", 0, assets, training=[training], root=str(root), **options)
+
+
+def opened(dataset: LabelledTexts) -> LabelledTexts:
+    dataset.training(), dataset.validation()
+    return dataset
+
+
+def tokens_of(stream: Any) -> list[list[int]]:
+    return sorted(row for batch in stream.epoch(0) for row in batch.tokens.tolist())
+
+
+def test_labels_are_stripped(tmp_path: Path) -> None:
+    labels = ["pos", "pos ", " pos", "pos\u00a0", "\ufeffpos", "neg", "neg\t", "n\u200beg", "neg\u200b "]
+    name = write(tmp_path / "t.csv", [(f"word{number}", label) for number, label in enumerate(labels * 3)])
+    assert built(tmp_path, name).assets["labels"] == ["neg", "n\u200beg", "pos"]
+
+
+def test_texts_and_labels_are_composed_in_every_place(tmp_path: Path) -> None:
+    rows = [(f"un film {ACCENTS[number % 2]}", ACCENTS[number % 2]) for number in range(40)]
+    apart = [tuple(unicodedata.normalize("NFD", field) for field in row) for row in rows]
+    names = [write(tmp_path / "nfc.csv", rows), write(tmp_path / "nfd.csv", apart)]  # type: ignore[arg-type]
+    both = [built(tmp_path, name, test=[other]) for name, other in zip(names, reversed(names), strict=True)]
+    assert both[0].assets == both[1].assets
+    for dataset in both:
+        assert dataset.assets["labels"] == ACCENTS
+        assert tokens_of(dataset.test()) == tokens_of(both[0].test())
+        assert "test" in dataset.notice  # only that they are training texts
+        assert "unknown" not in dataset.notice
+        assert built(tmp_path, names[1], dataset.assets, test=[names[1]]).identities("test").tolist() == (
+            dataset.identities("test").tolist()
+        )
+    reader = TextReader(both[0].assets)
+    assert [one.value for one in reader.read([str(tmp_path / "nfd.csv")], iter(()))] == [
+        one.value for one in TextReader(both[0].assets).read([str(tmp_path / "nfc.csv")], iter(()))
+    ]
+    assert reader.notes() == []
+
+
+def test_runs_of_an_earlier_version_read_texts_and_labels_as_before(tmp_path: Path) -> None:
+    rows = [
+        (f"{'bad' if number % 2 else 'good'} {number % 3}", "np"[number % 2] + " " * (number % 3))
+        for number in range(60)
+    ]
+    name = write(tmp_path / "t.csv", rows)
+    labels = sorted({label for _, label in rows})
+    former = {
+        **{key: value for key, value in built(tmp_path, name).assets.items() if key != "unicode"},
+        "labels": labels,
+    }
+    again = opened(built(tmp_path, name, former))
+    assert sum(again.summarize().splits[0].classes.values()) == 48
+    assert set(again.summarize().splits[0].classes) == {"n", "n ", "n  ", "p", "p ", "p  "}
+
+
+def test_truncated_texts_are_counted_by_split(tmp_path: Path) -> None:
+    rows = [("word " * (3 + number % 4), "np"[number % 2]) for number in range(40)]
+    name = write(tmp_path / "t.csv", rows)
+    dataset = opened(built(tmp_path, name, max_tokens=4))
+    cut = sum(3 + number % 4 > 4 for number in range(40))
+    counted = [one.count for one in dataset.summarize().treatments if one.option == "data.max_tokens"]
+    assert (sum(counted), dataset.summarize().facts["texts"].split(", ")[1]) == (cut, "the longest 6")
+    notice = (dataset.notice or "").splitlines()
+    assert notice[0] == f"training: {counted[0]} of 32 texts are cut after 4 words (data.max_tokens); the longest has 6"
+    assert notice[1].startswith(f"validation: {counted[1]} of 8 texts are cut after 4 words")
+    evaluated = built(tmp_path, name, dataset.assets, test=[name])
+    evaluated.test()
+    assert f"test: {cut} of 40 texts are cut after 4 words (data.max_tokens); the longest has 6" in (
+        evaluated.notice or ""
+    )
+
+
+def test_scripts_without_spaces_are_unknown_words_and_known_characters(tmp_path: Path) -> None:
+    letters = "电影的剧情和演员我们看了今天在家里"
+    rows = [("".join(letters[(number * step) % 17] for step in range(1, 12)) + "好坏"[number % 2], "np"[number % 2])
+            for number in range(40)]  # fmt: skip
+    name = write(tmp_path / "t.csv", [(f"{text}{number}", label) for number, (text, label) in enumerate(rows)])
+    notice = opened(built(tmp_path, name, min_count=2)).notice or ""
+    assert "validation: 8 of 8 words (100%) are not in the vocabulary of the training texts" in notice
+    assert "a script without spaces between words needs data.unit: character" in notice
+    assert opened(built(tmp_path, name, unit="character")).notice is None
+    reader = TextReader(built(tmp_path, name, min_count=2).assets)
+    list(reader.read(["-"], iter(["今天在家里看电影\n"])))
+    assert reader.notes()[0].endswith("; a script without spaces between words needs data.unit: character")
+
+
+def test_labels_that_differ_in_case_are_named(tmp_path: Path) -> None:
+    name = write(tmp_path / "t.csv", [(f"a{n % 3}", ["New York", "new  york", "Oslo"][n % 3]) for n in range(30)])
+    notice = opened(built(tmp_path, name)).notice
+    assert notice == "the labels 'New York', 'new  york' are different classes; are they meant to be one?"
+
+
+@pytest.mark.parametrize("separate", [True, False])
+def test_test_texts_that_were_trained_on_are_counted(separate: bool, tmp_path: Path) -> None:
+    rows = [(f"text {number}", "np"[number % 2]) for number in range(40)]
+    name = write(tmp_path / "t.csv", rows if separate else [rows[0], rows[1]] * 20)
+    write(tmp_path / "u.csv", [(" text 1 ", "p "), ("text 1", "n"), ("text 99", "n"), ("text 2", "n")])
+    trained = built(tmp_path, name, test=["u.csv"] if separate else 0.2)
+    assert trained.notice is None
+    evaluated = built(tmp_path, name, trained.assets, test=["u.csv"] if separate else 0.2)
+    evaluated.test()
+    count, total = (2, 4) if separate else (8, 8)
+    expected = f"test: {count} of {total} texts are in the training data too, so that scores are too good"
+    assert expected in (evaluated.notice or "")
+    if separate:
+        assert set(evaluated.fingerprint) == {"u.csv"}
+        (tmp_path / name).unlink()
+        evaluated = built(tmp_path, name, trained.assets, test=["u.csv"])
+        evaluated.test()
+        assert "training data" not in (evaluated.notice or "")
+
+
+def test_text_for_language_models_is_composed_and_unknown_words_are_reported(tmp_path: Path) -> None:
+    lines = [f"un film {ACCENTS[number % 2]}" for number in range(100)]
+    options: dict[str, Any] = {"root": str(tmp_path), "batch_size": 2, "cache": str(tmp_path / "cache")}
+    for form in ("NFC", "NFD"):
+        (tmp_path / form).write_text(unicodedata.normalize(form, "\n".join(lines)) + "\n", encoding="utf-8")
+    one, other = (TextFiles("text", 0, None, training=[form], **options) for form in ("NFC", "NFD"))
+    assert one.assets == other.assets
+    assert Vocabulary(one.assets).encode(unicodedata.normalize("NFD", "génial")).unknown == []
+    former = {key: value for key, value in one.assets.items() if key != "unicode"}
+    before = TextFiles("text", 0, former, training=["NFD"], **options)
+    before.validation()
+    assert before.notice is not None
+    assert before.notice.startswith("validation: 10 of 40 words (25%) are or become <unk>, so that its perplexity says")
+    one.validation()
+    assert one.notice is None
