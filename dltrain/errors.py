@@ -41,6 +41,10 @@ class ConfigError(UsageError):
     """One report of all faults found; its text is ready to print."""
 
 
+FIND_DATA = "correct the name, or give the folder that has it: --set data.root=DIR, or --root DIR of a trained model"
+"""What to do where a file of the data is missing."""
+
+
 class DataError(DltrainError):
     exit_code = 3
 

@@ -22,6 +22,24 @@ Widths = Annotated[list[PositiveInt], MinLen(1)]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
 
 
+@dataclass(frozen=True)
+class Location:
+    """Metadata of a text that is a path, relative to the file in which it is written.
+
+    `holds` says what is there: a folder of data (where it is does not matter, only what it holds), a file of data
+    (inside the folder that the option `root` names, if its constructor has one), or the source of something, which may
+    be a file, a folder or an address.
+    """
+
+    holds: Literal["folder", "file", "source"]
+
+
+FolderPath = Annotated[str, Location("folder")]
+FilePath = Annotated[str, Location("file")]
+FilePaths = Annotated[list[FilePath], MinLen(1)]
+SourcePath = Annotated[str, Location("source")]
+"""A constructor gets paths that can be opened from the working directory."""
+
 Device = Literal[
     "auto", "cpu", "mps", "cuda",
     "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7",
@@ -115,7 +133,7 @@ class Weights:
         Literal["xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal", "orthogonal", "uniform"] | None
     ) = None
     initial_range: PositiveFloat = 0.1
-    init_from: str | None = None
+    init_from: SourcePath | None = None
     freeze: list[str] = field(default_factory=list)
     learning_rates: dict[str, PositiveFloat] = field(default_factory=dict)
     decay_all: bool = False

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dltrain.cli.shared.options import Json, Overrides, Plugins
+from dltrain.cli.shared.options import Json, Overrides, Plugins, load_config
 
 app = typer.Typer(help="Check or show a config, or print its JSON Schema.", no_args_is_help=True)
 
@@ -18,9 +18,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAM
 @app.command("check")
 def check_config(file: File, overrides: Overrides = None) -> None:
     """Check a config without touching data or device."""
-    from dltrain.config.experiment import load_experiment
-
-    experiment = load_experiment(file, overrides or ()).experiment
+    experiment = load_config(file, overrides).experiment
     epochs = "1 epoch" if experiment.trainer.epochs == 1 else f"{experiment.trainer.epochs} epochs"
     typer.echo(
         f"{file}: ok\n"
@@ -38,13 +36,12 @@ def show_config(
 ) -> None:
     """Print a config with every default.
 
-    Parents, flags and environment variables are resolved.
+    Parents, flags and environment variables are resolved. Paths are relative to the working directory.
     """
     from dltrain.config.document import format_yaml
-    from dltrain.config.experiment import load_experiment
 
-    loaded = load_experiment(file, overrides or ())
-    tree = loaded.experiment.resolved()
+    loaded = load_config(file, overrides)
+    tree = loaded.experiment.place_in(Path()).resolved()
     if as_json:
         output = {"config": tree, "origins": dict(loaded.origins)} if origin else tree
         typer.echo(json.dumps(output, indent=2, ensure_ascii=False))

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from dltrain.cli import data_show, language_model
-from dltrain.cli.shared.options import Overrides, check_output, print_notice
+from dltrain.cli.shared.options import Overrides, check_output, load_config, print_notice
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import DataSets, known_kinds, resolve_reference
 
@@ -131,10 +131,9 @@ def _check_config(config: Path, overrides: Sequence[str], given: Mapping[str, An
         if value is not None and setting != "output":
             message = f"--{setting.replace('_', '-')}: not with a config, which says it"
             raise UsageError(message, advice=f"--set data.{setting}={value}")
-    from dltrain.config.experiment import load_experiment
     from dltrain.runs.directory import CONFIG
 
-    experiment = load_experiment(config / CONFIG if config.is_dir() else config, overrides).experiment
+    experiment = load_config(config / CONFIG if config.is_dir() else config, overrides).experiment.locate()
     name = experiment.data.name
     every = [sets for kind in known_kinds() for sets in kind.sets]
     found = next((sets for sets in every if name in sets.names), None)

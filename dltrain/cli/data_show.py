@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dltrain.cli.shared.options import ConfigFile, Overrides, check_output, print_notice
+from dltrain.cli.shared.options import ConfigFile, Overrides, check_output, load_config, print_notice
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import UsageError
 
@@ -51,7 +51,6 @@ def show(
       dltrain data show runs/iris_dense --split validation --json
     """
     check_output(output)
-    from dltrain.config.experiment import load_experiment
     from dltrain.data.shown import pick_examples
     from dltrain.data.summary import describe_data
     from dltrain.kinds import find_kind
@@ -60,7 +59,7 @@ def show(
     from dltrain.runs.finding import find_config
 
     file, _ = find_config(config)
-    experiment = load_experiment(file, overrides or []).experiment
+    experiment = load_config(file, overrides).experiment
     names = Names(experiment.plugins)
     kind = find_kind(names.entry("dataset", experiment.data.name).facts["data"])
     if output is not None and kind.draw is None:

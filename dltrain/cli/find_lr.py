@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import ConfigFile, Overrides, print_notice
+from dltrain.cli.shared.options import ConfigFile, Overrides, load_config, print_notice
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,11 +50,10 @@ def find_lr(
     """
     if not 0 < low < high or high / low == math.inf:
         raise UsageError(f"--low {low:g} --high {high:g}: allowed are two finite rates above 0, the lower one first")
-    from dltrain.config.experiment import load_experiment
     from dltrain.runs.finding import find_config
 
     file, name = find_config(config)
-    experiment = load_experiment(file, overrides or []).experiment
+    experiment = load_config(file, overrides).experiment
     picture = output or Path(f"{name}-learning-rates.png")
     result = run_rates(experiment, low=low, high=high, steps=steps, picture=picture)
     typer.echo(json.dumps(result) if as_json else "\n".join(format_range_test(result)))

@@ -86,7 +86,7 @@ def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bo
         if run.begins == "finished":
             check_finished_run(run, experiment, options.messenger)
         options.messenger.inform(run.headline)
-        for warning in run.warnings:
+        for warning in (*experiment.warnings, *run.warnings):
             options.messenger.warn(warning)
         if run.begins != "finished":
             seconds = train_with_observers(experiment, run, options)
@@ -94,7 +94,7 @@ def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bo
         elif complete_report(run, experiment) or as_json:
             print_outcome(run, options.messenger, None, as_json)
     except DltrainError:
-        run.remove_if_empty()
+        run.remove_if_untrained()
         raise
     finally:
         run.lock.release()

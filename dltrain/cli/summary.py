@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import ConfigFile, Overrides, print_notice
+from dltrain.cli.shared.options import ConfigFile, Overrides, load_config, print_notice
 from dltrain.cli.shared.tables import format_table
 
 if TYPE_CHECKING:
@@ -33,14 +33,13 @@ def summarize_model(
 
       dltrain summary runs/ptb_lstm --batch-size 64 --json
     """
-    from dltrain.config.experiment import load_experiment
     from dltrain.core.summary import measure_model
     from dltrain.runs.building import build_training
     from dltrain.runs.finding import find_config
     from dltrain.runtime.memory import explain_memory_errors
 
     settings = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
-    experiment = load_experiment(find_config(config)[0], settings).experiment
+    experiment = load_config(find_config(config)[0], settings).experiment
     plan = replace(experiment.trainer, device="cpu", compile=False)
     with explain_memory_errors():
         training = build_training(replace(experiment, trainer=plan))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import Doc
 
-from dltrain.options import Named
+from dltrain.options import Location, Named
 
 
 class Missing(Enum):
@@ -80,6 +80,14 @@ def find_listed_named(annotation: Any) -> Named | None:
     """The same for the items of a list type."""
     core, _ = split_annotated(annotation)
     return find_named(get_args(core)[0]) if get_origin(core) is list else None
+
+
+def find_location(annotation: Any) -> Location | None:
+    """What is at the path, or at each of the paths, that a type takes; None for a type without paths."""
+    core, metadata = split_annotated(annotation)
+    inner = get_args(core) if is_union(core) or get_origin(core) in (list, tuple) else ()
+    own = (each for each in metadata if isinstance(each, Location))
+    return next((each for each in (*own, *map(find_location, inner)) if each is not None), None)
 
 
 def get_element_type(annotation: Any, index: int) -> Any:
@@ -179,6 +187,8 @@ def describe_type(annotation: Any, plural: bool = False) -> str:
         return f"{'mappings' if plural else 'mapping'} of names to {describe_type(arguments[1], plural=True)}"
     if origin in (list, tuple):
         return _describe_list(origin, arguments, metadata, plural)
+    if any(isinstance(each, Location) for each in metadata):
+        return "paths" if plural else "path"
     names = {int: ("integer", "integers"), float: ("number", "numbers"), str: ("text", "texts")}
     if core in names:
         return names[core][plural] + _describe_bounds(metadata)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from dltrain.config.annotations import (
@@ -18,8 +19,9 @@ from dltrain.config.annotations import (
 )
 from dltrain.config.catalogue import Catalogue, Entry
 from dltrain.config.compose import expand_choice
-from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, build_tree, describe_node
+from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, build_tree, describe_node, get_source
 from dltrain.config.faults import Fault, Place, find_nearest, join_names
+from dltrain.config.paths import Base, locate_paths
 from dltrain.config.sections import CHOICES, GROUPS, NAMES, SETTINGS, Section
 from dltrain.config.values import find_misfits, read_named, read_value
 from dltrain.options import Named
@@ -34,6 +36,10 @@ class Check:
     def __init__(self, tree: MappingNode, catalogue: Catalogue, faults: list[Fault]) -> None:
         self.tree, self.catalogue, self.faults = tree, catalogue, faults
         self.origins: dict[str, str] = {}
+        self.places: dict[str, Any] = {}
+        """Where the paths of a section's options are, by dotted path."""
+        self.folders: set[str] = set()
+        self.warnings: list[str] = []
         self.chosen: dict[str, Entry] = {}
         self.numbers: list[int] = []
         """Where the check is within lists of things chosen by name, each counted from 1."""
@@ -187,7 +193,7 @@ class Check:
             if key not in names:
                 problem = f"not an option of {owner}"
                 self._refuse_key(key, pair.key_place, problem=problem, path=path, names=names)
-        values = {}
+        before, values = len(self.faults), {}
         for option in options:
             inner = f"{path}.{option.name}"
             given = node.entries.get(option.name)
@@ -200,7 +206,21 @@ class Check:
             else:
                 values[option.name] = copy.deepcopy(option.default)
                 self._note_defaults(option, inner)
+        if path in (*CHOICES, *GROUPS) and len(self.faults) == before:
+            return self._locate(node, options, path, values)
         return values
+
+    def _locate(
+        self, node: MappingNode, options: Sequence[Option], path: str, values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The options of a section, where their paths are noted in `places`."""
+        working = Base(Path.cwd())
+        bases = {name: get_source(pair.node).base or working for name, pair in node.entries.items()}
+        located = locate_paths(path, options, values, bases, self.tree.place.source.base or working)
+        self.places |= {f"{path}.{name}": place for name, place in located.places.items()}
+        self.folders |= {f"{path}.{name}" for name in located.folders}
+        self.warnings += located.warnings
+        return dict(located.values)
 
     def _note_defaults(self, option: Option, path: str) -> None:
         self.origins[path] = DEFAULT

@@ -21,6 +21,7 @@ from dltrain.config.document import (
     resolve_scalar,
 )
 from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest
+from dltrain.config.paths import Base
 from dltrain.config.sections import CHOICES
 
 FLAG = "--set"
@@ -41,10 +42,11 @@ class Composed:
     plugins: tuple[Plugin, ...]
 
 
-def compose(path: Path, overrides: Sequence[str], faults: list[Fault]) -> Composed | None:
+def compose(path: Path, overrides: Sequence[str], faults: list[Fault], chosen: Sequence[str] = ()) -> Composed | None:
     """The tree of `path` with all that it extends and all `overrides`; None where one of these files cannot be read.
 
-    Each override is ``a.b=VALUE``. Faults are added to `faults`.
+    Each override is ``a.b=VALUE``. Paths in them are relative to the working directory; those in `chosen`, overrides
+    whose values the config itself lists, to the config. Faults are added to `faults`.
     """
     chain = _read_chain(path, faults)
     if chain is None:
@@ -57,8 +59,10 @@ def compose(path: Path, overrides: Sequence[str], faults: list[Fault]) -> Compos
         tree = merge_trees(tree, document)
     tree = replace(tree, place=chain[0][1].place)
     flags = MappingNode(tree.place)
-    for rank, text in enumerate(overrides):
-        flag = _parse_override(text, rank, faults)
+    working = Base(Path.cwd())
+    given = [(text, working) for text in overrides] + [(text, tree.place.source.base or working) for text in chosen]
+    for rank, (text, base) in enumerate(given):
+        flag = _parse_override(text, rank, base, faults)
         if flag is not None:
             taken, flag = take_plugins(flag, Path(), faults)
             plugins += taken
@@ -183,10 +187,10 @@ def _get_text(node: Node) -> str | None:
     return node.text if isinstance(node, ScalarNode) else None
 
 
-def _parse_override(flag: str, rank: int, faults: list[Fault]) -> MappingNode | None:
+def _parse_override(flag: str, rank: int, base: Base, faults: list[Fault]) -> MappingNode | None:
     """The tree of one ``--set`` flag; None where it is at fault."""
     shown = f"{FLAG} {flag}"
-    source = SourceText(FLAG, tuple(shown.splitlines()), rank=1000 + rank, positions=False)
+    source = SourceText(FLAG, tuple(shown.splitlines()), rank=1000 + rank, positions=False, base=base)
     start = Place(source, 1, len(FLAG) + 2)
     path, equals, value = flag.partition("=")
     if not equals:
@@ -232,27 +236,34 @@ def _substitute(node: Node, faults: list[Fault], environment: Mapping[str, str] 
     if "${" not in node.text:
         return node
 
+    place = node.place
+
     def value(match: re.Match[str]) -> str:
+        nonlocal place
         if match["inside"] is None:
             return "${"
-        return _look_up_variable(match[0], match["inside"], node.place, faults, environment=environment)
+        found, is_default = _look_up_variable(match[0], match["inside"], node.place, faults, environment=environment)
+        if not is_default:  # given on the command line, so to say: a path starts from the working directory
+            place = replace(place, source=replace(place.source, base=Base(Path.cwd())))
+        return found
 
     text = _REFERENCE.sub(value, node.text)
-    return replace(node, text=text, value=resolve_scalar(text) if node.plain else text)
+    return replace(node, place=place, text=text, value=resolve_scalar(text) if node.plain else text)
 
 
 def _look_up_variable(
     written: str, inside: str, place: Place, faults: list[Fault], environment: Mapping[str, str]
-) -> str:
+) -> tuple[str, bool]:
+    """What a reference stands for, and whether that is its default."""
     reference = _ENVIRONMENT.fullmatch(inside)
     if reference is None or not written.endswith("}"):
         message = f"'{clip_text(written)}' is not a reference; write $${{ for the two characters themselves"
         faults.append(Fault(place, message, "${env:NAME}, ${env:NAME:default}"))
-        return written
+        return written, True
     name, default = reference["name"], reference["default"]
     value = environment.get(name, default)
     if value is None:
         message = f"the environment variable {name} is not set; set it, or write ${{env:{name}:default}}"
         faults.append(Fault(place, message, nearest=find_nearest(name, environment)))
-        return written
-    return value
+        return written, True
+    return value, name not in environment

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest_file, list_folder_files
+from dltrain.config.paths import find_base
 
 if TYPE_CHECKING:
     from yaml.error import MarkedYAMLError
@@ -97,7 +98,7 @@ def read_document(
     """
     try:
         text = _decode(path, name, asked_at)
-        source = SourceText(name, tuple(_BREAK.split(text)), rank)
+        source = SourceText(name, tuple(_BREAK.split(text)), rank, base=find_base(path, text))
         node = parse_document(text, source, faults)
     except Refused as refused:
         faults.append(refused.fault)
@@ -309,6 +310,19 @@ def build_tree(value: Any, source: SourceText) -> Node:
         return ListNode(place, tuple(build_tree(each, source) for each in value))
     plain = not isinstance(value, str)
     return ScalarNode(place, format_value(value) if plain else value, plain, value)
+
+
+def get_source(node: Node) -> SourceText:
+    """The source of a node; of a list, that of its first item, which the environment may have given."""
+    return node.items[0].place.source if isinstance(node, ListNode) and node.items else node.place.source
+
+
+def read_texts(node: Node) -> str | list[str] | None:
+    """The text of a scalar, or the texts of a list of scalars; None for any other node and for null."""
+    if isinstance(node, ListNode):
+        texts = [read_texts(item) for item in node.items]
+        return [text for text in texts if isinstance(text, str)] if all(isinstance(t, str) for t in texts) else None
+    return node.text if isinstance(node, ScalarNode) and node.value is not None else None
 
 
 def describe_node(node: Node) -> str:

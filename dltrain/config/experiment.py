@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from dltrain.config.check import Check
 from dltrain.config.compose import Composed, compose, expand_choice, take_plugins
 from dltrain.config.document import MappingNode, Node, build_tree, format_yaml
 from dltrain.config.faults import Fault, SourceText, build_report
+from dltrain.config.paths import map_paths, shorten_path
 from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, check_search_section, take_search
 from dltrain.config.sections import CHOICES, SETTINGS
@@ -48,6 +50,12 @@ class Experiment:
     source: str = field(default="", compare=False)
     model_node: Node | None = field(default=None, compare=False, repr=False)
     """The model's section as it was written, for messages about places in it."""
+    places: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """Where the paths of options are: a text or a list of texts by dotted path. Absolute ones are not among them."""
+    folders: frozenset[str] = field(default=frozenset(), compare=False)
+    """The options that name a folder of data, by dotted path: a run may find the same data somewhere else."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """Of paths that an earlier version would have found somewhere else."""
 
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included, as plain dicts, lists and scalars; `load_tree` takes it back.
@@ -63,9 +71,32 @@ class Experiment:
                 tree[section.name] = value.resolved() if isinstance(value, Choice) else to_plain(value)
         return {**tree, "plugins": [str(path) for path in self.plugins]}
 
-    def yaml(self) -> str:
-        """`resolved()` as the text of a config file; `load_experiment` takes it back."""
-        return format_yaml(self.resolved())
+    def locate(self) -> Experiment:
+        """The same with its paths as they are opened from the working directory."""
+        return self._replace_paths({name: map_paths(place, shorten_path) for name, place in self.places.items()})
+
+    def place_in(self, folder: Path) -> Experiment:
+        """The same with its paths as a config in `folder` names them."""
+        start = folder.resolve()
+        named = {
+            name: map_paths(place, lambda each: os.path.relpath(each, start)) for name, place in self.places.items()
+        }
+        return self._replace_paths(named)
+
+    def _replace_paths(self, paths: Mapping[str, Any]) -> Experiment:
+        sections: dict[str, Any] = {}
+        for path, value in paths.items():
+            section, _, option = path.partition(".")
+            held = sections.get(section, getattr(self, section))
+            if isinstance(held, Choice):
+                sections[section] = Choice(held.name, {**held.options, option: value})
+            else:
+                sections[section] = replace(held, **{option: value})
+        return replace(self, **sections)
+
+    def yaml(self, folder: Path) -> str:
+        """The text of a config file in `folder`; `load_experiment` takes it back."""
+        return format_yaml(self.place_in(folder).resolved())
 
 
 @dataclass(frozen=True)
@@ -80,14 +111,14 @@ class Loaded:
     search: Search | None = None
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Loaded:
-    """The experiment of a file, its parents and ``--set`` flags (each ``a.b=VALUE``).
+def load_experiment(path: Path, overrides: Sequence[str] = (), chosen: Sequence[str] = ()) -> Loaded:
+    """The experiment of a file, its parents and ``--set`` flags (each ``a.b=VALUE``); `chosen` are as in `compose`.
 
     Raises ConfigError with all faults in one report. Executes the plug-ins; imports no torch
     but by them, and opens no data.
     """
     faults: list[Fault] = []
-    composed = compose(path, overrides, faults)
+    composed = compose(path, overrides, faults, chosen)
     loaded = None if composed is None else _check_composed(composed, str(path), faults)
     if faults or loaded is None:
         raise build_report(faults, str(path))
@@ -135,6 +166,9 @@ def _check_composed(composed: Composed, source: str, faults: list[Fault]) -> Loa
         **{**checked, **choices, "observers": tuple(Choice(*each) for each in checked["observers"] if each)},
         plugins=tuple(plugin.path for plugin in composed.plugins),
         source=source,
+        places=check.places,
+        folders=frozenset(check.folders),
+        warnings=tuple(dict.fromkeys(check.warnings)),
         model_node=expand_choice(tree.entries["model"].node) if "model" in tree.entries else None,
     )
     search = None if asked is None else check_search_section(asked, tree, catalogue, faults)

@@ -7,8 +7,12 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dltrain.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dltrain.config.paths import Base
 
 LINE_WIDTH = 100
 """Columns of an offending line that are shown; a longer one is clipped around the caret."""
@@ -24,7 +28,7 @@ class SourceText:
     """A text that settings come from: a file, one ``--set`` flag, or a tree without lines.
 
     `rank` orders sources within a report. Without `positions`, places in it are called by its name alone. `path` is
-    the file where `name` is not.
+    the file where `name` is not. `base` is what paths in it are relative to; None: the working directory.
     """
 
     name: str
@@ -32,6 +36,7 @@ class SourceText:
     rank: int = 0
     positions: bool = True
     path: str = ""
+    base: Base | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.reading import note_file
-from dltrain.errors import DataError
+from dltrain.errors import FIND_DATA, DataError
 
 LARGEST = float(numpy.finfo(numpy.float32).max)
 """The largest number that a model can be given."""
@@ -27,7 +27,7 @@ def read_content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file", advice="correct the name, or the folder it is relative to") from None
+        raise DataError(f"{path.name}: no such file in {path.absolute().parent}", advice=FIND_DATA) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 from dltrain.data.reading import note_file
-from dltrain.errors import DataError
+from dltrain.errors import FIND_DATA, DataError
 
 Unit = Literal["word", "character"]
 
@@ -64,7 +64,7 @@ def require_files(root: Path, names: Sequence[str]) -> list[Path]:
     if missing := [name for name, path in paths.items() if path is None]:
         raise DataError(
             f"{', '.join(missing)} (plain or .gz): not found in {root.absolute()}",
-            advice="correct the name in the data section, or set data.root to the folder that has the file",
+            advice=FIND_DATA,
         )
     return [path for path in paths.values() if path is not None]
 

@@ -63,7 +63,7 @@ def construct(
 def construct_dataset(names: Names, experiment: Experiment, assets: Mapping[str, Any] | None = None) -> Dataset:
     """The dataset of an experiment; of a checkpoint, with that one's `assets`."""
     provided = (experiment.data.name, experiment.seed, assets)
-    dataset: Dataset = construct(names, "dataset", experiment.data, provided=provided)
+    dataset: Dataset = construct(names, "dataset", experiment.locate().data, provided=provided)
     return dataset
 
 
@@ -78,7 +78,7 @@ def construct_model(names: Names, experiment: Experiment, task: Task[Any]) -> An
             advice="make both name the same sizes",
         )
     sizes = {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
-    return construct(names, "model", experiment.model, sizes=sizes)
+    return construct(names, "model", experiment.locate().model, sizes=sizes)
 
 
 def check_contract(kind: str, name: str, thing: object, contract: type) -> None:
@@ -148,12 +148,13 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     `recorded` is the signature in the checkpoint of a run that continues; then its checkpoint has the weights.
     """
     names = Names(experiment.plugins)
-    plan, weights = experiment.trainer, experiment.weights
+    located = experiment.locate()
+    plan, weights = located.trainer, located.weights
     initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
     runtime = start_runtime(plan, recorded)
     dataset = construct_dataset(names, experiment)
     check_contract("dataset", experiment.data.name, dataset, Dataset)
-    task = construct(names, "task", experiment.task, provided=[dataset.assets])
+    task = construct(names, "task", located.task, provided=[dataset.assets])
     check_contract("task", experiment.task.name, task, Task)
     if task.goal.direction not in ("max", "min"):
         message = f"the goal's direction is '{task.goal.direction}'; allowed are max and min"

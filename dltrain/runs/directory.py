@@ -14,17 +14,19 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from dltrain.config.document import format_yaml
 from dltrain.config.experiment import Experiment, load_experiment
+from dltrain.config.paths import RUN_CONFIG, RUN_REMARK
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import NoCheckpoint, RunBusy, UsageError
 from dltrain.files import sync_directory, write_atomically
 
-CONFIG = "config.yaml"
+CONFIG = RUN_CONFIG
 STARTED_FILES = {
     "lock", "plugins", "environment.json", "data-files.json", "metrics.jsonl", "times.jsonl", "checkpoints",
     "data.json",
@@ -66,17 +68,22 @@ class Run:
     begins: Literal["new", "resumed", "finished"] = "new"
     checkpoint: Checkpoint | None = None
     warnings: list[str] = field(default_factory=list)
-    made: bool = False
-    """Whether this process made the directory."""
+    made: tuple[Path, ...] = ()
+    """The directories that this process made, this one first."""
+    trained: bool = False
+    """Whether this process has made a step."""
 
     @property
     def checkpoints(self) -> Checkpoints:
         return Checkpoints(self.directory / "checkpoints")
 
-    def remove_if_empty(self) -> None:
-        """Remove a directory that this process made and that contains nothing but its lock."""
-        if self.made and [path.name for path in self.directory.iterdir()] == ["lock"]:
+    def remove_if_untrained(self) -> None:
+        """Remove a directory that this process made and did not train in, and the empty ones made for it."""
+        if self.made and not self.trained:
             shutil.rmtree(self.directory, ignore_errors=True)
+            with suppress(OSError):  # another run has come to be in it
+                for directory in self.made[1:]:
+                    directory.rmdir()
 
     @property
     def headline(self) -> str:
@@ -104,6 +111,17 @@ def find_differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dic
     old, new = dict(iterate_leaves(before)), dict(iterate_leaves(after))
     paths = sorted(old.keys() | new.keys())
     return {path: (old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)}
+
+
+def drop_moved(
+    changed: Mapping[str, tuple[Any, Any]], before: Experiment, now: Experiment
+) -> dict[str, tuple[Any, Any]]:
+    """The differences without those of paths: of a folder, whose content counts, or of one place named differently."""
+    return {
+        name: values
+        for name, values in changed.items()
+        if name not in now.folders and (name not in now.places or before.places.get(name) != now.places[name])
+    }
 
 
 def refuse_changes(directory: Path, what: str, changed: Mapping[str, tuple[Any, Any]], allowed: str) -> None:
@@ -135,7 +153,7 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
     Raises RunBusy; UsageError where the directory holds something else, or a run with other settings: more epochs
     extend a run, anything else is refused with the differences.
     """
-    made = not directory.exists()
+    made = tuple(path for path in (directory, *directory.parents) if not path.exists())
     if not made and not directory.is_dir():
         raise UsageError(f"{directory}: is a file, and a run needs a directory", advice="name another one with -o")
     try:
@@ -165,7 +183,8 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
 def _compare_settings(directory: Path, experiment: Experiment) -> None:
     """Raises UsageError where the run in `directory` was started with settings that may not change."""
     config, plugins = resolve_for_run(experiment), read_plugin_sources(experiment.plugins)
-    changed = find_differences(resolve_for_run(load_experiment(directory / CONFIG).experiment), config)
+    before = load_experiment(directory / CONFIG).experiment
+    changed = drop_moved(find_differences(resolve_for_run(before), config), before, experiment)
     changed.pop("observers", None)
     for name, source in plugins.items():
         copy = directory / name
@@ -206,20 +225,22 @@ def copy_plugins(directory: Path, experiment: Experiment) -> Experiment:
 
 
 def write_config(directory: Path, experiment: Experiment) -> None:
-    """Put the resolved config into the run directory."""
-    write_atomically(directory / CONFIG, format_yaml(resolve_for_run(experiment)).encode())
+    """Put the resolved config into the run directory, with paths that are relative to it."""
+    text = format_yaml(resolve_for_run(experiment.place_in(directory)))
+    write_atomically(directory / CONFIG, (RUN_REMARK + text).encode())
     sync_directory(directory.parent)
 
 
 def append_environment(directory: Path, record: Mapping[str, Any]) -> None:
-    """Add one process's record to environment.json."""
+    """Add one process's record to environment.json, with the run directory's own place."""
     path = directory / "environment.json"
     try:
         records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     except ValueError:
         path.rename(path.with_suffix(".unreadable"))
         records = []
-    write_atomically(path, (json.dumps([*records, record], indent=1) + "\n").encode())
+    records.append({**record, "directory": str(directory.resolve())})
+    write_atomically(path, (json.dumps(records, indent=1) + "\n").encode())
 
 
 def link_best_and_last(directory: Path, checkpoints: Checkpoints) -> None:

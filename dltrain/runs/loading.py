@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +13,10 @@ import torch
 from torch import nn
 
 from dltrain.batch import Batch
-from dltrain.config.experiment import Experiment, load_tree
+from dltrain.config.compose import compose
+from dltrain.config.document import MappingNode, read_texts
+from dltrain.config.experiment import Choice, Experiment, load_tree
+from dltrain.config.paths import is_path, list_path_options, locate_paths
 from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
@@ -21,6 +24,7 @@ from dltrain.dataset import Dataset
 from dltrain.errors import UsageError
 from dltrain.kinds import Kind, find_kind
 from dltrain.runs.building import Names, construct, construct_dataset, construct_model
+from dltrain.runs.directory import CONFIG
 from dltrain.runtime.memory import explain_memory_errors
 from dltrain.runtime.precision import Runtime, choose_device, start_runtime
 from dltrain.stream import Stream
@@ -81,8 +85,10 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
         tree["plugins"] = [str(Path(folder) / name) for name in tree.get("plugins", ())]
         experiment = load_tree(tree, str(checkpoint.path))
         names = Names(experiment.plugins)
+        overridden = (overrides or {}).get("data", {})
+        experiment = find_data(experiment, names, checkpoint.path.parent.parent, overridden)
         runtime = start_runtime(experiment.trainer)
-        task = construct(names, "task", experiment.task, provided=[record.assets])
+        task = construct(names, "task", experiment.locate().task, provided=[record.assets])
         model = construct_model(names, experiment, task)
         names("dataset", experiment.data.name)
     model.load_state_dict(checkpoint.weights())
@@ -90,3 +96,28 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
     if experiment.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return Trained(checkpoint, experiment, task, model=model.eval(), runtime=runtime, names=names)
+
+
+def find_data(experiment: Experiment, names: Names, run: Path, overridden: Collection[str]) -> Experiment:
+    """The experiment with the paths of its data as its run's own config has them, but for those that are overridden.
+
+    A checkpoint without its run, and a run of an earlier version, have only those that were written in their config:
+    relative to the working directory.
+    """
+    composed = compose(run / CONFIG, (), [])
+    data = None if composed is None else composed.tree.entries.get("data")
+    base = None if data is None else data.node.place.source.base
+    if data is None or base is None or not base.of_run or not isinstance(data.node, MappingNode):
+        return experiment
+    options = names.entry("dataset", experiment.data.name).options
+    given = {name: read_texts(pair.node) for name, pair in data.node.entries.items() if name not in overridden}
+    paths = [
+        name
+        for name in list_path_options(options)
+        if given.get(name) is not None and is_path(experiment.data.options[name])
+    ]
+    values = {**experiment.data.options, **{name: given[name] for name in paths}}
+    located = locate_paths("data", options, values, dict.fromkeys(paths, base), base)
+    places = {name: place for name, place in experiment.places.items() if name.removeprefix("data.") not in paths}
+    places |= {f"data.{name}": located.places[name] for name in paths if name in located.places}
+    return replace(experiment, data=Choice(experiment.data.name, located.values), places=places)

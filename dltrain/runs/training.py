@@ -149,6 +149,7 @@ def train_run(
                 )
         finally:
             interrupts.training = False
+            run.trained = training.state.step > 0
             session.metrics.close()
     return training
 

@@ -57,6 +57,11 @@ class RunOptions:
         flags = {"--inexact": self.inexact, "--quiet": self.messenger.quiet, "--json-logs": self.messenger.json_lines}
         return [flag for flag, given in flags.items() if given]
 
+    def warn(self, experiment: Experiment) -> None:
+        """Print what there is to warn of in the config, which the members' own configs no longer have."""
+        for warning in experiment.warnings:
+            self.messenger.warn(warning)
+
     def pass_on(self, name: str, line: str) -> None:
         """Write a line of a member's stderr to this process's own, with the member's name. A closed stderr is fine."""
         if self.messenger.json_lines and line.startswith("{"):
@@ -124,7 +129,7 @@ def train_member(
         return
     config = parent / CONFIGS / f"{member.name}.yaml"
     config.parent.mkdir(exist_ok=True)
-    write_atomically(config, member.experiment.yaml().encode())
+    write_atomically(config, member.experiment.yaml(config.parent).encode())
     run_member(["fit", str(config), "-o", str(directory), *options.arguments()], member, options, should_stop)
 
 

@@ -49,6 +49,7 @@ def train_seeds(config: Path, overrides: Sequence[str], seeds: str, options: Run
         Member(f"seed-{number}", {"seed": number}, load_experiment(file, [*overrides, f"seed={number}"]).experiment)
         for number in numbers
     ]
+    options.warn(members[0].experiment)
     directory = Path("runs") / f"{name}-seeds"
     return run_members(directory, "dltrain fit --seeds", members, options, measure=lambda run, _: read_outcome(run))
 
@@ -63,6 +64,7 @@ def train_folds(config: Path, overrides: Sequence[str], folds: int, options: Run
         flag = f"{FOLD}={{index: {index}, of: {folds}}}"
         experiment = load_experiment(file, [*overrides, flag]).experiment
         members.append(Member(f"fold-{index}", {"fold": index}, experiment))
+    options.warn(members[0].experiment)
     measure = partial(evaluate_fold, options=options)
     return run_members(Path("runs") / f"{name}-cv", "dltrain cv", members, options, measure=measure)
 

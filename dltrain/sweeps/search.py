@@ -60,6 +60,7 @@ class Sweep:
                 "  search: {trials: 20, space: {optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}}}",
             )
         self.search = loaded.search
+        options.warn(loaded.experiment)
         self.directory = prepare_parent(options.output or Path("runs") / f"{name}-sweep", SWEEP_KIND, options.fresh)
         with trials.hold_lock(self.directory):
             self._check_settings(loaded)
@@ -80,7 +81,9 @@ class Sweep:
         if not path.exists():
             write_atomically(path, (json.dumps(now, indent=1) + "\n").encode())
         before = json.loads(path.read_text(encoding="utf-8"))
-        refuse_changes(self.directory, "sweep", find_differences(before, now), "search.trials")
+        changed = find_differences(before, now)
+        kept = {name: values for name, values in changed.items() if name not in loaded.experiment.folders}
+        refuse_changes(self.directory, "sweep", kept, "search.trials")
 
     def run(self) -> dict[str, Any]:
         """Run trials until there are enough; the summary. Raises Stopped when asked to, UsageError for changed data."""
@@ -129,7 +132,7 @@ class Sweep:
     def _train(self, name: str, flags: Sequence[str], follow: trials.Follower) -> None:
         """Raises ChildFailed, also for values that do not fit together: that fails one trial only."""
         try:
-            experiment = load_experiment(self.config, [*self.overrides, *flags]).experiment
+            experiment = load_experiment(self.config, self.overrides, flags).experiment
         except ConfigError as error:
             raise ChildFailed(error.message, error.exit_code) from None
         try:
@@ -160,9 +163,12 @@ class Sweep:
         summary = {**facts, "trials": results}
         write_summary(self.directory, summary)
         if best is not None:
-            config = (self.directory / CONFIGS / f"{best['name']}.yaml").read_text(encoding="utf-8")
+            experiment = load_experiment(self.directory / CONFIGS / f"{best['name']}.yaml").experiment
             remark = f"{best['name']} of {len(results)}: validation {best['metric']} {best['score']:.6g}"
-            write_atomically(self.directory / BEST, f"# {remark} in epoch {best['epoch']}\n{config}".encode())
+            write_atomically(
+                self.directory / BEST,
+                f"# {remark} in epoch {best['epoch']}\n{experiment.yaml(self.directory)}".encode(),
+            )
             draw_trials(results, self.search.dimensions, remark, self.directory / PICTURE)
         return summary
 

@@ -624,7 +624,7 @@ def test_a_resolved_config_means_the_same(text: str, folder: Path) -> None:
     ]
     assert load_tree(tree, "run") == experiment
     Path("elsewhere").mkdir()
-    Path("elsewhere/b.yaml").write_text(experiment.yaml())
+    Path("elsewhere/b.yaml").write_text(experiment.yaml(Path("elsewhere")))
     assert load_experiment(Path("elsewhere/b.yaml")).experiment == experiment
     assert load_experiment(Path("elsewhere/b.yaml")).experiment.resolved() == tree
     if "$" not in text:  # another writer may be used where no text holds ${

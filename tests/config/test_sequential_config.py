@@ -98,7 +98,7 @@ def test_blocks_and_what_is_resolved_reads_back() -> None:
     inner = {"filters": 8, "kernel": [3, 5], "stride": 1, "padding": "same", "dilation": 1, "groups": 1, "bias": True}
     assert experiment.model.options["layers"][3] == {"residual": {"layers": [{"conv2d": inner}, {"relu": {}}]}}
     assert load_tree(experiment.resolved(), "again") == experiment
-    Path("resolved.yaml").write_text(experiment.yaml())
+    Path("resolved.yaml").write_text(experiment.yaml(Path()))
     assert load_experiment(Path("resolved.yaml")).experiment == experiment
     assert loaded.origins["model.layers"] == "a.yaml:6:5"
     assert not [path for path in loaded.origins if path.startswith("layer ")]

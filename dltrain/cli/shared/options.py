@@ -14,6 +14,7 @@ import typer
 from dltrain.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from dltrain.config.experiment import Loaded
     from dltrain.core.record import Record
     from dltrain.runs.loading import Trained
 
@@ -64,6 +65,16 @@ def parse_seconds(text: str | None) -> float | None:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"--max-time: found '{text}'; allowed is a duration such as 90s, 30m, 2h or 1h30m")
     return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
+
+
+def load_config(file: Path, overrides: Sequence[str] | None) -> Loaded:
+    """Read a config; prints its warnings."""
+    from dltrain.config.experiment import load_experiment
+
+    loaded = load_experiment(file, overrides or ())
+    for warning in loaded.experiment.warnings:
+        print_notice(warning)
+    return loaded
 
 
 def check_output(output: Path | None) -> None:
@@ -133,6 +144,6 @@ def list_files(arguments: Sequence[str], accepts: Callable[[Path], bool], kind: 
 
 
 def print_notice(notice: str | None) -> None:
-    """Print what a dataset says about itself, such as that it is a sample, as a warning."""
+    """Print what a dataset says about itself, such as that it is a sample, or a config, as a warning."""
     if notice:
         typer.echo(f"warning: {notice}", err=True)

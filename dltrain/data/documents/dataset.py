@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 
 from dltrain.data.contents import Hashes, describe_trained, hash_fields
 from dltrain.data.documents import batches
@@ -24,11 +24,9 @@ from dltrain.data.text_files import require_files, scan_file
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, no_test_split
 from dltrain.errors import DataError
-from dltrain.options import Fold, Fraction, PositiveInt
+from dltrain.options import FilePaths, Fold, FolderPath, Fraction, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
-
-Files = Annotated[list[str], MinLen(1)]
 
 SPLITS: Sequence[SplitName] = ("training", "validation", "test")
 
@@ -81,10 +79,10 @@ class LabelledTexts:
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        training: Files,
-        validation: Fraction | Files = 0.1,
-        test: Fraction | Files = 0.1,
-        root: str = ".",
+        training: FilePaths,
+        validation: Fraction | FilePaths = 0.1,
+        test: Fraction | FilePaths = 0.1,
+        root: FolderPath = ".",
         text: str = "text",
         label: str = "label",
         group: str | None = None,

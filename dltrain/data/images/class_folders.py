@@ -80,7 +80,9 @@ def split_folders(root: Path) -> SplitFolders:
     Raises DataError without a root, or for folders of other splits without ROOT/train.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: {'not a folder' if root.exists() else 'no such folder'}", advice=advise_folders(root))
+        raise DataError(
+            f"{root.absolute()}: {'not a folder' if root.exists() else 'no such folder'}", advice=advise_folders(root)
+        )
     note_folder(root)
     folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     found: dict[Split, Path] = {}
@@ -125,9 +127,9 @@ def check_classes(root: Path, classes: Sequence[str]) -> None:
 
 def advise_folders(root: Path) -> str:
     return (
-        f"put one folder of pictures for each class into {root / 'train'} and {root / 'test'}, or into {root} "
-        "itself, or set data.root to the folder that has them, or train on a sample instead "
-        "(data.when_missing=sample, or --sample)"
+        f"put one folder of pictures for each class into {root / 'train'} and {root / 'test'}, or into {root} itself, "
+        "or give the folder that has them (--set data.root=DIR, or --root DIR of a trained model), or train on a "
+        "sample instead (data.when_missing=sample, or --sample)"
     )
 
 

@@ -35,7 +35,7 @@ from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
+from dltrain.options import Fold, FolderPath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -105,7 +105,7 @@ class ImageFolder:
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        root: str = "data/images",
+        root: FolderPath = "data/images",
         validation: Fraction = 0.1,
         test: Fraction = 0.1,
         fold: Fold | None = None,
@@ -120,7 +120,7 @@ class ImageFolder:
         normalize: Literal["standard", "symmetric", "unit", "imagenet"] = "standard",
         augment: Augmentation | None = None,
         workers: NonNegativeInt = 0,
-        cache: str | None = None,
+        cache: FolderPath | None = None,
         cache_gigabytes: PositiveFloat = 20.0,
         when_missing: Literal["error", "sample"] = "error",
         sample: bool = False,

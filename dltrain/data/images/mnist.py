@@ -29,7 +29,7 @@ from dltrain.data.images.sets import FILES, IMAGE_SETS, Split, fetch, locate_ima
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.dataset import DataSummary, SplitName
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Fold, Fraction, NonNegativeInt, PositiveInt
+from dltrain.options import Fold, FolderPath, Fraction, NonNegativeInt, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -67,7 +67,7 @@ class IDXImages:
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        root: str = "data",
+        root: FolderPath = "data",
         validation: Fraction = 0.1,
         stratified: bool = True,
         fold: Fold | None = None,

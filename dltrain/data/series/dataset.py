@@ -23,7 +23,7 @@ from dltrain.data.text_files import require_files
 from dltrain.data.wording import suggest_name
 from dltrain.dataset import DataSummary, SplitName, no_test_split
 from dltrain.errors import DataError
-from dltrain.options import Fold, Fraction, PositiveInt
+from dltrain.options import FilePath, Fold, FolderPath, Fraction, PositiveInt
 from dltrain.registry import datasets
 from dltrain.runtime.seeds import draw_permutation, mix_bits
 from dltrain.stream import Loader
@@ -68,8 +68,8 @@ class SeriesWindows:
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        file: str,
-        root: str = ".",
+        file: FilePath,
+        root: FolderPath = ".",
         columns: Names | None = None,
         target: Names | None = None,
         time: str | None = None,

@@ -40,7 +40,7 @@ from dltrain.data.splits import hold_out_speakers
 from dltrain.dataset import DataSummary, SplitSummary
 from dltrain.errors import DataError, UsageError
 from dltrain.files import hash_file
-from dltrain.options import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
+from dltrain.options import FilePath, FolderPath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -125,12 +125,12 @@ class SpokenClips:
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        root: str = "data",
+        root: FolderPath = "data",
         locale: str = "en",
         splits: Literal["release", "validated"] = "release",
-        train: str | None = None,
-        validation: Fraction | str | None = None,
-        test: str | None = None,
+        train: FilePath | None = None,
+        validation: Fraction | FilePath | None = None,
+        test: FilePath | None = None,
         sample_rate_hz: PositiveInt = 16000,
         max_seconds: PositiveFloat = 10.0,
         max_bad_fraction: UnitInterval = 0.05,
@@ -144,7 +144,7 @@ class SpokenClips:
         evaluation_batch_size: PositiveInt = 32,
         augment: SpeechAugmentation | None = None,
         precompute: bool = True,
-        cache: str | None = None,
+        cache: FolderPath | None = None,
         cache_gigabytes: PositiveFloat = 20.0,
         workers: NonNegativeInt = 0,
         when_missing: Literal["error", "sample"] = "error",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dltrain.data.speech.manifests import Clip, read_manifest
-from dltrain.errors import DataError, UsageError
+from dltrain.errors import FIND_DATA, DataError, UsageError
 
 Split = Literal["training", "validation", "test"]
 
@@ -91,8 +91,7 @@ class OwnManifests(ClipSource):
     def describe_missing(self, split: Split, manifest: Path) -> DataError:
         option = "train" if manifest == self.locate_manifest("training") else split
         return DataError(
-            f"data.{option}: {manifest}: no such file",
-            advice=f"correct data.{option}, or data.root, where it starts from",
+            f"data.{option}: {manifest.name}: no such file in {manifest.absolute().parent}", advice=FIND_DATA
         )
 
     def list_check_arguments(self, split: Split) -> list[str]:

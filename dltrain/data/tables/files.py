@@ -19,7 +19,7 @@ from dltrain.data.arrays import read_arrays, read_content
 from dltrain.data.cleaning import clean_category, clean_text
 from dltrain.data.text_files import find_file, scan_file
 from dltrain.data.wording import suggest_name
-from dltrain.errors import DataError, UsageError
+from dltrain.errors import FIND_DATA, DataError, UsageError
 
 Column = NDArray[Any]
 """(N,) of float64, NaN for a missing number, or of objects: texts as in the file, "" for a missing one."""
@@ -90,9 +90,7 @@ def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
         )
     found = find_file(path)
     if found is None:
-        raise DataError(
-            f"{path} (plain or .gz): no such file", advice="correct the name, or the folder it is relative to"
-        )
+        raise DataError(f"{path.name} (plain or .gz): no such file in {path.absolute().parent}", advice=FIND_DATA)
     file = scan_file(found)
     return _from_text(delimited.read_delimited(file, ragged), file.sha256)
 

@@ -13,7 +13,7 @@ from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.dataset import Division, TableDataset, Texts
 from dltrain.data.tables.files import Table, build_table, join_tables, read_table
 from dltrain.errors import UsageError
-from dltrain.options import Fold, Fraction, PositiveInt
+from dltrain.options import FilePath, FilePaths, Fold, FolderPath, Fraction, PositiveInt
 from dltrain.registry import datasets
 
 Values = dict[str, list[float | str]]
@@ -57,11 +57,11 @@ class TableFiles(TableDataset):
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        training: str | Texts | None = None,
+        training: FilePath | FilePaths | None = None,
         values: Values | None = None,
-        validation: Fraction | str | Texts = 0.2,
-        test: Fraction | str | Texts = 0.2,
-        root: str = ".",
+        validation: Fraction | FilePath | FilePaths = 0.2,
+        test: Fraction | FilePath | FilePaths = 0.2,
+        root: FolderPath = ".",
         target: str | Texts,
         target_holds: Literal["auto", "numbers", "labels"] = "auto",
         features: Texts | None = None,

@@ -7,7 +7,7 @@ from fractions import Fraction as Rational
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge
 
 from dltrain.data.cache import Cache, cache_directory
 from dltrain.data.normal_form import FORM
@@ -17,11 +17,9 @@ from dltrain.data.text.sets import Split
 from dltrain.data.text_files import LineSpan, TextFile, require_files
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
-from dltrain.options import Fraction, PositiveFloat, PositiveInt
+from dltrain.options import FilePaths, FolderPath, Fraction, PositiveFloat, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
-
-Files = Annotated[list[str], MinLen(1)]
 
 
 @datasets.register("text", data="text")
@@ -60,10 +58,10 @@ class TextFiles(TextDataset):
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        training: Files,
-        validation: Fraction | Files = 0.1,
-        test: Fraction | Files = 0.0,
-        root: str = ".",
+        training: FilePaths,
+        validation: Fraction | FilePaths = 0.1,
+        test: Fraction | FilePaths = 0.0,
+        root: FolderPath = ".",
         unit: Literal["word", "character"] = "word",
         lowercase: bool = False,
         min_count: PositiveInt | None = None,
@@ -74,7 +72,7 @@ class TextFiles(TextDataset):
         random_lengths: bool = False,
         max_words: PositiveInt = 100,
         evaluation_batch_size: PositiveInt = 10,
-        cache: str | None = None,
+        cache: FolderPath | None = None,
         cache_gigabytes: PositiveFloat = 10.0,
     ) -> None:
         layout = TextLayout(

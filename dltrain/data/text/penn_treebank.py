@@ -13,7 +13,7 @@ from dltrain.data.text.dataset import TextDataset, TextForm, TextLayout
 from dltrain.data.text.sets import TEXT_SETS, Split, fetch, locate_text_set
 from dltrain.data.text_files import LineSpan
 from dltrain.files import write_synced
-from dltrain.options import PositiveFloat, PositiveInt
+from dltrain.options import FolderPath, PositiveFloat, PositiveInt
 from dltrain.registry import datasets
 
 
@@ -47,7 +47,7 @@ class PennTreebank(TextDataset):
         seed: int,
         assets: Mapping[str, Any] | None,
         *,
-        root: str = "data",
+        root: FolderPath = "data",
         form: TextForm = "stream",
         batch_size: PositiveInt = 20,
         sequence_length: PositiveInt = 35,
@@ -57,7 +57,7 @@ class PennTreebank(TextDataset):
         download: bool = True,
         when_missing: Literal["error", "sample"] = "error",
         sample: bool = False,
-        cache: str | None = None,
+        cache: FolderPath | None = None,
         cache_gigabytes: PositiveFloat = 10.0,
     ) -> None:
         layout = TextLayout(
