@@ -216,7 +216,8 @@ class Check:
         """The options of a section, where their paths are noted in `places`."""
         working = Base(Path.cwd())
         bases = {name: get_source(pair.node).base or working for name, pair in node.entries.items()}
-        located = locate_paths(path, options, values, bases, self.tree.place.source.base or working)
+        default = self.tree.place.source.base or working
+        located = locate_paths(path, options, values, bases=bases, default=default)
         self.places |= {f"{path}.{name}": place for name, place in located.places.items()}
         self.folders |= {f"{path}.{name}" for name in located.folders}
         self.warnings += located.warnings

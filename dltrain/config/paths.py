@@ -87,7 +87,7 @@ def list_path_options(options: Iterable[Option]) -> dict[str, Location]:
 
 
 def locate_paths(
-    section: str, options: Sequence[Option], values: Mapping[str, Any], bases: Mapping[str, Base], default: Base
+    section: str, options: Sequence[Option], values: Mapping[str, Any], *, bases: Mapping[str, Base], default: Base
 ) -> Located:
     """Find the paths among the options of `section`; `bases` are those of the options that were set, by name.
 

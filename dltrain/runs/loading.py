@@ -117,7 +117,7 @@ def find_data(experiment: Experiment, names: Names, run: Path, overridden: Colle
         if given.get(name) is not None and is_path(experiment.data.options[name])
     ]
     values = {**experiment.data.options, **{name: given[name] for name in paths}}
-    located = locate_paths("data", options, values, dict.fromkeys(paths, base), base)
+    located = locate_paths("data", options, values, bases=dict.fromkeys(paths, base), default=base)
     places = {name: place for name, place in experiment.places.items() if name.removeprefix("data.") not in paths}
     places |= {f"data.{name}": located.places[name] for name in paths if name in located.places}
     return replace(experiment, data=Choice(experiment.data.name, located.values), places=places)

@@ -58,7 +58,7 @@ class RunOptions:
         return [flag for flag, given in flags.items() if given]
 
     def warn(self, experiment: Experiment) -> None:
-        """Print what there is to warn of in the config, which the members' own configs no longer have."""
+        """Print the warnings about the config; the members' own configs give none."""
         for warning in experiment.warnings:
             self.messenger.warn(warning)
 

@@ -19,7 +19,7 @@ ROWS = "".join(f"{i % 7},{(i * 5) % 11},{'ab'[i % 2]}\n" for i in range(60))
 CONFIG = """\
 task: tabular_classification
 data: {name: table, training: rows.csv, target: label}
-model: linear
+model: {name: dense, hidden: [4]}
 trainer: {epochs: 2, device: cpu, threads: 1}
 observers: []
 """

@@ -130,7 +130,7 @@ def test_faults_of_arrays(tmp_path: Path) -> None:
             read_series(path, columns, time)
         return str(caught.value).removeprefix(f"{path}")
 
-    assert refused().startswith(": no such file\nnext: correct the name")
+    assert refused().startswith(f"s.npz: no such file in {tmp_path}\nnext: correct the name")
     path.write_bytes(b"not a zip file")
     assert (
         refused() == ": not an .npz file of arrays (no zip file)\n"

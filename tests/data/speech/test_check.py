@@ -17,7 +17,7 @@ from dltrain.data.speech import clips as spoken_clips
 from dltrain.data.speech import dataset as speech_dataset
 from dltrain.data.speech.check import verify
 from dltrain.data.speech.options import LogMel
-from dltrain.errors import ConfigError, DataError, UsageError
+from dltrain.errors import FIND_DATA, ConfigError, DataError, UsageError
 from support.speech import built, names, rewrite, run, speechlike, write_locale
 
 soundfile = pytest.importorskip("soundfile")
@@ -361,10 +361,7 @@ def test_a_missing_manifest_of_ones_own_stops_before_any_sound_is_read(root: Pat
     ):
         with pytest.raises(DataError) as caught:
             built(root / "en", "audio", **options)
-        assert str(caught.value) == (
-            f"data.{option}: {root / 'en' / 'gone.csv'}: no such file\n"
-            f"next: correct data.{option}, or data.root, where it starts from"
-        )
+        assert str(caught.value) == (f"data.{option}: gone.csv: no such file in {root / 'en'}\nnext: {FIND_DATA}")
 
 
 @pytest.mark.parametrize(

@@ -439,7 +439,7 @@ def test_a_value_that_is_missing_later_is_not_mended_by_a_setting(write: Callabl
 
 def test_faults_of_files(write: Callable[..., str], tmp_path: Path) -> None:
     for name in ("nothing.csv", "nothing.npz", "nothing.parquet"):
-        with pytest.raises(DataError, match=f"{name}.*: no such file\nnext: correct the name"):
+        with pytest.raises(DataError, match=f"^{name}.*: no such file in {tmp_path}\nnext: correct the name"):
             table(str(tmp_path / name))
     with pytest.raises(DataError, match=r"table.xlsx: ends in '.xlsx'; a table is a .csv, .tsv or .jsonl file"):
         table(write("", "table.xlsx"))
