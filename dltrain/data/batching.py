@@ -49,13 +49,13 @@ class IndexedBatches(Generic[B]):
         return self.make(epoch, self.order(epoch)[index * self._batch_size : end])
 
 
-def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int) -> Tensor:
+def order_by_length(lengths: Int64s, batch_size: int, seed: int, epoch: int, drawn: Int64s | None = None) -> Tensor:
     """Shuffle examples, (N,) int64, so that those of similar length share a batch.
 
-    Examples are shuffled, sorted by length within pools of 100 batches, then the batches are shuffled. Examples left
-    over when all batches are full come last.
+    `drawn` (N,) are the epoch's examples in random order; without it they are shuffled here. They are sorted by length
+    within pools of 100 batches, then the batches are shuffled. Examples left over when all batches are full come last.
     """
-    indices: Int64s = draw_permutation(seed, epoch, len(lengths)).numpy()
+    indices = draw_permutation(seed, epoch, len(lengths)).numpy() if drawn is None else drawn
     whole = len(indices) // batch_size
     left, indices = numpy.split(indices, [len(indices) - whole * batch_size])
     pools = numpy.arange(len(indices)) // (_POOL_BATCHES * batch_size)

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, islice
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Generator, Tensor
 
 from dltrain.data.batching import IndexedBatches, order_by_length
 from dltrain.data.normal_form import FORM, compose_text
+from dltrain.data.sampling import Sampling, draw_examples
 from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
 from dltrain.data.text.vocabulary import END, Vocabulary, choose_words
 from dltrain.stream import Loader
@@ -180,9 +180,16 @@ class DocumentSet(NamedTuple):
         return Documents(*self.pad(chosen.numpy()), torch.from_numpy(self.targets[chosen.numpy()]))
 
 
-def load_training(documents: DocumentSet, batch_size: int, seed: int) -> Loader[Documents]:
+def load_training(
+    documents: DocumentSet, batch_size: int, seed: int, sampling: Sampling = "shuffled"
+) -> Loader[Documents]:
     """Load shuffled batches of texts of similar lengths, as a function of (seed, epoch, index)."""
-    order = partial(order_by_length, documents.lengths, batch_size, seed)
+    targets = torch.from_numpy(documents.targets)
+
+    def order(epoch: int) -> Tensor:
+        drawn = draw_examples(sampling, targets, seed, epoch).numpy()
+        return order_by_length(documents.lengths, batch_size, seed, epoch, drawn=drawn)
+
     return Loader(IndexedBatches(len(documents.lengths), batch_size, documents.batch, order))
 
 

@@ -18,6 +18,7 @@ from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, Docu
 from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, read_rows, read_sample_rows
 from dltrain.data.documents.summary import describe_labels, describe_losses, list_facts, list_treatments
 from dltrain.data.normal_form import FORM, clean_label, compose_text
+from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
 from dltrain.data.text_files import require_files, scan_file
@@ -68,6 +69,8 @@ class LabelledTexts:
         max_vocabulary: keep only this number of tokens, the most frequent, `<eos>` and `<unk>` included.
         max_tokens: longer texts are truncated to this number of tokens.
         batch_size: texts in a training batch.
+        sampling: shuffled (each training example once in an epoch) or balanced (each class equally often: an epoch is
+            as long as before, examples of rare classes are repeated and those of common ones take turns).
         evaluation_batch_size: texts in a batch of validation and test.
         when_missing: if training files are missing, stop with an error, or use the Python sentences sample and say so.
         sample: use the Python sentences sample even if the files exist.
@@ -94,6 +97,7 @@ class LabelledTexts:
         max_vocabulary: Annotated[int, Ge(3)] | None = None,
         max_tokens: PositiveInt = 400,
         batch_size: PositiveInt = 32,
+        sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 128,
         when_missing: Literal["error", "sample"] = "error",
         sample: bool = False,
@@ -102,6 +106,7 @@ class LabelledTexts:
         self._training, self._columns = training, {"text": text, "label": label, "group": group}
         self._held: Mapping[str, float | list[str]] = {"validation": validation, "test": test}
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
+        self._sampling: Sampling = sampling
         self._empty: dict[str, None] = {}
         self._counts: dict[SplitName, DocumentCounts] = {}
         self._trained: str | None = None  # what is said of test texts that are training texts
@@ -127,7 +132,7 @@ class LabelledTexts:
         return "\n".join(notices) or None
 
     def training(self) -> Loader[Documents]:
-        return batches.load_training(self._encode("training"), self._batch_size, self._seed)
+        return batches.load_training(self._encode("training"), self._batch_size, self._seed, self._sampling)
 
     def validation(self) -> Loader[Documents]:
         return batches.load_evaluation(self._encode("validation"), self._evaluation_batch_size)
@@ -284,6 +289,9 @@ class LabelledTexts:
             min_count=min_count,
             max_vocabulary=max_vocabulary,
         )
+        names = sorted(labels, key=_sort_key)
+        places = {label: place for place, label in enumerate(names)}
+        targets = numpy.array([places[row.label] for row in splits.training])
         return {
             "dataset": self.name,
             "text": self._columns["text"],
@@ -294,7 +302,8 @@ class LabelledTexts:
             "number": None,
             "end": END,
             "unknown": unknown,
-            "labels": sorted(labels, key=_sort_key),
+            "labels": names,
+            **describe_classes(targets, len(names), self._sampling),
         }
 
 

@@ -18,6 +18,7 @@ from dltrain.data.contents import Hashes, count_classes, hash_contents
 from dltrain.data.images.augmentation import CHANCES, augment
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import normalize_pixels
+from dltrain.data.sampling import Sampling, draw_balanced
 from dltrain.dataset import SplitName, SplitSummary
 from dltrain.errors import UsageError
 from dltrain.runtime.seeds import draw_permutation, draw_uniform
@@ -59,6 +60,7 @@ class ImageBatching:
     evaluation_batch_size: int
     augmentation: Augmentation
     workers: int = 0
+    sampling: Sampling = "shuffled"
 
     def __post_init__(self) -> None:
         scale = self.augmentation.scale
@@ -71,6 +73,8 @@ class ImageBatching:
         """Load shuffled and augmented batches, as a function of (seed, epoch, index)."""
         count = len(images.labels)
         make, order = partial(self._augment, images, assets), partial(draw_permutation, self.seed, n=count)
+        if self.sampling == "balanced":
+            order = partial(draw_balanced, images.labels, self.seed)
         return Loader(IndexedBatches(count, self.batch_size, make, order, join_single=True), self.workers)
 
     def load_evaluation(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
@@ -78,11 +82,14 @@ class ImageBatching:
         make = partial(_make_batch, images, assets)
         return Loader(IndexedBatches(len(images.labels), self.evaluation_batch_size, make))
 
-    def _augment(self, images: Images, assets: Mapping[str, Any], epoch: int, chosen: Tensor) -> Examples:
+    def _augment(self, images: Images, assets: Mapping[str, Any], epoch: int, drawn: Tensor) -> Examples:
+        """Make a batch of examples `drawn` (N,) as `draw_balanced` does, with another augmentation each time."""
+        count = len(images.labels)
+        chosen = drawn % count
         if self.augmentation == Augmentation():
             return _make_batch(images, assets, epoch, chosen)
         examples = images.examples.index_select(0, chosen)
-        chances = draw_uniform(self.seed, epoch, examples, CHANCES)
+        chances = draw_uniform(self.seed, epoch, examples + len(images.pixels) * (drawn // count), CHANCES)
         pixels = images.pixels.index_select(0, examples).float()
         pixels = augment(pixels, chances, self.augmentation, 255 * assets["background"])
         return Examples(normalize_pixels(assets, pixels), images.labels.index_select(0, chosen))

@@ -31,6 +31,7 @@ from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pictures import FULL, PictureFormat, has_former_suffix, is_picture
 from dltrain.data.images.samples import PATCHES, list_sample, make_picture_sample
 from dltrain.data.progress import hash_files
+from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment
@@ -88,6 +89,8 @@ class ImageFolder:
             middle, stretch changes its proportions.
         max_bad_fraction: stop when a larger share of a folder's pictures cannot be read.
         batch_size: images per training batch; the last one of an epoch may be smaller.
+        sampling: shuffled (each training example once in an epoch) or balanced (each class equally often: an epoch is
+            as long as before, examples of rare classes are repeated and those of common ones take turns).
         evaluation_batch_size: images per batch of validation and test.
         normalize: standard (zero mean and unit variance of each channel over the training split), symmetric ([-1, 1]),
             unit ([0, 1]) or imagenet (by ImageNet's statistics, as torchvision's published weights expect it).
@@ -116,6 +119,7 @@ class ImageFolder:
         resize: Literal["fit", "crop", "stretch"] = "fit",
         max_bad_fraction: UnitInterval = 0.05,
         batch_size: PositiveInt = 64,
+        sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 128,
         normalize: Literal["standard", "symmetric", "unit", "imagenet"] = "standard",
         augment: Augmentation | None = None,
@@ -126,7 +130,10 @@ class ImageFolder:
         sample: bool = False,
     ) -> None:
         augmentation = augment or Augmentation()
-        self._batching = ImageBatching(seed, batch_size, evaluation_batch_size, augmentation, workers=workers)
+        self._sampling: Sampling = sampling
+        self._batching = ImageBatching(
+            seed, batch_size, evaluation_batch_size, augmentation, workers=workers, sampling=sampling
+        )
         self._seed, self._root = seed, Path(root).expanduser()
         self._validation, self._test, self._fold = validation, test, fold
         self._max_bad_fraction = max_bad_fraction
@@ -345,6 +352,7 @@ class ImageFolder:
         return {
             "dataset": self.name,
             "labels": list(pool.listing.classes),
+            **describe_classes(self._splits.training.labels, len(pool.listing.classes), self._sampling),
             **self._format._asdict(),
             "invertible": False,
             "normalize": normalize,

@@ -26,6 +26,7 @@ from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import average_border, measure_pixels
 from dltrain.data.images.samples import DIGITS, read_sample
 from dltrain.data.images.sets import FILES, IMAGE_SETS, Split, fetch, locate_image_set
+from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.dataset import DataSummary, SplitName
 from dltrain.errors import DataError, UsageError
@@ -52,6 +53,8 @@ class IDXImages:
         stratified: keep the classes' shares equal in the training and the validation split.
         fold: test on this part of the training files instead of on the test files.
         batch_size: images per training batch; the last one of an epoch may be smaller.
+        sampling: shuffled (each training example once in an epoch) or balanced (each class equally often: an epoch is
+            as long as before, examples of rare classes are repeated and those of common ones take turns).
         evaluation_batch_size: images per batch of validation and test.
         normalize: standard (zero mean and unit variance over the training split), symmetric ([-1, 1]) or unit ([0, 1]).
         augment: random changes to the training images.
@@ -72,6 +75,7 @@ class IDXImages:
         stratified: bool = True,
         fold: Fold | None = None,
         batch_size: PositiveInt = 64,
+        sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 128,
         normalize: Literal["standard", "symmetric", "unit"] = "standard",
         augment: Augmentation | None = None,
@@ -84,7 +88,10 @@ class IDXImages:
             option = "sample: true" if sample else "when_missing: sample"
             raise UsageError(f"data.{option}: there is no sample of {variant}, only of mnist; allowed is an error.")
         augmentation = augment or Augmentation()
-        self._batching = ImageBatching(seed, batch_size, evaluation_batch_size, augmentation, workers=workers)
+        self._sampling: Sampling = sampling
+        self._batching = ImageBatching(
+            seed, batch_size, evaluation_batch_size, augmentation, workers=workers, sampling=sampling
+        )
         self._variant, self._seed, self._root = variant, seed, Path(root).expanduser()
         self._files = locate_image_set(variant, self._root)
         self._fetch = partial(fetch, variant, self._root) if download and self._files.mirrors else None
@@ -179,9 +186,11 @@ class IDXImages:
         names = IMAGE_SETS[self._variant].labels
         classes = 1 + max(int(part.labels.max()) for part in self._splits if len(part.labels))
         mean, std = measure_pixels(pixels)
+        labels = [str(label) for label in range(classes)] if names is None else list(names)
         return {
             "dataset": self.name,
-            "labels": [str(label) for label in range(classes)] if names is None else list(names),
+            "labels": labels,
+            **describe_classes(training.labels, len(labels), self._sampling),
             "channels": pixels.shape[1],
             "height": pixels.shape[2],
             "width": pixels.shape[3],

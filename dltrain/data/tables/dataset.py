@@ -16,6 +16,7 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.cleaning import clean_text
+from dltrain.data.sampling import Sampling, describe_classes, draw_examples
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
 from dltrain.data.tables import columns
 from dltrain.data.tables.columns import Roles
@@ -23,9 +24,8 @@ from dltrain.data.tables.features import FeatureEncoder, learn_features, name_in
 from dltrain.data.tables.files import Column, Table, format_texts
 from dltrain.data.tables.identity import Hashes, hash_rows
 from dltrain.dataset import SplitName, no_test_split
-from dltrain.errors import DataError
+from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
-from dltrain.runtime.seeds import draw_permutation
 from dltrain.stream import Loader
 
 Texts = Annotated[list[str], MinLen(1)]
@@ -62,9 +62,11 @@ class TableDataset:
         division: Division,
         batch_size: int | None,
         evaluation_batch_size: int,
+        sampling: Sampling = "shuffled",
     ) -> None:
         self.name, self._seed, self._roles, self._division = name, seed, roles, division
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
+        self._sampling: Sampling = sampling
         self.fingerprint: dict[str, str] = {}
         self._unknown: list[str] = []
         self._identities: dict[SplitName, Hashes] = {}
@@ -93,7 +95,7 @@ class TableDataset:
 
     def training(self) -> Loader[Examples]:
         rows = self._encode(self._read_split("training"))
-        return Loader(make_row_batches(rows, self._batch_size, seed=self._seed))
+        return Loader(make_row_batches(rows, self._batch_size, self._seed, self._sampling))
 
     def validation(self) -> Loader[Examples]:
         return self._evaluation(self._read_split("validation"))
@@ -193,6 +195,12 @@ class TableDataset:
             learned["weight"] = {"column": roles.weight, "mean": self._average_weights(roles.weight)}
         target: dict[str, Any] = {"columns": list(roles.target)}
         if self._labels is None:
+            if self._sampling == "balanced":
+                raise UsageError(
+                    f"data.sampling: balanced draws classes equally often, but the target {', '.join(roles.target)} "
+                    "holds numbers",
+                    advice="leave data.sampling out, or set data.target_holds: labels",
+                )
             numbers = columns.read_targets(table, roles.target)[training]
             for name, column in zip(roles.target, numbers.T, strict=True):
                 if column.min() == column.max():
@@ -210,7 +218,8 @@ class TableDataset:
                 f"'{roles.target[0]}'; a classification needs two labels or more",
                 advice="give more rows, or another target",
             )
-        return {**learned, "target": target, "labels": list(self._labels)}
+        classes = describe_classes(codes, len(self._labels), self._sampling)
+        return {**learned, "target": target, "labels": list(self._labels), **classes}
 
     def _average_weights(self, name: str) -> float:
         """Average the training rows' weights. Raises DataError where all are 0."""
@@ -221,16 +230,19 @@ class TableDataset:
         return mean
 
 
-def make_row_batches(rows: Examples, batch_size: int | None, seed: int | None = None) -> IndexedBatches[Examples]:
-    """Batch rows, or use all as one batch; with `seed`, shuffled as a function of (seed, epoch, index)."""
+def make_row_batches(
+    rows: Examples, batch_size: int | None, seed: int | None = None, sampling: Sampling = "shuffled"
+) -> IndexedBatches[Examples]:
+    """Batch rows, or use all as one batch; with `seed`, sampled as a function of (seed, epoch, index)."""
     count = rows.count
 
     def make(epoch: int, chosen: Tensor) -> Examples:
         weights = None if rows.weights is None else rows.weights.index_select(0, chosen)
         return Examples(rows.inputs.index_select(0, chosen), rows.targets.index_select(0, chosen), weights)
 
-    if batch_size is None:
+    if batch_size is None and sampling == "shuffled":
         return IndexedBatches(count, count, lambda epoch, chosen: rows)
     if seed is None:
-        return IndexedBatches(count, batch_size, make)
-    return IndexedBatches(count, batch_size, make, partial(draw_permutation, seed, n=count), join_single=True)
+        return IndexedBatches(count, batch_size or count, make)
+    order = partial(draw_examples, sampling, rows.targets, seed)
+    return IndexedBatches(count, batch_size or count, make, order, join_single=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dltrain.data.cleaning import clean_text
+from dltrain.data.sampling import Sampling
 from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.dataset import Division, TableDataset, Texts
 from dltrain.data.tables.files import Table, build_table, join_tables, read_table
@@ -48,6 +49,8 @@ class TableFiles(TableDataset):
         stratified: keep the labels' shares equal in the splits; without groups.
         fold: hold out this fold of a cross-validation as the test split, instead of `test`.
         batch_size: rows in a training batch; null for all of them.
+        sampling: shuffled (each training example once in an epoch) or balanced (each class equally often: an epoch is
+            as long as before, examples of rare classes are repeated and those of common ones take turns).
         evaluation_batch_size: rows in a batch of validation and test.
     """
 
@@ -75,6 +78,7 @@ class TableFiles(TableDataset):
         stratified: bool = True,
         fold: Fold | None = None,
         batch_size: PositiveInt | None = 32,
+        sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 1024,
     ) -> None:
         if (training is None) == (values is None):
@@ -109,6 +113,7 @@ class TableFiles(TableDataset):
             division=Division(shares=shares, stratified=stratified, fold=fold),
             batch_size=batch_size,
             evaluation_batch_size=evaluation_batch_size,
+            sampling=sampling,
         )
 
     @cached_property
@@ -157,6 +162,8 @@ class BundledTable(TableDataset):
         stratified: keep the labels' shares equal in the splits.
         fold: hold out this fold of a cross-validation as the test split, instead of `test`.
         batch_size: rows in a training batch; null for all of them.
+        sampling: shuffled (each training example once in an epoch) or balanced (each class equally often: an epoch is
+            as long as before, examples of rare classes are repeated and those of common ones take turns).
         evaluation_batch_size: rows in a batch of validation and test.
     """
 
@@ -175,6 +182,7 @@ class BundledTable(TableDataset):
         stratified: bool = True,
         fold: Fold | None = None,
         batch_size: PositiveInt | None = 32,
+        sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 1024,
     ) -> None:
         self._bundled = table
@@ -193,6 +201,7 @@ class BundledTable(TableDataset):
             division=Division(shares={"validation": validation, "test": test}, stratified=stratified, fold=fold),
             batch_size=batch_size,
             evaluation_batch_size=evaluation_batch_size,
+            sampling=sampling,
         )
 
     @cached_property

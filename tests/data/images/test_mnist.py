@@ -245,7 +245,7 @@ def test_assets_are_plain_json_and_say_what_a_model_needs(root: Path) -> None:
     assets = built(root, normalize="symmetric").assets
     assert json.loads(json.dumps(assets)) == assets
     shape, statistics = {"channels", "height", "width"}, {"normalize", "mean", "std", "background"}
-    assert assets.keys() == {"dataset", "labels"} | shape | statistics
+    assert assets.keys() == {"dataset", "labels", "class_counts"} | shape | statistics
     assert (assets["dataset"], assets["channels"], assets["height"], assets["width"]) == ("mnist", 1, 6, 5)
     assert assets["labels"] == list("0123456789")
     assert assets["normalize"] == "symmetric"
