@@ -146,7 +146,8 @@ def complete_report(run: Run, experiment: Experiment) -> bool:
 
 def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json: bool) -> None:
     """Print the outcome of a finished run, from its last checkpoint, as a table or as one JSON object."""
-    from dltrain.observers.console import format_duration
+    from dltrain.core.verdict import list_remarks, read_baseline_scores
+    from dltrain.observers.console import format_baselines, format_duration
     from dltrain.observers.data_report import read_data
     from dltrain.observers.report import CURVES, summarize_outcome
 
@@ -157,15 +158,20 @@ def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json
     if (run.directory / CURVES).exists():
         facts["curves"] = str(run.directory / CURVES)
     facts["next"] = f"dltrain eval {run.directory}"
+    remarks, baselines = list_remarks(run.directory, last.record, last.goal), read_baseline_scores(run.directory)
     if as_json:
-        facts["data read"] = read_data(run.directory)
+        facts |= {"data read": read_data(run.directory), "baselines": baselines, "remarks": remarks}
         typer.echo(json.dumps({**facts, "seconds in this process": seconds and round(seconds, 1)}))
     elif not messenger.quiet:
+        if baselines:
+            facts["baselines"] = format_baselines(baselines, last.goal.metric)
         if seconds is not None:
             facts["time"] = format_duration(seconds)
         width = max(map(len, facts)) + 2
         for name, value in facts.items():
             typer.echo(f"{name:<{width}}{value}")
+        for remark in remarks:
+            typer.echo(f"note: {remark}")
 
 
 def format_seeds(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -27,6 +27,14 @@ def format_duration(seconds: float) -> str:
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
 
 
+def format_baselines(baselines: Mapping[str, Mapping[str, float | None]], metric: str) -> str:
+    """The score of each baseline by `metric`: rmse of mean 1.0312, of linear 0.7264."""
+    scores = [(name, metrics.get(metric)) for name, metrics in baselines.items()]
+    return f"{metric} of " + ", of ".join(
+        f"{name} {'undefined' if score is None else format(score, '.4f')}" for name, score in scores
+    )
+
+
 class Narration:
     """What a bar and plain lines have in common: the clocks, and the texts on updates and on epochs."""
 

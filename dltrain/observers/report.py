@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.core.checkpoint import Checkpoint, Checkpoints
+from dltrain.core.verdict import list_remarks, read_baseline_scores
 from dltrain.events import Event, Finished, WatchedRun
 from dltrain.files import write_atomically
 from dltrain.observers.data_report import format_html_table, format_section, read_data
@@ -104,9 +105,14 @@ def _format_cell(value: object) -> object:
 
 
 def write_report(directory: Path, title: str, last: Checkpoint) -> None:
-    """report.html: what was trained on what, the history as a table, and the pictures in plots/."""
+    """report.html: what was trained on what, its baselines, the history as a table, and the pictures in plots/."""
     history, notice = last.record.history, last.record.notice
-    warning = f"<p class=notice>{html.escape(notice)}</p>" if notice else ""
+    notices = [*([notice] if notice else []), *list_remarks(directory, last.record, last.goal)]
+    warning = "".join(f"<p class=notice>{html.escape(each)}</p>" for each in notices)
+    baselines = read_baseline_scores(directory)
+    measured = list(next(iter(baselines.values()), {}))
+    beside = [[name, *(_format_cell(scores.get(each)) for each in measured)] for name, scores in baselines.items()]
+    compared = format_html_table(beside, ("baseline, validation", *measured)) if beside else ""
     columns = list(history[0]) if history else []
     data = read_data(directory)
     section = "" if data is None else format_section(data)
@@ -121,6 +127,7 @@ td,th{{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}}
 <h1>{html.escape(title)}</h1>
 {warning}
 {format_html_table(list(summarize_outcome(last).items()), ("fact", "value"))}
+{compared}
 {section}
 {pictures}
 {format_html_table([[_format_cell(record.get(name, "")) for name in columns] for record in history], columns)}

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from dltrain.batch import Batch
-from dltrain.capabilities import HasBaselines
-from dltrain.core.baseline_scores import BASELINE_WEIGHTS, BASELINES, read_baselines
+from dltrain.capabilities import Baseline, HasBaselines
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.solving import Unsolvable
+from dltrain.core.verdict import BASELINE_WEIGHTS, BASELINES, read_baselines
 from dltrain.files import write_atomically
 from dltrain.runs.building import Training
 from dltrain.runtime.precision import Runtime
@@ -39,13 +40,19 @@ class FittedBaselines:
             write_atomically(directory / BASELINES, (json.dumps(self.results, indent=1) + "\n").encode())
 
 
+def build_baselines(task: Task[Any]) -> Mapping[str, Baseline]:
+    """The task's baselines, not fitted yet; what their layers draw leaves the global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return task.baselines() if isinstance(task, HasBaselines) else {}
+
+
 def fit_baselines(training: Training, batches: Stream[Batch], validation: Stream[Batch]) -> FittedBaselines:
     """Fit the task's baselines to the training split, and score them on validation.
 
-    Nothing here draws random numbers or changes the training. What cannot be fitted is left out, with a note.
+    Nothing here draws from the training's generators or changes it. What cannot be fitted is left out, with a note.
     """
     task, fitted = training.task, FittedBaselines()
-    for name, baseline in (task.baselines() if isinstance(task, HasBaselines) else {}).items():
+    for name, baseline in build_baselines(task).items():
         try:
             how = baseline.fit(batches) if baseline.fit else "nothing to fit"
         except Unsolvable as error:
@@ -69,11 +76,11 @@ def load_baselines(directory: Path, task: Task[Any], runtime: Runtime) -> Mappin
     from safetensors.torch import load
 
     path, kept = directory / BASELINE_WEIGHTS, read_baselines(directory)
-    if not isinstance(task, HasBaselines) or not kept or not path.exists():
+    if not kept or not path.exists():
         return {}
     tensors = load(path.read_bytes())
     models: dict[str, nn.Module] = {}
-    for name, baseline in task.baselines().items():
+    for name, baseline in build_baselines(task).items():
         if name in kept:
             own = {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == name}
             baseline.model.load_state_dict(own)

@@ -19,6 +19,7 @@ from dltrain.cli.shared.options import print_notice
 from dltrain.cli.shared.speech import ClipScoring, Decoding, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.tables import format_confusion, format_table
 from dltrain.errors import DataError, Diverged, UsageError
+from dltrain.observers.console import format_baselines
 
 if TYPE_CHECKING:
     from dltrain.dataset import Dataset
@@ -132,7 +133,22 @@ def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]
         result |= evaluation.draw("reconstructions", draw)
     if isinstance(task, Forecasts):
         result |= evaluation.draw("forecasts", partial(examples.draw_forecasts, trained, evaluation.stream))
-    return result
+    return result | collect_baselines(evaluation)
+
+
+def collect_baselines(evaluation: Evaluation) -> dict[str, Any]:
+    """The metrics of the run's baselines on the same split, and a sentence where the model does not beat them."""
+    from dltrain.core.verdict import compare_with_baselines
+    from dltrain.runs.baselines import score_baselines
+
+    trained = evaluation.trained
+    directory = trained.checkpoint.path.parent.parent
+    baselines = score_baselines(directory, trained.task, evaluation.stream, trained.runtime)
+    if not baselines:
+        return {}
+    goal, solved = trained.checkpoint.goal, trained.record.solved is not None
+    remark = compare_with_baselines(evaluation.report, baselines, goal, solved=solved)
+    return {"baselines": baselines, "goal": goal.metric, "remarks": [] if remark is None else [remark]}
 
 
 def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:
@@ -207,6 +223,9 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
         yield f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}"
+    if "baselines" in result:
+        yield "baselines: " + format_baselines(result["baselines"], result["goal"])
+    yield from (f"note: {remark}" for remark in result.get("remarks", ()))
     yield from format_worst(result)
     if result.get("confused"):
         yield "\n" + format_table(list_confusion_rows(result))
