@@ -13,7 +13,8 @@ from dltrain.batch import Examples
 from dltrain.core.solving import Solution, Unsolvable, solve_linear
 from dltrain.models.mlp import DenseNetwork, LinearModel
 from dltrain.models.series import Autoregression
-from dltrain.tasks.classification import BinaryClassification, TabularClassification
+from dltrain.tasks.binary_classification import BinaryClassification
+from dltrain.tasks.classification import TabularClassification
 from dltrain.tasks.regression import Regression, SequenceRegression
 
 CLOSE = 1e-6
