@@ -14,6 +14,8 @@ FEW = 20
 """Examples of a validation or test split below which a metric is too coarse to choose by."""
 REPEATED_SHARE = 0.05
 """Share of a split's examples that training has too, from which it is reported: some tables repeat a row or two."""
+REPEATED_LINES_SHARE = 0.5
+"""The same for the lines of a text, of which the short ones repeat."""
 CORRELATION_MARGIN = 1e-9
 _NAMED = 3
 _IDENTIFIER = re.compile(r"(.*[\W_])?(id|uid|uuid|guid|index|rowid|rownum|row number|unnamed: 0)|", re.IGNORECASE)
@@ -102,11 +104,12 @@ def _differs_everywhere(column: ColumnSummary, training: SplitSummary) -> bool:
 
 
 def _find_repeated(dataset: Dataset, summary: DataSummary) -> Iterator[str]:
+    least = REPEATED_LINES_SHARE if summary.unit == "lines" else REPEATED_SHARE
     for name, (count, total) in count_repeated(dataset, summary).items():
-        if count >= REPEATED_SHARE * total and count > 1:
+        if count >= least * total and count > 1:
             yield (
-                f"{count} of {total} {name} {summary.unit} ({count / total:.0%}) are in the training split too, inputs "
-                "and target: scores are too good; remove the copies"
+                f"{count} of {total} {name} {summary.unit} ({count / total:.0%}) are in the training split too, so its "
+                "scores are too good; remove the copies"
             )
 
 

@@ -130,7 +130,7 @@ def test_clips(tmp_path: Path) -> None:
         ("training clips left out: longer than 1.5 s", 3, 20, "data.max_seconds")
     ]
     assert "5 speakers" in summary.facts["training sound"]
-    assert "16000 Hz: 17" in summary.facts["training sound"]
+    assert "16000 Hz: 17" in summary.facts["training sample rates"]
     before = dataset.identities("training")
     assert len(set(before.tolist())) == 17
     rewrite(root / "en" / "train.tsv", lambda text: "\n".join([*text.splitlines()[:1], *text.splitlines()[:0:-1]]))

@@ -39,7 +39,7 @@ def list_facts(checked: Checked, assets: Mapping[str, Any]) -> dict[str, str]:
         rates = Counter(int(rate) for rate in one.survey.rates[usable])
         stated = f", {speakers} speakers" if speakers else ""
         longest = f", the longest clip {seconds.max():.1f} s" if usable else ""
-        kinds = ", ".join(f"{rate} Hz: {count}" for rate, count in sorted(rates.items()))
-        facts[f"{split} sound"] = f"{seconds.sum() / 3600:.3g} hours{stated}{longest} ({kinds})"
+        facts[f"{split} sound"] = f"{seconds.sum() / 3600:.3g} hours{stated}{longest}"
+        facts[f"{split} sample rates"] = ", ".join(f"{rate} Hz: {count}" for rate, count in sorted(rates.items()))
     characters = "".join(assets["alphabet"][1:]).replace(" ", "␣")
     return facts | {"alphabet": f"{len(characters)} characters: {characters}"}
