@@ -57,7 +57,7 @@ def list_remarks(directory: Path, record: Record, goal: Goal) -> list[str]:
 def compare_with_baselines(metrics: Scores, baselines: Mapping[str, Scores], goal: Goal, *, solved: bool) -> str | None:
     """One sentence where a model with these `metrics` does not beat the best of its baselines; None where it does.
 
-    A model that was `solved` is the linear baseline itself, so it need not beat an equal score.
+    A model that was `solved` is the linear baseline itself, so it need not beat an equal score, nor need a perfect one.
     """
     own = metrics.get(goal.metric)
     scores = {name: values.get(goal.metric) for name, values in baselines.items()}
@@ -67,7 +67,8 @@ def compare_with_baselines(metrics: Scores, baselines: Mapping[str, Scores], goa
     name, score = list(scores.items())[best]
     assert score is not None
     same = abs(own - score) <= SAME * max(abs(own), abs(score))
-    if (same and solved) or (not same and goal.better(own, score)):
+    perfect = goal.direction == "max" and own == 1
+    if perfect or (same and solved) or (not same and goal.better(own, score)):
         return None
     own_score, other = f"its {goal.metric} is {own:.6g}", f"the baseline's is {score:.6g}"
     return f"the model does not beat the baseline '{name}': {own_score}, and {other}"

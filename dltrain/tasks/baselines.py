@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dltrain.batch import Batch
+from dltrain.batch import NO_TARGET, Batch
 from dltrain.capabilities import Baseline, LinearInWeights
 from dltrain.core.solving import solve_linear
+from dltrain.data.text.language_model import Reading
 from dltrain.stream import Stream
 from dltrain.task import Task
 
@@ -30,12 +31,21 @@ class ConstantOutput(nn.Module):
         return self.outputs.expand(len(inputs[0]), -1)
 
 
-def make_constant_baseline(outputs: int, summarize: Callable[[Tensor, Tensor], Tensor]) -> Baseline:
-    """One output for all examples: what `summarize` makes of all training targets (N, ...) and weights (N,), (K,)."""
+def make_constant_baseline(
+    outputs: int, summarize: Callable[[Tensor, Tensor], Tensor], class_counts: Sequence[int] | None = None
+) -> Baseline:
+    """One output for all examples: what `summarize` makes of all training targets (N, ...) and weights (N,), (K,).
+
+    Where the targets are classes whose examples have been counted, the training split is not read.
+    """
     model = ConstantOutput(outputs)
 
     @torch.no_grad()
     def fit(training: Stream[Any]) -> str:
+        if class_counts is not None:
+            weights_by_class = torch.tensor(class_counts, dtype=torch.float64)
+            model.outputs.copy_(summarize(torch.arange(len(class_counts)), weights_by_class))
+            return f"{sum(class_counts)} examples"
         targets: list[Tensor] = []
         weights: list[Tensor] = []
         examples = values = 0
@@ -49,6 +59,42 @@ def make_constant_baseline(outputs: int, summarize: Callable[[Tensor, Tensor], T
                 break
         model.outputs.copy_(summarize(torch.cat(targets), torch.cat(weights)))
         return f"{examples} examples"
+
+    return Baseline(model, fit)
+
+
+class UnigramModel(nn.Module):
+    """A language model (`dltrain.data.text.language_model`) that gives each token its share, whatever came before."""
+
+    def __init__(self, vocabulary: int) -> None:
+        super().__init__()
+        self.logs = nn.Parameter(torch.zeros(vocabulary))
+
+    def forward(self, tokens: Tensor, state: Any) -> Reading:
+        return Reading(tokens[:, :, None], None)
+
+    def nats(self, features: Tensor, targets: Tensor) -> Tensor:
+        return -self.logs[targets]
+
+    def log_probabilities(self, features: Tensor) -> Tensor:
+        return self.logs.expand(len(features), -1)
+
+
+def make_unigram_baseline(vocabulary: int) -> Baseline:
+    """The share of each token in the training split."""
+    model = UnigramModel(vocabulary)
+
+    @torch.no_grad()
+    def fit(training: Stream[Any]) -> str:
+        counts = torch.zeros(vocabulary, dtype=torch.int64)
+        tokens = 0
+        for batch in training.epoch(0):
+            counts += torch.bincount(batch.targets[batch.targets != NO_TARGET], minlength=vocabulary)
+            tokens += batch.count
+            if tokens >= MOST_VALUES:
+                break
+        model.logs.copy_(compute_log_shares(torch.arange(vocabulary), counts.double(), vocabulary))
+        return f"{tokens} tokens"
 
     return Baseline(model, fit)
 

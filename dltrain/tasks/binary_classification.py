@@ -164,7 +164,7 @@ class BinaryClassification(Classification):
             return compute_log_shares((targets == self.positive).long(), weights, 2).diff()
 
         return {
-            "class shares": make_constant_baseline(1, compute_log_odds),
+            "class shares": make_constant_baseline(1, compute_log_odds, self.shares_counted),
             "linear": make_linear_baseline(LinearModel, self.without_focus()),
         }
 

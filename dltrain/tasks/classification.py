@@ -90,6 +90,9 @@ class Classification:
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
         self.class_counts = read_class_counts(known, len(self.labels))
         self.sampling: str | None = known.get("sampling")
+        self.shares_counted = None if known.get("weight") else self.class_counts
+        """The counts that are the classes' shares, unless rows have weights."""
+
         self.class_weights = self._weigh_classes(class_weights)
         balance = self._weigh_classes("balanced") if self.sampling == "balanced" else None
         both = [weights for weights in (self.class_weights, balance) if weights is not None]
@@ -227,7 +230,7 @@ class Classification:
     def baselines(self) -> dict[str, Baseline]:
         """The share of each class in the training split, whatever the inputs are: the most common one is predicted."""
         log_shares = partial(compute_log_shares, classes=len(self.labels))
-        return {"class shares": make_constant_baseline(len(self.labels), log_shares)}
+        return {"class shares": make_constant_baseline(len(self.labels), log_shares, self.shares_counted)}
 
 
 def multiply_weights(class_weights: Tensor | None, batch: LabelledBatch) -> Tensor | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.batch import NO_TARGET
+from dltrain.capabilities import Baseline
 from dltrain.data.text.language_model import LanguageModel
 from dltrain.data.text.passages import Passages
 from dltrain.data.text.vocabulary import Vocabulary
@@ -18,6 +19,7 @@ from dltrain.goal import Goal
 from dltrain.options import NonNegativeInt, PositiveInt
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
+from dltrain.tasks.baselines import make_unigram_baseline
 
 SCORED_AT_ONCE = 2**23
 """Log-probabilities that an evaluation holds at a time: 32 MiB, however large the vocabulary and the batch."""
@@ -85,6 +87,10 @@ class LanguageModelling:
         if self.vocabulary["unit"] == "character":
             report["bits_per_character"] = loss / math.log(2)
         return report
+
+    def baselines(self) -> dict[str, Baseline]:
+        """The share of each token in the training text."""
+        return {"unigram": make_unigram_baseline(self.sizes["vocabulary"])}
 
     def show(self, model: nn.Module, device: torch.device, number: int) -> Sequence[str]:
         """A few short texts from the model, different for each `number`; a bar marks a line break."""
