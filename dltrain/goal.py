@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf, isnan
 from typing import Literal, NamedTuple
+
+LOSS = "loss"
+"""The metric that every task reports, and that decides between equal scores: the lower one is better."""
+
+
+class Ranked(NamedTuple):
+    """The score of an epoch or of a run by the metric that decides, and its loss; None where there is none."""
+
+    score: float | None
+    loss: float | None = None
 
 
 class Goal(NamedTuple):
@@ -16,18 +27,19 @@ class Goal(NamedTuple):
     direction: Literal["max", "min"]
     counted: str = "examples"
 
-    def better(self, score: float | None, than: float | None) -> bool:
-        """Whether `score` beats `than`. A score that is missing or not a number beats nothing."""
-        if score is None or score != score:
-            return False
-        if than is None or than != than:
-            return True
-        return score > than if self.direction == "max" else score < than
+    def best(self, results: Sequence[Ranked]) -> int | None:
+        """Index of the best result; None where none has a score."""
+        return next(iter(self.rank(results)), None)
 
-    def best(self, scores: Sequence[float | None]) -> int | None:
-        """Index of the best score, the first of equals; None where there is none."""
-        best: int | None = None
-        for index, score in enumerate(scores):
-            if self.better(score, None if best is None else scores[best]):
-                best = index
-        return best
+    def rank(self, results: Sequence[Ranked]) -> list[int]:
+        """Indices of the results that have a score, the best first.
+
+        Of equal scores the one with the lower loss is the better; a missing loss is the worst. Those that are equal in
+        both keep their order. What is not a number counts as missing.
+        """
+        sign = 1.0 if self.direction == "max" else -1.0
+        keys: dict[int, tuple[float, float]] = {}
+        for index, (score, loss) in enumerate(results):
+            if score is not None and not isnan(score):
+                keys[index] = (sign * score, -inf if loss is None or isnan(loss) else -loss)
+        return sorted(keys, key=keys.__getitem__, reverse=True)

@@ -74,7 +74,7 @@ class Plan:
         precision: number format of the forward pass; fp16 uses a gradient scaler.
         accumulate: batches whose gradients are summed before each update.
         clip_norm: scale the gradient down to this norm when it is longer.
-        patience: stop after this many epochs without a better validation score.
+        patience: stop after this many epochs without a better validation score, or an equal one with a lower loss.
         ema: decay of an exponential moving average of the weights; the average is evaluated.
         nt_asgd: average the weights, each update counting alike, from the epoch on whose validation score was worse
             than the best of all but this many epochs before it (Merity et al. 2018, arXiv:1708.02182); the average is
@@ -83,7 +83,9 @@ class Plan:
         checkpoint_every_epochs: epochs between two checkpoints.
         checkpoint_every_steps: updates between two checkpoints, within epochs too.
         checkpoint_every_minutes: minutes between two checkpoints, within epochs too.
-        keep_last: how many of the newest checkpoints to keep; the best one is kept besides.
+        keep_last: how many of the newest checkpoints to keep; the best ones are kept besides.
+        keep_best: how many of the best checkpoints to keep, by the metric that decides; of equal scores the lower loss
+            is the better.
         compile: run the model through torch.compile.
         channels_last: keep weights with the channels innermost; convolutions may run faster so, bf16 ones above all.
         deterministic: only deterministic algorithms, an error where there is none.
@@ -103,6 +105,7 @@ class Plan:
     checkpoint_every_steps: PositiveInt | None = None
     checkpoint_every_minutes: PositiveFloat | None = None
     keep_last: PositiveInt = 2
+    keep_best: PositiveInt = 1
     compile: bool = False
     channels_last: bool = False
     deterministic: bool = False

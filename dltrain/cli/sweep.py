@@ -13,6 +13,7 @@ import typer
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
 from dltrain.cli.shared.tables import format_score, format_table
 from dltrain.errors import UsageError
+from dltrain.goal import Goal, Ranked
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
@@ -89,8 +90,9 @@ def format_sweep(directory: Path, summary: Mapping[str, Any]) -> Iterator[str]:
 
 def format_trials(scored: Sequence[Mapping[str, Any]]) -> str:
     """Trials with a score as a table, the best finished ones first."""
-    sign = -1 if scored[0]["direction"] == "max" else 1
-    ranked = sorted(scored, key=lambda result: (result["state"] != "finished", sign * result["score"]))
+    goal = Goal(scored[0]["metric"], scored[0]["direction"])
+    order = goal.rank([Ranked(result["score"], result["loss"]) for result in scored])
+    ranked = sorted((scored[index] for index in order), key=lambda result: result["state"] != "finished")
     paths = list(dict.fromkeys(path for result in ranked for path in result["values"]))
     rows = [["trial", "state", "epoch", scored[0]["metric"], *paths]]
     for one in ranked[:ROWS_SHOWN]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
 from dltrain.files import find_free_directory, hash_file, sync_directory, write_synced
-from dltrain.goal import Goal
+from dltrain.goal import LOSS, Goal, Ranked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,6 +128,19 @@ class Checkpoint:
         except (OSError, ValueError, KeyError, NoCheckpoint):
             return None
         return score
+
+    @property
+    def ranked(self) -> Ranked:
+        """Its score and its loss. Manifests of earlier versions have no loss; the record's history does."""
+        score = self.score
+        if score is None:
+            return Ranked(None)
+        if LOSS in self.manifest:
+            return Ranked(score, self.manifest[LOSS])
+        try:
+            return Ranked(score, self.record.history[-1].get(LOSS))
+        except (OSError, ValueError, KeyError, LookupError, NoCheckpoint):
+            return Ranked(score)
 
     def weights(self) -> dict[str, Tensor]:
         from safetensors.torch import load
@@ -243,6 +256,7 @@ class Checkpoints:
             "step": state.step,
             "epoch": state.epoch,
             "score": state.history[-1].get(goal.metric) if epoch_ended else None,
+            LOSS: state.history[-1].get(LOSS) if epoch_ended else None,
             "metric": goal.metric,
             "direction": goal.direction,
             "dataset": record.dataset,
@@ -267,11 +281,10 @@ class Checkpoints:
         sync_directory(self.directory)
         return written
 
-    def prune(self, keep_last: int) -> None:
-        """Delete all but the newest `keep_last` and the best."""
+    def prune(self, keep_last: int, keep_best: int = 1) -> None:
+        """Delete all but the newest `keep_last` and the best `keep_best`."""
         everything = list(self)  # written by this process, so not hashed again
-        best = select_best(everything)
-        kept = {one.path for one in everything[-keep_last:]} | ({best.path} if best else set())
+        kept = {one.path for one in (*everything[-keep_last:], *rank_checkpoints(everything)[:keep_best])}
         for checkpoint in everything:
             if checkpoint.path not in kept:
                 # Renamed first: half a checkpoint must not bear a checkpoint's name.
@@ -281,7 +294,12 @@ class Checkpoints:
 
 
 def select_best(checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The one with the best score, the earliest of equals; None where none has a score."""
+    """The best one; None where none has a score."""
+    return next(iter(rank_checkpoints(checkpoints)), None)
+
+
+def rank_checkpoints(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Those that have a score, the best first: equal scores by their loss, then by time."""
     scored = [checkpoint for checkpoint in checkpoints if checkpoint.score is not None]
-    index = scored[0].goal.best([checkpoint.score for checkpoint in scored]) if scored else None
-    return None if index is None else scored[index]
+    ranking = scored[0].goal.rank([checkpoint.ranked for checkpoint in scored]) if scored else []
+    return [scored[index] for index in ranking]

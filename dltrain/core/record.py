@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from dltrain.goal import Goal
+from dltrain.goal import LOSS, Goal, Ranked
 from dltrain.options import Plan
 
 _PROGRESS = {"epoch", "step", "training_loss", "learning_rate"}
@@ -23,13 +23,17 @@ class History(list[dict[str, Any]]):
         """One value for each epoch; None where it was not measured or not finite."""
         return [entry.get(metric) for entry in self]
 
-    def best(self, goal: Goal) -> int | None:
-        """Index of the best epoch, the first of equals; None where none has a score."""
-        return goal.best(self.scores(goal.metric))
+    def rank(self, goal: Goal) -> list[int]:
+        """Indices of the epochs that have a score, the best first: equal scores by their loss, then by time."""
+        return goal.rank(list(map(Ranked, self.scores(goal.metric), self.scores(LOSS))))
 
-    def improved(self, goal: Goal) -> bool:
-        """Whether the newest epoch is the best one so far."""
-        return self.best(goal) == len(self) - 1
+    def best(self, goal: Goal) -> int | None:
+        """Index of the best epoch; None where none has a score."""
+        return next(iter(self.rank(goal)), None)
+
+    def improved(self, goal: Goal, among: int = 1) -> bool:
+        """Whether the newest epoch is one of the best `among` so far."""
+        return len(self) - 1 in self.rank(goal)[:among]
 
     def stale(self, goal: Goal) -> int:
         """Number of epochs since the best one; all of them where none has a score."""

@@ -82,7 +82,7 @@ def train_model(
         factor = schedule(Moment(state.step - 1, steps, state.epoch, known))
         end_epoch(state, task, validation=validation, plan=plan, factor=factor, runtime=runtime, session=session)
         regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
-        if regular or state.history.improved(task.goal) or state.history.finished(task.goal, plan):
+        if regular or state.history.improved(task.goal, plan.keep_best) or state.history.finished(task.goal, plan):
             save_checkpoint(state, session, epoch_ended=True)
     session.emit(Finished(state.step, state.epoch, why))
 

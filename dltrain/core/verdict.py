@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.core.record import Record
-from dltrain.goal import Goal
+from dltrain.goal import Goal, Ranked
 from dltrain.registry import REGISTRIES
 
 BASELINES, BASELINE_WEIGHTS = "baselines.json", "baselines.safetensors"
@@ -61,14 +61,14 @@ def compare_with_baselines(metrics: Scores, baselines: Mapping[str, Scores], goa
     """
     own = metrics.get(goal.metric)
     scores = {name: values.get(goal.metric) for name, values in baselines.items()}
-    best = goal.best(list(scores.values()))
+    best = goal.best(list(map(Ranked, scores.values())))
     if own is None or best is None:
         return None
     name, score = list(scores.items())[best]
     assert score is not None
     same = abs(own - score) <= SAME * max(abs(own), abs(score))
     perfect = goal.direction == "max" and own == 1
-    if perfect or (same and solved) or (not same and goal.better(own, score)):
+    if perfect or (same and solved) or (not same and goal.best([Ranked(score), Ranked(own)]) == 1):
         return None
     own_score, other = f"its {goal.metric} is {own:.6g}", f"the baseline's is {score:.6g}"
     return f"the model does not beat the baseline '{name}': {own_score}, and {other}"

@@ -63,7 +63,7 @@ class RunSession:
                 f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}",
                 advice="free some disk space, then run the same command",
             ) from error
-        self.run.checkpoints.prune(plan.keep_last)
+        self.run.checkpoints.prune(plan.keep_last, plan.keep_best)
         directory.link_best_and_last(self.run.directory, self.run.checkpoints)
         self.emit(Saved(state.step, state.epoch, checkpoint.name))
 

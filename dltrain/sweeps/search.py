@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 from dltrain.config.experiment import Loaded, load_experiment
 from dltrain.errors import ConfigError, Stopped, UsageError
 from dltrain.files import write_atomically
-from dltrain.goal import Goal
+from dltrain.goal import Goal, Ranked
 from dltrain.observers.pictures import draw_trials
 from dltrain.runs.changed_data import ComparedRuns
 from dltrain.runs.directory import find_differences, read_plugin_sources, refuse_changes
@@ -122,7 +122,9 @@ class Sweep:
                 self._fail(trial, failed.exit_code, str(failed))
                 return
         trial.set_user_attr("goal", trials.find_goal(directory))
-        if follow():
+        stopped = follow()
+        trial.set_user_attr("losses", follow.losses)
+        if stopped:
             self.study.tell(trial, state=TrialState.PRUNED)
         elif follow.costs:
             self.study.tell(trial, min(follow.costs.values()))
@@ -188,9 +190,11 @@ def describe_settings(loaded: Loaded) -> dict[str, Any]:
 
 
 def find_best_trial(trials: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The finished trial with the best score, the first of equals."""
+    """The finished trial with the best score; of equal scores the one with the lower loss."""
     finished = [result for result in trials if result["state"] == "finished"]
     if not finished:
         return None
-    index = Goal(finished[0]["metric"], finished[0]["direction"]).best([result["score"] for result in finished])
+    index = Goal(finished[0]["metric"], finished[0]["direction"]).best(
+        [Ranked(result["score"], result["loss"]) for result in finished]
+    )
     return None if index is None else finished[index]

@@ -30,7 +30,7 @@ from dltrain.config.document import format_value
 from dltrain.config.search import Dimension, Search
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import RunBusy
-from dltrain.goal import Goal
+from dltrain.goal import LOSS, Goal, Ranked
 from dltrain.runs.directory import Lock
 
 JOURNAL, CLAIMS = "trials.journal", "claims"
@@ -215,6 +215,7 @@ class Follower:
         self, trial: Trial, reported: Mapping[int, float], directory: Path, report: Callable[[str], None]
     ) -> None:
         self.costs = dict(reported)
+        self.losses: dict[int, float | None] = {}
         self._goal: Goal | None = None
         self.pruned = bool(reported and trial.should_prune())
         self._trial, self._directory, self._report = trial, directory, report
@@ -231,7 +232,8 @@ class Follower:
         if self._goal is None:
             return False
         self._size = size
-        for epoch, score in read_scores(path, self._goal.metric):
+        for epoch, (score, loss) in read_scores(path, self._goal.metric):
+            self.losses[epoch] = loss
             if epoch > self._epoch and not self.pruned:
                 self._judge(epoch, score, self._goal)
         return self.pruned
@@ -248,12 +250,12 @@ class Follower:
         self._report(f"{name}: epoch {epoch}: validation {goal.metric} {score:.4f}{stopped}")
 
 
-def read_scores(path: Path, metric: str) -> Iterator[tuple[int, float | None]]:
-    """Each epoch in a metrics.jsonl and its validation score, None if not a number; an unfinished line is left out."""
+def read_scores(path: Path, metric: str) -> Iterator[tuple[int, Ranked]]:
+    """Each epoch in a metrics.jsonl and its validation score and loss; an unfinished line is left out."""
     for line in path.read_bytes().split(b"\n")[:-1]:
         event = json.loads(line)
         if event["event"] == "epoch":
-            yield event["epoch"], event.get(f"validation_{metric}")
+            yield event["epoch"], Ranked(*(event.get(f"validation_{name}") for name in (metric, LOSS)))
 
 
 def describe_trial(trial: FrozenTrial, parent: Path) -> dict[str, Any]:
@@ -271,11 +273,15 @@ def describe_trial(trial: FrozenTrial, parent: Path) -> dict[str, Any]:
         result |= {"exit_code": noted["exit_code"], "message": noted["message"], "outcome": is_counted(trial)}
     elif "goal" in noted and costs:
         goal = Goal(*noted["goal"])
-        best = min(costs, key=lambda epoch: (costs[epoch], epoch))
+        losses = noted.get("losses", {})
+        epochs = sorted(costs)
+        ranked = [Ranked(to_cost(goal, costs[epoch]), losses.get(str(epoch))) for epoch in epochs]
+        best = epochs[goal.rank(ranked)[0]]
         result |= {
             "metric": goal.metric,
             "direction": goal.direction,
             "score": to_cost(goal, costs[best]),
+            "loss": losses.get(str(best)),
             "epoch": best,
         }
     return result

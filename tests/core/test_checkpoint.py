@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from dltrain.core.checkpoint import Checkpoint, Checkpoints
+from dltrain.core.checkpoint import Checkpoint, Checkpoints, _seal
 from dltrain.core.record import History, Record
 from dltrain.core.state import TrainState
 from dltrain.errors import NoCheckpoint
@@ -38,10 +39,10 @@ def trained_state(steps: int = 3) -> TrainState:
     return state
 
 
-def written(folder: Path, step: int, score: float | None, ended: bool = True) -> Checkpoint:
+def written(folder: Path, step: int, score: float | None, ended: bool = True, loss: float | None = None) -> Checkpoint:
     state = trained_state()
     state.step = step
-    state.history = History([{"accuracy": score}])
+    state.history = History([{"accuracy": score, "loss": loss}])
     return Checkpoints(folder).write(state, RECORD, GOAL, ended)
 
 
@@ -131,6 +132,34 @@ def test_order_and_rank_come_from_the_manifests(tmp_path: Path) -> None:
     assert last.name == "step-00000040-mid"
     kept.prune(keep_last=1)
     assert [one.name for one in kept] == ["step-00000010", "step-00000040-mid"]
+
+
+def test_of_equal_scores_the_lower_loss_is_the_best_and_several_are_kept(tmp_path: Path) -> None:
+    results = {10: (0.9, 0.5), 20: (1.0, 0.7), 30: (1.0, 0.2), 40: (1.0, None), 50: (1.0, 0.2), 60: (0.8, 0.1)}
+    for step, (score, loss) in results.items():
+        written(tmp_path, step, score, loss=loss)
+    kept = Checkpoints(tmp_path)
+    best = kept.best()
+    assert best is not None
+    assert best.step == 30
+    kept.prune(keep_last=1, keep_best=3)
+    assert [one.step for one in kept] == [20, 30, 50, 60]
+    kept.prune(keep_last=1, keep_best=1)
+    assert [one.step for one in kept] == [30, 60]
+
+
+def test_manifests_without_a_loss_have_it_from_the_history(tmp_path: Path) -> None:
+    for step, loss in ((10, 0.5), (20, 0.4)):
+        state = trained_state()
+        state.step, state.history = step, History([{"accuracy": 1.0, "loss": loss}])
+        path = Checkpoints(tmp_path).write(state, replace(RECORD, history=state.history), GOAL, True).path
+        manifest = json.loads((path / "manifest.json").read_text())
+        (path / "manifest.json").write_bytes(
+            _seal({name: value for name, value in manifest.items() if name not in ("loss", "sha256")})
+        )
+    best = Checkpoints(tmp_path).best()
+    assert best is not None
+    assert (best.fault, best.step) == (None, 20)
 
 
 def test_a_damaged_one_is_passed_over_and_set_aside(tmp_path: Path) -> None:

@@ -26,6 +26,19 @@ def test_epochs_without_improvement(scores: list[float | None], stale: int) -> N
     assert with_scores("accuracy", scores).stale(MOST) == stale
 
 
+def test_equal_scores_with_a_lower_loss_are_progress() -> None:
+    """A score that is at its limit says nothing any more, while the loss still falls."""
+    history = History({"epoch": n, "accuracy": 1.0, "loss": loss} for n, loss in enumerate([0.5, 0.3, 0.1, 0.2], 1))
+    assert history.best(MOST) == 2
+    assert history.stale(MOST) == 1
+    assert History(history[:3]).improved(MOST)
+    assert not history.improved(MOST)
+    assert history.improved(MOST, among=2)
+    assert history.rank(MOST) == [2, 3, 1, 0]
+    assert history.finished(MOST, plan(9, 1)) == "stopped early: no better accuracy in 1 epochs"
+    assert History(history[:3]).finished(MOST, plan(9, 1)) is None
+
+
 def test_training_ends_by_epochs_or_by_patience() -> None:
     assert with_scores("accuracy", [0.1, 0.2]).finished(MOST, plan(3, None)) is None
     assert with_scores("accuracy", [0.1, 0.2, 0.3]).finished(MOST, plan(3, None)) == "all 3 epochs done"

@@ -76,6 +76,21 @@ def test_stopped_and_killed_runs_end_with_the_same_bytes(
     assert broken.state.history == whole.state.history
 
 
+def test_the_best_ones_are_kept_also_after_a_stop(
+    settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    plan = {"epochs": 6, "keep_best": 3, "keep_last": 1, "checkpoint_every_epochs": 4}
+    config = write_settings(with_extras(settings, {"trainer": plan}))
+    whole = run_once(config, tmp_path / "whole", Interrupts())
+    run_to_end(config, tmp_path / "broken", [StopAt(30), StopAt(40, kill=True), StopAt(55)])
+    kept = [[path.name for path in sorted((tmp_path / run / "checkpoints").iterdir())] for run in ("whole", "broken")]
+    best = whole.state.history.rank(whole.task.goal)[:3]
+    steps = {whole.state.history[index]["step"] for index in [*best, 5]}
+    assert kept[0] == [f"step-{step:08d}" for step in sorted(steps)]
+    assert [name for name in kept[1] if not name.endswith("-mid")] == kept[0]
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+
+
 TEXTS: dict[str, dict[str, Any]] = {
     "random lengths and accumulation": {
         "model": {"name": "rnn", "cell": "rnn_tanh", "hidden": 8, "adaptive_cutoffs": [9]},

@@ -21,7 +21,7 @@ from dltrain.config.experiment import load_experiment
 from dltrain.config.search import Dimension, Search
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import Diverged, RunBusy, Stopped
-from dltrain.goal import Goal
+from dltrain.goal import Goal, Ranked
 from dltrain.runs.directory import Lock
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, trials
@@ -345,7 +345,7 @@ def epoch(number: int, accuracy: float | None) -> str:
 def test_scores_are_those_of_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"event": "run"}\n{"event": "step"}\n' + epoch(1, 0.5) + epoch(2, None) + epoch(3, 0.75)[:-5])
-    assert list(read_scores(path, "accuracy")) == [(1, 0.5), (2, None)]
+    assert list(read_scores(path, "accuracy")) == [(1, Ranked(0.5)), (2, Ranked(None))]
 
 
 @pytest.mark.parametrize("at_once", [True, False])
