@@ -14,8 +14,8 @@ FEW = 20
 """Examples of a validation or test split below which a metric is too coarse to choose by."""
 REPEATED_SHARE = 0.05
 """Share of a split's examples that training has too, from which it is reported: some tables repeat a row or two."""
-REPEATED_LINES_SHARE = 0.5
-"""The same for the lines of a text, of which the short ones repeat."""
+USUAL_COPIES = {"lines": 0.5, "windows": 0.5}
+"""The same by unit, where short lines, or stretches of a series, repeat by nature."""
 CORRELATION_MARGIN = 1e-9
 _NAMED = 3
 _IDENTIFIER = re.compile(r"(.*[\W_])?(id|uid|uuid|guid|index|rowid|rownum|row number|unnamed: 0)|", re.IGNORECASE)
@@ -44,7 +44,7 @@ def _training(summary: DataSummary) -> SplitSummary | None:
 def _find_few(summary: DataSummary) -> Iterator[str]:
     for split in _held_out(summary):
         count = split.examples or 0
-        if count < FEW:
+        if count < FEW and summary.unit != "lines":  # a line may be a whole text
             unit = summary.unit if count > 1 else summary.unit.removesuffix("s")
             step = f"accuracy moves in steps of {1 / count:.2g}" if split.classes else "its scores are uncertain"
             more = "add some to its files" if split.files else f"raise data.{split.name}"
@@ -104,7 +104,7 @@ def _differs_everywhere(column: ColumnSummary, training: SplitSummary) -> bool:
 
 
 def _find_repeated(dataset: Dataset, summary: DataSummary) -> Iterator[str]:
-    least = REPEATED_LINES_SHARE if summary.unit == "lines" else REPEATED_SHARE
+    least = USUAL_COPIES.get(summary.unit, REPEATED_SHARE)
     for name, (count, total) in count_repeated(dataset, summary).items():
         if count >= least * total and count > 1:
             yield (
