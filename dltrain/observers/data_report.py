@@ -14,6 +14,7 @@ WIDTH = 80
 """Columns that a line of the console takes at most, unless a single name is longer."""
 _NOTES = 3
 _ALL_CLASSES = 4
+_NAMED = 3
 
 PlainData = Mapping[str, Any]
 
@@ -85,7 +86,8 @@ def _describe_roles(columns: Sequence[PlainData]) -> Iterator[str]:
         names = [column["name"] for column in columns if column["role"] == role]
         kinds = {column["kind"] for column in columns if column["role"] == role}
         kind = f" ({kinds.pop()})" if role == "target" and len(kinds) == 1 else ""
-        yield f"{role}: {_join_fitting('', names, ', ', WIDTH // 2)}{kind}"
+        shown = _join_fitting("", names, ", ", WIDTH // 2) if len(names) <= _NAMED else f"{len(names)} columns"
+        yield f"{role}: {shown}{kind}"
 
 
 def _singular(kind: str) -> str:

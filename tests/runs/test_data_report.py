@@ -190,6 +190,7 @@ def test_many_of_anything_stay_within_eighty_columns() -> None:
     facts = {f"fact {index}": 1.5 for index in range(30)}
     lines = format_brief(plain(columns=columns, treatments=treatments, classes=classes, facts=facts))
     assert len(lines) == 8
+    assert lines[2].endswith("; ignored: 30 columns")
     assert max(map(len, lines)) <= 80
     assert lines[1] == "classes: 5,000 (rarest 'class 0' 7, most common 'class 4999' 5,006 in training)"
     assert lines[-1] == "note: 3 more notes are in data.json"
@@ -280,3 +281,14 @@ class Repeating:
 def test_copies_are_counted() -> None:
     (found,) = risks(SUMMARY, Repeating())
     assert found.startswith("40 of 60 validation rows (67%) are in the training split too")
+
+
+@pytest.mark.parametrize(("unit", "known"), [("rows", False), ("lines", True), ("windows", True)])
+def test_some_copies_are_usual_of_lines_and_windows(unit: str, known: bool) -> None:
+    """A tenth of the validation examples are in training too."""
+
+    class Sometimes(Unidentified):
+        def identities(self, split: str) -> Any:
+            return numpy.arange(100 if split == "training" else 40, dtype=numpy.uint64) + 96 * (split == "validation")
+
+    assert (risks(replace(SUMMARY, unit=unit), Sometimes()) == []) == known
