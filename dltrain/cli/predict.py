@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 
-from dltrain.cli.shared.options import CheckpointName, DeviceName, Inversion, Invert, RunPath, Threshold, load_model
+from dltrain.cli.shared.options import (
+    CheckpointName,
+    DeviceName,
+    Inversion,
+    Invert,
+    RunPath,
+    Threshold,
+    check_output,
+    load_model,
+)
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import resolve_reference
 
@@ -103,6 +112,7 @@ def predict(
     """
     if output is not None and as_json:
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
+    check_output(output)
     trained = load_model(run, checkpoint, device, threshold=threshold)
     predictor = _make_predictor(run, trained, invert, top)
     trained.runtime.check(trained.model)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ import typer
 
 from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath, check_output, list_files, load_model
 from dltrain.cli.shared.speech import Decoding, LanguageModelFile, LanguageModelWeight, WordBonus, check_decoding
+from dltrain.data.wording import join_some
 from dltrain.errors import DataError, OutOfMemory, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from dltrain.runs.loading import Trained
 
 SoundFiles = Annotated[
-    list[str], typer.Argument(help="WAV, FLAC, OGG or MP3 files, folders, or - for names on standard input.")
+    list[str], typer.Argument(help="Files of sound or videos, folders, or - for names on standard input.")
 ]
 BeamWidth = Annotated[
     int | None,
@@ -58,9 +60,11 @@ def transcribe(
 ) -> None:
     """Transcribe speech.
 
-    Prints a line for each sound file: its name and the text, tab-separated. Files may be of any length, sample rate and
-    number of channels: long ones are read piece by piece and cut at silences. With --timestamps there is a line for
-    each word: the file, the seconds at which the word begins and ends, and the word.
+    Prints a line for each sound file: its name and the text, tab-separated. Files may be WAV, FLAC, OGG or MP3, and
+    with the extra `media` M4A, MP4, WebM, Matroska, 3GP and AAC too, of any length, sample rate and number of channels:
+    long ones are read piece by piece and cut at silences. Channels are averaged, unless they cancel each other: then
+    the loudest one is used. With --timestamps there is a line for each word: the file, the seconds at which the word
+    begins and ends, and the word.
 
     A model trained with data.normalize: speaker normalises the sound over all speech of a speaker: over a whole file,
     or with --same-speaker over all files, which are then read twice. Without it, short clips have more errors.
@@ -81,7 +85,8 @@ def transcribe(
     check_decoding(decoding, dashes=True)
     trained = load_recogniser(run, checkpoint, device)
     paths = list_sound_files(files, form)
-    check_speakers(trained.record.assets["normalization"]["over"], same_speaker, len(paths))
+    check_speakers(trained.record.assets["normalization"]["over"], same_speaker)
+    suggest_options(run, trained.record.assets["normalization"]["over"], paths, same_speaker=same_speaker, lm=lm)
     task: Any = trained.task
     from dltrain.data.speech.transcription import Transcriber
 
@@ -138,6 +143,7 @@ def write_transcripts(
         with Progress("measuring the speaker", len(set(paths))) as measuring:
             speaker = transcriber.measure_speaker(paths, measuring.advance)
     written: list[str] = []
+    read: list[Recording] = []
     unreadable = 0
     progress = TranscriptionProgress(len(paths))
     try:
@@ -146,7 +152,9 @@ def write_transcripts(
                 if recording.fault is not None:
                     unreadable += 1
                     progress.print_result(f"error: {recording.fault}\n", err=True)
-                elif output is None:
+                    continue
+                read.append(replace(recording, words=[]))
+                if output is None:
                     progress.print_result(format_one(recording))
                 else:
                     written.append(format_one(recording))
@@ -155,6 +163,8 @@ def write_transcripts(
         raise OutOfMemory(str(error).splitlines()[0], advice=advice) from error
     finally:
         progress.close()
+    for note in describe_recordings(read, int(transcriber.assets["sample_rate_hz"])):
+        typer.echo(f"note: {note}", err=True)
     if output is not None and unreadable < len(paths):
         write_atomically(output, "".join(written).encode(errors="surrogateescape"))
     if unreadable:
@@ -171,16 +181,47 @@ def choose_form(forms: Mapping[str, bool], timestamps: bool) -> str | None:
     return asked[0] if asked else None
 
 
-def check_speakers(over: str, same_speaker: bool, files: int) -> None:
-    """Raise UsageError for --same-speaker unless features are normalised over a speaker; note where it may help."""
-    if files > 1 and not same_speaker and over == "speaker":
-        typer.echo("note: each file counts as another speaker's; if one person speaks, add --same-speaker", err=True)
+def check_speakers(over: str, same_speaker: bool) -> None:
+    """Raise UsageError for --same-speaker unless features are normalised over a speaker."""
     if same_speaker and over != "speaker":
         raise UsageError(
             f"--same-speaker: the features of this model are normalised over the {over}, whoever speaks; it goes with "
             "models trained with data.normalize: speaker",
             advice="leave it out",
         )
+
+
+def suggest_options(run: Path, over: str, paths: Sequence[Path], *, same_speaker: bool, lm: str | None) -> None:
+    """Note where --same-speaker, or a language model in the run's directory, may make fewer errors."""
+    if len(paths) > 1 and not same_speaker and over == "speaker":
+        folders = {path.parent for path in paths}
+        where = f" ({len(paths)} files of {folders.pop()})" if len(folders) == 1 else ""
+        note = f"each file counts as another speaker's; if one person speaks{where}, add --same-speaker"
+        typer.echo(f"note: {note}", err=True)
+    found = sorted({*run.glob("*.arpa"), *run.glob("*.arpa.gz")})
+    if lm is None and found:
+        note = f"this run has a language model; if the words are those of its training, add --lm {found[0]}"
+        typer.echo(f"note: {note}", err=True)
+
+
+def describe_recordings(recordings: Sequence[Recording], sample_rate_hz: int) -> Iterator[str]:
+    """Describe what may be wrong with the sound of some files, a sentence each; `sample_rate_hz` is the model's."""
+    low = {recording.sample_rate_hz for recording in recordings} & set(range(1, sample_rate_hz))
+    for what, chosen in (
+        (
+            "have channels in opposite phase, of which the loudest one is used",
+            [one for one in recordings if one.opposed],
+        ),
+        ("are silent: they have no words", [one for one in recordings if one.silent]),
+        (
+            f"have a lower sample rate ({join_some([f'{rate} Hz' for rate in sorted(low)], 3)}) than the model's "
+            f"{sample_rate_hz} Hz: there is nothing in their upper bands",
+            [one for one in recordings if one.sample_rate_hz in low],
+        ),
+    ):
+        if chosen:
+            some = join_some([str(one.path) for one in chosen], 3)
+            yield f"{len(chosen)} of {len(recordings)} files {what} ({some})"
 
 
 def format_recording(recording: Recording, form: str | None, separator: str, timestamps: bool) -> str:

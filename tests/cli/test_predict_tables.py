@@ -91,7 +91,7 @@ def test_a_csv_of_predictions(line: Path, tumours: Path, tmp_path: Path) -> None
     assert len(rows) == 1 + 269
     assert all(float(row[2]) + float(row[4]) == pytest.approx(1, abs=1e-6) for row in rows[1:])
     nowhere = call("predict", line, "x=6", "-o", tmp_path / "none" / "out.csv")
-    assert "cannot be written: No such file or directory" in str(nowhere.exception)
+    assert f"--output {tmp_path}/none/out.csv: there is no folder {tmp_path}/none\n" in str(nowhere.exception)
     both = call("predict", line, "x=6", "-o", tmp_path / "out.csv", "--json")
     assert "--output writes CSV and --json lines of JSON; give one of the two" in str(both.exception)
 

@@ -100,6 +100,46 @@ def test_folders_and_names_on_standard_input(run: Path, clip: Any, tmp_path: Pat
         list_input_files([str(tmp_path / "empty")], iter(()), is_sound_file, "sound", skipped=[])
 
 
+def test_a_language_model_in_upper_case_finds_its_words(run: Path, clip: Any, tmp_path: Path) -> None:
+    path, lm, other = clip("one.wav", "ab cad"), tmp_path / "lm.arpa", tmp_path / "other.arpa"
+    write_arpa(estimate_ngrams(["AB CAD"], 2), lm)
+    write_arpa(estimate_ngrams(["xyz"], 1), other)
+    done = good("transcribe", run, path, "--lm", lm, "--lm-weight", 5)
+    assert done.stdout == f"{path}\tab cad\n"
+    assert f"note: language model {lm}: 0 of its 2 words can be spelled" in done.stderr
+    refused = call("transcribe", run, path, "--lm", other)
+    assert isinstance(refused.exception, UsageError)
+    assert "none of its 1 words (xyz) can be spelled with the alphabet of the model, ' abcd'" in str(refused.exception)
+
+
+def test_what_may_be_wrong_with_the_sound_is_noted(run: Path, clip: Any, tmp_path: Path) -> None:
+    one = said("ab cad", RATE)
+    paths = [tmp_path / name for name in ("opposed.wav", "silent.wav", "low.wav")]
+    soundfile.write(paths[0], np.stack((one, -one), 1), RATE)
+    soundfile.write(paths[1], 0 * one, RATE)
+    soundfile.write(paths[2], said("ab cad", 8000), 8000)
+    done = good("transcribe", run, *paths)
+    assert done.stdout.splitlines() == [f"{paths[0]}\tab cad", f"{paths[1]}\t", f"{paths[2]}\tab cad"]
+    notes = [line for line in done.stderr.splitlines() if line.startswith("note: 1 of")]
+    assert notes == [
+        f"note: 1 of 3 files have channels in opposite phase, of which the loudest one is used ({paths[0]})",
+        f"note: 1 of 3 files are silent: they have no words ({paths[1]})",
+        f"note: 1 of 3 files have a lower sample rate (8000 Hz) than the model's {RATE} Hz: there is nothing in their "
+        f"upper bands ({paths[2]})",
+    ]
+
+
+def test_the_language_model_of_a_run_is_named(run: Path, clip: Any, tmp_path: Path) -> None:
+    path, lm = clip("one.wav", "ab cad"), run / "words.arpa"
+    write_arpa(estimate_ngrams(["ab cad"], 1), lm)
+    try:
+        note = f"note: this run has a language model; if the words are those of its training, add --lm {lm}\n"
+        assert note in good("transcribe", run, path).stderr
+        assert note not in good("transcribe", run, path, "--lm", lm).stderr
+    finally:
+        lm.unlink()
+
+
 def test_words_with_their_times(run: Path, clip: Any) -> None:
     path = clip("one.wav", "ab cad")
     expected = spoken(["ab", "cad"], [0.15, 0])[1]
@@ -163,6 +203,10 @@ class Counted:
     def __init__(self, frames: int) -> None:
         self.frames = self.left = frames
         self.largest = 0
+
+    def seek(self, frame: int) -> None:
+        assert frame == 0
+        self.left = self.frames
 
     def read(self, frames: int, dtype: str, always_2d: bool) -> np.ndarray:
         assert (dtype, always_2d) == ("float32", True)

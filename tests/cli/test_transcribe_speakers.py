@@ -130,7 +130,8 @@ def test_clips_of_one_speaker_are_prepared_as_in_evaluation(folder: Path, heard:
     for found, truth in zip(sorted(heard, key=len), expected, strict=True):
         torch.testing.assert_close(found, truth, rtol=0, atol=1e-6)
     heard.clear()
-    note = "note: each file counts as another speaker's; if one person speaks, add --same-speaker\n"
+    where = f"({CLIPS} files of {folder / 'test'})"
+    note = f"note: each file counts as another speaker's; if one person speaks {where}, add --same-speaker\n"
     assert note in good("transcribe", folder / "run", folder / "test").stderr
     alone = sorted(heard, key=len)
     assert all((found - truth).abs().max() > 0.1 for found, truth in zip(alone, expected, strict=True))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 WIDTH = 16
 WEIGHT = 0.5
 BONUS = 1.0
+LM_ADVICE = "leave it out, or make one for this alphabet with `dltrain data lm TEXT --like RUN`"
+MANY_UNKNOWN = 0.2
+"""Share of the reference words from which it is reported that a language model does not have them."""
 CONFUSIONS = 10
 """How many of the most frequent confusions are listed."""
 
@@ -78,17 +81,28 @@ class Decoding:
         return f"beam search (width {self.width}, {self.lm}, weight {self.weight:g}, bonus {self.bonus:g})"
 
     def decoder(self, alphabet: Sequence[str]) -> Decoder:
-        """Build the decoder. Raises UsageError if it does not fit the alphabet, DataError for a bad file."""
+        """Build the decoder, and print a note if few words of the language model can be spelled.
+
+        Raises UsageError if it does not fit the alphabet, DataError for a bad file.
+        """
         from dltrain.decoding.ctc import BeamSearch, decode_greedily
         from dltrain.decoding.ngram import read_arpa
+        from dltrain.decoding.spelling import fit_spelling
 
         if self.width is None:
             return decode_greedily
         model = None if self.lm is None else read_arpa(Path(self.lm))
         try:
+            if model is not None and " " in alphabet:
+                model, note = fit_spelling(model, alphabet)
+                if note is not None:
+                    typer.echo(f"note: language model {self.lm}: {note}", err=True)
             return BeamSearch(alphabet, self.width, model, alpha=self.weight, beta=self.bonus)
         except ValueError as error:
-            raise UsageError(f"language model {self.lm}: {error}", advice="leave it out") from error
+            raise UsageError(
+                f"language model {self.lm}: {error}",
+                advice="leave it out, or make one with `dltrain data lm TEXT --like RUN`",
+            ) from error
 
     def record(self) -> dict[str, Any]:
         """The method and its numbers as an evaluation records them."""
@@ -135,6 +149,7 @@ class ClipScoring:
 
     def findings(self, counts: Counts, worst: int | None, dataset: Any, split: str) -> dict[str, Any]:
         """The most frequent confusions, and the `worst` clips with their words aligned, as plain values."""
+        self._note_unknown_words()
         confusions = [
             {"said": reference, "understood": hypothesis, "times": count}  # keys that scripts read
             for reference, hypothesis, count in self.task.list_confusions(counts, CONFUSIONS)
@@ -143,6 +158,16 @@ class ClipScoring:
             return {"confused": confusions}
         chosen = self.task.select_worst(self.results, worst)
         return {"confused": confusions, "worst": [self._describe_clip(result, dataset, split) for result in chosen]}
+
+    def _note_unknown_words(self) -> None:
+        """Print a note if many words of the references are not in the language model."""
+        model = getattr(self.decoder, "language_model", None)
+        if model is None:
+            return
+        words = [word for result in self.results for word in result.reference.split()]
+        if (unknown := sum(word not in model.vocabulary for word in words)) > MANY_UNKNOWN * len(words):
+            where = f"not in the language model {self.decoding.lm}"
+            typer.echo(f"note: {unknown} of {len(words)} words of the references are {where}", err=True)
 
     def _describe_clip(self, result: ClipResult, dataset: Any, split: str) -> dict[str, Any]:
         from dltrain.data.speech.recognition import NamesClips

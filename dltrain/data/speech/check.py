@@ -14,11 +14,16 @@ from dltrain.data.speech.clips import ClipFault, Preparation, Survey, survey_cli
 from dltrain.data.speech.common_voice import find_locale
 from dltrain.data.speech.manifests import Clip, read_common_voice, read_manifest
 from dltrain.data.speech.transcripts import count_needed_frames, normalize_transcript
+from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 
 TOO_LONG = "too long"
 """The fault of a clip beyond max_seconds: left out by choice, so not bad."""
 
+CLIPPED = 0.01
+"""A clip is clipped if a larger share of its samples is at full scale."""
+MANY_CLIPPED = 0.1
+"""Share of the clips from which clipping is reported."""
 LISTED = 5
 """Bad clips that messages and reports name."""
 SUFFIXES = (".tsv", ".csv", ".jsonl")
@@ -128,12 +133,33 @@ def describe_left_out(split: str, checked: CheckedClips, max_seconds: float) -> 
     return "\n".join(sentences) or None
 
 
+def describe_marks(checked: CheckedClips, sample_rate_hz: int) -> list[str]:
+    """Describe what usable clips lack, a sentence each: phase, headroom, or the upper half of the spectrum."""
+    usable = [index for index, fault in enumerate(checked.faults) if fault is None]
+    names, total = [checked.clips[index].name for index in usable], len(usable)
+    (opposed, clipped), rates = checked.survey.marks[usable].T, checked.survey.rates[usable]
+    found = []
+    if count := int(opposed.sum()):
+        some = join_some([name for name, mark in zip(names, opposed, strict=True) if mark], 2)
+        found.append(f"{count} of {total} clips have channels in opposite phase; the loudest one is used ({some})")
+    if (count := int((clipped > CLIPPED).sum())) > MANY_CLIPPED * total:
+        found.append(f"{count} of {total} clips are clipped: {CLIPPED:.0%} or more of their samples are at full scale")
+    if count := int((low := (rates > 0) & (rates < sample_rate_hz)).sum()):
+        kinds = format_counts({f"at {int(rate)} Hz": int((rates == rate).sum()) for rate in numpy.unique(rates[low])})
+        found.append(
+            f"{count} of {total} clips have a lower sample rate than data.sample_rate_hz {sample_rate_hz} ({kinds}): "
+            "there is nothing in their upper bands"
+        )
+    return found
+
+
 @dataclass
 class ManifestReport:
     """The clips of one manifest, or of a split. `hours` are those of usable clips; `rates` count by sample rate.
 
     `characters` are those to learn, `dropped` those that are not in a given alphabet. `left_out` counts clips by kind
-    of fault and `bad` lists name, kind and reason of each; `fault` is None if no clip is bad and some can be used.
+    of fault and `bad` lists name, kind and reason of each; `notes` say what else stands out; `fault` is None if no clip
+    is bad and some can be used.
     """
 
     name: str
@@ -148,6 +174,7 @@ class ManifestReport:
     dropped: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     bad: list[tuple[str, str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     fault: str | None = None
 
     def lines(self) -> list[str]:
@@ -169,7 +196,7 @@ class ManifestReport:
         lines += [f"    {name}: {reason}" for name, kind, reason in self.bad[:LISTED]]
         if len(self.bad) > LISTED:
             lines.append(f"    and {len(self.bad) - LISTED} more (--output FILE lists all)")
-        return lines
+        return lines + [f"  note        {note}" for note in self.notes]
 
 
 def verify(
@@ -194,11 +221,13 @@ def verify(
         except DataError as error:
             report.fault = str(error)
         reports.append(report)
-    surveys = _survey_once([clips for _, clips in tables.values()], Preparation(max_seconds=max_seconds), name)
+    preparation = Preparation(max_seconds=max_seconds)
+    surveys = _survey_once([clips for _, clips in tables.values()], preparation, name)
     for (path, (report, clips)), survey in zip(tables.items(), surveys, strict=True):
         texts = [normalize_transcript(clip.text) for clip in clips]
         faults = find_clip_faults(clips, survey, texts, subsampling)
-        fill_report(report, CheckedClips(path, clips, survey, texts=texts, faults=faults, dropped=Counter()))
+        checked = CheckedClips(path, clips, survey, texts=texts, faults=faults, dropped=Counter())
+        fill_report(report, checked, preparation.sample_rate_hz)
     if output is not None:
         write_bad_clips(reports, output)
     return reports
@@ -226,7 +255,7 @@ def _survey_once(tables: Sequence[Sequence[Clip]], preparation: Preparation, nam
         yield survey.select(numpy.array([indices[clip.path, clip.seconds, clip.fault] for clip in clips]))
 
 
-def fill_report(report: ManifestReport, checked: CheckedClips) -> None:
+def fill_report(report: ManifestReport, checked: CheckedClips, sample_rate_hz: int) -> None:
     """Complete a report that has its name and path."""
     clips, survey = checked.clips, checked.survey
     usable = [index for index, fault in enumerate(checked.faults) if fault is None]
@@ -238,6 +267,7 @@ def fill_report(report: ManifestReport, checked: CheckedClips) -> None:
     report.longest_seconds = max((float(survey.seconds[index]) for index in usable), default=0.0)
     report.rates, report.characters = dict(sorted(rates.items())), dict(sorted(characters.items()))
     report.dropped, report.bad = dict(sorted(checked.dropped.items())), checked.list_bad()
+    report.notes = describe_marks(checked, sample_rate_hz)
     if report.bad:
         examples = "; ".join(checked.describe_bad())
         report.fault = f"{checked.manifest}: {len(report.bad)} of {len(clips)} clips are bad: {examples}"

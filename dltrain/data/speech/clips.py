@@ -5,6 +5,7 @@ What depends on the sound alone is kept in a cache entry, whose key is made from
     features.f16    (frames of all clips, bands) float16, clip after clip; memory-mapped. Absent if not to be kept
     lengths.npy     (clips, 2) float64: seconds, and the rate in Hz; 0 for a clip that was not decoded
     frames.npy      (clips,) int64: frames; 0 for a clip that cannot be used
+    marks.npy       (clips, 2) float64: whether its channels are in opposite phase, and its share of clipped samples
     moments.npy     (clips, 2, bands) float32: mean and variance of each band
     faults.json     by a clip's index: kind and reason
 """
@@ -28,11 +29,12 @@ from dltrain.data.progress import map_with_progress
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, build_extractor
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel
-from dltrain.data.speech.sound import UnusableClip, check_audible, decode_sound, resample
+from dltrain.data.speech.sound import UnusableClip, check_audible, decode_sound, measure_clipping, resample
 from dltrain.data.speech.statistics import Features, compute_moments
 from dltrain.errors import DataError
 
-_FORMAT = 1  # of the cache's entries; increase it if what they hold, or how sound is read, changes
+_FORMAT = 2  # of the cache's entries; increase it if what they hold, or how sound is read, changes
+_PACKAGES = ("soundfile", "soxr", "av")  # read and resample sound
 _AHEAD = 64  # clips that each thread may be ahead of the one being written
 
 
@@ -56,12 +58,16 @@ class ClipFault(NamedTuple):
 
 
 class ExaminedClip(NamedTuple):
-    """One clip: `features` (T, bands) of type STORED, or None if there is a fault."""
+    """One clip: `features` (T, bands) of type STORED, or None if there is a fault.
+
+    `marks` are those of the module.
+    """
 
     seconds: float
     sample_rate_hz: int
     fault: ClipFault | None
     features: NDArray[Any] | None
+    marks: tuple[float, float] = (0.0, 0.0)
 
 
 class Survey(NamedTuple):
@@ -70,6 +76,7 @@ class Survey(NamedTuple):
     seconds: NDArray[Any]
     rates: NDArray[Any]
     frames: NDArray[Any]
+    marks: NDArray[Any]
     moments: NDArray[Any]
     faults: Sequence[ClipFault | None]
     starts: NDArray[Any]
@@ -81,6 +88,7 @@ class Survey(NamedTuple):
             seconds=self.seconds[indices],
             rates=self.rates[indices],
             frames=self.frames[indices],
+            marks=self.marks[indices],
             moments=self.moments[indices],
             faults=[self.faults[index] for index in indices],
             starts=self.starts[indices],
@@ -105,7 +113,8 @@ def examine_clip(clip: Clip, preparation: Preparation, extract: Extractor) -> Ex
         features = extract(resample(sound, preparation.sample_rate_hz)).astype(STORED)
     except UnusableClip as fault:
         return ExaminedClip(seconds, rate, ClipFault(fault.kind, fault.reason), None)
-    return ExaminedClip(seconds, rate, None, features)
+    marks = (float(sound.opposed), measure_clipping(sound.samples))
+    return ExaminedClip(seconds, rate, None, features, marks=marks)
 
 
 def _read_content(path: Path) -> bytes:
@@ -123,17 +132,19 @@ def survey_clips(clips: Sequence[Clip], preparation: Preparation, description: s
     count, bands = len(clips), preparation.features.bands
     seconds, rates = numpy.zeros(count), numpy.zeros(count)
     frames, statistics = numpy.zeros(count, numpy.int64), numpy.zeros((count, 2, bands), numpy.float32)
+    marks = numpy.zeros((count, 2))
     faults: list[ClipFault | None] = []
     results = map_with_progress(lambda clip: examine_clip(clip, preparation, extract), clips, description, _AHEAD)
     with (keep or Path(os.devnull)).open("wb") as file:
         for index, one in enumerate(results):
-            seconds[index], rates[index] = one.seconds, one.sample_rate_hz
+            seconds[index], rates[index], marks[index] = one.seconds, one.sample_rate_hz, one.marks
             faults.append(one.fault)
             if one.features is not None:
                 frames[index] = len(one.features)
                 statistics[index] = compute_moments(one.features.astype(numpy.float32), preparation.features.speech_db)
                 file.write(one.features.tobytes())
-    return Survey(seconds, rates, frames, statistics, faults=faults, starts=numpy.cumsum(frames) - frames)
+    starts = numpy.cumsum(frames) - frames
+    return Survey(seconds, rates, frames, marks, moments=statistics, faults=faults, starts=starts)
 
 
 def load_survey(
@@ -154,13 +165,16 @@ def load_survey(
         "clips": content.hexdigest(),
         "preparation": asdict(preparation),
         "features kept": keep,
-        "versions": {name: _package_version(name) for name in ("soundfile", "soxr", preparation.features.backend)},
+        "versions": {
+            name: _package_version(name) for name in ("soundfile", "soxr", "av", preparation.features.backend)
+        },
     }
 
     def make(folder: Path) -> None:
         survey = survey_clips(clips, preparation, description, folder / "features.f16" if keep else None)
         numpy.save(folder / "lengths.npy", numpy.stack((survey.seconds, survey.rates), 1))
         numpy.save(folder / "frames.npy", survey.frames)
+        numpy.save(folder / "marks.npy", survey.marks)
         numpy.save(folder / "moments.npy", survey.moments)
         faults = {index: fault for index, fault in enumerate(survey.faults) if fault is not None}
         (folder / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
@@ -169,7 +183,8 @@ def load_survey(
 
 
 def _open_survey(entry: CacheEntry, bands: int) -> Survey:
-    lengths, frames, statistics = (numpy.load(entry.path / f"{name}.npy") for name in ("lengths", "frames", "moments"))
+    names = ("lengths", "frames", "marks", "moments")
+    lengths, frames, marks, statistics = (numpy.load(entry.path / f"{name}.npy") for name in names)
     stored = json.loads((entry.path / "faults.json").read_text(encoding="utf-8"))
     path, features = entry.path / "features.f16", None
     if path.exists():
@@ -178,7 +193,15 @@ def _open_survey(entry: CacheEntry, bands: int) -> Survey:
     faults = [ClipFault(*stored[str(index)]) if str(index) in stored else None for index in range(len(frames))]
     starts = numpy.cumsum(frames) - frames
     return Survey(
-        lengths[:, 0], lengths[:, 1], frames, statistics, faults=faults, starts=starts, features=features, entry=entry
+        lengths[:, 0],
+        lengths[:, 1],
+        frames,
+        marks,
+        moments=statistics,
+        faults=faults,
+        starts=starts,
+        features=features,
+        entry=entry,
     )
 
 

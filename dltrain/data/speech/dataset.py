@@ -314,8 +314,10 @@ class SpokenClips:
             check.check_share(checked, self._max_bad_fraction, self._describe_check(split, bool(checked.dropped)))
         usable = numpy.array([index for index, fault in enumerate(checked.faults) if fault is None], numpy.int64)
         symbols = self._index_alphabet()
-        if notice := check.describe_left_out(f"{split} split", checked, self._preparation.max_seconds):
-            self._known.notices[split] = notice
+        notices = [check.describe_left_out(f"{split} split", checked, self._preparation.max_seconds)]
+        notices += [f"{split}: {one}" for one in check.describe_marks(checked, self._preparation.sample_rate_hz)]
+        if any(notices):
+            self._known.notices[split] = "\n".join(filter(None, notices))
         targets = [numpy.array([symbols[letter] for letter in checked.texts[index]], numpy.int64) for index in usable]
         clips = [checked.clips[index] for index in usable.tolist()]
         self._known.usable[split] = UsableClips(clips, checked.survey.select(usable), targets)
@@ -423,7 +425,7 @@ def check_splits(
             continue
         report = check.ManifestReport(split, str(path))
         try:
-            check.fill_report(report, dataset.check_clips(split))
+            check.fill_report(report, dataset.check_clips(split), dataset.assets["sample_rate_hz"])
         except DataError as error:
             report.fault = str(error)
         report.fault = report.fault and f"{split}: {report.fault}"  # two splits may share one table

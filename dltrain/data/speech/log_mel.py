@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dltrain.data.speech.channels import Samples
 from dltrain.data.speech.options import LogMel
-from dltrain.data.speech.sound import Samples, Sound, import_audio_package, resample
+from dltrain.data.speech.sound import Sound, import_audio_package, resample
 from dltrain.data.speech.statistics import Features, adapt_moments, compute_moments, normalize_features
 from dltrain.errors import UsageError
 

@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
@@ -19,10 +20,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.speech.sound import Samples, Sound, import_soundfile, read_promised_frames
+from dltrain.data.speech import media
+from dltrain.data.speech.channels import ChannelPowers, Samples, mix_channels
+from dltrain.data.speech.sound import Sound, UnreadableSound, import_soundfile, open_sound, read_promised_frames
 from dltrain.errors import DataError
 
-SUFFIXES = (".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+SUFFIXES = (".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav", *media.SUFFIXES)
 
 
 def is_sound_file(path: Path) -> bool:
@@ -69,18 +72,19 @@ def read_recording(path: Path) -> Iterator[RecordingPiece]:
     soundfile = import_soundfile()
     try:
         _check_kind(path.stat())
-        with path.open("rb") as content, _open_sound(content, soundfile) as file:
-            with mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                promised = read_promised_frames(mapped, file)
-            yield from cut_pieces(file, promised)
+        with (
+            path.open("rb") as content,
+            mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            open_sound(content, mapped[:16], lambda: _open_file(content, soundfile)) as file,
+        ):
+            yield from cut_pieces(file, read_promised_frames(mapped, file))
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read: {error.strerror or error}", advice="check its name and its permissions"
         ) from None
-    except soundfile.SoundFileError as error:
-        cause = str(error).rpartition(": ")[2].strip(". ")
+    except UnreadableSound as fault:
         raise DataError(
-            f"{path}: not sound that can be read ({cause})",
+            f"{path}: not sound that can be read ({fault})",
             advice="make it a WAV, FLAC, OGG or MP3 file, or leave it out",
         ) from None
     except _Unfit as fault:
@@ -101,7 +105,7 @@ def _check_kind(status: os.stat_result) -> None:
         raise _Unfit("the file is empty (0 bytes)", advice="copy it again, or leave it out")
 
 
-def _open_sound(content: BinaryIO, soundfile: ModuleType) -> Any:
+def _open_file(content: BinaryIO, soundfile: ModuleType) -> Any:
     """Open a `soundfile.SoundFile`. It reads the descriptor, since signals' exceptions cannot leave callbacks."""
     with _silence_decoder():
         return soundfile.SoundFile(content.fileno(), closefd=False)
@@ -126,28 +130,33 @@ def _silence_decoder() -> Iterator[None]:
 def cut_pieces(file: Any, promised: int) -> Iterator[RecordingPiece]:
     """Cut an open `soundfile.SoundFile`, which promises a number of frames, into pieces, in order.
 
-    Never holds more than the length of two pieces and a block.
+    Never holds more than the length of two pieces and a block. A file of several channels is read twice, first to see
+    whether they cancel each other.
     """
     rate, channels = file.samplerate, file.channels
+    chosen = _choose_channel(file)
+    describe = partial(Sound, sample_rate_hz=rate, channels=channels, opposed=chosen is not None)
     context, longest, ahead = (round(s * rate) for s in (CONTEXT_SECONDS, LONGEST_SECONDS, 2 * PIECE_SECONDS))
     held: Samples = numpy.zeros(0, numpy.float32)
     start = own = 0  # of the held samples, and of the next piece's own part, in samples of the file
     ended = False
     while True:
         while not ended and start + len(held) - own <= ahead:
-            block = _mix_channels(file.read(round(BLOCK_SECONDS * rate), dtype="float32", always_2d=True))
+            block = _mix_block(file.read(round(BLOCK_SECONDS * rate), dtype="float32", always_2d=True), chosen)
             ended = len(block) < round(BLOCK_SECONDS * rate)
             held = numpy.concatenate((held, block))
         left = start + len(held) - own
         if ended:
             _check_length(start + len(held), promised, rate)
         if ended and left <= longest:
-            yield _make_piece(Sound(held, rate, channels), start=start, own=own, end=own + left)
+            yield _make_piece(
+                Sound(held, rate, channels, opposed=chosen is not None), start=start, own=own, end=own + left
+            )
             return
         cut, silent = find_cut(held[own - start :], rate, left / rate if ended else None)
         cut += own
         beyond = 0 if silent else context
-        sound = Sound(held[: cut + beyond - start].copy(), rate, channels)
+        sound = describe(held[: cut + beyond - start].copy())
         yield _make_piece(sound, start=start, own=own, end=cut)
         keep = max(start, cut - beyond)
         held, start, own = held[keep - start :].copy(), keep, cut
@@ -158,9 +167,20 @@ def _make_piece(sound: Sound, start: int, own: int, end: int) -> RecordingPiece:
     return RecordingPiece(sound, start / rate, own / rate, end / rate)
 
 
-def _mix_channels(block: Samples) -> Samples:
-    """Average samples (n, channels) to one channel (n,). Raises _Unfit for samples that are not finite."""
-    mixed: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(1)
+def _choose_channel(file: Any) -> int | None:
+    """Choose the channel that stands for all of an open file, or None for their average; the file is rewound."""
+    if file.channels == 1:
+        return None
+    powers = ChannelPowers(file.channels)
+    while len(block := file.read(round(BLOCK_SECONDS * file.samplerate), dtype="float32", always_2d=True)):
+        powers.add(block)
+    file.seek(0)
+    return powers.choose()
+
+
+def _mix_block(block: Samples, chosen: int | None) -> Samples:
+    """Make one channel (n,) of samples (n, channels). Raises _Unfit for samples that are not finite."""
+    mixed = mix_channels(block, chosen)
     if not numpy.isfinite(mixed).all():
         raise _Unfit("some of its samples are NaN or infinite", advice="record or convert it again, or leave it out")
     return mixed

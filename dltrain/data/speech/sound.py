@@ -1,24 +1,26 @@
-"""Decoding of sound files: WAV, FLAC, OGG and MP3 through libsndfile, of any rate and number of channels."""
+"""Decoding of sound files of any rate and number of channels: by libsndfile, or what it does not read by PyAV."""
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from mmap import mmap
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy
-from numpy.typing import NDArray
 
+from dltrain.data.speech.channels import Samples, choose_channel, mix_channels
+from dltrain.data.speech.media import MediaFault, MediaFile, is_media
 from dltrain.errors import UsageError
-
-Samples = NDArray[numpy.float32]
 
 SILENCE = 1e-3
 """A clip whose loudest sample is below this, -60 dB of full scale, holds no speech."""
 
+_FULL_SCALE = 0.9995
 _HEADER_SHORTFALL_SECONDS = 0.02
 _STATED_SHORTFALL_SECONDS = 0.15  # an MP3 encoder's padding, which some tools count as part of the clip
 _SHORTFALL_SHARE = 0.02
@@ -34,11 +36,15 @@ class UnusableClip(Exception):
 
 
 class Sound(NamedTuple):
-    """One channel of samples (n,) in [-1, 1], from a file with `channels` at `sample_rate_hz`."""
+    """One channel of samples (n,) in [-1, 1], from a file with `channels` at `sample_rate_hz`.
+
+    `opposed` means that the channels are in opposite phase, and that the loudest one is used.
+    """
 
     samples: Samples
     sample_rate_hz: int
     channels: int
+    opposed: bool = False
 
     @property
     def seconds(self) -> float:
@@ -57,8 +63,34 @@ def import_soundfile() -> ModuleType:
     return import_audio_package("soundfile", "sound is read by soundfile, which")
 
 
+@contextmanager
+def open_sound(source: BinaryIO, head: bytes, open_file: Callable[[], Any]) -> Iterator[Any]:
+    """Open sound as a `soundfile.SoundFile` made by `open_file`, or what libsndfile cannot read as a `MediaFile`.
+
+    `head` is how the content of `source` begins. Raises UnreadableSound, also for faults found while it is read.
+    """
+    soundfile = import_soundfile()
+    try:
+        try:
+            file = open_file()
+        except soundfile.SoundFileError:
+            if not is_media(head):
+                raise
+            file = MediaFile(source)
+        yield file
+    except soundfile.SoundFileError as error:
+        cause = str(error).rpartition(": ")[2].strip(". ")  # without the object that Python names in front of it
+        raise UnreadableSound(cause or type(error).__name__) from None
+    except MediaFault as fault:
+        raise UnreadableSound(str(fault)) from None
+
+
+class UnreadableSound(Exception):
+    """Raised for content that is no sound, or too damaged to be read; the message says why."""
+
+
 def decode_sound(content: bytes, stated_seconds: float | None = None, most_seconds: float = math.inf) -> Sound:
-    """Decode a file's bytes, channels averaged. Raises UnusableClip.
+    """Decode a file's bytes, channels averaged, or the loudest one of channels in opposite phase. Raises UnusableClip.
 
     A damaged MP3 decodes without an error to a fraction of its length, so the length is compared with what the file's
     header promises and with `stated_seconds`. A clip that promises more than `most_seconds` is not decoded at all. A
@@ -67,34 +99,43 @@ def decode_sound(content: bytes, stated_seconds: float | None = None, most_secon
     soundfile = import_soundfile()
     if not content:
         raise UnusableClip("unreadable", "the file is empty (0 bytes)")
+    source = io.BytesIO(content)
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
+        with open_sound(source, content[:16], lambda: soundfile.SoundFile(source)) as file:
             rate, promised = file.samplerate, read_promised_frames(content, file)
             if max(promised / rate, stated_seconds or 0) > most_seconds:
                 raise _too_long(max(promised / rate, stated_seconds or 0), most_seconds)
             channels: Samples = file.read(dtype="float32", always_2d=True)  # (n, channels)
-    except soundfile.SoundFileError as error:
-        cause = str(error).rpartition(": ")[2].strip(". ")  # without the object that Python names in front of it
-        raise UnusableClip("unreadable", f"not sound that can be read ({cause or type(error).__name__})") from None
-    samples = channels[:, 0] if channels.shape[1] == 1 else channels.mean(1)
-    sound = Sound(samples, rate, channels.shape[1])
+    except UnreadableSound as fault:
+        raise UnusableClip("unreadable", f"not sound that can be read ({fault})") from None
+    chosen = choose_channel(channels)
+    sound = Sound(mix_channels(channels, chosen), rate, channels.shape[1], opposed=chosen is not None)
     _check_length(sound.seconds, promised / rate, "its header promises", _HEADER_SHORTFALL_SECONDS)
     if stated_seconds is not None:
         _check_length(sound.seconds, stated_seconds, "its stated length is", _STATED_SHORTFALL_SECONDS)
-    if not len(samples):
+    if not len(sound.samples):
         raise UnusableClip("damaged", "no sample in it")
     if sound.seconds > most_seconds:
         raise _too_long(sound.seconds, most_seconds)
-    peak = float(numpy.abs(samples).max())
-    if not math.isfinite(peak):
-        bad = int((~numpy.isfinite(samples)).sum())
-        raise UnusableClip("not finite", f"{bad} of its {len(samples)} samples are NaN or infinite")
+    if not numpy.isfinite(sound.samples).all():
+        bad = int((~numpy.isfinite(sound.samples)).sum())
+        raise UnusableClip("not finite", f"{bad} of its {len(sound.samples)} samples are NaN or infinite")
     return sound
+
+
+def measure_level(samples: Samples) -> float:
+    """Measure the loudest sample of some (n,), without a constant offset."""
+    return float(numpy.abs(samples - samples.mean()).max())
+
+
+def measure_clipping(samples: Samples) -> float:
+    """Measure the share of samples (n,) at full scale, where the wave is cut off."""
+    return float((numpy.abs(samples) >= _FULL_SCALE).mean()) if len(samples) else 0.0
 
 
 def check_audible(sound: Sound) -> None:
     """Raise UnusableClip for silence."""
-    peak = float(numpy.abs(sound.samples).max())
+    peak = measure_level(sound.samples)
     if peak < SILENCE:
         level = f"{20 * math.log10(peak):.0f} dB of full scale" if peak else "digital silence"
         raise UnusableClip("silent", f"silent: its loudest sample is {peak:.1g}, {level}")

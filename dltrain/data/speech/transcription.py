@@ -19,7 +19,7 @@ from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, model_
 from dltrain.data.speech.options import LogMel
 from dltrain.data.speech.recognition import Decoder, Transcribes
 from dltrain.data.speech.recordings import RecordingPiece, read_recording
-from dltrain.data.speech.sound import SILENCE, resample
+from dltrain.data.speech.sound import SILENCE, measure_level, resample
 from dltrain.data.speech.statistics import compute_moments, pool_moments
 from dltrain.errors import DataError
 from dltrain.runtime.precision import Runtime
@@ -45,10 +45,16 @@ class SpokenWord(NamedTuple):
 
 @dataclass
 class Recording:
-    """A file and its transcript; or why it could not be read, `fault`."""
+    """A file and its transcript; or why it could not be read, `fault`.
+
+    `sample_rate_hz` is the file's own; `opposed` means channels in opposite phase, `silent` that no piece was audible.
+    """
 
     path: Path
     seconds: float = 0.0
+    sample_rate_hz: int = 0
+    opposed: bool = False
+    silent: bool = True
     words: list[SpokenWord] = field(default_factory=list)
     fault: DataError | None = None
 
@@ -128,6 +134,8 @@ class Transcriber:
             try:
                 for piece, assets in self._prepare_pieces(path, speaker):
                     recording.seconds = piece.to_seconds
+                    recording.sample_rate_hz, recording.opposed = piece.sound.sample_rate_hz, piece.sound.opposed
+                    recording.silent = recording.silent and not self._is_audible(piece)
                     waiting.append(PreparedPiece(recording, piece, assets))
                     if len(waiting) >= BATCHES_AHEAD * self.batch_size:
                         self._add_words(waiting, advance)
@@ -184,7 +192,7 @@ class Transcriber:
         return transcribed
 
     def _is_audible(self, piece: RecordingPiece) -> bool:
-        return piece.sound.seconds >= self._hop_seconds and float(numpy.abs(piece.sound.samples).max()) >= SILENCE
+        return piece.sound.seconds >= self._hop_seconds and measure_level(piece.sound.samples) >= SILENCE
 
     def _transcribe_batch(self, parts: Sequence[PreparedPiece]) -> Iterator[list[SpokenWord]]:
         inputs = [model_input(part.piece.sound, part.assets, self._extract) for part in parts]
