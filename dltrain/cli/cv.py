@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
-from dltrain.cli.shared.tables import format_confusion, format_members, print_summary
+from dltrain.cli.shared.tables import format_confusion, format_facts, format_members, print_summary
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
@@ -58,6 +58,7 @@ def format_folds(summary: Mapping[str, Any]) -> Iterator[str]:
     finished = [result for result in summary["members"] if result["state"] == "finished"]
     if finished:
         yield f"held-out folds of {finished[0]['dataset']}, {len(finished)} of {len(summary['members'])}"
+        yield from format_facts(finished)
     yield format_members(summary, "fold")
     confusion = pool_confusion(summary["members"])
     if confusion is not None and len(finished) > 1:

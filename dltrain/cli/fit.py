@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
-from dltrain.cli.shared.tables import format_members, print_summary
+from dltrain.cli.shared.tables import format_facts, format_members, print_summary
 from dltrain.errors import DltrainError
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
@@ -179,4 +179,5 @@ def format_seeds(summary: Mapping[str, Any]) -> Iterator[str]:
     finished = [result for result in summary["members"] if result["state"] == "finished"]
     if finished:
         yield f"validation split of {finished[0]['dataset']}, the best epoch of each run by {finished[0]['metric']}"
+        yield from format_facts(finished)
     yield format_members(summary, "seed")

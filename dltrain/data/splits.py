@@ -85,7 +85,11 @@ def select_fold(
         few = count if labels is None else int(numpy.unique(labels, return_counts=True)[1].min())
         what = "examples" if labels is None else "examples of the rarest class"
     if few < fold.of:
-        raise DataError(f"{fold.of} folds need as many {what}, found {few}", advice="make fewer folds")
+        advice = "make fewer folds"
+        if what.endswith("class"):
+            more = "add examples of it, leave it out, or give it another class's label"
+            advice = f"{advice}, or {more}" if few > 1 else more
+        raise DataError(f"{fold.of} folds need as many {what}, found {few}", advice=advice)
     parts = splitter(fold.of, shuffle=True, random_state=seed % 2**32).split(
         numpy.zeros(count), numpy.zeros(count) if labels is None else labels, groups
     )

@@ -162,6 +162,7 @@ def read_outcome(directory: Path) -> dict[str, Any]:
         "epochs": len(history),
         "score": None if best is None else history[best][goal.metric],
         "metrics": history.metrics(chosen),
+        **({"facts": last.record.facts} if last.record.facts else {}),
     }
 
 

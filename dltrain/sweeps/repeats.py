@@ -86,7 +86,9 @@ def evaluate_fold(directory: Path, member: Member, options: RunOptions) -> dict[
     if evaluation is None:
         evaluation = json.loads(run_member(["eval", str(directory), "--split", "test"], member, options))
     trained = read_outcome(directory)
-    kept = {name: evaluation[name] for name in ("dataset", "metrics", "classes", "confusion") if name in evaluation}
+    kept = {
+        name: evaluation[name] for name in ("dataset", "facts", "metrics", "classes", "confusion") if name in evaluation
+    }
     return {"epoch": trained["epoch"], "epochs": trained["epochs"], "validation": trained["metrics"], **kept}
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.capabilities import Baseline
+from dltrain.data.wording import suggest_name
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
 from dltrain.models.mlp import LinearModel
@@ -92,7 +93,7 @@ class BinaryClassification(Classification):
             return messages
         positive, other = self.labels[self.positive], self.labels[1 - self.positive]
         return [
-            f"the positive label is '{positive}' because it comes last in the alphabet: precision, recall and f1 are "
+            f"the positive label is '{positive}' because it comes last: precision, recall and f1 are "
             f"its own; set task.positive to '{other}' or '{positive}' to choose it",
             *messages,
         ]
@@ -107,7 +108,10 @@ class BinaryClassification(Classification):
         if positive is None:
             return 1
         if positive not in self.labels:
-            raise UsageError(f"task.positive: '{positive}' is not a label of the target; allowed are {found}")
+            raise UsageError(
+                f"task.positive: '{positive}' is not a label of the target; allowed are {found}"
+                f"{suggest_name(positive, self.labels)}"
+            )
         return self.labels.index(positive)
 
     def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:

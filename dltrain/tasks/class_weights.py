@@ -28,8 +28,8 @@ def compute_class_weights(
     """The weight of each class, (classes,) float32.
 
     "balanced" weighs all classes alike, and an example 1 on average: N / (classes in training * examples of the class),
-    as scikit-learn's compute_class_weight. In a mapping by label, a class that is not named weighs 1. Raises UsageError
-    for an unknown label.
+    as scikit-learn's compute_class_weight of the numbers of examples, whatever their own weights are. In a mapping by
+    label, a class that is not named weighs 1. Raises UsageError for an unknown label.
     """
     if asked == "balanced":
         if counts is None:
@@ -62,9 +62,15 @@ DOMINANT_SHARE = 0.9
 """The share of one class from which on accuracy says little about the others."""
 
 
-def warn_of_counts(labels: Sequence[str], counts: Sequence[int], goal: Goal) -> list[str]:
-    """Warnings about classes that training has none or one example of, and about accuracy where a class dominates."""
+def warn_of_counts(labels: Sequence[str], counts: Sequence[int], goal: Goal, *, weighed: bool) -> list[str]:
+    """Warnings about classes that training has none or one example of, and about accuracy where a class dominates.
+
+    `weighed` says whether training makes up for unequal classes already.
+    """
     messages = []
+    remedy = (
+        "" if weighed else ", and weigh the rare classes (task.class_weights: balanced, or data.sampling: balanced)"
+    )
     for few, what in ((0, "no training example"), (1, "one training example only")):
         if names := [label for label, count in zip(labels, counts, strict=True) if count == few]:
             messages.append(f"there is {what} of {join_some([repr(name) for name in names], 5)}")
@@ -73,7 +79,6 @@ def warn_of_counts(labels: Sequence[str], counts: Sequence[int], goal: Goal) -> 
     if share >= DOMINANT_SHARE and goal.metric == "accuracy":
         messages.append(
             f"{share:.1%} of the training examples are '{labels[counts.index(most)]}': a model that always predicts it "
-            "has that accuracy. Let macro_f1 or balanced_accuracy decide (task.goal), or weigh the rare classes "
-            "(task.class_weights: balanced, task.focal_gamma, data.sampling: balanced)"
+            f"has that accuracy; let another metric decide, such as goal: macro_f1 or balanced_accuracy{remedy}"
         )
     return messages

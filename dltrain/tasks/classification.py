@@ -116,7 +116,11 @@ class Classification:
 
     def warnings(self, goal: Goal) -> list[str]:
         """What to know about the classes before training, whose best epoch the `goal` decides."""
-        messages = [] if self.class_counts is None else warn_of_counts(self.labels, self.class_counts, goal)
+        messages = (
+            []
+            if self.class_counts is None
+            else warn_of_counts(self.labels, self.class_counts, goal, weighed=self.class_balance is not None)
+        )
         if self.sampling == "balanced" and self.class_weights is not None:
             messages.append(
                 "data.sampling: balanced and task.class_weights both weigh the classes, so that rare ones count twice; "

@@ -10,16 +10,18 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dltrain.batch import Examples
 from dltrain.core.evaluate import accumulate_counts
+from dltrain.core.solving import solve_linear
 from dltrain.core.state import TrainState
 from dltrain.core.trainer import update
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
+from dltrain.models.mlp import LinearModel
 from dltrain.runtime.precision import Runtime
 from dltrain.tasks.binary_classification import BinaryClassification
 from dltrain.tasks.class_weights import compute_class_weights, compute_focal_factors
@@ -211,12 +213,55 @@ def test_weighted_logistic_regression_is_scikit_learns() -> None:
     assert float(found[3]) == pytest.approx(theirs.intercept_[0], rel=1e-4)
 
 
+def test_solved_models_are_weighted_too() -> None:
+    draw = torch.Generator().manual_seed(3)
+    targets = torch.multinomial(torch.tensor([0.8, 0.15, 0.05]), 400, replacement=True, generator=draw)
+    inputs = torch.randn(400, 2, generator=draw) + targets[:, None]
+    rows = torch.rand(400, generator=draw)
+    options: dict[str, Any] = {"C": numpy.inf, "tol": 1e-12, "max_iter": 10_000}
+    counts = numpy.bincount(targets).tolist()
+    several: Any = TabularClassification(table("abc", counts), class_weights="balanced")
+    binary: Any = BinaryClassification(table("ab", [counts[0], sum(counts[1:])]), class_weights="balanced")
+    for task, heads, truth in ((several, 3, targets), (binary, 1, targets.clamp(max=1))):
+        model = LinearModel(2, heads)
+        solve_linear(model, task, [Examples(inputs, truth, rows)])
+        weights = compute_sample_weight("balanced", truth) * rows.numpy()
+        theirs = LogisticRegression(**options).fit(inputs, truth, sample_weight=weights)
+        ours = task.probabilities(model, inputs).detach()
+        numpy.testing.assert_allclose(ours, theirs.predict_proba(inputs), atol=1e-5)
+
+
+def test_focal_loss_and_balanced_sampling_have_no_closed_optimum() -> None:
+    assert TabularClassification(table(), class_weights="balanced").why_not_convex is None
+    assert TabularClassification(table(), focal_gamma=2.0).why_not_convex == "task.focal_gamma: 2"
+    assert "data.sampling: balanced" in str(TabularClassification(table(sampling="balanced")).why_not_convex)
+    assert set(TabularClassification(table(), focal_gamma=2.0).baselines()) == {"class shares", "linear"}
+
+
+@pytest.mark.parametrize("build", [TabularClassification, BinaryClassification])
+def test_class_shares_are_those_of_the_data_however_it_is_sampled(build: Any) -> None:
+    labels, counts = ("abc", [60, 30, 10]) if build is TabularClassification else ("ab", [90, 10])
+    task = build(table(labels, counts, sampling="balanced"))
+    baseline = task.baselines()["class shares"]
+
+    class Stream:
+        def epoch(self, epoch: int) -> Any:
+            targets = torch.arange(len(labels)).repeat(5)
+            return iter([Examples(torch.zeros(len(targets), 2), targets)])
+
+    baseline.fit(Stream())
+    chances = task.probabilities(baseline.model, torch.zeros(1, 2))[0]
+    torch.testing.assert_close(chances.detach(), torch.tensor(counts) / 100)
+
+
 def test_warnings_about_the_training_classes() -> None:
     goal = Goal("accuracy", "max")
     (told,) = Classification("abc", assets={"class_counts": [93, 5, 2]}).warnings(goal)
     assert told.startswith("93.0% of the training examples are 'a': a model that always predicts it has that accuracy")
     assert "macro_f1" in told
-    assert "class_weights" in told
+    assert "class_weights: balanced" in told
+    (told,) = Classification("abc", assets={"class_counts": [93, 5, 2]}, class_weights="balanced").warnings(goal)
+    assert "class_weights" not in told
     assert Classification("abc", assets={"class_counts": [93, 5, 2]}).warnings(Goal("macro_f1", "max")) == []
     assert Classification("ab", assets={"class_counts": [89, 11]}).warnings(goal) == []
     told = "; ".join(Classification("abc", assets={"class_counts": [5, 0, 1]}).warnings(goal))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +18,7 @@ from dltrain.cli.shared.changed_data import check_run_data, format_changed_data
 from dltrain.cli.shared.options import print_notice
 from dltrain.cli.shared.speech import ClipScoring, Decoding, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.tables import format_confusion, format_table
+from dltrain.data.wording import join_some
 from dltrain.errors import DataError, Diverged, UsageError
 from dltrain.observers.console import format_baselines
 
@@ -187,7 +188,14 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
     classes = {label: dict(zip(by_class, each, strict=True)) for label, each in zip(task.labels, columns, strict=True)}
     absent = [label for label, scores in classes.items() if scores["f1"] is None]
     picture = evaluation.draw("confusion", partial(draw_confusion_picture, confusion, task.labels))
-    return {"classes": classes, "absent_classes": absent, "confusion": confusion.tolist(), **picture}
+    missed = ((confusion.sum(0) == 0) & (confusion.sum(1) > 0)).tolist()
+    return {
+        "classes": classes,
+        "absent_classes": absent,
+        "never_predicted": [label for label, never in zip(task.labels, missed, strict=True) if never],
+        "confusion": confusion.tolist(),
+        **picture,
+    }
 
 
 def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, Any]:
@@ -230,22 +238,24 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     if result.get("confused"):
         yield "\n" + format_table(list_confusion_rows(result))
     if "classes" in result:
-        yield from format_classes(result["classes"], result["confusion"], result["absent_classes"])
+        yield from format_classes(result)
     if result.get("worst_examples"):
         yield "\n" + "\n".join(examples.format_mistakes(result["worst_examples"]))
     if pictures := [result[name] for name in ("picture", "worst_picture") if name in result]:
         yield "\n" + "\n".join(f"picture: {path}" for path in pictures)
 
 
-def format_classes(
-    classes: Mapping[str, Mapping[str, float | None]], confusion: list[list[int]], absent: Sequence[str]
-) -> Iterator[str]:
-    """The metrics of each class and the confusion matrix as tables; `absent` classes have no scores."""
+def format_classes(result: Mapping[str, Any]) -> Iterator[str]:
+    """The metrics of each class, what is special about classes, and the confusion matrix."""
+    classes: Mapping[str, Mapping[str, float | None]] = result["classes"]
     rows: list[list[object]] = [["class", "precision", "recall", "f1", "examples"]]
     for label, metrics in classes.items():
         shares = ["-" if (value := metrics[name]) is None else f"{value:.4f}" for name in ("precision", "recall", "f1")]
         rows.append([label, *shares, int(metrics["examples"] or 0)])
     yield "\n" + format_table(rows)
-    if absent:
-        yield f"neither true nor predicted in this split, so left out of macro averages: {', '.join(absent)}"
-    yield "\nconfusion matrix (rows: true, columns: predicted)\n" + format_confusion(list(classes), confusion)
+    if absent := result["absent_classes"]:
+        yield f"neither true nor predicted in this split, so left out of macro averages: {join_some(absent, 20)}"
+    if missed := result["never_predicted"]:
+        yield f"never predicted: {join_some(missed, 20)}"
+    title = "confusion matrix (rows: true, columns: predicted)"
+    yield f"\n{title}\n{format_confusion(list(classes), result['confusion'])}"

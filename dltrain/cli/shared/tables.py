@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
+
+WIDTH = 100
+"""Columns of the terminal that a table of several runs may take."""
 
 STATISTICS = {"mean": "mean", "standard_deviation": "std", "minimum": "min", "maximum": "max"}
 
@@ -49,8 +52,27 @@ def print_summary(
 
 
 def format_members(summary: Mapping[str, Any], first: str) -> str:
-    """A row for each member, the fact `first` before its metrics, and below them mean and spread."""
-    metrics = list(summary["statistics"])
+    """A row for each member, the fact `first` before its metrics, and below them mean and spread.
+
+    Where the metrics do not fit into WIDTH columns, the others follow in further tables.
+    """
+    parts: list[list[str]] = [[]]
+    for metric in summary["statistics"]:
+        if sum(2 + max(6, len(name)) for name in [first, "epoch", *parts[-1], metric]) > WIDTH:
+            parts.append([])
+        parts[-1].append(metric)
+    return "\n\n".join(_format_part(summary, first, part) for part in parts)
+
+
+def format_facts(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What the tasks of finished runs say of their metrics, where all say the same, as lines."""
+    facts = [result.get("facts", {}) for result in results if result["state"] == "finished"]
+    for name, value in (facts[0] if facts else {}).items():
+        if all(other.get(name) == value for other in facts):
+            yield f"{name.replace('_', ' ')}: {value}"
+
+
+def _format_part(summary: Mapping[str, Any], first: str, metrics: Sequence[str]) -> str:
     rows = [[first, "epoch", *metrics]]
     for result in summary["members"]:
         if result["state"] == "finished":
