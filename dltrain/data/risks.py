@@ -14,6 +14,8 @@ FEW = 20
 """Examples of a validation or test split below which a metric is too coarse to choose by."""
 REPEATED_SHARE = 0.05
 """Share of a split's examples that training has too, from which it is reported: some tables repeat a row or two."""
+IMBALANCED = 10
+"""How many times as frequent as the rarest class the most common one is, from which it is reported."""
 USUAL_COPIES = {"lines": 0.5, "windows": 0.5}
 """The same by unit, where short lines, or stretches of a series, repeat by nature."""
 CORRELATION_MARGIN = 1e-9
@@ -26,6 +28,7 @@ def find_risks(dataset: Dataset, summary: DataSummary) -> list[str]:
     return [
         *_find_few(summary),
         *_find_absent_classes(summary),
+        *_find_imbalance(summary),
         *_find_constant_targets(summary),
         *_find_leaks(summary),
         *_find_identifiers(summary),
@@ -41,13 +44,19 @@ def _training(summary: DataSummary) -> SplitSummary | None:
     return next((split for split in summary.splits if split.name == "training"), None)
 
 
+def _is_share(split: SplitSummary, summary: DataSummary) -> bool:
+    """Whether a split is a share of the training files, whose size an option sets."""
+    training = _training(summary)
+    return not split.files or (training is not None and split.files == training.files)
+
+
 def _find_few(summary: DataSummary) -> Iterator[str]:
     for split in _held_out(summary):
         count = split.examples or 0
         if count < FEW and summary.unit != "lines":  # a line may be a whole text
             unit = summary.unit if count > 1 else summary.unit.removesuffix("s")
             step = f"accuracy moves in steps of {1 / count:.2g}" if split.classes else "its scores are uncertain"
-            more = "add some to its files" if split.files else f"raise data.{split.name}"
+            more = f"raise data.{split.name}" if _is_share(split, summary) else "add some to its files"
             yield f"the {split.name} split has only {count} {unit}: {step}; {more}"
 
 
@@ -61,8 +70,21 @@ def _find_absent_classes(summary: DataSummary) -> Iterator[str]:
             absent = [f"'{label}'" for label in every if not present.get(label)]
             if split.classes and absent:
                 some = f"no example of {join_some(absent, _NAMED)}" + (f" of {len(every)} classes" * (len(absent) > 1))
-                advice = "give it examples of them" if split.files else f"raise data.{split.name}"
+                advice = f"raise data.{split.name}" if _is_share(split, summary) else "give it examples of them"
                 yield f"the {name} split has {some}: its scores say nothing about them; {advice}"
+
+
+def _find_imbalance(summary: DataSummary) -> Iterator[str]:
+    training = _training(summary)
+    present = {label: count for label, count in (training.classes if training else {}).items() if count}
+    if len(present) < 2:
+        return
+    rarest, most = min(present, key=lambda label: present[label]), max(present, key=lambda label: present[label])
+    if present[most] >= IMBALANCED * present[rarest]:
+        yield (
+            f"the training split has {present[most] // present[rarest]} times as many {summary.unit} of '{most}' as of "
+            f"'{rarest}', of which accuracy says little; see data.sampling and task.class_weights"
+        )
 
 
 def _find_constant_targets(summary: DataSummary) -> Iterator[str]:

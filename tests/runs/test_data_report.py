@@ -252,6 +252,7 @@ def test_ordinary_data_has_no_risk() -> None:
         (with_splits({"a": 50, "b": 50}, {"a": 40}), "validation split has no example of 'b': its scores say nothing"),
         (with_splits({"a": 50}, {"a": 40, "b": 2}), "the training split has no example of 'b'"),
         (with_splits({"a": 50}, {"a": 40}), "all training rows are of one class"),
+        (with_splits({"a": 950, "b": 50}, {"a": 95, "b": 5}), "has 19 times as many rows of 'a' as of 'b', of"),
         (with_column("v", role="target", distinct=1), "the target 'v' is the same in all training rows"),
         (with_column("copy", correlation=-1.0, distinct=ROWS), "'copy' gives 'y' away: its correlation with it is -1"),
         (with_column("city", "categories", distinct=5, determines_target=True), "'city' gives 'y' away: each of its"),
@@ -292,3 +293,11 @@ def test_some_copies_are_usual_of_lines_and_windows(unit: str, known: bool) -> N
             return numpy.arange(100 if split == "training" else 40, dtype=numpy.uint64) + 96 * (split == "validation")
 
     assert (risks(replace(SUMMARY, unit=unit), Sometimes()) == []) == known
+
+
+def test_the_advice_fits_a_share_and_files_of_its_own() -> None:
+    training = SplitSummary(name="training", examples=100, files=("all.csv",))
+    for files, advice in ((("all.csv",), "raise data.validation"), (("held.csv",), "add some to its files")):
+        validation = SplitSummary(name="validation", examples=5, files=files)
+        (found,) = risks(DataSummary(unit="rows", splits=(training, validation)))
+        assert found.endswith(advice)
