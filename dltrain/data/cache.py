@@ -47,15 +47,19 @@ class Cache:
         self.directory = directory
         self._limit_bytes = limit_bytes
 
+    def find(self, kind: str, key: Mapping[str, Any]) -> CacheEntry | None:
+        """Return the entry of a key, if there is one."""
+        return _open_entry(self._entry_path(kind, key))
+
     def entry(self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> CacheEntry:
         """Return the entry of a key (plain JSON); if there is none, `make` writes its files into an empty folder.
 
         Raises DataError if the cache cannot be written to, and any error of `make`; neither leaves anything behind.
         """
-        path = self.directory / f"{kind}-{sha256_of(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}"
-        found = _open_entry(path)
+        found = self.find(kind, key)
         if found is not None:
             return found
+        path = self._entry_path(kind, key)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with _hold_lock(self._temporary_path(path, "lock")):
@@ -67,6 +71,9 @@ class Cache:
                 advice="free disk space, change its permissions, or set data.cache or $DLTRAIN_CACHE to another folder",
             ) from error
         return found
+
+    def _entry_path(self, kind: str, key: Mapping[str, Any]) -> Path:
+        return self.directory / f"{kind}-{sha256_of(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}"
 
     def _temporary_path(self, path: Path, ending: str) -> Path:
         return self.directory / f".{path.name}.{ending}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, TypeVar
 
-from dltrain.data.cache import Cache
+from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.reading import describe_file, note_folders_of
 from dltrain.runtime.precision import count_cores
 from dltrain.stream import map_in_order
@@ -19,6 +19,8 @@ from dltrain.stream import map_in_order
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
+UNREADABLE = "-"
+"""The hash of a file that cannot be read."""
 SECONDS_BEFORE_ANY = 2.0
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -87,15 +89,28 @@ def hash_files(kind: str, paths: Sequence[Path], title: str, cache: Cache) -> li
     place whose size and modification time are as before.
     """
     note_folders_of(paths)
-    known = hashlib.sha256()
-    for path in paths:
-        known.update(f"{path}\0{describe_file(path)}\n".encode("utf-8", "surrogateescape"))
 
     def make(folder: Path) -> None:
         digests = map_with_progress(_hash_file, paths, f"reading {title}")
         (folder / "digests").write_text("\n".join(digests), encoding="ascii")
 
-    entry = cache.entry(kind, {"format": 2, "files": known.hexdigest()}, make)
+    return _read_digests(cache.entry(kind, _identify_files(paths), make))
+
+
+def recall_hashes(kind: str, paths: Sequence[Path], cache: Cache) -> list[str] | None:
+    """Return what `hash_files` computed of the same files before, or None if they would have to be read."""
+    entry = cache.find(kind, _identify_files(paths))
+    return None if entry is None else _read_digests(entry)
+
+
+def _identify_files(paths: Sequence[Path]) -> dict[str, Any]:
+    known = hashlib.sha256()
+    for path in paths:
+        known.update(f"{path}\0{describe_file(path)}\n".encode("utf-8", "surrogateescape"))
+    return {"format": 2, "files": known.hexdigest()}
+
+
+def _read_digests(entry: CacheEntry) -> list[str]:
     return (entry.path / "digests").read_text(encoding="ascii").split("\n")
 
 
@@ -103,4 +118,4 @@ def _hash_file(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
-        return "-"
+        return UNREADABLE

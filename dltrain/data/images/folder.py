@@ -30,7 +30,7 @@ from dltrain.data.images.findings import count_originals, describe_findings
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pictures import FULL, PictureFormat, has_former_suffix, is_picture
 from dltrain.data.images.samples import PATCHES, list_sample, make_picture_sample
-from dltrain.data.progress import hash_files
+from dltrain.data.progress import hash_files, recall_hashes
 from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
@@ -176,15 +176,15 @@ class ImageFolder:
         return self._batching.load_evaluation(images, self.assets)
 
     def _hash_trained(self) -> Hashes:
-        """Hash the training pictures without decoding any; those of the whole folder, if test has its own."""
+        """Hash the training pictures without reading any file again; those of the whole folder, if test has its own."""
         if self._home("test") == "training":
             return self.identities("training")
         try:
             listing = self._listing("training")
         except DataError:  # there are no classes in it any more
             return hash_fields(())
-        hashes = hash_files("picture-files", listing.paths, "training pictures", self._cache)
-        return hash_listed(hashes, listing, range(len(listing.names)))
+        hashes = recall_hashes("picture-files", listing.paths, self._cache)
+        return hash_fields(()) if hashes is None else hash_listed(hashes, listing, range(len(listing.names)))
 
     def summarize(self) -> DataSummary:
         splits = tuple(self._summarize_split(split) for split in SPLITS)

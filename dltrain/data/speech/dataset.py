@@ -15,8 +15,8 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, CacheEntry, cache_directory
-from dltrain.data.contents import Hashes, hash_fields
-from dltrain.data.progress import hash_files
+from dltrain.data.contents import Hashes, describe_trained, hash_fields
+from dltrain.data.progress import hash_files, recall_hashes
 from dltrain.data.reading import note_file
 from dltrain.data.speech import check, summary
 from dltrain.data.speech.augmentation import check_speech_augmentation
@@ -196,6 +196,9 @@ class SpokenClips:
         return Loader(SpeechEvaluationBatches(self._prepare_clips("validation"), self._limits[1]))
 
     def test(self) -> Loader[Utterances]:
+        trained = self._hash_trained()
+        if trained is not None and (notice := describe_trained(self.identities("test"), trained, "clips")):
+            self._known.notices["trained"] = notice
         return Loader(SpeechEvaluationBatches(self._prepare_clips("test"), self._limits[1]))
 
     def summarize(self) -> DataSummary:
@@ -218,16 +221,29 @@ class SpokenClips:
     def identities(self, split: Split) -> Hashes:
         """The content of each clip's file, and its transcript."""
         clips = self._find_usable(split).clips
-        return hash_fields((self._known.digests[clip.path], normalize_transcript(clip.text)) for clip in clips)
+        return hash_clips(clips, [self._known.digests[clip.path] for clip in clips])
 
     def show_raw(self, split: Split, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The name, transcript and speaker of some clips as their table has them."""
         clips = self._find_usable(split).clips
         return [{"clip": clips[at].name, "text": clips[at].text, "speaker": clips[at].speaker} for at in indices]
 
+    def _hash_trained(self) -> Hashes | None:
+        """Hash the clips of the training table, if their files have been hashed before; none is read."""
+        try:
+            clips, _ = self.source.read_clips(self.source.find_manifest("training"))
+        except DataError:
+            return None
+        digests = recall_hashes("clips", [clip.path for clip in clips], self._cache)
+        return None if digests is None else hash_clips(clips, digests)
+
     def transcripts(self) -> list[str]:
         alphabet = self.assets["alphabet"]
         return ["".join(alphabet[index] for index in target) for target in self._find_usable("training").targets]
+
+    def digest_of(self, clip: Clip) -> str:
+        """The SHA-256 of the file of a clip whose split has been read."""
+        return self._known.digests[clip.path]
 
     def clip_name(self, split: Split, clip: int) -> str:
         return self._find_usable(split).clips[clip].name
@@ -401,35 +417,7 @@ class SpokenClips:
         return self._known.surveyed[manifest]
 
 
-class UnlearnedClips(SpokenClips):
-    """Spoken clips to check only: no clip is too bad to build them, since nothing is learned."""
-
-    def _learn(self) -> None:
-        pass
-
-
-def check_splits(
-    name: str, seed: int, options: Mapping[str, Any], output: Path | None
-) -> tuple[str | None, Sequence[check.ManifestReport]]:
-    """Report what training leaves out of each split, and the data's notice; a table that cannot be read is a fault.
-
-    All bad clips are listed in the file `output`. Raises UsageError, and DataError if tables to train on are missing.
-    """
-    try:
-        dataset = UnlearnedClips(name, seed, None, **options)
-    except ValueError as error:
-        raise UsageError(f"dataset '{name}': {error}", advice="change its options in the config") from error
-    reports = []
-    for split in SPLITS:
-        if (path := dataset.source.locate_manifest(split)) is None:
-            continue
-        report = check.ManifestReport(split, str(path))
-        try:
-            check.fill_report(report, dataset.check_clips(split), dataset.assets["sample_rate_hz"])
-        except DataError as error:
-            report.fault = str(error)
-        report.fault = report.fault and f"{split}: {report.fault}"  # two splits may share one table
-        reports.append(report)
-    if output is not None:
-        check.write_bad_clips(reports, output)
-    return dataset.notice, reports
+def hash_clips(clips: Sequence[Clip], digests: Sequence[str]) -> Hashes:
+    """Hash each clip, from the hash of its file and its transcript."""
+    rows = zip(digests, clips, strict=True)
+    return hash_fields((digest, normalize_transcript(clip.text)) for digest, clip in rows)

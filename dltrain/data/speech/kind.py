@@ -29,7 +29,7 @@ register(
                 fetch="dltrain.data.speech.archive:fetch",
                 verify="dltrain.data.speech.check:verify",
                 settings=("archive", "locale", "subsampling", "max_seconds", "output"),
-                check_splits="dltrain.data.speech.dataset:check_splits",
+                check_splits="dltrain.data.speech.check_splits:check_splits",
             ),
         ),
     )

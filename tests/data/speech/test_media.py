@@ -192,3 +192,39 @@ def test_clips_with_less_than_they_seem_to_have_are_named(tmp_path: Path) -> Non
     assert "  note        1 of 20 clips have channels in opposite phase; the loudest one" in (
         run("check", "common_voice", "--root", tmp_path).stdout
     )
+
+
+def test_clips_and_speakers_of_two_splits_are_counted(tmp_path: Path) -> None:
+    from support.speech import built, run, speechlike
+
+    for name in ("a", "b", "c", "d"):
+        soundfile.write(tmp_path / f"{name}.wav", speechlike(1.0, seed=ord(name)), 16000)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "a.wav").read_bytes())
+    for split, rows in (
+        ("train", ["a.wav ann", "b.wav bob"]),
+        ("dev", ["c.wav ann"]),
+        ("test", ["copy.wav zoe", "d.wav bob"]),
+    ):
+        lines = ["path\ttext\tspeaker", *(f"{row.split()[0]}\tone\t{row.split()[1]}" for row in rows)]
+        (tmp_path / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    manifests = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
+    options: dict[str, Any] = {"cache": str(tmp_path / "cache"), **manifests}
+    trained = built(tmp_path, "audio", **options)
+    evaluated = built(tmp_path, "audio", trained.assets, **options)
+    evaluated.test()
+    assert evaluated.notice == "test: 1 of 2 clips are in the training data too, so that scores are too good"
+    assert not any("train" in name for name in evaluated.fingerprint)
+    elsewhere = built(tmp_path, "audio", trained.assets, **{**options, "cache": str(tmp_path / "other")})
+    elsewhere.test()  # no training clip is read for this
+    assert elsewhere.notice is None
+    (tmp_path / "config.yaml").write_text(
+        f"task: speech_recognition\ndata: {{name: audio, root: {tmp_path}, train: train.tsv, validation: dev.tsv, "
+        "test: test.tsv}\nmodel: crnn\n"
+    )
+    printed = run("check", tmp_path / "config.yaml").stdout
+    for note in (
+        "1 of 1 speakers are in the training split too (ann)",
+        "1 of 2 clips are in the training split too (copy.wav is a.wav)",
+        "1 of 2 speakers are in the training split too (bob)",
+    ):
+        assert f"  note        {note}\n" in printed
