@@ -141,7 +141,10 @@ class Identifies(Protocol):
     """A dataset whose examples can be recognised by their content, in another file or in another order."""
 
     def identities(self, split: SplitName) -> NDArray[numpy.uint64]:
-        """A hash of the content of each example of a split, inputs and target, (N,); equal for equal examples."""
+        """A hash of the content of each example of a split, inputs and target, (N,); equal for equal examples.
+
+        Those of validation and test are in the order in which the split's batches hold them, if these can be selected.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+import numpy
 import torch
+from numpy.typing import NDArray
 
 B_co = TypeVar("B_co", covariant=True)
 B = TypeVar("B")
@@ -41,6 +43,14 @@ class Pads(Protocol):
 
     def padding_share(self, epoch: int) -> float:
         """Return the share of padding in the epoch's batches."""
+
+
+@runtime_checkable
+class Selects(Protocol):
+    """A source of evaluation batches that can do with some of its examples."""
+
+    def select(self, examples: NDArray[numpy.int64]) -> Source[Any]:
+        """The same batches of the examples with these indices only, in order; they are the split's, from 0."""
 
 
 def map_in_order(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.changed_data import check_run_data, format_changed_data
+from dltrain.cli.shared.changed_data import OpenedSplit, choose_new_examples, format_changed_data
 from dltrain.cli.shared.options import ChangedData, CheckpointName, DataRoot, JsonTables, RunPath, load_model
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
@@ -98,7 +98,9 @@ def export(
     described = {**_describe(subject, form, file, content), **facts}
     _write(file, content, described)
     if as_json:
-        typer.echo(json.dumps({name: value for name, value in described.items() if name != "record"}))
+        typer.echo(
+            json.dumps({name: value for name, value in described.items() if name not in ("record", "known_examples")})
+        )
     else:
         _print_description(described)
 
@@ -156,7 +158,7 @@ def _read_inputs(
     """Raises DataError for missing data or an empty split, UsageError for data that changed since training."""
     try:
         dataset = trained.dataset()
-        chosen = split or ("validation" if len(dataset.validation()) else "training")
+        chosen: Split = split or ("validation" if len(dataset.validation()) else "training")
         streams = {"validation": dataset.validation, "test": dataset.test, "training": dataset.training}
         stream = streams[chosen]()
     except DataError as error:
@@ -164,7 +166,8 @@ def _read_inputs(
         raise DataError(f"{error}\n{reason}or compare on synthetic inputs with --synthetic.") from error
     if not len(stream):
         raise DataError(f"{trained.checkpoint.path}: its {chosen} split is empty", advice="leave out --split")
-    changed = check_run_data(run, trained, dataset, allowed=changed_data)
+    opened = OpenedSplit(dataset, chosen, stream)
+    stream, changed = choose_new_examples(run, trained, opened, allowed=changed_data)
     described = f"the {chosen} split of {dataset.name}"
     if changed:
         described += f" ({format_changed_data(changed['changed_data'])})"
@@ -231,7 +234,9 @@ def _describe(subject: Exported, form: Format, file: Path, content: bytes) -> di
     from dltrain.core.checkpoint import WEIGHTS
     from dltrain.export.description import describe_preparation, describe_use
     from dltrain.export.weights import VERSION
+    from dltrain.runs.known_examples import EXPORT_KEY, find_known_examples
 
+    known = find_known_examples(subject.trained.checkpoint)
     trained, record, signature = subject.trained, subject.trained.record, subject.trained.runtime.signature()
     return {
         "description": VERSION,
@@ -251,6 +256,7 @@ def _describe(subject: Exported, form: Format, file: Path, content: bytes) -> di
         "threads": signature["threads"],
         "preparation": describe_preparation(trained.kind, record.assets),
         "record": record.portable(),
+        **({} if known is None else {EXPORT_KEY: known.to_plain()}),
     }
 
 

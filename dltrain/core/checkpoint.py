@@ -117,6 +117,11 @@ class Checkpoint:
         return Record.from_plain(self._plain["record"])
 
     @property
+    def described(self) -> dict[str, Any] | None:
+        """What is beside an exported file; None for a checkpoint."""
+        return None
+
+    @property
     def goal(self) -> Goal:
         return Goal(self.manifest["metric"], self.manifest["direction"])
 

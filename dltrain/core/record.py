@@ -56,7 +56,8 @@ class Record:
 
     `config` is the resolved config, `fingerprint` maps the dataset's files to their hashes, `signature` describes the
     process that started the run, `plugins` maps each plug-in's path in the run directory to its source. `solved` says
-    how the weights were found where that was done at once, without training. `finished` says why training is over,
+    how the weights were found where that was done at once, without training. `sources` are the runs and files that the
+    first weights come from, with their hashes, the oldest first. `finished` says why training is over,
     `metrics` is the size and the SHA-256 of metrics.jsonl when the checkpoint was written, and `facts` are what the
     task says of its metrics, such as which label is the positive one.
     """
@@ -70,6 +71,7 @@ class Record:
     plugins: dict[str, str]
     history: History = field(default_factory=History)
     solved: str | None = None
+    sources: list[dict[str, Any]] = field(default_factory=list)
     finished: str | None = None
     metrics: dict[str, Any] | None = None
     facts: dict[str, str] = field(default_factory=dict)
@@ -86,9 +88,9 @@ class Record:
         return plan if self.solved is None else replace(plan, epochs=1)
 
     def to_plain(self) -> dict[str, Any]:
-        """Every field as plain JSON; `solved` and `facts` only where set, so that other runs' bytes stay as before."""
+        """Every field as plain JSON; some only where they are set, so that other runs' bytes stay as before."""
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in plain.items() if name not in ("solved", "facts") or value}
+        return {name: value for name, value in plain.items() if name not in ("solved", "sources", "facts") or value}
 
     def portable(self) -> dict[str, Any]:
         """What an export keeps: everything that has a meaning outside the run directory."""

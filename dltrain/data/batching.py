@@ -44,6 +44,11 @@ class IndexedBatches(Generic[B]):
     def __len__(self) -> int:
         return self._batches
 
+    def select(self, examples: Int64s) -> IndexedBatches[B]:
+        """Those of some examples, in the data's order."""
+        indices, make = torch.from_numpy(examples), self.make
+        return IndexedBatches(len(indices), self._batch_size, lambda epoch, chosen: make(epoch, indices[chosen]))
+
     def batch(self, epoch: int, index: int) -> B:
         end = (index + 1) * self._batch_size if index < len(self) - 1 else None
         return self.make(epoch, self.order(epoch)[index * self._batch_size : end])

@@ -36,7 +36,8 @@ class ExportedWeights(Checkpoint):
         super().__init__(path, 0, epoch_ended=True)
 
     @cached_property
-    def record(self) -> Record:
+    def described(self) -> dict[str, Any]:
+        """The description beside the file."""
         beside = get_description_path(self.path)
         if not beside.is_file():
             raise NoCheckpoint(
@@ -44,13 +45,13 @@ class ExportedWeights(Checkpoint):
                 advice="copy it there, or export again",
             )
         try:
-            described = json.loads(beside.read_text(encoding="utf-8"))
+            described: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
             if (version := described["description"]) != VERSION:
                 raise NoCheckpoint(
                     f"{beside}: written in format {version}, and this dltrain reads format {VERSION}",
                     advice="use the version that wrote it",
                 )
-            record = Record.from_plain(described["record"])
+            _ = Record.from_plain(described["record"])
             digest = described["sha256"]
         except (ValueError, KeyError, TypeError):
             raise NoCheckpoint(f"{beside}: is no description of an export", advice="export again") from None
@@ -59,7 +60,11 @@ class ExportedWeights(Checkpoint):
                 f"{self.path}: does not belong to {beside.name}, or is damaged (its SHA-256 does not fit)",
                 advice="export again",
             )
-        return record
+        return described
+
+    @cached_property
+    def record(self) -> Record:
+        return Record.from_plain(self.described["record"])
 
     @cached_property
     def _content(self) -> bytes:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from dltrain.config.catalogue import ALL_SIZES, Entry
 from dltrain.config.experiment import Choice, Experiment, check_model
 from dltrain.config.plugins import load_catalogue
-from dltrain.core.checkpoint import WEIGHTS
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
 from dltrain.core.weights import (
@@ -22,12 +20,10 @@ from dltrain.core.weights import (
     freeze,
     initialize,
     parameter_groups,
-    read_tensors,
 )
-from dltrain.data.mirrors import SCHEMES, fetch_weights
 from dltrain.dataset import Dataset
-from dltrain.errors import DltrainError, NoCheckpoint, UsageError
-from dltrain.runs.finding import find_checkpoint
+from dltrain.errors import DltrainError, UsageError
+from dltrain.runs.initial_weights import InitialWeights, read_initial_weights
 from dltrain.runtime.precision import Runtime, start_runtime
 from dltrain.task import Task
 
@@ -105,41 +101,8 @@ class Training:
     runtime: Runtime
     names: Names
     notes: list[str] = field(default_factory=list)
-
-
-class InitialWeights(NamedTuple):
-    """Weights from elsewhere: their source, the tensors, and the hash of their file."""
-
-    source: str
-    tensors: Mapping[str, torch.Tensor]
-    sha256: str
-
-
-def read_initial_weights(source: str) -> InitialWeights:
-    """The weights of a run (its best checkpoint), of a checkpoint, or of a file here or at an address.
-
-    Raises UsageError, and DataError where nothing can be fetched.
-    """
-    path = fetch_weights(source) if source.startswith(SCHEMES) else Path(source).expanduser()
-    if path.is_dir():
-        try:
-            checkpoint = find_checkpoint(path)
-        except NoCheckpoint as error:
-            raise UsageError(f"weights.init_from: {error}") from None
-        sha256 = checkpoint.manifest["files"][WEIGHTS]["sha256"]
-        return InitialWeights(str(checkpoint.path), checkpoint.weights(), sha256)
-    try:
-        content = path.read_bytes()
-        return InitialWeights(source, read_tensors(content), hashlib.sha256(content).hexdigest())
-    except OSError as error:
-        reason = error.strerror
-    except ValueError as error:
-        reason = str(error)
-    raise UsageError(
-        f"weights.init_from: {source}: {reason}\n"
-        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file, the address of one",
-        advice="correct weights.init_from",
-    )
+    source: InitialWeights | None = None
+    """What its weights come from, without the tensors."""
 
 
 def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = None) -> Training:
@@ -183,4 +146,7 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     sum_dtype = torch.float32 if runtime.device.type == "mps" else torch.float64
     loss_sum = torch.zeros((), dtype=sum_dtype, device=runtime.device)
     state = TrainState(model, optimizer, runtime.scaler(), average, loss_sum=loss_sum)
-    return Training(experiment, dataset, task, schedule, state=state, runtime=runtime, names=names, notes=notes)
+    source = None if initial is None else initial.release()
+    return Training(
+        experiment, dataset, task, schedule, state=state, runtime=runtime, names=names, notes=notes, source=source
+    )

@@ -29,7 +29,7 @@ from dltrain.files import sync_directory, write_atomically
 CONFIG = RUN_CONFIG
 STARTED_FILES = {
     "lock", "plugins", "environment.json", "data-files.json", "metrics.jsonl", "times.jsonl", "checkpoints",
-    "data.json", "baselines.json", "baselines.safetensors",
+    "data.json", "splits.safetensors", "baselines.json", "baselines.safetensors",
 }  # fmt: skip
 """What a process may have left that ended before it wrote the config."""
 

@@ -26,6 +26,7 @@ from dltrain.runs.changed_data import DataReading
 from dltrain.runs.data_report import report_data
 from dltrain.runs.directory import Run
 from dltrain.runs.solving import AtRest, solve_weights
+from dltrain.runs.sources import keep_known_examples
 from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import explain_memory_errors
@@ -125,11 +126,12 @@ def train_run(
             check_scored(training)
         if run.checkpoint is not None:
             continue_exactly(run.checkpoint, training, messenger, inexact=inexact)
+        keep_known_examples(run, training, messenger)
         directory.write_config(run.directory, experiment)
         baselines.write(run.directory)
         directory.append_environment(run.directory, describe_training(training))
         DataReading(training.dataset.name, training.dataset.fingerprint, files).write(run.directory)
-        record, mark = replace(make_record(training), solved=solved), None if saved is None else saved.metrics
+        record, mark = make_record(training, saved, solved), None if saved is None else saved.metrics
         header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
         metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
         session = RunSession(run, training, record, metrics=metrics, interrupts=interrupts)
@@ -227,9 +229,9 @@ def describe_training(training: Training) -> dict[str, Any]:
     }
 
 
-def make_record(training: Training) -> Record:
-    """The record of this training's checkpoints, before its first epoch has ended."""
-    dataset = training.dataset
+def make_record(training: Training, saved: Record | None, solved: str | None) -> Record:
+    """The record of this training's checkpoints, before its first epoch; `saved` is that of a continued run."""
+    dataset, source = training.dataset, training.source
     return Record(
         config=directory.resolve_for_run(training.experiment),
         assets=dict(dataset.assets),
@@ -238,5 +240,7 @@ def make_record(training: Training) -> Record:
         notice=dataset.notice,
         signature=training.runtime.signature(),
         plugins=directory.read_plugin_sources(training.experiment.plugins),
+        solved=solved,
+        sources=saved.sources if saved is not None else [] if source is None else source.describe(),
         facts=dict(training.task.facts) if isinstance(training.task, Clarifies) else {},
     )

@@ -4,29 +4,96 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from dltrain.errors import UsageError
+
 if TYPE_CHECKING:
-    from dltrain.dataset import Dataset
+    from dltrain.dataset import Dataset, SplitName
     from dltrain.runs.loading import Trained
+    from dltrain.stream import Stream
 
 
-def check_run_data(run: Path, trained: Trained, dataset: Dataset, *, allowed: bool) -> dict[str, Any]:
-    """What a command's results say about changed data, {} for the run's own; its streams have been made.
+class OpenedSplit(NamedTuple):
+    """A split that was drawn from a run's data, and its batches."""
 
-    Raises UsageError for changed data, unless `allowed`.
+    dataset: Dataset
+    name: SplitName
+    stream: Stream[Any]
+
+
+def choose_new_examples(
+    run: Path, trained: Trained, opened: OpenedSplit, *, allowed: bool
+) -> tuple[Stream[Any], dict[str, Any]]:
+    """The batches of the examples that are new to the run's weights, and what its results say about changed data.
+
+    Raises UsageError for data that changed since training, and for a source of the weights that was trained on the
+    split's examples, unless `allowed`: then those examples are left out.
     """
-    from dltrain.runs.changed_data import check_same_data, describe_changed_data
+    from dltrain.runs.changed_data import CHANGED, check_same_data
+    from dltrain.runs.known_examples import find_known_examples
 
+    dataset, name, stream = opened
     changed = check_same_data(run, trained.record, dataset.fingerprint, allowed=allowed, offer="--changed-data")
-    found = describe_changed_data(changed)
-    if found:
-        typer.echo(f"warning: {format_changed_data(found['changed_data'])}", err=True)
-    return found
+    known = find_known_examples(trained.checkpoint) if changed or trained.record.sources else None
+    facts: dict[str, Any] = {"files": changed, "examples": None, "left_out": None, "recognised": None}
+    from dltrain.dataset import Identifies
+
+    if known is not None and isinstance(dataset, Identifies) and name != "training":
+        hashes = dataset.identities(name)
+        inherited = known.find_inherited(hashes, name)
+        if inherited.any() and not allowed:
+            raise UsageError(
+                f"{run}: {int(inherited.sum())} of {len(hashes)} {name} examples were trained on by a run that its "
+                f"weights come from ({trained.record.sources[-1]['from']})",
+                advice="train from other weights, or leave these examples out with --changed-data",
+            )
+        seen = inherited | known.find_seen(hashes, name) if changed else inherited
+        facts |= {"examples": len(hashes), "left_out": int(seen.sum())}
+        facts["recognised"] = bool(seen.any() or known.contains_own(hashes, name).any())
+        if seen.any():
+            stream = _leave_out(run, opened, seen)
+    if not changed and not facts["left_out"]:
+        return stream, {}
+    typer.echo(f"warning: {format_changed_data(facts)}", err=True)
+    return stream, {CHANGED: facts}
+
+
+def _leave_out(run: Path, opened: OpenedSplit, seen: Any) -> Stream[Any]:
+    """The batches of the examples that are not `seen` (N,) bool. Raises UsageError where there are none."""
+    import numpy
+
+    from dltrain.stream import Loader, Selects
+
+    count, left = int(seen.sum()), int((~seen).sum())
+    if not left:
+        raise UsageError(
+            f"{run}: all {count} {opened.name} examples of the changed data were trained (or validated) on",
+            advice=f"give new examples, as files of their own (data.{opened.name})",
+        )
+    stream = opened.stream
+    if not isinstance(stream, Loader) or not isinstance(stream.source, Selects):
+        raise UsageError(
+            f"{run}: {count} of {len(seen)} {opened.name} examples of the changed data were trained (or validated) on, "
+            "and cannot be left out of this kind of data",
+            advice=f"restore the data, or give new examples, as files of their own (data.{opened.name})",
+        )
+    return Loader(stream.source.select(numpy.flatnonzero(~seen)), stream.workers)
 
 
 def format_changed_data(facts: Mapping[str, Any]) -> str:
     """One line about an evaluation on changed data."""
-    return f"changed data, not those of the run's training: {', '.join(facts['files'])}"
+    named = f"changed data, not those of the run's training: {', '.join(facts['files'])}"
+    if not facts["files"]:
+        named = "the run's weights come from a run that was trained on some of these examples"
+    if facts["left_out"] is None:
+        return f"{named}; how many of the examples were trained on is not known"
+    left_out = f"{facts['left_out']:,} of {facts['examples']:,} examples left out, which were trained or validated on"
+    if facts["left_out"] or facts["recognised"]:
+        return f"{named}; {left_out}"
+    return (
+        f"{named}; none of the {facts['examples']:,} examples is known to the run: they are new, or only their form "
+        "has changed, as by another column, and then some were trained on"
+    )

@@ -14,7 +14,7 @@ import typer
 
 from dltrain.cli.shared import examples
 from dltrain.cli.shared.adaptation import Adaptation, prepare_adaptation
-from dltrain.cli.shared.changed_data import check_run_data, format_changed_data
+from dltrain.cli.shared.changed_data import OpenedSplit, choose_new_examples, format_changed_data
 from dltrain.cli.shared.options import print_notice
 from dltrain.cli.shared.speech import ClipScoring, Decoding, build_clip_scoring, format_worst, list_confusion_rows
 from dltrain.cli.shared.tables import format_confusion, format_table
@@ -23,7 +23,7 @@ from dltrain.errors import DataError, Diverged, UsageError
 from dltrain.observers.console import format_baselines
 
 if TYPE_CHECKING:
-    from dltrain.dataset import Dataset
+    from dltrain.dataset import Dataset, SplitName
     from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
     from dltrain.task import Counts
@@ -67,15 +67,15 @@ class Evaluation:
         return {}
 
 
-def run_evaluation(run: Path, trained: Trained, split: str, how: EvaluationMethod) -> Evaluation:
+def run_evaluation(run: Path, trained: Trained, split: SplitName, how: EvaluationMethod) -> Evaluation:
     """Score a split. Raises UsageError where task or data do not allow it, Diverged for an adaptation that does."""
     adaptation, decoding = how.adaptation, how.decoding
     if adaptation:
         trained = prepare_adaptation(run, trained, adaptation)
     judges = build_clip_scoring(run, trained, decoding)
     dataset = trained.dataset()
-    stream = open_split(trained, dataset, split)
-    changed = check_run_data(run, trained, dataset, allowed=how.changed_data)
+    opened = OpenedSplit(dataset, split, open_split(trained, dataset, split))
+    stream, changed = choose_new_examples(run, trained, opened, allowed=how.changed_data)
     print_notice(dataset.notice)
     scorer: Any = adaptation.scorer(trained, dataset) if adaptation else judges or trained.task
     counts = replace(trained, task=scorer).counts(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -203,6 +204,13 @@ class SpeechEvaluationBatches:
 
     def __post_init__(self) -> None:
         self.indices = [bucket.indices for bucket in make_buckets(self.spoken.frames, self.limit, 1)]
+
+    def select(self, examples: Indices) -> SpeechEvaluationBatches:
+        """Those of some clips, which keep their numbers."""
+        chosen = copy(self)
+        kept = [indices[numpy.isin(indices, examples)] for indices in self.indices]
+        chosen.indices = [indices for indices in kept if len(indices)]
+        return chosen
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -1,0 +1,79 @@
+"""The weights that a run starts from: another run's, or those of a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from dltrain.core.checkpoint import MANIFEST, WEIGHTS, Checkpoint
+from dltrain.core.weights import read_tensors
+from dltrain.data.mirrors import SCHEMES, fetch_weights
+from dltrain.errors import NoCheckpoint, UsageError
+from dltrain.export.weights import ExportedWeights, get_description_path
+from dltrain.runs.finding import find_checkpoint
+
+
+class InitialWeights(NamedTuple):
+    """Weights from elsewhere: their source, the tensors, and the hash of their file.
+
+    `checkpoint` is the checkpoint or the export that they belong to, None for a file without a description.
+    """
+
+    source: str
+    tensors: Mapping[str, Tensor]
+    sha256: str
+    checkpoint: Checkpoint | None = None
+
+    def release(self) -> InitialWeights:
+        """The same without the tensors and the files' contents, which are as large as the model."""
+        if self.checkpoint is not None:
+            _ = self.checkpoint.record
+            for name in ("contents", "_content"):
+                self.checkpoint.__dict__.pop(name, None)
+        return self._replace(tensors={})
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The sources of the weights, the first one first, as a checkpoint's record keeps them."""
+        own = {"from": self.source, "weights_sha256": self.sha256}
+        if self.checkpoint is None:
+            return [own]
+        record = self.checkpoint.record
+        return [*record.sources, {**own, "dataset": record.dataset, "data_sha256": record.fingerprint}]
+
+
+def read_initial_weights(source: str) -> InitialWeights:
+    """The weights of a run (its best checkpoint), of a checkpoint, or of a file here or at an address.
+
+    Raises UsageError, and DataError where nothing can be fetched.
+    """
+    path = fetch_weights(source) if source.startswith(SCHEMES) else Path(source).expanduser()
+    try:
+        if (checkpoint := _find_checkpoint(path)) is not None:
+            sha256 = checkpoint.manifest["files"][WEIGHTS]["sha256"]
+            return InitialWeights(str(checkpoint.path), checkpoint.weights(), sha256, checkpoint)
+        content = path.read_bytes()
+        return InitialWeights(source, read_tensors(content), hashlib.sha256(content).hexdigest())
+    except NoCheckpoint as error:
+        raise UsageError(f"weights.init_from: {error}") from None
+    except OSError as error:
+        reason = error.strerror
+    except ValueError as error:
+        reason = str(error)
+    raise UsageError(
+        f"weights.init_from: {source}: {reason}\n"
+        "allowed: a run directory, a checkpoint's directory, a .safetensors or a .pth file, the address of one",
+        advice="correct weights.init_from",
+    )
+
+
+def _find_checkpoint(path: Path) -> Checkpoint | None:
+    """The checkpoint that a path means or belongs to; None for a file without a description."""
+    if path.is_dir():
+        return find_checkpoint(path)
+    if path.name == WEIGHTS and (path.parent / MANIFEST).is_file():
+        return find_checkpoint(path.parent)
+    return ExportedWeights(path) if get_description_path(path).is_file() and path.is_file() else None
