@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
-from torch import Tensor, device
+from torch import Tensor, device, float64
 
 
 class Batch(Protocol):
@@ -35,7 +35,13 @@ def to_device(batch: B, target: device) -> B:
     tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
     if all(tensor.device == target for tensor in tensors.values()):
         return batch
-    return replace(batch, **{name: tensor.to(target, non_blocking=True) for name, tensor in tensors.items()})
+    return replace(batch, **{name: move_tensor(tensor, target) for name, tensor in tensors.items()})
+
+
+def move_tensor(tensor: Tensor, target: device) -> Tensor:
+    """`tensor` on the device `target`; float64 becomes float32 on MPS, which lacks it."""
+    narrowed = tensor.float() if target.type == "mps" and tensor.dtype == float64 else tensor
+    return narrowed.to(target, non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,14 @@ class Forecasts(Estimates, Protocol):
 
 
 @runtime_checkable
+class Wraps(Protocol):
+    """Puts a computation of its own around each model, before it trains or is loaded."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """A module that is called as `model` is, and whose outputs are what the task reads; `model` may be returned."""
+
+
+@runtime_checkable
 class Reconstructs(Protocol):
     """Can give back what it was given, as far as it passed through the model."""
 
@@ -126,6 +134,14 @@ class LinearInWeights(Protocol):
 
     def features(self, *inputs: Tensor) -> Tensor:
         """What a batch's `arguments` are, of N examples, to the linear layer's input (N, features)."""
+
+
+@runtime_checkable
+class CompletesOutputs(LinearInWeights, Protocol):
+    """A model that adds to what its linear layer gives, or scales it, as depends on no weight."""
+
+    def complete(self, outputs: Tensor, *inputs: Tensor) -> Tensor:
+        """The model's outputs for the linear layer's (N, outputs)."""
 
 
 @runtime_checkable

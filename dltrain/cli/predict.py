@@ -183,9 +183,11 @@ def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCo
 def _predict_inputs(predictor: Predictor, given: Sequence[NamedInput]) -> list[Prediction]:
     import torch
 
+    from dltrain.batch import move_tensor
+
     trained, task = predictor.trained, cast(Any, predictor.trained.task)
     tensors = predictor.reader.inputs([one.value for one in given])
-    inputs = [tensor.to(trained.runtime.device) for tensor in tensors]
+    inputs = [move_tensor(tensor, trained.runtime.device) for tensor in tensors]
     with torch.inference_mode(), trained.runtime.autocast():
         results = (task.probabilities if predictor.labels else task.estimates)(trained.model, *inputs).cpu()
     if predictor.labels:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.batch import Batch
-from dltrain.capabilities import LinearInWeights
+from dltrain.capabilities import CompletesOutputs, LinearInWeights
 from dltrain.task import Task
 
 MOST_VALUES = 2**25
@@ -90,7 +90,8 @@ def solve_linear(
         raise Unsolvable("an input is not a finite number")
 
     def loss(outputs: Tensor) -> Tensor:
-        return task.step(StandIn(outputs), batch, None).loss
+        whole = model.complete(outputs, *batch.arguments) if isinstance(model, CompletesOutputs) else outputs
+        return task.step(StandIn(whole), batch, None).loss
 
     outputs, separable = layer.out_features, False
     design = make_design(inputs, layer.bias is not None, weight_decay, bias_decay)

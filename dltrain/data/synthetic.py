@@ -21,7 +21,11 @@ def make_rows(sizes: Mapping[str, int], draw: Generator) -> Examples:
 
 
 def make_windows(sizes: Mapping[str, int], draw: Generator) -> Examples:
-    return _make_normal_examples(draw, sizes["window"], sizes["channels"])
+    """Windows (EXAMPLES, rows, channels); float64 where the task names `rows`, for windows relative to themselves."""
+    if "rows" not in sizes:
+        return _make_normal_examples(draw, sizes["window"], sizes["channels"])
+    examples = _make_normal_examples(draw, sizes["rows"], sizes["channels"])
+    return Examples(examples.inputs.double(), examples.targets)
 
 
 def _make_normal_examples(draw: Generator, *shape: int) -> Examples:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dltrain.capabilities import Wraps
 from dltrain.config.catalogue import ALL_SIZES, Entry
 from dltrain.config.experiment import Choice, Experiment, check_model
 from dltrain.config.plugins import load_catalogue
@@ -74,7 +75,8 @@ def construct_model(names: Names, experiment: Experiment, task: Task[Any]) -> An
             advice="make both name the same sizes",
         )
     sizes = {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
-    return construct(names, "model", experiment.locate().model, sizes=sizes)
+    model = construct(names, "model", experiment.locate().model, sizes=sizes)
+    return task.wrap(model) if isinstance(task, Wraps) else model
 
 
 def check_contract(kind: str, name: str, thing: object, contract: type) -> None:

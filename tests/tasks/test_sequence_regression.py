@@ -21,7 +21,7 @@ from dltrain.models.series import Autoregression, SeriesRNN
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
-from dltrain.tasks.regression import SequenceRegression
+from dltrain.tasks.forecasting import SequenceRegression
 from support.runs import run_once
 
 Write = Callable[[Mapping[str, Any]], Path]

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
-from dltrain.data.series.files import SAMPLE, Series, Values, read_eeg, read_series
+from dltrain.data.series.files import SAMPLE, Series, read_eeg, read_series
 from dltrain.data.series.overview import Borders, describe_concerns, summarize_series
+from dltrain.data.series.scaling import find_trend, learn_scales, standardize_series
 from dltrain.data.series.times import Gaps
 from dltrain.data.text_files import require_files
 from dltrain.data.wording import suggest_name
@@ -38,7 +39,11 @@ class SeriesWindows:
     The model reads `window` steps of all columns and predicts the next `horizon` steps of the target columns. The
     splits follow each other in time: training, validation, test. No target value of validation or test is seen in
     training, and each belongs to one split only; the first windows of a later split reach back into the one before it,
-    as they would in use. Columns are standardised to zero mean and unit variance over the training rows.
+    as they would in use.
+
+    A model whose inputs are levels cannot extrapolate a trend: choose `normalize: window` or `difference` for a series
+    that leaves the range of its training rows, or `normalize: auto`. Forecasts and errors are in the units of the file
+    in any case.
 
     Options:
         file: the file with the series.
@@ -51,6 +56,12 @@ class SeriesWindows:
         window: steps that the model reads.
         horizon: steps that it predicts.
         stride: steps from one window to the next.
+        normalize: standard (zero mean and unit variance over the training rows), window (each window relative to its
+            last row, in units of its own spread, and so are the values to predict), or auto: window if more than a
+            tenth of the last fifth of the training values are outside the range of those before, else standard.
+        difference: lags at which the model reads and predicts differences in place of values, one after the other: [1]
+            for a trend, [12] for a yearly season of months, [1, 12] for both; with `normalize: window` they are in
+            units of each window's spread. It reads as many more rows.
         validation: share of the rows that are targets of validation; they precede those of test.
         test: share of the rows that are targets of test: the last ones.
         fold: hold out this block of rows as the test split, instead of `test`. The rows are divided into one more block
@@ -77,6 +88,8 @@ class SeriesWindows:
         window: PositiveInt = 16,
         horizon: PositiveInt = 1,
         stride: PositiveInt = 1,
+        normalize: Literal["auto", "standard", "window"] = "standard",
+        difference: Annotated[list[PositiveInt], MinLen(1)] | None = None,
         validation: Fraction = 0.1,
         test: Fraction = 0.1,
         fold: Fold | None = None,
@@ -87,6 +100,8 @@ class SeriesWindows:
     ) -> None:
         self._seed, self._file, self._root = seed, file, Path(root).expanduser()
         self._window, self._horizon, self._stride, self._treatment = window, horizon, stride, gaps
+        self._normalize, self._difference = normalize, difference or []
+        self._rows = window + sum(self._difference)
         self._validation, self._test, self._fold = validation, test, fold
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self.fingerprint: dict[str, str] = {}
@@ -130,11 +145,11 @@ class SeriesWindows:
         """A hash of each window's values and of those that follow it, (N,)."""
         values = self.series.values + 0.0  # no negative zeros
         targets = [self.assets["columns"].index(name) for name in self.assets["targets"]]
-        starts, length = self.starts(split), self._window + self._horizon
+        starts, length = self.starts(split), self._rows + self._horizon
         hashes = numpy.full(len(starts), length, numpy.uint64)
         for step in range(length):
             rows = values[starts + step]
-            for column in rows.T if step < self._window else rows.T[targets]:
+            for column in rows.T if step < self._rows else rows.T[targets]:
                 hashes = mix_bits(hashes + numpy.ascontiguousarray(column).view(numpy.uint64))
         return hashes
 
@@ -142,7 +157,7 @@ class SeriesWindows:
         """The rows of some windows in the file, counted from 1, and of those to predict."""
         rows = []
         for start in (int(self.starts(split)[at]) for at in indices):
-            end = start + self._window
+            end = start + self._rows
             after = f"{end + 1}" + (f" to {end + self._horizon}" if self._horizon > 1 else "")
             rows.append({"rows": f"{start + 1} to {end}", "to predict": after})
         return rows
@@ -175,7 +190,7 @@ class SeriesWindows:
         if self.gaps is None:
             return numpy.zeros(len(starts), bool)
         before = numpy.concatenate(([0], numpy.cumsum(self.gaps.after)))
-        crosses: NDArray[numpy.bool_] = before[starts + self._window + self._horizon - 1] > before[starts]
+        crosses: NDArray[numpy.bool_] = before[starts + self._rows + self._horizon - 1] > before[starts]
         return crosses
 
     def list_starts(self, split: SplitName) -> NDArray[numpy.int64]:
@@ -188,22 +203,22 @@ class SeriesWindows:
                 f"{self._source}: {split} has {end - first} rows, but each window predicts {self._horizon}",
                 advice=f"raise data.{split}, or lower data.horizon",
             )
-        first = 0 if split == "training" else first - self._window
-        return numpy.arange(first, end - self._horizon - self._window + 1, self._stride)
+        first = 0 if split == "training" else first - self._rows
+        return numpy.arange(first, end - self._horizon - self._rows + 1, self._stride)
 
     def _windows(self, starts: NDArray[numpy.int64], batch_size: int, shuffled: bool) -> IndexedBatches[Examples]:
-        """Batch windows (N, window, C) and what follows them, (N, horizon * targets), step after step.
+        """Batch windows (N, rows, C) and what follows them, (N, horizon * targets), step after step.
 
         Shuffled, they are a function of (seed, epoch, index); otherwise they are in the order of time.
         """
-        values = torch.from_numpy(standardize_series(self.assets, self.series.values).astype(numpy.float32))
+        values = torch.from_numpy(standardize_series(self.assets, self.series.values))
         targets = [self.assets["columns"].index(name) for name in self.assets["targets"]]
         firsts = torch.from_numpy(starts)
-        steps = torch.arange(self._window + self._horizon)
+        steps = torch.arange(self._rows + self._horizon)
 
         def make(epoch: int, chosen: Tensor) -> Examples:
-            rows = values[firsts[chosen][:, None] + steps]  # (N, window + horizon, C)
-            return Examples(rows[:, : self._window].contiguous(), rows[:, self._window :, targets].flatten(1))
+            rows = values[firsts[chosen][:, None] + steps]  # (N, rows + horizon, C)
+            return Examples(rows[:, : self._rows].contiguous(), rows[:, self._rows :, targets].flatten(1))
 
         order = partial(draw_permutation, self._seed, n=len(starts))
         return IndexedBatches(len(starts), batch_size, make, order if shuffled else None)
@@ -249,10 +264,10 @@ class SeriesWindows:
             test = rows - (self._fold.of - self._fold.index) * block
             end = test + block
             kept = round(Rational(str(self._validation)) * test)
-        if test - kept < self._window + self._horizon:
+        if test - kept < self._rows + self._horizon:
             raise DataError(
                 f"{self._source}: {test - kept} of {rows} rows are left to train on, but one window and its "
-                f"targets take {self._window} + {self._horizon}",
+                f"targets take {self._rows} + {self._horizon}",
                 advice="lower data.window, data.horizon, data.validation or data.test, or give a longer series",
             )
         return Borders(test - kept, test, end)
@@ -268,6 +283,10 @@ class SeriesWindows:
                     advice="correct data.target, or add it to data.columns",
                 )
         training = series.values[: self.borders.validation]
+        normalize = self._normalize
+        if normalize == "auto":
+            trending = find_trend(training[:, [series.columns.index(name) for name in targets]])
+            normalize = "window" if trending and not self._difference else "standard"
         return {
             "dataset": self.name,
             "columns": list(series.columns),
@@ -275,12 +294,5 @@ class SeriesWindows:
             "time": self._time,
             "window": self._window,
             "horizon": self._horizon,
-            "mean": training.mean(0).tolist(),
-            "std": numpy.where(numpy.ptp(training, 0) > 0, training.std(0), 1.0).tolist(),
+            **learn_scales(training, self._window, normalize, self._difference),
         }
-
-
-def standardize_series(assets: Mapping[str, Any], values: Values) -> Values:
-    """Standardise values (T, C) of the assets' columns by the mean and standard deviation of training."""
-    scaled: Values = (values - numpy.array(assets["mean"])) / numpy.array(assets["std"])
-    return scaled

@@ -12,8 +12,9 @@ register(
         singular="series",
         plural="series",
         preparation=(
-            "the last assets.window rows of assets.columns, oldest first: (value - mean) / std of each column",
-            "in Python: dltrain.data.series.dataset.standardize_series",
+            "the last rows of assets.columns, oldest first: assets.window, and the sum of assets.difference more",
+            "(value - mean) / std of each column; assets.normalize and assets.difference are carried out by the model",
+            "in Python: dltrain.data.series.scaling.standardize_series",
         ),
         synthetic="dltrain.data.synthetic:make_windows",
         received="dltrain.data.series.received:describe_windows",

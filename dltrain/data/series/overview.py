@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy
 
 from dltrain.data.series.files import Series
+from dltrain.data.series.scaling import is_relative
 from dltrain.dataset import ColumnSummary, DataSummary, SplitName, SplitSummary, Treatment
 
 if TYPE_CHECKING:
@@ -54,7 +55,12 @@ def describe_concerns(source: str, data: SeriesWindows, splits: Sequence[SplitNa
             notes.append(f"column '{name}' is {value:.7g} in all training rows, so it carries no information")
     if data.takes_all_columns:
         notes += _describe_time_columns(series)
-    return notes + [note for split in splits if split != "training" for note in _describe_range(data, split)]
+    if is_relative(data.assets):
+        return notes
+    ranges = [note for split in splits if split != "training" for note in _describe_range(data, split)]
+    if ranges:
+        ranges[-1] += ": a model whose inputs are levels cannot follow; data.normalize=window learns changes"
+    return notes + ranges
 
 
 def _describe_range(data: SeriesWindows, split: SplitName) -> list[str]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dltrain.data.delimited import parse_delimited
-from dltrain.data.series.dataset import standardize_series
 from dltrain.data.series.files import Series, read_series, select_series
+from dltrain.data.series.scaling import count_rows, standardize_series
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
 
@@ -40,15 +40,15 @@ class SeriesReader:
         return read_series(Path(name), columns, time)
 
     def _last_window(self, name: str, series: Series) -> numpy.ndarray[Any, Any]:
-        window: int = self._assets["window"]
-        if len(series.values) < window:
+        rows = count_rows(self._assets)
+        if len(series.values) < rows:
             raise DataError(
-                f"{name}: {len(series.values)} rows, but the model reads {window}", advice="give a longer series"
+                f"{name}: {len(series.values)} rows, but the model reads {rows}", advice="give a longer series"
             )
-        return standardize_series(self._assets, series.values[-window:]).astype(numpy.float32)
+        return standardize_series(self._assets, series.values[-rows:])
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
-        """Windows (N, window, columns) float32."""
+        """Windows (N, rows, columns)."""
         return (torch.from_numpy(numpy.stack(values)),)
 
     def notes(self) -> Sequence[str]:
