@@ -59,7 +59,7 @@ def describe_concerns(source: str, data: SeriesWindows, splits: Sequence[SplitNa
         return notes
     ranges = [note for split in splits if split != "training" for note in _describe_range(data, split)]
     if ranges:
-        ranges[-1] += ": a model whose inputs are levels cannot follow; data.normalize=window learns changes"
+        ranges[-1] += "; data.normalize=window learns changes in place of levels"
     return notes + ranges
 
 

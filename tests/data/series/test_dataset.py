@@ -171,7 +171,8 @@ def test_splits_follow_each_other_and_ask_for_each_value_once(tmp_path: Path) ->
     assert data.name == "series"
     assert data.notice == (
         "20 of 20 validation values of 'n' (and of 1 other target) are outside the range of training, 0 to 69; "
-        "10 of 10 test values of 'n' (and of 1 other target) are outside the range of training, 0 to 69"
+        "10 of 10 test values of 'n' (and of 1 other target) are outside the range of training, 0 to 69; "
+        "data.normalize=window learns changes in place of levels"
     )
 
 
