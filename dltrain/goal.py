@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf, isnan
 from typing import Literal, NamedTuple
 
 LOSS = "loss"
 """The metric that every task reports, and that decides between equal scores: the lower one is better."""
+
+Direction = Literal["max", "min"]
+
+DIRECTIONS: dict[str, Direction] = {
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "precision", "recall", "f1"), "max"),
+    **dict.fromkeys(("roc_auc", "average_precision", "r2", "psnr"), "max"),
+    **dict.fromkeys((LOSS, "mse", "rmse", "mae", "mase", "pinball_loss", "perplexity", "bits_per_character"), "min"),
+    **dict.fromkeys(("word_error_rate", "character_error_rate", "utterance_error_rate"), "min"),
+}
+"""Whether more or less of a metric is better. A plug-in's task may declare others, with its fact `metrics`."""
+
+VARIANTS = ("row_weighted_", "class_weighted_", "unweighted_", "weighted_", "macro_")
+"""Prefixes that change nothing about the direction."""
+
+
+def find_direction(metric: str, declared: Mapping[str, Direction] | Collection[str] | None = None) -> Direction | None:
+    """Whether more or less of a metric is better, as `declared` or as known; None for an unknown metric."""
+    if isinstance(declared, Mapping) and metric in declared:
+        return declared[metric]
+    if metric in DIRECTIONS:
+        return DIRECTIONS[metric]
+    plain = next((metric.removeprefix(prefix) for prefix in VARIANTS if metric.startswith(prefix)), None)
+    return None if plain is None else find_direction(plain)
 
 
 class Ranked(NamedTuple):
@@ -24,7 +47,7 @@ class Goal(NamedTuple):
     """
 
     metric: str
-    direction: Literal["max", "min"]
+    direction: Direction
     counted: str = "examples"
 
     def best(self, results: Sequence[Ranked]) -> int | None:

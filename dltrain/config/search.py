@@ -53,6 +53,7 @@ RANGE_OPTIONS = (
 FIXED = {
     "seed": "a lucky seed is no better setting; `dltrain fit --seeds 0-4` shows what the seed does",
     "task.name": "the scores of two tasks cannot be compared",
+    "task.goal": "the values of two metrics cannot be compared",
     "data.name": "scores on different data cannot be compared",
 }
 """What a sweep does not vary, and why."""

@@ -31,6 +31,13 @@ class Section:
 
 SEED = Option("seed", Annotated[int, Ge(0), Le(2**63 - 1)], 0, "what all randomness is drawn from.")
 
+DECIDING = "goal"
+"""The option that every task has, unless it declares its own: the reader of signatures adds it."""
+DECIDING_MEANING = (
+    "the reported metric that decides: which epoch is the best, patience, schedules that wait for progress and sweeps "
+    "follow it; null for the task's own."
+)
+
 SECTIONS = (
     Section(name="task", kind="task", meaning="What is learned, and how it is scored."),
     Section(name="seed", option=SEED),

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, get_type_hints
 
 from dltrain import options as option_types
 from dltrain.config.annotations import (
@@ -24,7 +24,9 @@ from dltrain.config.annotations import (
 )
 from dltrain.config.catalogue import Entry
 from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest
+from dltrain.config.sections import DECIDING, DECIDING_MEANING
 from dltrain.config.values import validate_value
+from dltrain.goal import find_direction
 from dltrain.registry import Registration
 
 _NEEDED_FACTS = {
@@ -62,6 +64,8 @@ class _Reader:
                 options.append(self._option(each, described.get(each.name, "")))
             else:
                 provided.append(each.name)
+        if self.kind == "task" and DECIDING not in {each.name for each in options}:
+            options.append(Option(DECIDING, self._deciding_type(), None, DECIDING_MEANING))
         return Entry(
             kind=self.kind,
             name=self.name,
@@ -83,9 +87,19 @@ class _Reader:
         if self.kind == "dataset" and not isinstance(facts.get("sizes", {}), Mapping):
             example = 'sizes={"height": 28, "window": "window"}'
             self._refuse(f"the fact sizes must map sizes to numbers or options, such as {example}")
+        for metric in facts.get("metrics", ()):
+            if find_direction(metric, facts["metrics"]) not in ("max", "min"):
+                self._refuse(
+                    f"say whether more or less of {metric!r} is better: metrics={{{metric!r}: 'max'}}, or 'min'"
+                )
         check = facts.get("check")
         if check is not None and not callable(check) and not str(check).startswith("dltrain."):
             self._refuse(f"the fact check={check!r} must be a function, or name a module of dltrain")
+
+    def _deciding_type(self) -> Any:
+        """The type of the option that chooses the deciding metric; a plug-in may not say which ones there are."""
+        metrics = tuple(self.registered.facts.get("metrics", ()))
+        return Literal[metrics] | None if metrics else str | None
 
     def _option(self, parameter: inspect.Parameter, description: str) -> Option:
         name = parameter.name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -38,6 +40,24 @@ def accumulate_counts(
     finally:
         model.train(training)
     return total
+
+
+@dataclass(frozen=True)
+class FirstBatch:
+    """The stream of another one's first batch."""
+
+    stream: Stream[Any]
+
+    def __len__(self) -> int:
+        return min(1, len(self.stream))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return islice(self.stream.epoch(epoch, start), len(self) - start)
+
+
+def list_reported_metrics(model: nn.Module, task: Task[Any], stream: Stream[Any], runtime: Runtime) -> list[str]:
+    """The names of the metrics that the task reports for this data, from one batch of it."""
+    return list(task.report(accumulate_counts(model, task, FirstBatch(stream), runtime)))
 
 
 class Mistake(NamedTuple):

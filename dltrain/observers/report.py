@@ -50,7 +50,9 @@ def summarize_outcome(last: Checkpoint) -> dict[str, Any]:
     history, config = record.history, record.config
     facts: dict[str, Any] = {"data": record.dataset, "model": config["model"]["name"], "seed": config["seed"]}
     best = history.best(goal)
-    if best is not None:
+    if best is None and history.metrics():
+        facts["best epoch"] = f"none has a validation {goal.metric}; the last one counts"
+    elif best is not None:
         facts["best epoch"] = f"{best + 1} of {len(history)}"
         facts[f"validation {goal.metric}"] = round(history[best][goal.metric], 6)
     facts |= {name.replace("_", " "): value for name, value in record.facts.items()}

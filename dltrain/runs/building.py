@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from dltrain.capabilities import Wraps
 from dltrain.config.catalogue import ALL_SIZES, Entry
 from dltrain.config.experiment import Choice, Experiment, check_model
 from dltrain.config.plugins import load_catalogue
+from dltrain.config.sections import DECIDING
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
 from dltrain.core.weights import (
@@ -24,6 +26,7 @@ from dltrain.core.weights import (
 )
 from dltrain.dataset import Dataset
 from dltrain.errors import DltrainError, UsageError
+from dltrain.goal import Goal, find_direction
 from dltrain.runs.initial_weights import InitialWeights, read_initial_weights
 from dltrain.runtime.precision import Runtime, start_runtime
 from dltrain.task import Task
@@ -62,6 +65,28 @@ def construct_dataset(names: Names, experiment: Experiment, assets: Mapping[str,
     provided = (experiment.data.name, experiment.seed, assets)
     dataset: Dataset = construct(names, "dataset", experiment.locate().data, provided=provided)
     return dataset
+
+
+def construct_task(names: Names, experiment: Experiment, assets: Mapping[str, Any]) -> Any:
+    """The task of an experiment, with the deciding metric that its config chooses.
+
+    Raises UsageError for a metric whose direction nothing declares: that of a plug-in.
+    """
+    choice, entry = experiment.locate().task, names.entry("task", experiment.task.name)
+    metric = choice.options.get(DECIDING)
+    if DECIDING in inspect.signature(entry.load()).parameters:  # a plug-in's own option
+        return construct(names, "task", choice, provided=[assets])
+    options = {name: value for name, value in choice.options.items() if name != DECIDING}
+    task = construct(names, "task", Choice(choice.name, options), provided=[assets])
+    if metric is not None:
+        direction = find_direction(metric, entry.facts.get("metrics"))
+        if direction is None:
+            raise UsageError(
+                f"task.goal: whether more or less of '{metric}' is better is not known",
+                advice=f"declare it where the task is registered: metrics={{'{metric}': 'max'}}, or 'min'",
+            )
+        object.__setattr__(task, "goal", Goal(metric, direction, task.goal.counted))  # it may be a frozen dataclass
+    return task
 
 
 def construct_model(names: Names, experiment: Experiment, task: Task[Any]) -> Any:
@@ -119,7 +144,7 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     runtime = start_runtime(plan, recorded)
     dataset = construct_dataset(names, experiment)
     check_contract("dataset", experiment.data.name, dataset, Dataset)
-    task = construct(names, "task", located.task, provided=[dataset.assets])
+    task = construct_task(names, experiment, dataset.assets)
     check_contract("task", experiment.task.name, task, Task)
     if task.goal.direction not in ("max", "min"):
         message = f"the goal's direction is '{task.goal.direction}'; allowed are max and min"

@@ -23,7 +23,7 @@ from dltrain.core.record import Record
 from dltrain.dataset import Dataset
 from dltrain.errors import UsageError
 from dltrain.kinds import Kind, find_kind
-from dltrain.runs.building import Names, construct, construct_dataset, construct_model
+from dltrain.runs.building import Names, construct_dataset, construct_model, construct_task
 from dltrain.runs.directory import CONFIG
 from dltrain.runtime.memory import explain_memory_errors
 from dltrain.runtime.precision import Runtime, choose_device, start_runtime
@@ -88,7 +88,7 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
         overridden = (overrides or {}).get("data", {})
         experiment = find_data(experiment, names, checkpoint.path.parent.parent, overridden)
         runtime = start_runtime(experiment.trainer)
-        task = construct(names, "task", experiment.locate().task, provided=[record.assets])
+        task = construct_task(names, experiment, record.assets)
         model = construct_model(names, experiment, task)
         names("dataset", experiment.data.name)
     model.load_state_dict(checkpoint.weights())

@@ -10,11 +10,14 @@ from typing import Any
 from dltrain.batch import Batch
 from dltrain.capabilities import Clarifies
 from dltrain.config.experiment import Experiment
+from dltrain.config.sections import DECIDING
 from dltrain.core.checkpoint import Checkpoint
+from dltrain.core.evaluate import list_reported_metrics
 from dltrain.core.record import Record
 from dltrain.core.state import TrainState
 from dltrain.core.trainer import explain_single_examples, train_model
 from dltrain.data.reading import ReadFiles, collect_read_files
+from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
 from dltrain.observers.console import Messenger
@@ -124,6 +127,7 @@ def train_run(
         report_data(run, training.dataset, (batches, validation), messenger)
         if not len(validation):
             check_scored(training)
+        check_goal(training, validation)
         if run.checkpoint is not None:
             continue_exactly(run.checkpoint, training, messenger, inexact=inexact)
         keep_known_examples(run, training, messenger)
@@ -164,6 +168,20 @@ def build_and_read(
         with explain_memory_errors():
             training = build_training(experiment, None if saved is None else saved.signature)
         return training, training.dataset.training(), training.dataset.validation(), files
+
+
+def check_goal(training: Training, validation: Stream[Batch]) -> None:
+    """Raises UsageError where the config's deciding metric is none that the task reports for this data."""
+    metric, task = training.experiment.task.options.get(DECIDING), training.task
+    if metric is None or not len(validation):
+        return
+    reported = list_reported_metrics(training.state.model, task, validation, training.runtime)
+    if metric not in reported:
+        raise UsageError(
+            f"task.goal: the task '{training.experiment.task.name}' does not report '{metric}' for this data; "
+            f"it reports {', '.join(reported)}{suggest_name(metric, reported)}",
+            advice="choose one of these",
+        )
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from dltrain.tasks.class_weights import ClassWeights
 from dltrain.tasks.classification import (
     Classification,
     LabelledBatch,
+    list_weighted,
     multiply_weights,
     read_target_labels,
     to_float64,
@@ -41,7 +42,18 @@ OBVIOUS = (
 """Pairs of labels, in lower case, of which the last in the alphabet is the one that people call positive."""
 
 
-@tasks.register("binary_classification", data="table", sizes=("inputs", "outputs"))
+METRICS = (
+    "accuracy", "precision", "recall", "f1", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "loss",
+    "class_weighted_loss",
+)  # fmt: skip
+
+
+@tasks.register(
+    "binary_classification",
+    data="table",
+    sizes=("inputs", "outputs"),
+    metrics=(*METRICS, *list_weighted(METRICS)),
+)
 class BinaryClassification(Classification):
     """Cross-entropy of one logit for the positive one of two labels: logistic regression, or a deeper network.
 

@@ -44,6 +44,17 @@ ROW_WEIGHTED = (
 )  # fmt: skip
 """The metrics that are reported with the weights of the rows too, where these have any."""
 
+METRICS = (
+    "accuracy", "loss", "macro_precision", "macro_recall", "macro_f1", "balanced_accuracy", "weighted_f1", "roc_auc",
+    "class_weighted_loss",
+)  # fmt: skip
+"""The metrics that may decide which epoch is the best."""
+
+
+def list_weighted(metrics: Sequence[str]) -> list[str]:
+    """The metrics that rows with weights have besides these."""
+    return ["unweighted_loss", *(f"row_weighted_{name}" for name in metrics if name in ROW_WEIGHTED)]
+
 
 class LabelledBatch(Batch, Protocol):
     """A batch of N examples, each of one class; its attribute `weights` (N,) float32 may say how much each counts."""
@@ -250,7 +261,12 @@ def to_float64(numbers: Tensor) -> Tensor:
     return numbers.double() if numbers.device.type != "mps" else numbers.float()
 
 
-@tasks.register("image_classification", data="images", sizes=("image_channels", "height", "width", "classes"))
+@tasks.register(
+    "image_classification",
+    data="images",
+    sizes=("image_channels", "height", "width", "classes"),
+    metrics=METRICS,
+)
 class ImageClassification(Classification):
     """Cross-entropy over classes; the best epoch has the highest validation accuracy.
 
@@ -277,7 +293,7 @@ class ImageClassification(Classification):
         self.sizes = {"image_channels": assets["channels"], **sides, "classes": len(self.labels)}
 
 
-@tasks.register("text_classification", data="documents", sizes=("vocabulary", "classes"))
+@tasks.register("text_classification", data="documents", sizes=("vocabulary", "classes"), metrics=METRICS)
 class TextClassification(Classification):
     """Cross-entropy over classes; the best epoch has the highest validation accuracy.
 
@@ -303,7 +319,12 @@ class TextClassification(Classification):
         self.sizes = {"vocabulary": len(assets["words"]), "classes": len(self.labels)}
 
 
-@tasks.register("tabular_classification", data="table", sizes=("inputs", "outputs"))
+@tasks.register(
+    "tabular_classification",
+    data="table",
+    sizes=("inputs", "outputs"),
+    metrics=(*METRICS, *list_weighted(METRICS)),
+)
 class TabularClassification(Classification):
     """Cross-entropy over the labels of a table; the best epoch has the lowest validation loss.
 

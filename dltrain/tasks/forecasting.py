@@ -17,11 +17,13 @@ from dltrain.models.series import Autoregression
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
 from dltrain.tasks.baselines import make_linear_baseline
-from dltrain.tasks.regression import compute_r2, count_digits
+from dltrain.tasks.regression import ERRORS, compute_r2, count_digits
 from dltrain.tasks.relative_forecasts import wrap_relative
 
 
-@tasks.register("sequence_regression", data="series", sizes=("channels", "window", "outputs"))
+@tasks.register(
+    "sequence_regression", data="series", sizes=("channels", "window", "outputs"), metrics=(*ERRORS, "loss")
+)
 class SequenceRegression:
     """Squared error of the next steps' values; the best epoch has the lowest validation error.
 

@@ -24,8 +24,10 @@ from dltrain.tasks.baselines import make_unigram_baseline
 SCORED_AT_ONCE = 2**23
 """Log-probabilities that an evaluation holds at a time: 32 MiB, however large the vocabulary and the batch."""
 
+METRICS = ("perplexity", "loss", "accuracy", "bits_per_character")
 
-@tasks.register("language_modelling", data="text", sizes=("vocabulary",))
+
+@tasks.register("language_modelling", data="text", sizes=("vocabulary",), metrics=METRICS)
 class LanguageModelling:
     """Predict each token from those before it; the best epoch has the lowest validation perplexity.
 

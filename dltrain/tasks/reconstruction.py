@@ -17,7 +17,12 @@ from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
 
 
-@tasks.register("reconstruction", data="images", sizes=("image_channels", "height", "width", "output_channels"))
+@tasks.register(
+    "reconstruction",
+    data="images",
+    sizes=("image_channels", "height", "width", "output_channels"),
+    metrics=("mse", "psnr", "loss"),
+)
 class Reconstruction:
     """The model reproduces the image; the best epoch has the lowest validation error.
 

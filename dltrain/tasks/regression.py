@@ -25,7 +25,16 @@ FEWEST_DIGITS = 7
 """Significant digits of a number that float32 holds."""
 
 
-@tasks.register("regression", data="table", sizes=("inputs", "outputs"))
+ERRORS = ("rmse", "mse", "mae", "r2")
+"""The metrics of numbers that may decide which epoch is the best, beside the loss."""
+
+
+@tasks.register(
+    "regression",
+    data="table",
+    sizes=("inputs", "outputs"),
+    metrics=(*ERRORS, "loss", *(f"weighted_{name}" for name in ERRORS)),
+)
 class Regression:
     """One number or several for each row; the best epoch has the lowest validation rmse.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,12 @@ Pairs = Sequence[tuple[str | None, str | None]]
 EDITS = ("substitutions", "insertions", "deletions")
 
 
-@tasks.register("speech_recognition", data="speech", sizes=("bands", "alphabet", "subsampling"))
+@tasks.register(
+    "speech_recognition",
+    data="speech",
+    sizes=("bands", "alphabet", "subsampling"),
+    metrics=("word_error_rate", "character_error_rate", "utterance_error_rate", "loss"),
+)
 class SpeechRecognition:
     """Transcribe speech with connectionist temporal classification (Graves et al. 2006).
 
@@ -31,22 +36,17 @@ class SpeechRecognition:
     the reference), and loss (mean negative log-probability of a character in nats). Characters are decoded greedily:
     the likeliest of each frame. A clip with more characters than CTC can align with its frames counts in every rate,
     but not in the loss.
-
-    Options:
-        goal: the metric that decides which epoch is the best; null selects the word error rate if the alphabet has a
-            space, else the character error rate.
+    The best epoch has the lowest word error rate if the alphabet has a space, else character error rate.
     """
 
-    def __init__(
-        self, assets: Mapping[str, Any], *, goal: Literal["word_error_rate", "character_error_rate"] | None = None
-    ) -> None:
+    def __init__(self, assets: Mapping[str, Any]) -> None:
         self.alphabet: tuple[str, ...] = tuple(assets["alphabet"])
         self.subsampling = int(assets["subsampling"])
         self.sizes = {"bands": int(assets["bands"]), "alphabet": len(self.alphabet), "subsampling": self.subsampling}
         self._symbols: dict[str | None, int] = {letter: index for index, letter in enumerate(self.alphabet)}
         self._symbols[None] = BLANK
         self._spaced = SPACE in self.alphabet
-        self.goal = Goal(goal or ("word_error_rate" if self._spaced else "character_error_rate"), "min", "characters")
+        self.goal = Goal("word_error_rate" if self._spaced else "character_error_rate", "min", "characters")
 
     def step(self, model: nn.Module, batch: Utterances, carry: None) -> Step:
         log_probabilities, frames = cast(AcousticModel, model)(batch.features, batch.frames)

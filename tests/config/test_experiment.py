@@ -93,7 +93,7 @@ def test_defaults() -> None:
     assert experiment.model == Choice(
         "sorter", {"hidden": 64, "widths": [8], "dropout": 0.0, "activation": "relu", "bias": True}
     )
-    assert experiment.task == Choice("sorting", {"strict": True})
+    assert experiment.task == Choice("sorting", {"strict": True, "goal": None})
     assert (experiment.optimizer.name, experiment.schedule.name) == ("adam", "constant")
     assert (experiment.trainer, experiment.seed, experiment.source) == (Plan(), 0, "a.yaml")
     assert experiment.plugins == (Path("plugin.py").absolute(),)
