@@ -79,6 +79,6 @@ def warn_of_counts(labels: Sequence[str], counts: Sequence[int], goal: Goal, *, 
     if share >= DOMINANT_SHARE and goal.metric == "accuracy":
         messages.append(
             f"{share:.1%} of the training examples are '{labels[counts.index(most)]}': a model that always predicts it "
-            f"has that accuracy; let another metric decide, such as goal: macro_f1 or balanced_accuracy{remedy}"
+            f"has that accuracy; let another metric decide, such as task.goal: macro_f1{remedy}"
         )
     return messages

@@ -39,12 +39,14 @@ _UNSPACED = re.compile("[\u0e01-\u0eff\u1000-\u109f\u1780-\u17ff\u3041-\u30ff\u3
 class Documents:
     """Labelled texts: tokens (N, T) int64, 0 after each text's number of tokens `lengths` (N,) int64.
 
-    `targets` (N,) int64 are classes.
+    `targets` (N,) int64 are classes. `weights` (N,) float32 are how much each text counts in the loss, 1 on average
+    over the training split; None for 1 each.
     """
 
     tokens: Tensor
     lengths: Tensor
     targets: Tensor
+    weights: Tensor | None = None
     rate: ClassVar[float] = 1.0
 
     @property
@@ -154,12 +156,16 @@ class DocumentCounts:
 
 
 class DocumentSet(NamedTuple):
-    """Encoded texts, concatenated in `ids` (tokens,): the start of each, its length and its class, (N,) each."""
+    """Encoded texts, concatenated in `ids` (tokens,): the start of each, its length and its class, (N,) each.
+
+    `weights` (N,) are those of the texts, in units of the training texts' mean, if they have any.
+    """
 
     ids: Int64s
     starts: Int64s
     lengths: Int64s
     targets: Int64s
+    weights: NDArray[numpy.float32] | None = None
 
     @classmethod
     def concatenate(cls, encoded: Sequence[Sequence[int]], targets: Sequence[int]) -> DocumentSet:
@@ -177,7 +183,9 @@ class DocumentSet(NamedTuple):
         return torch.from_numpy(tokens), torch.from_numpy(lengths)
 
     def batch(self, epoch: int, chosen: Tensor) -> Documents:
-        return Documents(*self.pad(chosen.numpy()), torch.from_numpy(self.targets[chosen.numpy()]))
+        rows = chosen.numpy()
+        weights = None if self.weights is None else torch.from_numpy(self.weights[rows])
+        return Documents(*self.pad(rows), torch.from_numpy(self.targets[rows]), weights)
 
 
 def load_training(

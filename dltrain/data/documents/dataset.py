@@ -60,6 +60,7 @@ class LabelledTexts:
         text: column with the texts.
         label: column with the labels.
         group: column whose equal values stay in one split, such as the author; null for none.
+        weight: column with the weight of each text in the loss, a number from 0; null for none.
         fold: hold out this fold of a cross-validation as the test split, instead of `test`.
         unit: token unit: word or character.
         lowercase: read everything in lower case.
@@ -89,6 +90,7 @@ class LabelledTexts:
         text: str = "text",
         label: str = "label",
         group: str | None = None,
+        weight: str | None = None,
         fold: Fold | None = None,
         unit: Literal["word", "character"] = "word",
         lowercase: bool = True,
@@ -103,7 +105,8 @@ class LabelledTexts:
         sample: bool = False,
     ) -> None:
         self._seed, self._root, self._fold = seed, Path(root).expanduser(), fold
-        self._training, self._columns = training, {"text": text, "label": label, "group": group}
+        self._training = training
+        self._columns = {"text": text, "label": label, "group": group, "weight": weight}
         self._held: Mapping[str, float | list[str]] = {"validation": validation, "test": test}
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._sampling: Sampling = sampling
@@ -213,7 +216,11 @@ class LabelledTexts:
                 )
         encoded = [encoder.encode(row.text) for row in rows]
         self._counts[split] = DocumentCounts.of(encoded)
-        return DocumentSet.concatenate([one.ids for one in encoded], [classes[row.label] for row in rows])
+        documents = DocumentSet.concatenate([one.ids for one in encoded], [classes[row.label] for row in rows])
+        if weight := self.assets.get("weight"):
+            weights = numpy.array([row.weight for row in rows]) / weight["mean"]
+            return documents._replace(weights=weights.astype(numpy.float32))
+        return documents
 
     def _read(self, names: Sequence[str]) -> list[LabelledRow]:
         rows: list[LabelledRow] = []
@@ -304,7 +311,19 @@ class LabelledTexts:
             "unknown": unknown,
             "labels": names,
             **describe_classes(targets, len(names), self._sampling),
+            **self._average_weights(),
         }
+
+    def _average_weights(self) -> dict[str, Any]:
+        """The column of weights and their mean over the training texts. Raises DataError where all are 0."""
+        column = self._columns["weight"]
+        if column is None or self._sample_notice:
+            return {}
+        mean = float(numpy.mean([row.weight for row in self._splits.training]))
+        if mean == 0:
+            message = f"{', '.join(self._training)}: all weights in column '{column}' are 0 in the training texts"
+            raise DataError(message, advice="correct the column, or leave data.weight out")
+        return {"weight": {"column": column, "mean": mean}}
 
 
 def hash_rows(rows: Rows) -> Hashes:

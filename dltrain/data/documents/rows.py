@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 from collections.abc import Mapping, Sequence
@@ -16,38 +17,56 @@ from dltrain.errors import DataError
 
 
 class LabelledRow(NamedTuple):
-    """A text and its label; rows of a `group` stay in one split, `source` is the file and line."""
+    """A text and its label; rows of a `group` stay in one split, `source` is the file and line.
+
+    `weight` is how much the row counts in the loss.
+    """
 
     text: str
     label: str
     group: str
     source: str
+    weight: float = 1.0
 
 
 Rows = Sequence[LabelledRow]
 
 
 def read_rows(file: TextFile, columns: Mapping[str, str | None], composed: bool = True) -> list[LabelledRow]:
-    """Read the rows of a file; `columns` are those of "text", "label" and "group".
+    """Read the rows of a file; `columns` are those of "text", "label", "group" and "weight".
 
     If `composed`, texts are in NFC, labels and groups also without white space around them; otherwise they are as in
-    the file. Raises DataError without a label.
+    the file. Raises DataError without a label, and for a weight that is not a number from 0.
     """
     table = read_delimited(file)
-    texts, labels, groups = (
+    texts, labels, groups, weights = (
         [""] * len(table.rows) if column is None else table.column(column, f"data.{option}")
         for option, column in columns.items()
     )
     rows = []
-    for line, text, label, group in zip(table.lines, texts, labels, groups, strict=True):
+    for line, text, label, group, weight in zip(table.lines, texts, labels, groups, weights, strict=True):
         source = f"{file.path}, line {line}"
         if composed:
             text, label, group = compose_text(text), clean_label(label), clean_label(group)
         if not label:
             message = f"{source}: the label ({columns['label']}) is empty"
             raise DataError(message, advice="fill it in, or leave the row out")
-        rows.append(LabelledRow(text, label, group, source))
+        number = 1.0 if columns["weight"] is None else _parse_weight(weight, source)
+        rows.append(LabelledRow(text, label, group, source, weight=number))
     return rows
+
+
+def _parse_weight(text: str, source: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight < math.inf:
+        raise DataError(
+            f"{source}: the weight is {repr(text.strip()) if text.strip() else 'missing'}; expected is a number from 0",
+            advice="correct the weight, or remove the row",
+        )
+    return weight
 
 
 SAMPLE = Sample(
