@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import signal
 import sys
 import traceback
@@ -15,6 +13,7 @@ from typing import Annotated
 import typer
 
 from dltrain import __version__
+from dltrain.cli.shared.closed_output import survive_closed_output
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -98,20 +97,12 @@ def main() -> None:
     """Run the console script: an error is one message on stderr and an exit code, never a traceback."""
     debug = "--debug" in sys.argv
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
+    survive_closed_output()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # for after the command: KeyboardInterrupt at exit is a traceback
     with Interrupts() as interrupts:
         try:
             named = [argument for argument in sys.argv[1:2] if argument in COMMANDS]
             application(named or COMMANDS)(obj=interrupts)
-        except SystemExit as exit:
-            # Typer turns a broken pipe into exit 1, but a reader that closes it, as `head` does, is no failure.
-            if not isinstance(exit.__context__, BrokenPipeError):
-                raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         except Exception as error:
             if debug:
                 raise

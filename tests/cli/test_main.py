@@ -557,16 +557,38 @@ def test_predict_without_any_image(run: Path) -> None:
     assert "no images given, on the command line or on standard input" in str(nothing.exception)
 
 
-@pytest.mark.slow
-def test_a_closed_pipe_is_no_error(run: Path) -> None:
-    words = [sys.executable, "-m", "dltrain", "eval", str(run)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+def run_unread(*words: object, both: bool = False) -> tuple[int, str]:
+    """The exit code of a command whose reader closes stdout (or `both` streams) at once, and its stderr."""
+    command = [sys.executable, "-m", "dltrain", *map(str, words)]
+    reading = subprocess.STDOUT if both else subprocess.PIPE
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=reading, text=True) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
         process.stdout.close()
-        told = process.stderr.read()
-    assert process.returncode == 0
-    assert told == ""
+        errors = "" if process.stderr is None else process.stderr.read()
+    return process.returncode, errors
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    assert run_unread("list", "models") == (0, "")
+    assert run_unread("config", "schema") == (0, "")  # more than a pipe holds
+    assert run_unread("--help") == (0, "")
+
+
+@pytest.mark.slow
+def test_the_exit_code_survives_a_closed_pipe(run: Path, tmp_path: Path) -> None:
+    assert run_unread("eval", run) == (0, "")
+    before = len(lines(run / "evaluations.jsonl"))
+    code, errors = run_unread("eval", run, "--require", "accuracy>=1.01")
+    assert code == 6
+    assert "not met: accuracy>=1.01" in errors
+    assert len(lines(run / "evaluations.jsonl")) == before + 1
+    assert run_unread("eval", run, "--require", "accuracy>=1.01", both=True)[0] == 6
+    assert run_unread("predict", run, tmp_path / "missing.png", both=True)[0] == 3
+    assert run_unread("data", "check", "mnist", "--root", tmp_path)[0] == 3
+    assert run_unread("config", "check", tmp_path / "missing.yaml", both=True)[0] == 2
+    assert run_unread("eval", tmp_path / "nowhere", "--json", both=True)[0] == 7
+    assert run_unread("fit", run, "--set", "trainer.epochs=7", both=True)[0] == 0
+    assert "nothing to do" in run_unread("fit", run)[1]
 
 
 def test_a_busy_directory_is_refused(
