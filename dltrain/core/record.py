@@ -43,7 +43,7 @@ class History(list[dict[str, Any]]):
     def finished(self, goal: Goal, plan: Plan) -> str | None:
         """Why training is over, or None while it is not."""
         if len(self) >= plan.epochs:
-            return f"all {plan.epochs} epochs done"
+            return "one epoch done" if plan.epochs == 1 else f"all {plan.epochs} epochs done"
         stale = self.stale(goal)
         if plan.patience is not None and self and stale >= plan.patience:
             return f"stopped early: no better {goal.metric} in {stale} epochs"

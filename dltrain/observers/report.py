@@ -49,6 +49,8 @@ def summarize_outcome(last: Checkpoint) -> dict[str, Any]:
     record, goal = last.record, last.goal
     history, config = record.history, record.config
     facts: dict[str, Any] = {"data": record.dataset, "model": config["model"]["name"], "seed": config["seed"]}
+    if record.solved is not None:
+        facts["solved at once"] = record.solved
     best = history.best(goal)
     if best is None and history.metrics():
         facts["best epoch"] = f"none has a validation {goal.metric}; the last one counts"
