@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 
 from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import Checkpoints
+from dltrain.core.verdict import read_baseline_scores
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
 from dltrain.files import find_free_directory, write_atomically
 from dltrain.observers.console import Messenger
@@ -162,6 +163,7 @@ def read_outcome(directory: Path) -> dict[str, Any]:
         "epochs": len(history),
         "score": None if best is None else history[best][goal.metric],
         "metrics": history.metrics(chosen),
+        **({"baselines": baselines} if (baselines := read_baseline_scores(directory)) else {}),
         **({"facts": last.record.facts} if last.record.facts else {}),
     }
 
@@ -224,6 +226,17 @@ def summarize_members(kind: str, results: Sequence[Mapping[str, Any]]) -> dict[s
         "kind": kind,
         "members": list(results),
         "statistics": {name: describe_spread([result["metrics"].get(name) for result in finished]) for name in names},
+        **({"baselines": baselines} if (baselines := average_baselines(finished, names)) else {}),
+    }
+
+
+def average_baselines(finished: Sequence[Mapping[str, Any]], metrics: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The mean over the finished members of each metric of each baseline that all of them have, by name."""
+    scores = [result.get("baselines", {}) for result in finished]
+    shared = [name for name in (scores[0] if scores else {}) if all(name in each for each in scores)]
+    return {
+        name: {metric: describe_spread([each[name].get(metric) for each in scores])["mean"] for metric in metrics}
+        for name in shared
     }
 
 

@@ -86,9 +86,8 @@ def evaluate_fold(directory: Path, member: Member, options: RunOptions) -> dict[
     if evaluation is None:
         evaluation = json.loads(run_member(["eval", str(directory), "--split", "test"], member, options))
     trained = read_outcome(directory)
-    kept = {
-        name: evaluation[name] for name in ("dataset", "facts", "metrics", "classes", "confusion") if name in evaluation
-    }
+    names = ("dataset", "facts", "metrics", "baselines", "classes", "confusion")
+    kept = {name: evaluation[name] for name in names if name in evaluation}
     return {"epoch": trained["epoch"], "epochs": trained["epochs"], "validation": trained["metrics"], **kept}
 
 

@@ -170,3 +170,15 @@ def test_fit_and_eval_show_the_baselines(write_settings: Write, tmp_path: Path) 
         (tmp_path / "run" / name).unlink()
     assert "baselines" not in json.loads(good("eval", tmp_path / "run", "--json").stdout)
     assert next(iter(Checkpoints(tmp_path / "run" / "checkpoints"))).record.solved is None
+
+
+def test_seeds_and_folds_show_the_baselines_means(write_settings: Write, tmp_path: Path) -> None:
+    trainer = {"epochs": 1, "device": "cpu", "threads": 1}
+    config = write_settings(settings(salaries(90), trainer=trainer))
+    for command, parent in ((("cv", config, "--folds", 2), "cv"), (("fit", config, "--seeds", "0-1"), "seeds")):
+        shown = good(*command, "-o", tmp_path / parent).stdout
+        assert "baseline, mean" in shown
+        summary = json.loads((tmp_path / parent / "summary.json").read_text())
+        each = [member["baselines"]["mean"]["rmse"] for member in summary["members"]]
+        assert len(each) == 2
+        assert summary["baselines"]["mean"]["rmse"] == pytest.approx(sum(each) / 2)

@@ -52,7 +52,7 @@ def print_summary(
 
 
 def format_members(summary: Mapping[str, Any], first: str) -> str:
-    """A row for each member, the fact `first` before its metrics, and below them mean and spread.
+    """A row for each member, `first` before its metrics, below them mean and spread; then the means of the baselines.
 
     Where the metrics do not fit into WIDTH columns, the others follow in further tables.
     """
@@ -61,7 +61,14 @@ def format_members(summary: Mapping[str, Any], first: str) -> str:
         if sum(2 + max(6, len(name)) for name in [first, "epoch", *parts[-1], metric]) > WIDTH:
             parts.append([])
         parts[-1].append(metric)
-    return "\n\n".join(_format_part(summary, first, part) for part in parts)
+    tables = [_format_part(summary, first, part) for part in parts]
+    for part in parts if summary.get("baselines") else []:
+        rows = [
+            [name, *(format_score(means.get(metric)) for metric in part)]
+            for name, means in summary["baselines"].items()
+        ]
+        tables.append(format_table([["baseline, mean", *part], *rows]))
+    return "\n\n".join(tables)
 
 
 def format_facts(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
