@@ -15,7 +15,8 @@ from dltrain.models.mlp import DenseNetwork, LinearModel
 from dltrain.models.series import Autoregression
 from dltrain.tasks.binary_classification import BinaryClassification
 from dltrain.tasks.classification import TabularClassification
-from dltrain.tasks.regression import Regression, SequenceRegression
+from dltrain.tasks.forecasting import SequenceRegression
+from dltrain.tasks.regression import Regression
 
 CLOSE = 1e-6
 
