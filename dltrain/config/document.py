@@ -232,7 +232,8 @@ class _Composer:
             key = self._node(event, depth + 1)
             node = self._node(self.loader.get_event(), depth + 1)
             if not isinstance(key, ScalarNode) or not isinstance(key.value, str):
-                self.faults.append(Fault(key.place, f"a key must be text, found {describe_node(key)}"))
+                quoted = f' (write "{key.text}")' if isinstance(key, ScalarNode) and key.value is not None else ""
+                self.faults.append(Fault(key.place, f"a key must be text, found {describe_node(key)}{quoted}"))
             elif key.plain and key.text == "<<":
                 self.faults.append(Fault(key.place, "merge keys (<<) are not read; use extends"))
             elif key.text in entries:

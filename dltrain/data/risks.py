@@ -14,6 +14,8 @@ FEW = 20
 """Examples of a validation or test split below which a metric is too coarse to choose by."""
 REPEATED_SHARE = 0.05
 """Share of a split's examples that training has too, from which it is reported: some tables repeat a row or two."""
+DOMINANT_SHARE = 0.9
+"""The share of one class from which on accuracy says little about the others."""
 IMBALANCED = 10
 """How many times as frequent as the rarest class the most common one is, from which it is reported."""
 USUAL_COPIES = {"lines": 0.5, "windows": 0.5}
@@ -80,7 +82,8 @@ def _find_imbalance(summary: DataSummary) -> Iterator[str]:
     if len(present) < 2:
         return
     rarest, most = min(present, key=lambda label: present[label]), max(present, key=lambda label: present[label])
-    if present[most] >= IMBALANCED * present[rarest]:
+    dominant = present[most] >= DOMINANT_SHARE * sum(present.values())  # the task warns, who knows what decides
+    if present[most] >= IMBALANCED * present[rarest] and not dominant:
         yield (
             f"the training split has {present[most] // present[rarest]} times as many {summary.unit} of '{most}' as of "
             f"'{rarest}', of which accuracy says little; see data.sampling and task.class_weights"

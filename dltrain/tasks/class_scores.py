@@ -13,9 +13,11 @@ def compute_confusion_matrix(
 ) -> Tensor:
     """(classes, classes): how often each class (rows) was predicted as each (columns).
 
-    int64; with `weights` (N,) of the examples float64 sums of these.
+    int64; with `weights` (N,) of the examples float64 sums of these, on the CPU, where they have one order.
     """
     places = targets * classes + predictions
+    if weights is not None:
+        places, weights = places.cpu(), weights.cpu().double()
     return torch.bincount(places, weights, minlength=classes * classes).view(classes, classes)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dltrain.data.risks import DOMINANT_SHARE
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
@@ -58,27 +59,23 @@ def compute_focal_factors(logits: Tensor, targets: Tensor, gamma: float) -> Tens
     return torch.exp(gamma * (others - logits.logsumexp(1)))
 
 
-DOMINANT_SHARE = 0.9
-"""The share of one class from which on accuracy says little about the others."""
-
-
 def warn_of_counts(labels: Sequence[str], counts: Sequence[int], goal: Goal, *, weighed: bool) -> list[str]:
-    """Warnings about classes that training has none or one example of, and about accuracy where a class dominates.
+    """Warnings about classes with one training example, and about accuracy where a class dominates.
 
     `weighed` says whether training makes up for unequal classes already.
     """
     messages = []
-    remedy = (
-        "" if weighed else ", and weigh the rare classes (task.class_weights: balanced, or data.sampling: balanced)"
-    )
-    for few, what in ((0, "no training example"), (1, "one training example only")):
-        if names := [label for label, count in zip(labels, counts, strict=True) if count == few]:
-            messages.append(f"there is {what} of {join_some([repr(name) for name in names], 5)}")
-    most = max(counts)
+    if single := [repr(label) for label, count in zip(labels, counts, strict=True) if count == 1]:
+        messages.append(f"there is one training example only of {join_some(single, 5)}")
+    most, deciding = max(counts), goal.metric == "accuracy"
     share = most / max(1, sum(counts))
-    if share >= DOMINANT_SHARE and goal.metric == "accuracy":
-        messages.append(
-            f"{share:.1%} of the training examples are '{labels[counts.index(most)]}': a model that always predicts it "
-            f"has that accuracy; let another metric decide, such as task.goal: macro_f1{remedy}"
-        )
+    if share < DOMINANT_SHARE or (weighed and not deciding):
+        return messages
+    advice = ["let another metric decide, such as task.goal: macro_f1"] if deciding else ["read macro_f1"]
+    if not weighed:
+        advice.append("weigh rare classes (task.class_weights: balanced, or data.sampling: balanced)")
+    messages.append(
+        f"{share:.1%} of the training examples are '{labels[counts.index(most)]}': a model that always predicts it has "
+        f"that accuracy; {', and '.join(advice)}"
+    )
     return messages

@@ -118,12 +118,13 @@ class Classification:
 
     @property
     def facts(self) -> dict[str, str]:
+        facts = {} if self.sampling is None else {"sampling": self.sampling}
         if self.class_weights is None:
-            return {}
+            return facts
         pairs = [
             f"{label} {weight:.4g}" for label, weight in zip(self.labels, self.class_weights.tolist(), strict=True)
         ]
-        return {"class_weights": join_some(pairs, 10)}
+        return {**facts, "class_weights": join_some(pairs, 10)}
 
     def warnings(self, goal: Goal) -> list[str]:
         """What to know about the classes before training, whose best epoch the `goal` decides."""

@@ -107,7 +107,7 @@ def test_positions_and_quotes() -> None:
             "    a: !!python/object/apply:os.system [x]\n       ^",
         ),
         ("a: !!str 1", "a.yaml:1:4: error: tags (!name) are not read; write the plain value\n    a: !!str 1\n       ^"),
-        ("1: a", "a.yaml:1:1: error: a key must be text, found 1\n    1: a\n    ^"),
+        ("1: a", "a.yaml:1:1: error: a key must be text, found 1 (write \"1\")\n    1: a\n    ^"),
         ("? [a]\n: b", "a.yaml:1:3: error: a key must be text, found a list\n    ? [a]\n      ^"),
         ("a: {null: 1}", "a.yaml:1:5: error: a key must be text, found null\n    a: {null: 1}\n        ^"),
         ("a: 1\n---\nb: 2", "a.yaml:2:1: error: a second document starts here; one file holds one config\n    ---\n"

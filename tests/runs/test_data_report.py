@@ -252,7 +252,7 @@ def test_ordinary_data_has_no_risk() -> None:
         (with_splits({"a": 50, "b": 50}, {"a": 40}), "validation split has no example of 'b': its scores say nothing"),
         (with_splits({"a": 50}, {"a": 40, "b": 2}), "the training split has no example of 'b'"),
         (with_splits({"a": 50}, {"a": 40}), "all training rows are of one class"),
-        (with_splits({"a": 950, "b": 50}, {"a": 95, "b": 5}), "has 19 times as many rows of 'a' as of 'b', of"),
+        (with_splits({"a": 850, "b": 50, "c": 100}, {"a": 85, "b": 5, "c": 10}), "17 times as many rows of 'a'"),
         (with_column("v", role="target", distinct=1), "the target 'v' is the same in all training rows"),
         (with_column("copy", correlation=-1.0, distinct=ROWS), "'copy' gives 'y' away: its correlation with it is -1"),
         (with_column("city", "categories", distinct=5, determines_target=True), "'city' gives 'y' away: each of its"),

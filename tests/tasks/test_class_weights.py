@@ -262,10 +262,16 @@ def test_warnings_about_the_training_classes() -> None:
     assert "class_weights: balanced" in told
     (told,) = Classification("abc", assets={"class_counts": [93, 5, 2]}, class_weights="balanced").warnings(goal)
     assert "class_weights" not in told
-    assert Classification("abc", assets={"class_counts": [93, 5, 2]}).warnings(Goal("macro_f1", "max")) == []
+    weighed = Classification("abc", assets={"class_counts": [93, 5, 2]}, class_weights={"b": 2.0})
+    assert weighed.warnings(Goal("loss", "min")) == []
+    assert (
+        Classification("abc", assets={"class_counts": [93, 5, 2]})
+        .warnings(Goal("loss", "min"))[0]
+        .endswith("; read macro_f1, and weigh rare classes (task.class_weights: balanced, or data.sampling: balanced)")
+    )
     assert Classification("ab", assets={"class_counts": [89, 11]}).warnings(goal) == []
     told = "; ".join(Classification("abc", assets={"class_counts": [5, 0, 1]}).warnings(goal))
-    assert told == "there is no training example of 'b'; there is one training example only of 'c'"
+    assert told == "there is one training example only of 'c'"
     assert Classification("ab").warnings(goal) == []  # a plug-in's dataset that does not count
 
 
