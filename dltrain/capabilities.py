@@ -39,6 +39,15 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class NamesIndices(Protocol):
+    """A task, as a class, that knows what each index of its sizes stands for: another run's weights go by it."""
+
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        """The words, columns or classes of each size that has them, given assets and the task's options."""
+
+
+@runtime_checkable
 class Classifies(Protocol):
     """Can say, class by class, what was taken for what."""
 

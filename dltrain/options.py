@@ -127,6 +127,8 @@ class Weights:
         initial_range: the scheme uniform draws from [-x, x].
         init_from: a run directory, a checkpoint, or a .safetensors or .pth file, here or at an https address, whose
             tensors replace those of the same name and shape.
+        match: names (what belongs to a word, a column or a class goes to the same one here) or position (the first to
+            the first, whatever they stand for).
         freeze: patterns of the parameters that never change.
         learning_rates: what the learning rate is multiplied by, by pattern; the first that fits counts.
         decay_all: let weight decay act on biases and normalisations too; otherwise it spares them.
@@ -137,6 +139,7 @@ class Weights:
     ) = None
     initial_range: PositiveFloat = 0.1
     init_from: SourcePath | None = None
+    match: Literal["names", "position"] = "names"
     freeze: list[str] = field(default_factory=list)
     learning_rates: dict[str, PositiveFloat] = field(default_factory=dict)
     decay_all: bool = False

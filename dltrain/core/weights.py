@@ -15,6 +15,7 @@ from torch.nn import init
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
+from dltrain.core.translation import Translation, describe_shapes
 from dltrain.errors import DltrainError
 from dltrain.options import Weights
 
@@ -80,39 +81,55 @@ def read_tensors(content: bytes) -> dict[str, Tensor]:
 
 
 class CopiedTensors(NamedTuple):
-    """Which tensors of a model came from elsewhere, and which did not, with the reason; both by name."""
+    """Which tensors of a model came from elsewhere, and which did not, with the reason; both by name.
+
+    `remarks` are lines about what was taken by name.
+    """
 
     taken: Sequence[str]
     kept: Mapping[str, str]
+    remarks: Sequence[str] = ()
 
     def __str__(self) -> str:
         summary = f"{len(self.taken)} of {len(self.taken) + len(self.kept)} tensors taken"
-        return summary + "".join(f"\n  {name}: {why}" for name, why in self.kept.items())
+        lines = [*self.remarks, *(f"{name}: {why}" for name, why in self.kept.items())]
+        return summary + "".join(f"\n  {line}" for line in lines)
 
 
-def copy_matching_tensors(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> CopiedTensors:
+def copy_matching_tensors(
+    model: nn.Module, tensors: Mapping[str, Tensor], source: str, translation: Translation | None = None
+) -> CopiedTensors:
     """Put those `tensors` into the model that have the name and the shape of one of its own.
 
-    So a head with another number of classes stays as it was drawn. Raises ValueError where nothing fits; `source` is
-    named in it.
+    So a head with another number of classes stays as it was drawn. With a `translation`, indices that have a name take
+    the values of that name. Raises ValueError where nothing fits, or where values would be taken by position although
+    they stand for something else; `source` is named in it.
     """
+    translation = translation or Translation()
     taken, kept = [], {}
     for name, tensor in model.state_dict().items():
         given = tensors.get(name)
         if given is None:
             kept[name] = "is not there"
+        elif (why := translation.explain_refusal(name)) is None:
+            if (fault := translation.apply(name, given, tensor)) is None:
+                taken.append(name)
+            else:
+                kept[name] = fault
         elif given.shape != tensor.shape:
-            kept[name] = f"is {tuple(given.shape)} there, and {tuple(tensor.shape)} here"
+            kept[name] = describe_shapes(given, tensor)
         else:
-            tensor.copy_(given)
-            taken.append(name)
+            raise ValueError(
+                f"init_from: {source}: {name} would be taken by position, but {why}; allowed is that with "
+                "weights.match: position, if each index stands for the same here and there"
+            )
     if not taken:
         here, there = next(iter(kept), "nothing"), next(iter(tensors), "nothing")
         raise ValueError(
             f"init_from: {source} holds no tensor with the name and the shape of one of the model's "
             f"(there: {there}, ...; here: {here}, ...)"
         )
-    return CopiedTensors(taken, kept)
+    return CopiedTensors(taken, kept, [meaning.describe(size) for size, meaning in translation.meanings.items()])
 
 
 def freeze(model: nn.Module, patterns: Iterable[str]) -> None:

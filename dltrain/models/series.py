@@ -32,6 +32,7 @@ class Autoregression(nn.Module):
         if self.lags > window:
             raise ValueError(f"lags: {lags} are more than the {window} steps of a window: lower lags, or raise window")
         self.linear = nn.Linear(self.lags * channels, outputs)
+        self.index_axes = {"linear.weight": {1: "channels"}}  # all channels of a step, step after step
 
     @property
     def output_layer(self) -> nn.Linear:

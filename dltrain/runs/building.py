@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
 from dltrain.core.weights import (
     apply_group_options,
-    copy_matching_tensors,
     freeze,
     initialize,
     parameter_groups,
@@ -27,7 +27,7 @@ from dltrain.core.weights import (
 from dltrain.dataset import Dataset
 from dltrain.errors import DltrainError, UsageError
 from dltrain.goal import Goal, find_direction
-from dltrain.runs.initial_weights import InitialWeights, read_initial_weights
+from dltrain.runs.initial_weights import InitialWeights, WeightsTaker, read_initial_weights
 from dltrain.runtime.precision import Runtime, start_runtime
 from dltrain.task import Task
 
@@ -42,6 +42,11 @@ class Names:
         entry = self._catalogue.find(kind, name)
         assert entry is not None, f"{kind} '{name}' passed the check of the config, but is not known"
         return entry
+
+    def find(self, kind: str, name: str) -> Callable[..., Any] | None:
+        """The object, or None where nothing is registered under that name."""
+        entry = self._catalogue.find(kind, name)
+        return None if entry is None else entry.load()
 
     def __call__(self, kind: str, name: str) -> Callable[..., Any]:
         return self.entry(kind, name).load()
@@ -89,8 +94,13 @@ def construct_task(names: Names, experiment: Experiment, assets: Mapping[str, An
     return task
 
 
-def construct_model(names: Names, experiment: Experiment, task: Task[Any]) -> Any:
-    """The model of an experiment, with those of the task's sizes that it names, or with all of them as `sizes`."""
+def construct_model(
+    names: Names, experiment: Experiment, task: Task[Any], replaced: Mapping[str, int] | None = None
+) -> Any:
+    """The model of an experiment, with those of the task's sizes that it names, or with all of them as `sizes`.
+
+    `replaced` are other numbers for some of the sizes.
+    """
     provided = names.entry("model", experiment.model.name).provided
     missing = [name for name in provided if name not in task.sizes] if provided != ALL_SIZES else []
     if missing:
@@ -99,7 +109,8 @@ def construct_model(names: Names, experiment: Experiment, task: Task[Any]) -> An
             f"{', '.join(task.sizes) or 'nothing'}",
             advice="make both name the same sizes",
         )
-    sizes = {"sizes": dict(task.sizes)} if provided == ALL_SIZES else {name: task.sizes[name] for name in provided}
+    known = {**task.sizes, **(replaced or {})}
+    sizes = {"sizes": known} if provided == ALL_SIZES else {name: known[name] for name in provided}
     model = construct(names, "model", experiment.locate().model, sizes=sizes)
     return task.wrap(model) if isinstance(task, Wraps) else model
 
@@ -157,8 +168,8 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     try:
         initialize(model, weights)
         if initial is not None:
-            copied = copy_matching_tensors(model, initial.tensors, initial.source)
-            notes.append(f"weights from {initial.source} (sha256 {initial.sha256}): {copied}")
+            taker = WeightsTaker(names.find, located, dataset.assets, partial(construct_model, names, experiment, task))
+            notes.append(taker.take(initial, model))
         freeze(model, weights.freeze)
         groups = parameter_groups(model, weights, bool(experiment.optimizer.options.get("weight_decay")))
     except ValueError as error:

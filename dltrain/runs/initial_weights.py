@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from dltrain.capabilities import NamesIndices
+from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import MANIFEST, WEIGHTS, Checkpoint
-from dltrain.core.weights import read_tensors
+from dltrain.core.translation import Translation, list_preparations, make_translation
+from dltrain.core.weights import copy_matching_tensors, read_tensors
 from dltrain.data.mirrors import SCHEMES, fetch_weights
 from dltrain.errors import NoCheckpoint, UsageError
 from dltrain.export.weights import ExportedWeights, get_description_path
@@ -77,3 +81,57 @@ def _find_checkpoint(path: Path) -> Checkpoint | None:
     if path.name == WEIGHTS and (path.parent / MANIFEST).is_file():
         return find_checkpoint(path.parent)
     return ExportedWeights(path) if get_description_path(path).is_file() and path.is_file() else None
+
+
+@dataclass(frozen=True)
+class WeightsTaker:
+    """Takes weights from elsewhere into a run's model, by what their indices stand for.
+
+    `find` looks up a registered object; `assets` are those of the run's data; `build` makes its model with some other
+    sizes.
+    """
+
+    find: Callable[[str, str], Any]
+    experiment: Experiment
+    assets: Mapping[str, Any]
+    build: Callable[[Mapping[str, int]], nn.Module]
+
+    def take(self, initial: InitialWeights, model: nn.Module) -> str:
+        """Copy the tensors; a note about it. Raises ValueError for what stands for something else, or nothing fits."""
+        translation = self._translate(initial, model)
+        copied = copy_matching_tensors(model, initial.tensors, initial.source, translation)
+        note = f"weights from {initial.source} (sha256 {initial.sha256}): {copied}"
+        if initial.checkpoint is None:
+            return f"{note}\n  taken by position: what the indices stand for there is not known"
+        if self.experiment.weights.match == "position":
+            note += "\n  taken by position, whatever the indices stand for there (weights.match: position)"
+        for difference in list_preparations(self.assets, initial.checkpoint.record.assets):
+            note += f"\n  data prepared differently: {difference}"
+        return note
+
+    def _translate(self, initial: InitialWeights, model: nn.Module) -> Translation:
+        if initial.checkpoint is None or self.experiment.weights.match == "position":
+            return Translation()
+        task, record = self.experiment.task, initial.checkpoint.record
+        if record.assets == self.assets and record.config["task"] == {"name": task.name, **task.options}:
+            return Translation()
+        here = self._name_indices(task.name, self.assets, task.options)
+        if here is None:
+            raise ValueError(
+                f"init_from: {initial.source}: its data differ from this run's, and the task '{task.name}' does not "
+                "say what the indices of its sizes stand for (name_indices); allowed is weights.match: position, if "
+                "they stand for the same here and there"
+            )
+        options = record.config["task"]
+        there = self._name_indices(options["name"], record.assets, options) or {}
+        return make_translation(model, self.build, here, there)
+
+    def _name_indices(
+        self, task: str, assets: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> Mapping[str, Sequence[str]] | None:
+        """What the indices of a task's sizes stand for; None for a task that does not say so."""
+        found = self.find("task", task)
+        try:
+            return found.name_indices(assets, options) if isinstance(found, NamesIndices) else None
+        except KeyError:  # assets of another kind of data, or of an earlier version
+            return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
@@ -93,6 +93,10 @@ class BinaryClassification(Classification):
         self.is_positive_chosen = positive is not None
         self.threshold = threshold
         self.positive_weight = positive_weight
+
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {"inputs": assets["inputs"], "outputs": [options.get("positive") or assets["labels"][-1]]}
 
     @property
     def facts(self) -> dict[str, str]:

@@ -293,6 +293,10 @@ class ImageClassification(Classification):
         sides = {"height": assets["height"], "width": assets["width"]}
         self.sizes = {"image_channels": assets["channels"], **sides, "classes": len(self.labels)}
 
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {"classes": assets["labels"]}
+
 
 @tasks.register("text_classification", data="documents", sizes=("vocabulary", "classes"), metrics=METRICS)
 class TextClassification(Classification):
@@ -318,6 +322,10 @@ class TextClassification(Classification):
             assets["labels"], label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma
         )
         self.sizes = {"vocabulary": len(assets["words"]), "classes": len(self.labels)}
+
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {"vocabulary": assets["words"], "classes": assets["labels"]}
 
 
 @tasks.register(
@@ -350,6 +358,10 @@ class TabularClassification(Classification):
         labels = read_target_labels(assets, "tabular_classification")
         super().__init__(labels, label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma)
         self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.labels)}
+
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {"inputs": assets["inputs"], "outputs": assets["labels"]}
 
     def baselines(self) -> dict[str, Baseline]:
         """The class shares, and multinomial logistic regression."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,6 +48,12 @@ class SequenceRegression:
         self._mean = torch.tensor(assets["mean"], dtype=torch.float64)[self._targets].repeat(horizon)
         self._deviation = torch.tensor(assets["std"], dtype=torch.float64)[self._targets].repeat(horizon)
         self.digits = count_digits(self._mean, self._deviation)
+
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        steps = range(1, int(assets["horizon"]) + 1)
+        outputs = [f"{name}+{step}" for step in steps for name in assets["targets"]]
+        return {"channels": assets["columns"], "outputs": outputs}
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return wrap_relative(model, self._assets)

@@ -49,6 +49,10 @@ class LanguageModelling:
         self.samples = samples
         self.sample_tokens = sample_tokens
 
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {"vocabulary": assets["words"]}
+
     def step(self, model: nn.Module, batch: Passages, carry: Any) -> Step:
         reader = cast(LanguageModel, model)
         reading = reader(batch.inputs, carry if batch.continues else None)

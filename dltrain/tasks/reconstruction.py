@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf, log10
 from typing import Any, Literal
 
@@ -42,6 +42,10 @@ class Reconstruction:
         sides = {"height": int(assets["height"]), "width": int(assets["width"])}
         self.sizes = {"image_channels": channels, **sides, "output_channels": channels}
         self.loss = loss
+
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {}  # as many channels are the same colours
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         return Step(self._losses(model(batch.inputs), batch.inputs).mean())

@@ -75,6 +75,10 @@ class Regression:
         )
         self.loss, self.huber_delta = loss, huber_delta
 
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {"inputs": assets["inputs"], "outputs": assets["target"]["columns"]}
+
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         losses = self._losses(to_full_precision(model(*batch.arguments)), batch.targets)
         return Step((losses if batch.weights is None else losses * batch.weights[:, None]).mean())

@@ -48,6 +48,10 @@ class SpeechRecognition:
         self._spaced = SPACE in self.alphabet
         self.goal = Goal("word_error_rate" if self._spaced else "character_error_rate", "min", "characters")
 
+    @staticmethod
+    def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+        return {"alphabet": assets["alphabet"]}
+
     def step(self, model: nn.Module, batch: Utterances, carry: None) -> Step:
         log_probabilities, frames = cast(AcousticModel, model)(batch.features, batch.frames)
         return Step(compute_nats(log_probabilities, frames, batch).sum() / batch.count)
