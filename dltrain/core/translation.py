@@ -14,8 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dltrain.data.wording import join_some
-
 Names = Mapping[str, Sequence[str] | None]
 """What each index of a size stands for, by the size's name; None where that is not known."""
 
@@ -52,7 +50,8 @@ class Meaning:
         for names, others, what in differences:
             known = set(others)
             if alone := [name for name in names if name not in known]:
-                parts.append(f"{len(alone)} of {len(names)} are {what} ({join_some(alone, _SHOWN)})")
+                shown = ", ".join([*alone[:_SHOWN], *(["..."] if len(alone) > _SHOWN else [])])
+                parts.append(f"{len(alone)} of {len(names)} are {what} ({shown})")
         return f"{size}: taken by name; {'; '.join(parts) or 'the order is another one'}"
 
 
