@@ -42,10 +42,11 @@ class DelimitedTable:
     lines: list[int]
     rows: list[list[Field]]
 
-    def column(self, name: str, option: str, advice: str | None = None) -> list[str]:
+    def column(self, name: str, option: str, advice: str | None = None, *, absent: str | None = None) -> list[str]:
         """Return the fields of a column, named by `option`. Raises DataError if it is missing, repeated, or not text.
 
-        The message suggests the nearest name, and for a missing column `advice`, or setting the option.
+        The message suggests the nearest name, and for a missing column `advice`, or setting the option. With `absent`,
+        this is returned for a field that is not text.
         """
         if name not in self.columns:
             found = ", ".join(repr(column) for column in self.columns)
@@ -59,7 +60,7 @@ class DelimitedTable:
         index = self.columns.index(name)
         fields = []
         for line, row in zip(self.lines, self.rows, strict=True):
-            field = row[index]
+            field = absent if row[index] is None else row[index]
             if field is None:
                 raise DataError(
                     f"{self.name}, line {line}: no value for '{name}'; expected is a text, a number, true or false",

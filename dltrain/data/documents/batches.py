@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dltrain.data.batching import IndexedBatches, order_by_length
-from dltrain.data.normal_form import FORM, compose_text
+from dltrain.data.cleaning import FORM, compose_text
 from dltrain.data.sampling import Sampling, draw_examples
 from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
 from dltrain.data.text.vocabulary import END, Vocabulary, choose_words

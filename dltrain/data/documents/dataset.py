@@ -12,12 +12,18 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy
 from annotated_types import Ge
 
+from dltrain.data.cleaning import FORM, clean_category, compose_text
 from dltrain.data.contents import Hashes, describe_trained, hash_fields
 from dltrain.data.documents import batches
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, Documents, DocumentSet, Tokenizer
-from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, read_rows, read_sample_rows
-from dltrain.data.documents.summary import describe_labels, describe_losses, list_facts, list_treatments
-from dltrain.data.normal_form import FORM, clean_label, compose_text
+from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, check_labels, read_rows, read_sample_rows
+from dltrain.data.documents.summary import (
+    describe_contradictions,
+    describe_labels,
+    describe_losses,
+    list_facts,
+    list_treatments,
+)
 from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
@@ -69,6 +75,7 @@ class LabelledTexts:
             Without `<unk>` unknown characters are left out.
         max_vocabulary: keep only this number of tokens, the most frequent, `<eos>` and `<unk>` included.
         max_tokens: longer texts are truncated to this number of tokens.
+        missing_label: rows without a label are an error, or are dropped and counted.
         batch_size: texts in a training batch.
         sampling: shuffled (each training example once in an epoch) or balanced (each class equally often: an epoch is
             as long as before, examples of rare classes are repeated and those of common ones take turns).
@@ -98,6 +105,7 @@ class LabelledTexts:
         min_count: PositiveInt | None = None,
         max_vocabulary: Annotated[int, Ge(3)] | None = None,
         max_tokens: PositiveInt = 400,
+        missing_label: Literal["error", "drop"] = "error",
         batch_size: PositiveInt = 32,
         sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 128,
@@ -111,6 +119,7 @@ class LabelledTexts:
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._sampling: Sampling = sampling
         self._empty: dict[str, None] = {}
+        self._missing_label, self._unlabelled = missing_label, 0
         self._counts: dict[SplitName, DocumentCounts] = {}
         self._trained: str | None = None  # what is said of test texts that are training texts
         self._composed = assets is None or assets.get("unicode") == FORM  # runs of earlier versions read texts as is
@@ -129,8 +138,11 @@ class LabelledTexts:
         notices = [self._sample_notice] if self._sample_notice else []
         if self._empty:
             notices.append(f"empty texts, read as {END} alone: {join_some(list(self._empty), _NAMED, '; ')}")
+        if self._unlabelled:
+            notices.append(f"{self._unlabelled} rows without a label are dropped")
         notices += describe_losses(self._counts, self.assets)
-        notices += describe_labels(self.assets["labels"]) if "training" in self._counts else ()
+        if "training" in self._counts:
+            notices += [*describe_labels(self.assets["labels"]), *describe_contradictions(self._splits.training)]
         notices += [self._trained] if self._trained else []
         return "\n".join(notices) or None
 
@@ -160,7 +172,7 @@ class LabelledTexts:
             unit="texts",
             division=self._describe_division(),
             splits=tuple(splits),
-            treatments=list_treatments(self._counts, self.assets, len(self._empty)),
+            treatments=list_treatments(self._counts, self.assets, empty=len(self._empty), unlabelled=self._unlabelled),
             facts=list_facts(self._counts, self.assets),
         )
 
@@ -227,7 +239,13 @@ class LabelledTexts:
         for name, path in zip(names, require_files(self._root, names), strict=True):
             file = scan_file(path)
             self.fingerprint[name] = file.sha256
-            rows += read_rows(file, self._columns, self._composed)
+            found = read_rows(file, self._columns, self._composed)
+            if self._missing_label == "error":
+                check_labels(found, str(self._columns["label"]))
+            self._unlabelled += sum(not row.label for row in found)
+            rows += [row for row in found if row.label]
+        if not rows:
+            raise DataError(f"{', '.join(names)}: no row has a label", advice="set data.label to another column")
         self._empty |= {row.source: None for row in rows if not row.text.strip()}
         return rows
 
@@ -327,7 +345,7 @@ class LabelledTexts:
 
 
 def hash_rows(rows: Rows) -> Hashes:
-    return hash_fields((compose_text(row.text).strip(), clean_label(row.label)) for row in rows)
+    return hash_fields((compose_text(row.text).strip(), clean_category(row.label)) for row in rows)
 
 
 def _sort_key(label: str) -> tuple[bool, int, str]:

@@ -8,11 +8,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from dltrain.data.cleaning import clean_category, compose_text
 from dltrain.data.delimited import read_delimited
-from dltrain.data.normal_form import clean_label, compose_text
 from dltrain.data.substitute import Sample
 from dltrain.data.text.topics import read_topics
 from dltrain.data.text_files import TextFile
+from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 
 
@@ -33,24 +34,23 @@ Rows = Sequence[LabelledRow]
 
 
 def read_rows(file: TextFile, columns: Mapping[str, str | None], composed: bool = True) -> list[LabelledRow]:
-    """Read the rows of a file; `columns` are those of "text", "label", "group" and "weight".
+    """Read the rows of a file; `columns` are those of "text", "label", "group" and "weight". A missing label is "".
 
     If `composed`, texts are in NFC, labels and groups also without white space around them; otherwise they are as in
-    the file. Raises DataError without a label, and for a weight that is not a number from 0.
+    the file. Raises DataError for a missing column or text, and for a weight that is not a number from 0.
     """
     table = read_delimited(file)
     texts, labels, groups, weights = (
-        [""] * len(table.rows) if column is None else table.column(column, f"data.{option}")
+        [""] * len(table.rows)
+        if column is None
+        else table.column(column, f"data.{option}", absent="" if option == "label" else None)
         for option, column in columns.items()
     )
     rows = []
     for line, text, label, group, weight in zip(table.lines, texts, labels, groups, weights, strict=True):
         source = f"{file.path}, line {line}"
         if composed:
-            text, label, group = compose_text(text), clean_label(label), clean_label(group)
-        if not label:
-            message = f"{source}: the label ({columns['label']}) is empty"
-            raise DataError(message, advice="fill it in, or leave the row out")
+            text, label, group = compose_text(text), clean_category(label), clean_category(group)
         number = 1.0 if columns["weight"] is None else _parse_weight(weight, source)
         rows.append(LabelledRow(text, label, group, source, weight=number))
     return rows
@@ -69,6 +69,19 @@ def _parse_weight(text: str, source: str) -> float:
     return weight
 
 
+def check_labels(rows: Rows, column: str) -> None:
+    """Raise DataError if labels are missing, with their number and the first lines."""
+    missing = [row.source for row in rows if not row.label]
+    if len(missing) == 1:
+        message = f"{missing[0]}: the label ({column}) is empty, or no text"
+        raise DataError(message, advice="fill it in, or leave the row out, with data.missing_label: drop")
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(rows)} rows have no label ({column}): {join_some(missing, _NAMED, '; ')}",
+            advice="fill them in, or leave these rows out with data.missing_label: drop",
+        )
+
+
 SAMPLE = Sample(
     name=f"Python sentences sample (Python {platform.python_version()})",
     replaces="your data",
@@ -76,6 +89,7 @@ SAMPLE = Sample(
     family="Python sentences sample",
 )
 
+_NAMED = 5
 _SHORTEST_WORDS = 6
 _WORD = re.compile(r"[A-Za-z]+")
 

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dltrain.data.documents.batches import DocumentCounts
+from dltrain.data.documents.rows import Rows
 from dltrain.dataset import SplitName, Treatment
 
 Counts = Mapping[SplitName, DocumentCounts]
 
+_MISSING = ("", "?", "-", "na", "n/a", "nan", "nil", "null", "none", "#n/a", "<na>")
+_SHOWN = 40
 MANY_UNKNOWN = 0.2
 """A share of unknown tokens beyond which a model has little to go by."""
 MOST_UNKNOWN = 0.5
@@ -39,7 +42,10 @@ def describe_unknown(counts: DocumentCounts, unit: str) -> str:
 
 
 def describe_labels(labels: Iterable[str]) -> Iterator[str]:
-    """Describe the labels that differ only in case or in white space, since they are probably one class."""
+    """Describe labels that are probably one class, or none: they differ only in case, or mean a missing value."""
+    labels = list(labels)
+    if missing := [label for label in labels if label.casefold() in _MISSING]:
+        yield f"the label {', '.join(map(repr, missing))} is a class; if it means none, leave those rows out"
     forms: dict[str, list[str]] = {}
     for label in labels:
         forms.setdefault("".join(label.casefold().split()), []).append(label)
@@ -48,8 +54,18 @@ def describe_labels(labels: Iterable[str]) -> Iterator[str]:
             yield f"the labels {', '.join(map(repr, same))} are different classes; are they meant to be one?"
 
 
-def list_treatments(counts: Counts, assets: Mapping[str, Any], empty: int) -> tuple[Treatment, ...]:
-    """List what was done to the texts: truncated ones, unknown tokens, empty texts."""
+def describe_contradictions(rows: Rows) -> Iterator[str]:
+    """Describe texts that occur with several labels, so that no model can be right about all of them."""
+    labels: dict[str, set[str]] = {}
+    for row in rows:
+        labels.setdefault(row.text, set()).add(row.label)
+    if several := [text for text, found in labels.items() if len(found) > 1 and text.strip()]:
+        some = ", ".join(repr(text[:_SHOWN]) for text in several[:2])
+        yield f"training: {len(several)} texts have several labels ({some}{', ...' if len(several) > 2 else ''})"
+
+
+def list_treatments(counts: Counts, assets: Mapping[str, Any], *, empty: int, unlabelled: int) -> tuple[Treatment, ...]:
+    """List what was done to the texts: truncated ones, unknown tokens, empty texts, rows without a label."""
     unit, found = assets["unit"], []
     for split, one in counts.items():
         if one.truncated:
@@ -61,6 +77,10 @@ def list_treatments(counts: Counts, assets: Mapping[str, Any], empty: int) -> tu
     if empty:
         what, total = "empty texts, read as <eos> alone", sum(one.texts for one in counts.values())
         found.append(Treatment(what=what, count=empty, total=total))
+    if unlabelled:
+        total = unlabelled + sum(one.texts for one in counts.values())
+        what = "rows without a label dropped"
+        found.append(Treatment(what=what, count=unlabelled, total=total, option="data.missing_label"))
     return tuple(found)
 
 

@@ -72,7 +72,7 @@ def verify(name: str, root: Path) -> list[FolderReport]:
     found = split_folders(root)
     training = list_pictures(found.folders["training"])
     if training.folder == root:
-        check_classes(root, training.classes)
+        check_classes(root)
     checked = [_check("training", training)]
     if beside := found.describe_beside():
         checked[0].report.notes.append(beside)

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
+from dltrain.data.cleaning import compose_text
 from dltrain.data.images.pictures import SUFFIXES, is_picture
 from dltrain.data.reading import note_folder
 from dltrain.data.wording import join_some
@@ -102,8 +103,9 @@ def _list_folders(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def check_classes(root: Path, classes: Sequence[str]) -> None:
+def check_classes(root: Path) -> None:
     """Raise DataError if the folders under `root` are probably those of splits, not of classes."""
+    classes = _list_folders(root)
     words = [(name, match) for name in classes if (match := _SPLIT_WORD.fullmatch(name))]
     remainders = Counter(((match[1] or "").casefold(), (match[3] or "").casefold()) for _, match in words)
     twins = [name for name, match in words if remainders[(match[1] or "").casefold(), (match[3] or "").casefold()] > 1]
@@ -140,15 +142,19 @@ def list_pictures(folder: Path, known: Sequence[str] | None = None, accepts: Acc
     fewer than two classes, for a class without pictures, and for classes that are not `known`.
     """
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    found = [path.name for path in inside if path.is_dir()]
-    ignored = [path.name for path in inside if not path.is_dir()]
+    homes: dict[str, list[str]] = {}  # the folders of each class; macOS writes an accent apart
+    for path in inside:
+        if path.is_dir():
+            homes.setdefault(compose_text(path.name), []).append(path.name)
+    found, ignored = sorted(homes), [path.name for path in inside if not path.is_dir()]
     classes = found if known is None else known
     if known is None and len(found) < 2:
         raise DataError(
             f"{folder}: {_describe_too_few(found, ignored)}; needed is one folder for each of two or more classes",
             advice=_advise_too_few(folder, found),
         )
-    strangers = [name for name in found if name not in classes]
+    composed = {compose_text(name) for name in classes}
+    strangers = [name for name in found if name not in composed]
     if strangers:
         raise DataError(
             f"{folder}: the training pictures have no class {join_some(strangers, 10)}; they have "
@@ -158,26 +164,33 @@ def list_pictures(folder: Path, known: Sequence[str] | None = None, accepts: Acc
     names: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        files = _list_visible(folder / name)
-        pictures = [file for file in files if accepts(folder / name / file)]
+        files = [
+            f"{home}/{file}" for home in homes.get(compose_text(name), ()) for file in _list_visible(folder / home)
+        ]
+        pictures = [file for file in files if accepts(folder / file)]
         if known is None and not pictures:
-            others = f", only {len(files)} other files such as {files[0]}" if files else ""
+            others = f", only {len(files)} other files such as {Path(files[0]).name}" if files else ""
             raise DataError(
                 f"{folder / name}: no picture of this class{others}",
                 advice="add some, or remove the folder",
             )
-        names += [f"{name}/{file}" for file in pictures]
+        names += pictures
         labels += [label] * len(pictures)
-        ignored += [f"{name}/{file}" for file in sorted({*files} - {*pictures})]
+        ignored += sorted({*files} - {*pictures})
     return Listing(folder, names, numpy.array(labels, numpy.int64), classes, ignored=ignored)
 
 
 def _list_visible(folder: Path) -> list[str]:
-    """List all files under a folder that are not hidden, by their names relative to it."""
+    """List all files under a folder that are not hidden, by their names relative to it.
+
+    A link to a folder is in the list, since it is not followed: it may lead in a circle.
+    """
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [(Path(parent) / name).relative_to(folder).as_posix() for name in files if not name.startswith(".")]
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        visible = [name for name in files if not name.startswith(".")]
+        found += [(Path(parent) / name).relative_to(folder).as_posix() for name in (*visible, *links)]
     return sorted(found)
 
 

@@ -37,6 +37,9 @@ def describe_findings(
     if len(single) > 1 and single.all() and len(colours) == 1:
         levels = ", ".join(str(total // (form.height * form.width)) for total in colours.pop())
         yield f"all {len(single)} pictures have one and the same colour ({levels} of 255): there is nothing to learn"
+    folded = Counter("".join(name.casefold().split()) for name in listing.classes)
+    if same := [name for name in listing.classes if folded["".join(name.casefold().split())] > 1]:
+        yield f"the folders {', '.join(same)} are different classes, perhaps meant to be one"
     if twice := list_contradictions(listing, hashes):
         yield f"{len(twice)} pictures are in two classes ({join_some(twice, _NAMED, '; ')}): remove one of each"
 

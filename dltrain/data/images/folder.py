@@ -273,7 +273,7 @@ class ImageFolder:
         if split == "training" and not self.assets:
             found = list_pictures(folder)
             if folder == self._root:
-                check_classes(folder, found.classes)
+                check_classes(folder)
             return found
         known = self.assets.get("labels") or self._pool("training").listing.classes
         return list_pictures(folder, known, self._accepts)

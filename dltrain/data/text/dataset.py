@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dltrain.data.cache import Cache
+from dltrain.data.cleaning import FORM
 from dltrain.data.contents import Hashes, hash_fields
-from dltrain.data.normal_form import FORM
 from dltrain.data.text.encoding import (
     EncodedTokens,
     count_unknown,

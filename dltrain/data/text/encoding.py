@@ -14,7 +14,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, CacheEntry
-from dltrain.data.normal_form import FORM, compose_text
+from dltrain.data.cleaning import FORM, compose_text
 from dltrain.data.text.vocabulary import END, FileEncoder, Vocabulary, choose_words, count_tokens
 from dltrain.data.text_files import LineSpan, TextPiece, Unit, read_text_pieces
 from dltrain.errors import DataError

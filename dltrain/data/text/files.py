@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from dltrain.data.cache import Cache, cache_directory
-from dltrain.data.normal_form import FORM
+from dltrain.data.cleaning import FORM
 from dltrain.data.text.dataset import TextDataset, TextForm, TextLayout
 from dltrain.data.text.passages import Passages
 from dltrain.data.text.sets import Split

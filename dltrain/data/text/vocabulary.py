@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.normal_form import FORM, compose_text
+from dltrain.data.cleaning import FORM, compose_text
 from dltrain.data.text_files import TextPiece, Unit
 from dltrain.errors import DataError
 

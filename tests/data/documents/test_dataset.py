@@ -92,12 +92,12 @@ def test_long_fields_are_read_and_empty_lines_of_one_column_are_fields() -> None
         ("t.csv", "txt,label\na,b\n", "no column 'text' (data.text); found 'txt', 'label'\ndid you mean 'txt'?"),
         ("t.csv", "text;label\na;b\n", "no column 'text' (data.text); found 'text;label'"),
         ("t.csv", "text,label,label\na,b,c\n", "2 columns are called 'label'\nnext: rename all but one"),
-        ("t.jsonl", '{"text": "a", "label": "b"}\n{"text": "a"}\n', "line 2: no value for 'label'; expected is a text"),
+        ("t.jsonl", '{"text": "a", "label": "b"}\n{"text": "a"}\n', "line 2: the label (label) is empty, or no text"),
         ("t.jsonl", '{"text": ["a"], "label": "b"}\n', "line 1: no value for 'text'"),
         ("t.jsonl", '{"text": "a", "label": "b"}\n{text: 1}\n', "line 2: not JSON: Expecting property name"),
         ("t.jsonl", "[1]\n", "line 1: expected a JSON object, found [1]"),
         ("t.csv", "text,label\na,x\nb,x\n", "all texts have the label 'x'; a classification needs two labels or more"),
-        ("t.csv", "text,label\na,x\nb,\n", "t.csv, line 3: the label (label) is empty\nnext: fill it in"),
+        ("t.csv", "text,label\na,x\nb,\n", "t.csv, line 3: the label (label) is empty, or no text\nnext: fill it in"),
     ],
 )  # fmt: skip
 def test_faults_of_tables(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:

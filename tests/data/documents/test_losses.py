@@ -13,6 +13,7 @@ from dltrain.data.documents.dataset import LabelledTexts
 from dltrain.data.documents.reader import TextReader
 from dltrain.data.text.files import TextFiles
 from dltrain.data.text.vocabulary import Vocabulary
+from dltrain.errors import DataError
 
 ACCENTS = ["génial", "médiocre"]
 
@@ -40,6 +41,39 @@ def test_labels_are_stripped(tmp_path: Path) -> None:
     labels = ["pos", "pos ", " pos", "pos\u00a0", "\ufeffpos", "neg", "neg\t", "n\u200beg", "neg\u200b "]
     name = write(tmp_path / "t.csv", [(f"word{number}", label) for number, label in enumerate(labels * 3)])
     assert built(tmp_path, name).assets["labels"] == ["neg", "n\u200beg", "pos"]
+
+
+def test_a_whole_number_is_one_label(tmp_path: Path) -> None:
+    name = write(tmp_path / "t.csv", [(f"word{number}", ["1", "1.0", "0"][number % 3]) for number in range(30)])
+    assert built(tmp_path, name).assets["labels"] == ["0", "1"]
+
+
+def test_missing_labels_are_counted_and_can_be_dropped(tmp_path: Path) -> None:
+    name = write(tmp_path / "t.csv", [("word", ["a", "b", "", " "][number % 4]) for number in range(40)])
+    with pytest.raises(
+        DataError, match=r"^20 of 40 rows have no label \(label\): .*t.csv, line 4; .*line 5;"
+    ) as caught:
+        built(tmp_path, name)
+    assert str(caught.value).endswith("leave these rows out with data.missing_label: drop")
+    dataset = opened(built(tmp_path, name, missing_label="drop"))
+    assert (dataset.notice or "").splitlines()[0] == "20 rows without a label are dropped"
+    assert [split.examples for split in dataset.summarize().splits] == [16, 4]
+    dropped = dataset.summarize().treatments[-1]
+    assert (dropped.count, dropped.total, dropped.option) == (20, 40, "data.missing_label")
+    rows = ['{"text": "a", "label": "x"}', '{"text": "b", "label": null}', '{"text": "c", "label": "y"}']
+    (tmp_path / "t.jsonl").write_text("\n".join(rows) + "\n")
+    with pytest.raises(DataError, match=r"t.jsonl, line 2: the label \(label\) is empty, or no text"):
+        built(tmp_path, "t.jsonl")
+    assert built(tmp_path, "t.jsonl", missing_label="drop", validation=0.0).assets["labels"] == ["x", "y"]
+
+
+def test_labels_that_contradict_or_mean_nothing_are_named(tmp_path: Path) -> None:
+    name = write(tmp_path / "t.csv", [(f"word {number % 5}", ["good", "nan"][number % 2]) for number in range(40)])
+    notice = (opened(built(tmp_path, name, validation=0.0)).notice or "").splitlines()
+    assert notice == [
+        "the label 'nan' is a class; if it means none, leave those rows out",
+        "training: 5 texts have several labels ('word 0', 'word 1', ...)",
+    ]
 
 
 def test_texts_and_labels_are_composed_in_every_place(tmp_path: Path) -> None:

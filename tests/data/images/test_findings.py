@@ -234,3 +234,19 @@ def test_sizes_and_turned_pictures_are_among_the_facts(tmp_path: Path) -> None:
     facts = dataset.summarize().facts
     assert facts["training folder, sizes"] == "8 x 8: 8, 20 x 10: 1"
     assert (facts["training folder, turned by EXIF"], facts["training folder, of a single colour"]) == ("1", "1")
+
+
+def test_names_of_classes_are_composed_and_links_are_named(tmp_path: Path) -> None:
+    import unicodedata
+
+    apart = [unicodedata.normalize("NFD", name) for name in ("caf\u00e9", "Caf\u00e9")]
+    root = write(write(tmp_path / "pets", ("train",), ("caf\u00e9", "Caf\u00e9", "tea")), ("test",), (*apart, "tea"))
+    (root / "train" / "tea" / "more").symlink_to(root / "train" / "Caf\u00e9")
+    dataset = built(root)
+    notice = dataset.notice
+    assert dataset.assets["labels"] == ["Caf\u00e9", "caf\u00e9", "tea"]
+    assert sizes(dataset) == {"training": 9, "validation": 3, "test": 12}
+    assert notice == (
+        f"{root}/train: 1 other files are ignored (tea/more); the folders Caf\u00e9, caf\u00e9 are different classes, "
+        "perhaps meant to be one."
+    )
