@@ -298,7 +298,12 @@ class ImageClassification(Classification):
         return {"classes": assets["labels"]}
 
 
-@tasks.register("text_classification", data="documents", sizes=("vocabulary", "classes"), metrics=METRICS)
+@tasks.register(
+    "text_classification",
+    data="documents",
+    sizes=("vocabulary", "classes"),
+    metrics=(*METRICS, *list_weighted(METRICS)),
+)
 class TextClassification(Classification):
     """Cross-entropy over classes; the best epoch has the highest validation accuracy.
 
