@@ -139,6 +139,8 @@ class Training:
     runtime: Runtime
     names: Names
     notes: list[str] = field(default_factory=list)
+    notice: str | None = None
+    """The notice of the dataset before its splits are made, which add what is about their rows, not later inputs."""
     source: InitialWeights | None = None
     """What its weights come from, without the tensors."""
 

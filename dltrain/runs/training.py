@@ -167,6 +167,7 @@ def build_and_read(
     with collect_read_files() as files:
         with explain_memory_errors():
             training = build_training(experiment, None if saved is None else saved.signature)
+        training.notice = training.dataset.notice
         return training, training.dataset.training(), training.dataset.validation(), files
 
 
@@ -255,7 +256,7 @@ def make_record(training: Training, saved: Record | None, solved: str | None) ->
         assets=dict(dataset.assets),
         dataset=dataset.name,
         fingerprint=dict(dataset.fingerprint),
-        notice=dataset.notice,
+        notice=training.notice,
         signature=training.runtime.signature(),
         plugins=directory.read_plugin_sources(training.experiment.plugins),
         solved=solved,

@@ -182,7 +182,7 @@ def test_eval_measures_what_predict_says(tumours: Path, threshold: float | None)
 
 
 def test_a_category_that_training_did_not_know_is_named(tumours: Path) -> None:
-    told = "column 'side': 'no one knows' is not among the categories trained on; they were ignored"
+    told = "column 'side' of the test split: 'no one knows' is not among the categories trained on; they were ignored"
     assert f"warning: {told}" in good("eval", tumours).stderr
     assert f"note: {told}" in good("predict", tumours, tumours.parent / "test.csv").stderr
     assert "note" not in good("predict", tumours, tumours.parent / "train.csv").stderr
@@ -253,3 +253,21 @@ trainer: {{epochs: 200, device: cpu, threads: 1}}
         else:
             found = [json.loads(line)["estimates"]["seen"] for line in told]
         assert np.array(found) - 1.7e9 == pytest.approx([10, 34], abs=0.05)
+
+
+def test_a_category_of_validation_is_named_by_fit_and_by_no_prediction(tmp_path: Path) -> None:
+    for name, town in (("train", "Paris"), ("validation", "Oslo"), ("test", "Rome")):
+        rows = "".join(f"Rome,4.{row}\n{town},5.{row}\n" for row in range(9))
+        (tmp_path / f"{name}.csv").write_text(f"city,y\n{rows}")
+    (tmp_path / "city.yaml").write_text(
+        f"""
+task: regression
+data: {{name: table, root: "{tmp_path}", training: train.csv, validation: validation.csv, test: test.csv, target: y}}
+model: linear
+optimizer: {{name: adam, learning_rate: 0.1}}
+trainer: {{epochs: 1, device: cpu, threads: 1}}
+"""
+    )
+    told = good("fit", tmp_path / "city.yaml", "-o", tmp_path / "run")
+    assert "column 'city' of the validation split: 'Oslo' is not among the categories trained on" in told.stderr
+    assert "Oslo" not in good("predict", tmp_path / "run", "city=Rome").stderr

@@ -20,15 +20,23 @@ from dltrain.data.sampling import Sampling, describe_classes, draw_examples
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
 from dltrain.data.tables import columns
 from dltrain.data.tables.columns import Roles
-from dltrain.data.tables.features import FeatureEncoder, learn_features, name_inputs
+from dltrain.data.tables.features import FeatureEncoder, describe_unknown, learn_features, name_inputs
 from dltrain.data.tables.files import Column, Table, format_texts
 from dltrain.data.tables.identity import Hashes, hash_rows
-from dltrain.dataset import SplitName, no_test_split
+from dltrain.data.tables.summary import (
+    EncodedSplit,
+    list_treatments,
+    summarize_inputs,
+    summarize_others,
+    summarize_split,
+)
+from dltrain.dataset import DataSummary, SplitName, SplitSummary, no_test_split
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
 from dltrain.stream import Loader
 
 Texts = Annotated[list[str], MinLen(1)]
+SPLITS: tuple[SplitName, ...] = ("training", "validation", "test")
 RowIndices = NDArray[numpy.int64]
 
 
@@ -68,7 +76,7 @@ class TableDataset:
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._sampling: Sampling = sampling
         self.fingerprint: dict[str, str] = {}
-        self._unknown: list[str] = []
+        self._encoded: dict[SplitName, EncodedSplit] = {}
         self._identities: dict[SplitName, Hashes] = {}
         if assets is None:
             self._labels = columns.find_classes(self._table, roles)
@@ -82,7 +90,9 @@ class TableDataset:
         """Columns without information, and categories that only a later split has."""
         constant = [feature["name"] for feature in self.assets["features"] if feature["constant"]]
         notes = [f"column '{name}' is the same in all training rows, so it carries no information" for name in constant]
-        return "; ".join([*notes, *self._unknown]) or None
+        for split, encoded in self._encoded.items():
+            notes += describe_unknown(encoded.unknown, f" of the {split} split")
+        return "; ".join(notes) or None
 
     @cached_property
     def _table(self) -> Table:
@@ -94,16 +104,15 @@ class TableDataset:
         raise NotImplementedError
 
     def training(self) -> Loader[Examples]:
-        rows = self._encode(self._read_split("training"))
-        return Loader(make_row_batches(rows, self._batch_size, self._seed, self._sampling))
+        return Loader(make_row_batches(self._encode("training"), self._batch_size, self._seed, self._sampling))
 
     def validation(self) -> Loader[Examples]:
-        return self._evaluation(self._read_split("validation"))
+        return self._evaluation("validation")
 
     def test(self) -> Loader[Examples]:
         if self._division.fold is None and self._division.shares["test"] == 0:
             raise no_test_split("a share of the rows, or as a file", self._division.shares["validation"] != 0)
-        return self._evaluation(self._read_split("test"))
+        return self._evaluation("test")
 
     def identities(self, split: SplitName) -> Hashes:
         """Hash all values of each row of a split, (N,): see `hash_rows`. A file that is not read yet is read."""
@@ -117,25 +126,61 @@ class TableDataset:
         rows = zip(*(column.tolist() for column in found.values()), strict=True)
         return [dict(zip(found, cells, strict=True)) for cells in rows]
 
+    def summarize(self) -> DataSummary:
+        """Summarise the splits read so far; those whose files are closed have no number of rows."""
+        if "training" not in self._encoded:
+            self.training()
+        splits = []
+        for split in SPLITS:
+            files = self._name_files(split) or ()
+            if split in self._encoded:
+                splits.append(summarize_split(split, self._encoded[split], files, self._labels))
+            elif files:
+                splits.append(SplitSummary(name=split, examples=None, files=files))
+            else:
+                splits.append(SplitSummary(name=split, examples=len(getattr(self._splits, split))))
+        features, training = self.assets["features"], self._encoded["training"]
+        inputs = summarize_inputs(features, training)
+        others = summarize_others(self._table.select(self._splits.training), self._roles, features, training)
+        return DataSummary(
+            unit="rows",
+            division=self._describe_division(),
+            splits=tuple(splits),
+            columns=(*inputs, *others),
+            treatments=tuple(list_treatments(features, self._encoded)),
+        )
+
+    def _describe_division(self) -> str | None:
+        division, group = self._division, self._roles.group
+        drawn = f"drawn with seed {self._seed}" + (f", rows of the same '{group}' together" if group else "")
+        if division.fold is not None:
+            return f"fold {division.fold.index + 1} of {division.fold.of}, {drawn}"
+        shares = [share for share in division.shares.values() if isinstance(share, float) and share]
+        return f"shares {drawn}" if shares else None
+
+    def _name_files(self, split: SplitName) -> tuple[str, ...] | None:
+        """Return the files of a split's own; None for a share of the training table."""
+        files = self._division.shares.get(split)
+        folded = split == "test" and self._division.fold is not None
+        return None if files is None or isinstance(files, float) or folded else tuple(files)
+
     def _read_split(self, split: SplitName) -> Table:
         """Read the rows of a split, and keep their hashes."""
-        files, folded = self._division.shares.get(split), split == "test" and self._division.fold is not None
-        if files is None or isinstance(files, float) or folded:
-            table = self._table.select(getattr(self._splits, split))
-        else:
-            table = self._read(files)
+        files = self._name_files(split)
+        table = self._table.select(getattr(self._splits, split)) if files is None else self._read(files)
         self._identities[split] = hash_rows(table)
         return table
 
-    def _evaluation(self, table: Table) -> Loader[Examples]:
-        return Loader(make_row_batches(self._encode(table), self._evaluation_batch_size))
+    def _evaluation(self, split: SplitName) -> Loader[Examples]:
+        return Loader(make_row_batches(self._encode(split), self._evaluation_batch_size))
 
-    def _encode(self, table: Table) -> Examples:
+    def _encode(self, split: SplitName) -> Examples:
         """Encode all rows: inputs (N, F) float32, targets and weights."""
-        encoder = FeatureEncoder(self.assets["features"])
+        encoder, table = FeatureEncoder(self.assets["features"]), self._read_split(split)
         inputs = torch.from_numpy(encoder.inputs(table))
-        self._unknown += [note for note in encoder.notes() if note not in self._unknown]
-        return Examples(inputs, self._encode_targets(table), self._encode_weights(table))
+        rows = Examples(inputs, self._encode_targets(table), self._encode_weights(table))
+        self._encoded[split] = EncodedSplit(rows=rows, replaced=encoder.replaced, unknown=encoder.unknown)
+        return rows
 
     def _encode_targets(self, table: Table) -> Tensor:
         """Encode targets: (N, K) float32 for numbers, (N,) int64 for labels."""

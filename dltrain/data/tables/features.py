@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -103,13 +103,15 @@ def name_inputs(features: Sequence[Mapping[str, Any]]) -> list[str]:
 class FeatureEncoder:
     """Encodes tables as inputs by the `features` of a checkpoint's assets.
 
-    `unknown` collects, by column, the categories not seen in training; they are zero in all of their inputs.
+    `unknown` counts, by column, the categories not seen in training; they are zero in all of their inputs. `replaced`
+    counts, by column, the missing values.
     """
 
     def __init__(self, features: Sequence[Mapping[str, Any]]) -> None:
         self._features = [{**feature, "name": clean_text(feature["name"])} for feature in features]
         self.columns = [feature["name"] for feature in self._features]
-        self.unknown: defaultdict[str, set[str]] = defaultdict(set)
+        self.unknown: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.replaced: Counter[str] = Counter()
 
     def inputs(self, table: Table) -> NDArray[numpy.float32]:
         """Encode a table, (N, F) float32. Raises DataError for a missing column, and for a value of another kind."""
@@ -119,35 +121,45 @@ class FeatureEncoder:
                 columns = ", ".join(self.columns)
                 message = table.describe_missing(feature["name"])
                 raise DataError(message, advice=f"give the columns of training: {columns}")
-            parts.append(self._encode_one_hot(table, feature) if "categories" in feature else _scale(table, feature))
+            encode = self._encode_one_hot if "categories" in feature else self._scale
+            parts.append(encode(table, feature))
         return numpy.concatenate(parts, 1)
 
     def _encode_one_hot(self, table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
         texts = format_texts(table.columns[feature["name"]])
-        if feature["missing"] == "error":
-            _check_known(table, feature["name"], texts == "", _FILL_IN_LATER)
+        self._handle_missing(table, feature, texts == "")
         indices = index_texts(feature["categories"])
-        rows = numpy.zeros((len(texts), len(indices)), numpy.float32)
-        for row, text in enumerate(texts):
-            if text in indices:
-                rows[row, indices[text]] = 1
-            elif text:
-                self.unknown[feature["name"]].add(text)
+        places = numpy.array([indices.get(text, -1) for text in texts])
+        rows = numpy.zeros((len(texts), len(feature["categories"])), numpy.float32)
+        known = places >= 0
+        rows[numpy.flatnonzero(known), places[known]] = 1
+        if unknown := Counter(text for text in texts[~known] if text):
+            self.unknown[feature["name"]] += unknown
         return rows
+
+    def _scale(self, table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
+        numbers = parse_numbers(table, feature["name"], "correct the value")
+        missing = numpy.isnan(numbers)
+        self._handle_missing(table, feature, missing)
+        numbers = numpy.where(missing, feature["fill"], numbers)
+        return standardize_column(table, feature["name"], numbers, mean=feature["mean"], std=feature["std"])[:, None]
+
+    def _handle_missing(self, table: Table, feature: Mapping[str, Any], missing: NDArray[Any]) -> None:
+        """Count missing values (N,), or refuse the first one."""
+        if feature["missing"] == "error":
+            _check_known(table, feature["name"], missing, _FILL_IN_LATER)
+        elif missing.any():
+            self.replaced[feature["name"]] += int(missing.sum())
 
     def notes(self) -> list[str]:
         """Report the categories that were not seen in training."""
-        notes = []
-        for name, texts in self.unknown.items():
-            found = join_some([repr(text) for text in sorted(texts)], 5) + (" is" if len(texts) == 1 else " are")
-            notes.append(f"column '{name}': {found} not among the categories trained on; they were ignored")
-        return notes
+        return describe_unknown(self.unknown)
 
 
-def _scale(table: Table, feature: Mapping[str, Any]) -> NDArray[numpy.float32]:
-    numbers = parse_numbers(table, feature["name"], "correct the value")
-    missing = numpy.isnan(numbers)
-    if feature["missing"] == "error":
-        _check_known(table, feature["name"], missing, _FILL_IN_LATER)
-    numbers = numpy.where(missing, feature["fill"], numbers)
-    return standardize_column(table, feature["name"], numbers, mean=feature["mean"], std=feature["std"])[:, None]
+def describe_unknown(unknown: Mapping[str, Mapping[str, int]], source: str = "") -> list[str]:
+    """Report categories that were not seen in training, counted by column; `source` completes "column 'x'"."""
+    notes = []
+    for name, texts in unknown.items():
+        found = join_some([repr(text) for text in sorted(texts)], 5) + (" is" if len(texts) == 1 else " are")
+        notes.append(f"column '{name}'{source}: {found} not among the categories trained on; they were ignored")
+    return notes

@@ -20,7 +20,7 @@ from dltrain.data.tables.features import FeatureEncoder
 from dltrain.data.tables.files import build_table, read_table
 from dltrain.data.tables.identity import hash_rows
 from dltrain.data.tables.table_files import BundledTable, TableFiles
-from dltrain.dataset import Identifies
+from dltrain.dataset import Identifies, Summarizes
 from dltrain.errors import DataError, DltrainError, UsageError
 from dltrain.options import Fold
 
@@ -262,7 +262,9 @@ def test_validation_and_test_may_be_files(write: Callable[..., str]) -> None:
     held = write("kind,height,colour,width\niris,70,purple,1\n", "held.csv")
     dataset = table([first, second], test=held, validation=[held, held])
     assert [len(rows(dataset, split)[1]) for split in ("training", "validation")] == [12, 2]
-    assert dataset.notice == ("column 'colour': 'purple' is not among the categories trained on; they were ignored")
+    assert dataset.notice == (
+        "column 'colour' of the validation split: 'purple' is not among the categories trained on; they were ignored"
+    )
     inputs, targets = rows(dataset, "test")
     assert inputs[0, 1:4].tolist() == [0, 0, 0]
     assert targets.tolist() == [0]
@@ -518,3 +520,46 @@ def test_categories_and_labels_of_older_runs_are_cleaned_as_new_ones_are(write: 
     assert encoder.notes() == []
     labels = build_table({"kind": ["caf\u00e9", "1"]}, "labels")
     assert encode_labels(labels, "kind", ["1.0", apart]).tolist() == [1, 0]
+
+
+def test_a_summary_of_what_was_read(write: Callable[..., str]) -> None:
+    content = "age,town,note,who,n,kind\n" + "".join(
+        f"{'' if row == 3 else row},{'abc'[row % 3]},text {row},{row // 2},1,{'xy'[row % 2]}\n" for row in range(20)
+    )
+    later = write("age,town,note,who,n,kind\n1,d,x,9,1,y\n2,d,x,9,1,y\n3,a,x,9,1,y\n", "later.csv")
+    options = {"ignore": ["note"], "group": "who", "weight": "n", "missing": "mean"}
+    dataset = table(write(content), validation=later, test=0.2, **options)
+    dataset.training(), dataset.validation()
+    assert isinstance(dataset, Summarizes)
+    found = dataset.summarize()
+    assert (found.unit, found.division) == ("rows", "shares drawn with seed 0, rows of the same 'who' together")
+    splits = [(split.name, split.examples, dict(split.classes), split.files) for split in found.splits]
+    assert splits == [
+        ("training", 16, {"x": 8, "y": 8}, ()),
+        ("validation", 3, {"x": 0, "y": 3}, (later,)),
+        ("test", 4, {}, ()),
+    ]
+    columns = {column.name: (column.role, column.kind, dict(column.facts)) for column in found.columns}
+    assert columns["town"] == ("input", "categories", {"missing": 0, "distinct": 3, "determines_target": False})
+    assert columns["age"][:2] == ("input", "numbers")
+    assert columns["age"][2]["missing"] == 1
+    assert columns["kind"] == ("target", "labels", {"distinct": 2})
+    assert columns["who"] == ("group", "categories", {"distinct": 8})
+    assert columns["n"] == ("weight", "numbers", {})
+    assert columns["note"] == ("ignored", "text", {})
+    assert [(each.what, each.count, each.total, each.option) for each in found.treatments] == [
+        ("column 'age': no value in training; replaced by the training rows' mean, 10.2", 1, 16, "data.missing"),
+        ("column 'town': 'd' in validation, not among the categories trained on; ignored", 2, 3, None),
+    ]
+
+
+def test_a_summary_of_numbers(write: Callable[..., str]) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=50)
+    y = x + 0.5 * draw.normal(size=50)
+    dataset = table(write("x,copy,y\n" + "".join(f"{a},{2 * b + 1},{b}\n" for a, b in zip(x, y, strict=True))), "y")
+    found = {column.name: column.facts for column in dataset.summarize().columns}
+    assert found["x"]["correlation"] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
+    assert found["copy"]["correlation"] == pytest.approx(1, abs=1e-12)
+    assert (found["x"]["distinct"], found["y"]["distinct"]) == (50, 50)
+    assert dataset.summarize().division is None
