@@ -30,10 +30,7 @@ def read_data(directory: Path) -> PlainData | None:
 
 def format_brief(data: PlainData) -> list[str]:
     """The summary in about six lines of up to 80 columns."""
-    lines = [format_sizes(data)]
-    if data["division"]:
-        divided = f"{lines[0]} ({data['division']})"
-        lines = [divided] if len(divided) <= WIDTH else [*lines, f"splits: {data['division']}"]
+    lines = list(_format_splits(data))
     if line := _format_classes(data):
         lines.append(line)
     if data["columns"]:
@@ -51,12 +48,30 @@ def format_brief(data: PlainData) -> list[str]:
 
 def format_sizes(data: PlainData) -> str:
     """The first line: name, number of examples, and the size of each split."""
-    sizes = ", ".join(
+    return f"{_format_total(data)}: {_list_sizes(data)}"
+
+
+def _format_total(data: PlainData) -> str:
+    total = sum(split["examples"] or 0 for split in data["splits"])
+    return f"data: {data['name']}, {total:,} {data['unit']}"
+
+
+def _list_sizes(data: PlainData) -> str:
+    return ", ".join(
         f"{split['name']} not read yet" if split["examples"] is None else f"{split['examples']:,} {split['name']}"
         for split in data["splits"]
     )
-    total = sum(split["examples"] or 0 for split in data["splits"])
-    return f"data: {data['name']}, {total:,} {data['unit']}: {sizes}"
+
+
+def _format_splits(data: PlainData) -> Iterator[str]:
+    """Name, number of examples, the size of each split and how they were divided, in as few lines as possible."""
+    division = f" ({data['division']})" if data["division"] else ""
+    if len(line := format_sizes(data) + division) <= WIDTH:
+        yield line
+        return
+    yield _format_total(data)
+    splits = f"splits: {_list_sizes(data)}"
+    yield from [splits + division] if len(splits + division) <= WIDTH else [splits, f" {division}"]
 
 
 def _format_classes(data: PlainData) -> str | None:

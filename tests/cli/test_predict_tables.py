@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_done(line: Path, tmp_path:
     for told in (
         f"error: {tmp_path}/bad.csv, line 3, column 'x': 'six' is not a number",
         "error: y=3: no column 'x'; found y\nnext: give the columns of training: x",
-        f"error: {tmp_path}/none.csv (plain or .gz): no such file",
+        f"error: none.csv (plain or .gz): no such file in {tmp_path}",
         "error: x=1,y: not a row; allowed is NAME=VALUE for each column, between commas",
         "error: standard input: no row in it",
     ):
@@ -184,7 +184,8 @@ def test_eval_measures_what_predict_says(tumours: Path, threshold: float | None)
 def test_a_category_that_training_did_not_know_is_named(tumours: Path) -> None:
     told = "column 'side' of the test split: 'no one knows' is not among the categories trained on; they were ignored"
     assert f"warning: {told}" in good("eval", tumours).stderr
-    assert f"note: {told}" in good("predict", tumours, tumours.parent / "test.csv").stderr
+    given = good("predict", tumours, tumours.parent / "test.csv").stderr
+    assert "note: column 'side': 'no one knows' is not among the categories trained on" in given
     assert "note" not in good("predict", tumours, tumours.parent / "train.csv").stderr
 
 

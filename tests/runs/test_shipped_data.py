@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ def test_the_data_of_a_shipped_config(config: Path, tmp_path: Path, monkeypatch:
 
 def write_own_files() -> None:
     """A table and a text, for the configs whose data are the user's own."""
-    rows = [f"{(7 * row) % 60},{'abc'[row % 3]},{row % 11},{row % 2},{row % 4}\n" for row in range(400)]
-    Path("table.csv").write_text("x,kind,z,y,w\n" + "".join(rows))
+    draw = random.Random(0)
+    rows = [f"{draw.random()},{draw.choice('abc')},{draw.randint(0, 9)},{draw.random()}\n" for _ in range(400)]
+    Path("table.csv").write_text("x,kind,z,y\n" + "".join(rows))
     Path("text.txt").write_text("".join(f"the quick brown fox {line}\n" for line in range(3000)))
 
 
