@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -78,10 +79,19 @@ def check_exact(saved: Record, training: Training) -> list[str]:
     reasons = [f"{name} was {before!r} and is {now!r}" for name, (before, now) in changed.items()]
     other_data = directory.find_differences(saved.fingerprint, dict(training.dataset.fingerprint))
     reasons += [f"the data has changed: {name}" for name in other_data]
+    assets = training.dataset.assets
+    read_otherwise = [name for name in saved.assets if name in assets and _differ(saved.assets[name], assets[name])]
+    if read_otherwise and not other_data:
+        reasons.append(f"this version reads the same data in another way: other {', '.join(read_otherwise)}")
     epochs, experiment = saved.config["trainer"]["epochs"], training.experiment
     if epochs != experiment.trainer.epochs and training.schedule.spans_run:
         reasons.append(f"the schedule '{experiment.schedule.name}' was planned for {epochs} epochs")
     return reasons
+
+
+def _differ(saved: object, now: object) -> bool:
+    """Whether two values differ as JSON, in which a record keeps them."""
+    return json.dumps(saved, sort_keys=True) != json.dumps(now, sort_keys=True)
 
 
 def check_scored(training: Training) -> None:

@@ -79,9 +79,11 @@ class SpokenClips:
     .tsv (not quoted), .csv or .jsonl files with the columns path and text, and optionally speaker; paths are relative
     to the manifest.
 
-    Clips may be WAV, FLAC, OGG or MP3 files of any sample rate and number of channels. Those that cannot be learned
-    from (missing, damaged, silent, without a transcript, with more text than CTC can align) are left out of every split
-    and counted. Characters that are not in the alphabet are dropped from the transcripts, and counted.
+    Clips may be WAV, FLAC, OGG or MP3 files, and with the extra `media` also M4A, MP4, WebM, Matroska, 3GP and AAC, of
+    any sample rate and number of channels. Channels are averaged; if that cancels them (opposite phase), the loudest
+    one is used. Clips that cannot be learned from (missing, damaged, silent, without a transcript, with more text than
+    CTC can align) are left out of every split and counted. Characters that are not in the alphabet are dropped from the
+    transcripts, and counted.
 
     Features are computed once, by all cores, and kept in the cache as float16, 16 kB per second of sound at 80 bands.
 

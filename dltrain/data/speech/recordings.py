@@ -85,7 +85,7 @@ def read_recording(path: Path) -> Iterator[RecordingPiece]:
     except UnreadableSound as fault:
         raise DataError(
             f"{path}: not sound that can be read ({fault})",
-            advice="make it a WAV, FLAC, OGG or MP3 file, or leave it out",
+            advice="convert it to WAV, FLAC, OGG or MP3, or leave it out",
         ) from None
     except _Unfit as fault:
         raise DataError(f"{path}: {fault.message}", advice=fault.advice) from None
