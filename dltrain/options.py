@@ -75,7 +75,8 @@ class Plan:
         accumulate: batches whose gradients are summed before each update.
         clip_norm: scale the gradient down to this norm when it is longer.
         patience: stop after this many epochs without a better validation score, or an equal one with a lower loss.
-        ema: decay of an exponential moving average of the weights; the average is evaluated.
+        ema: decay of an exponential moving average of the weights; the average is evaluated. After n updates the decay
+            is at most (1 + n) / (10 + n), so that the average of a short run is not that of its first weights.
         nt_asgd: average the weights, each update counting alike, from the epoch on whose validation score was worse
             than the best of all but this many epochs before it (Merity et al. 2018, arXiv:1708.02182); the average is
             what is evaluated.

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
+from dltrain.core.averages import MovingAverage
 from dltrain.core.record import History
 from dltrain.options import Plan
 from dltrain.tree import map_tensors
@@ -68,6 +69,7 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "model": dict(self.model.state_dict()) if self.averaging else None,
             "averaged": None if self.average is None else self.average.n_averaged,
+            **({"decay_rises": self.average.rises} if isinstance(self.average, MovingAverage) else {}),
             # The global generators, which dropout draws from.
             "generators": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if cuda else []},
         }
@@ -80,6 +82,8 @@ class TrainState:
             if self.averaging:
                 self.model.load_state_dict(tree["model"])
             self.average.n_averaged.copy_(tree["averaged"])
+        if isinstance(self.average, MovingAverage):
+            self.average.rises = tree.get("decay_rises", False)
         _load_optimizer(self.optimizer, tree["optimizer"])
         self.scaler.load_state_dict(tree["scaler"])
         self.step, self.epoch, self.position = tree["step"], tree["epoch"], tree["position"]
@@ -98,7 +102,7 @@ def make_average(model: nn.Module, plan: Plan) -> AveragedModel | None:
     Its first update copies the model. With `ema` later ones move it, with `nt_asgd` they all count alike.
     """
     if plan.ema is not None:
-        return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True)  # type: ignore[no-untyped-call]
+        return MovingAverage(model, plan.ema)
     return None if plan.nt_asgd is None else AveragedModel(model, use_buffers=True)
 
 

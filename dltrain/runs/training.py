@@ -12,6 +12,7 @@ from dltrain.batch import Batch
 from dltrain.capabilities import Clarifies
 from dltrain.config.experiment import Experiment
 from dltrain.config.sections import DECIDING
+from dltrain.core.averages import find_unsettled_statistics
 from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.evaluate import list_reported_metrics
 from dltrain.core.record import Record
@@ -224,6 +225,13 @@ def announce(training: Training, batches: Stream[Batch], messenger: Messenger) -
             messenger.inform(f"{name.replace('_', ' ')}: {value}")
         for warning in task.warnings(task.goal):
             messenger.warn(warning)
+    updates = training.experiment.trainer.epochs * len(batches)
+    left = find_unsettled_statistics(training.state.model, updates)
+    if left is not None:
+        messenger.warn(
+            f"after the {updates} batches of this run, {left:.0%} of the start values are left in the running "
+            "statistics of batch normalisation, which evaluation uses; raise trainer.epochs, or lower data.batch_size"
+        )
     if runtime.device.type == "cuda" and not training.experiment.trainer.deterministic:
         messenger.inform("note: CUDA kernels may not repeat bit for bit unless trainer.deterministic is true")
     if isinstance(batches, Loader) and isinstance(source := batches.source, Pads):
