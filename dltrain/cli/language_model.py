@@ -84,15 +84,19 @@ def choose_spelling(normalize: bool, like: Path | None) -> Callable[[str], str]:
 
 
 def load_transcripts(run: Path) -> Sequence[str]:
-    """Load the transcripts of a run's training clips. Raises UsageError for data without transcripts."""
+    """Load the transcripts of a run's training clips. Raises UsageError for data without any, or that has changed."""
     from dltrain.data.speech.recognition import Transcribed
+    from dltrain.runs.changed_data import check_same_data
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
-    dataset = load_trained(find_checkpoint(run)).dataset()
+    trained = load_trained(find_checkpoint(run))
+    dataset = trained.dataset()
     if not isinstance(dataset, Transcribed):
         raise UsageError(f"--like {run}: its data has no training text", advice="name text files")
-    return dataset.transcripts()
+    transcripts = dataset.transcripts()
+    check_same_data(run, trained.record, dataset.fingerprint, allowed=False, offer="name text files")
+    return transcripts
 
 
 def read_text_lines(text: str) -> Iterator[str]:

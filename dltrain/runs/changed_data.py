@@ -37,7 +37,8 @@ def find_all_differences(before: Mapping[str, str], after: Mapping[str, str]) ->
 
 def read_evaluated_fingerprint(run: Path) -> dict[str, str]:
     """The hash of each file when an evaluation of the run first read it: test files are closed until then."""
-    path = run / EVALUATIONS
+    place = run.resolve()  # of a checkpoint: the run that it belongs to
+    path = (place.parents[1] if place.parent.name == "checkpoints" else run) / EVALUATIONS
     found: dict[str, str] = {}
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -55,7 +56,7 @@ def check_same_data(
 ) -> list[str]:
     """The names of files that changed since they were trained or first evaluated on.
 
-    Raises UsageError for any, unless `allowed`; `offer` is the flag that allows them.
+    Raises UsageError for any, unless `allowed`; `offer` is what to use else.
     """
     known = {**read_evaluated_fingerprint(run), **record.fingerprint}
     changed = find_changed_files(known, fingerprint)
@@ -65,7 +66,7 @@ def check_same_data(
         raise UsageError(
             f"{run}: the data has changed since this run {trained} (SHA-256):{lines}\n"
             "its splits may be drawn differently now, and examples that it was trained on be scored as new ones",
-            advice=f"restore the data, or train again, or use the changed data with {offer}",
+            advice=f"restore the data, or train again, or {offer}",
         )
     return changed
 

@@ -128,6 +128,8 @@ def test_a_test_file_is_known_from_its_first_evaluation_on(noise: Path) -> None:
     edit_in_place(Path("test.csv"))
     refused = call("eval", "run")
     assert "the data has changed since this run was first evaluated (SHA-256):\n  test.csv: " in str(refused.exception)
+    alone = call("eval", sorted(Path("run/checkpoints").iterdir())[0])
+    assert "test.csv" in str(alone.exception), "a checkpoint belongs to its run"
     good("eval", "run", "--changed-data")
     assert call("eval", "run").exit_code != 0, "an evaluation on changed data does not make them the run's own"
 
@@ -227,3 +229,15 @@ def test_a_resumed_run_with_a_changed_validation_file_is_refused(noise: Path) ->
     edit_in_place(Path("validation.csv"))
     refused = call(*words, "--set", "trainer.epochs=2")
     assert "the data has changed: validation.csv" in str(refused.exception)
+
+
+def test_a_language_model_is_not_made_from_changed_transcripts(tmp_path: Path) -> None:
+    _, run = train(tmp_path, "audio")
+    words = ["data", "lm", "--like", run, "-o", tmp_path / "words.arpa", "--order", 1]
+    good(*words)
+    manifest = tmp_path / "write_speech" / "train.tsv"
+    content = manifest.read_text()
+    manifest.write_text("".join(content.splitlines(keepends=True)[:-1]))
+    refused = call(*words)
+    assert isinstance(refused.exception, UsageError)
+    assert "the data has changed since this run was trained" in str(refused.exception)

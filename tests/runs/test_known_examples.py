@@ -317,3 +317,17 @@ def test_known_examples_are_the_same_when_read_again(tmp_path: Path) -> None:
     sample = KnownExamples.from_plain(json.loads(json.dumps(known.to_plain())))
     assert len(sample.training.hashes) == 8192
     assert sample.validation.hashes.tolist() == sets[1].hashes.tolist()
+
+
+@pytest.mark.parametrize("name", ["ptb", "idx", "audio", "common_voice"])
+def test_test_files_stay_closed_while_training(name: str, tmp_path: Path) -> None:
+    examples = Examples(tmp_path)
+    task = {"ptb": "language_modelling", "idx": "image_classification"}.get(name, "speech_recognition")
+    config = {**examples.model_for_task(task), "data": examples.data(name, {})}
+    path = write_config(tmp_path / "config.yaml", {**config, "trainer": {**TRAINER, "epochs": 1}, "observers": []})
+    for found in [*tmp_path.rglob("ptb.test.txt"), *tmp_path.rglob("t10k*"), *tmp_path.rglob("test*.wav")]:
+        found.write_bytes(b"damaged")
+    good("fit", path, "-q", "-o", tmp_path / "run")
+    known = KnownExamples.read(tmp_path / "run")
+    assert known is not None
+    assert not len(known.test.hashes)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from dltrain.stream import Stream
 
 
+OFFER = "use the changed data with --changed-data"
+
+
 class OpenedSplit(NamedTuple):
     """A split that was drawn from a run's data, and its batches."""
 
@@ -36,7 +39,7 @@ def choose_new_examples(
     from dltrain.runs.known_examples import find_known_examples
 
     dataset, name, stream = opened
-    changed = check_same_data(run, trained.record, dataset.fingerprint, allowed=allowed, offer="--changed-data")
+    changed = check_same_data(run, trained.record, dataset.fingerprint, allowed=allowed, offer=OFFER)
     known = find_known_examples(trained.checkpoint) if changed or trained.record.sources else None
     facts: dict[str, Any] = {"files": changed, "examples": None, "left_out": None, "recognised": None}
     from dltrain.dataset import Identifies
