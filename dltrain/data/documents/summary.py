@@ -56,11 +56,12 @@ def describe_labels(labels: Iterable[str]) -> Iterator[str]:
 
 def describe_contradictions(rows: Rows) -> Iterator[str]:
     """Describe texts that occur with several labels, so that no model can be right about all of them."""
-    labels: dict[str, set[str]] = {}
-    for row in rows:
-        labels.setdefault(row.text, set()).add(row.label)
-    if several := [text for text, found in labels.items() if len(found) > 1 and text.strip()]:
-        some = ", ".join(repr(text[:_SHOWN]) for text in several[:2])
+    first: dict[str, str] = {}
+    several = {
+        row.text: None for row in rows if first.setdefault(row.text, row.label) != row.label and row.text.strip()
+    }
+    if several:
+        some = ", ".join(repr(text[:_SHOWN]) for text in list(several)[:2])
         yield f"training: {len(several)} texts have several labels ({some}{', ...' if len(several) > 2 else ''})"
 
 
