@@ -220,6 +220,8 @@ def minimize(loss: Loss, basis: Tensor, penalties: Tensor, outputs: int) -> Mini
         with torch.enable_grad():
             value = loss(at)
             (slope,) = torch.autograd.grad(value, at, create_graph=True)
+        if not slope.requires_grad:
+            raise Unsolvable("the loss has no curvature")
         gradient = basis.T @ slope.detach() + penalties * coordinates
         size = float(gradient.norm())
         first = first or size
@@ -229,7 +231,7 @@ def minimize(loss: Loss, basis: Tensor, penalties: Tensor, outputs: int) -> Mini
         tolerance = max(ROUNDING * first, min(0.5, (size / first) ** 0.5) * size) if step > 1 else 0.0
         direction = solve_by_conjugate_gradients(apply, -gradient, tolerance)
         change = basis @ direction
-        if not torch.isfinite(change).all():
+        if not torch.isfinite(change).all() or not change.any():
             return None
         start, fall = measure(coordinates), float((gradient * direction).sum())
         share = 1.0

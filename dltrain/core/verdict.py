@@ -32,9 +32,10 @@ Scores = Mapping[str, float | None]
 def read_baselines(directory: Path) -> dict[str, dict[str, Any]]:
     """Of each baseline by name: `fitted`, how it was, and `validation`, its metrics; empty for a run without any."""
     try:
-        return dict(json.loads((directory / BASELINES).read_text(encoding="utf-8")))
+        found = json.loads((directory / BASELINES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_baseline_scores(directory: Path) -> dict[str, Scores]:

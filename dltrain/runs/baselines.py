@@ -17,6 +17,7 @@ from dltrain.capabilities import Baseline, HasBaselines
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.solving import Unsolvable
 from dltrain.core.verdict import BASELINE_WEIGHTS, BASELINES, read_baselines
+from dltrain.errors import DataError
 from dltrain.files import write_atomically
 from dltrain.runs.building import Training
 from dltrain.runtime.precision import Runtime
@@ -72,19 +73,29 @@ def score_model(model: nn.Module, task: Task[Any], stream: Stream[Batch], runtim
 
 
 def load_baselines(directory: Path, task: Task[Any], runtime: Runtime) -> Mapping[str, nn.Module]:
-    """The fitted baselines of the run in `directory`, by name; empty where it has none, as older runs have."""
+    """The fitted baselines of the run in `directory`, by name; empty where it has none, as older runs have.
+
+    Raises DataError for a damaged file.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
     path, kept = directory / BASELINE_WEIGHTS, read_baselines(directory)
     if not kept or not path.exists():
         return {}
-    tensors = load(path.read_bytes())
     models: dict[str, nn.Module] = {}
-    for name, baseline in build_baselines(task).items():
-        if name in kept:
-            own = {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == name}
-            baseline.model.load_state_dict(own)
-            models[name] = baseline.model.to(runtime.device).eval()
+    try:
+        tensors = load(path.read_bytes())
+        for name, baseline in build_baselines(task).items():
+            if name in kept:
+                own = {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == name}
+                baseline.model.load_state_dict(own)
+                models[name] = baseline.model.to(runtime.device).eval()
+    except (SafetensorError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: does not hold the baselines of this run: {str(error).strip().partition(chr(10))[0]}",
+            advice=f"delete it: {directory} is then evaluated without baselines",
+        ) from error
     return models
 
 

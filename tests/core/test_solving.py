@@ -207,6 +207,10 @@ def test_what_cannot_be_solved_says_why(monkeypatch: pytest.MonkeyPatch) -> None
         solve_linear(LinearModel(2, 1), regression(2), [])
     with pytest.raises(Unsolvable, match="an input is not a finite number"):
         solve_linear(LinearModel(2, 1), regression(2), batches(inputs * numpy.nan, targets))
+    with pytest.raises(Unsolvable, match=r"no curvature|no minimum"):
+        solve_linear(LinearModel(2, 1), regression(2, loss="mae"), batches(inputs, targets))
+    with pytest.raises(Unsolvable, match="no minimum"):  # all errors are on the straight part
+        solve_linear(LinearModel(2, 1), regression(2, loss="huber"), batches(inputs, 9 * targets))
     monkeypatch.setattr("dltrain.core.solving.MOST_VALUES", 7)
     with pytest.raises(Unsolvable, match="more than 0 examples of 2 inputs are too many"):
         solve_linear(LinearModel(2, 1), regression(2), batches(inputs, targets))

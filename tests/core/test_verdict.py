@@ -44,6 +44,7 @@ def test_a_solved_model_need_not_beat_itself_but_the_mean() -> None:
 def test_nothing_is_compared_without_scores() -> None:
     assert compare_with_baselines({}, BESIDE, LEAST, solved=False) is None
     assert compare_with_baselines({"rmse": 1.0}, {}, LEAST, solved=False) is None
+    assert compare_with_baselines({"accuracy": 1.0}, {"linear": {"accuracy": 1.0}}, MOST, solved=False) is None
     assert compare_with_baselines({"rmse": 1.0}, {"mean": {"rmse": None}}, LEAST, solved=False) is None
 
 
@@ -77,5 +78,6 @@ def test_no_false_alarm(finished: Record) -> None:
 
 def test_a_run_without_baselines_has_none(tmp_path: Path) -> None:
     assert read_baselines(tmp_path) == {}
-    (tmp_path / "baselines.json").write_text("{")
-    assert read_baselines(tmp_path) == {}
+    for content in ("{", "[1]"):
+        (tmp_path / "baselines.json").write_text(content)
+        assert read_baselines(tmp_path) == {}

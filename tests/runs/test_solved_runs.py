@@ -13,10 +13,11 @@ import torch
 from sklearn import linear_model
 
 from dltrain.core.checkpoint import Checkpoints
+from dltrain.errors import DataError
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
-from support.commands import good
+from support.commands import call, good
 from support.runs import Recorded, StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
@@ -166,6 +167,11 @@ def test_fit_and_eval_show_the_baselines(write_settings: Write, tmp_path: Path) 
         assert evaluation["baselines"][name]["rmse"] == pytest.approx(rmse, rel=1e-6)
     assert json.loads((tmp_path / "run" / "evaluations.jsonl").read_text())["remarks"] == evaluation["remarks"]
     assert "baselines: rmse of mean " in good("eval", tmp_path / "run").stdout
+    weights = (tmp_path / "run" / "baselines.safetensors").read_bytes()
+    (tmp_path / "run" / "baselines.safetensors").write_bytes(weights[:-9])
+    damaged = call("eval", tmp_path / "run")
+    assert isinstance(damaged.exception, DataError)
+    assert "baselines.safetensors: does not hold the baselines of this run" in str(damaged.exception)
     for name in ("baselines.json", "baselines.safetensors"):  # as in a run of an earlier version
         (tmp_path / "run" / name).unlink()
     assert "baselines" not in json.loads(good("eval", tmp_path / "run", "--json").stdout)
