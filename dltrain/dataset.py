@@ -70,7 +70,8 @@ class ColumnSummary:
     `role` is input, target, group, weight, time or ignored; `kind` is numbers, categories, labels, text or dates.
     Facts that warnings depend on, where they are cheap to know: `missing` and `distinct`, numbers of values;
     `correlation` with a numeric target, -1 to 1, unrounded; `determines_target`, whether examples with the same value
-    always have the same label (or number).
+    always have the same label (or number); `numbers_as`, a category that is a number with separators or signs, if all
+    of them are.
     """
 
     name: str

@@ -34,6 +34,7 @@ def find_risks(dataset: Dataset, summary: DataSummary) -> list[str]:
         *_find_constant_targets(summary),
         *_find_leaks(summary),
         *_find_identifiers(summary),
+        *_find_numbers_as_categories(summary),
         *_find_repeated(dataset, summary),
     ]
 
@@ -126,6 +127,15 @@ def _find_identifiers(summary: DataSummary) -> Iterator[str]:
 def _differs_everywhere(column: ColumnSummary, training: SplitSummary) -> bool:
     named = _IDENTIFIER.fullmatch(column.name.strip()) is not None or column.kind == "categories"
     return named and (training.examples or 0) > 1 and column.facts.get("distinct") == training.examples
+
+
+def _find_numbers_as_categories(summary: DataSummary) -> Iterator[str]:
+    for column in summary.columns:
+        if text := column.facts.get("numbers_as"):
+            yield (
+                f"column '{column.name}' is read as {column.facts['distinct']} categories, but its texts are numbers, "
+                f"such as '{text}'; write them as plain numbers (1234.5), or leave it out with data.ignore"
+            )
 
 
 def _find_repeated(dataset: Dataset, summary: DataSummary) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.batch import Examples
-from dltrain.data.tables.columns import Roles
+from dltrain.data.tables.columns import Roles, parse_number
 from dltrain.data.tables.features import name_inputs
 from dltrain.data.tables.files import Table
 from dltrain.data.wording import join_some
 from dltrain.dataset import ColumnSummary, SplitName, SplitSummary, Treatment
 
 _NAMED = 5
+_NUMERIC = re.compile(r"""["']?\s*[-+]?\s*[$€£¥]?\s*(\d{1,3}([.,'\s]\d{3})+|\d+)([.,]\d+)?\s*[$€£¥%]?\s*["']?""")
+"""A number as spreadsheets write it: quoted, with thousands separators, a decimal comma, currency or percent sign."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,8 @@ def summarize_inputs(features: Sequence[Mapping[str, Any]], training: EncodedSpl
         facts: dict[str, Any] = {"missing": training.replaced.get(feature["name"], 0)}
         if categories:
             facts["distinct"] = len(feature["categories"])
+            if (text := find_numeric_text(feature["categories"])) is not None:
+                facts["numbers_as"] = text
         else:
             facts |= {"distinct": len(numpy.unique(codes)), "mean": feature["fill"]}
             if targets.ndim == 2 and targets.shape[1] == 1:
@@ -60,6 +65,12 @@ def summarize_inputs(features: Sequence[Mapping[str, Any]], training: EncodedSpl
         yield ColumnSummary(
             name=feature["name"], role="input", kind="categories" if categories else "numbers", facts=facts
         )
+
+
+def find_numeric_text(categories: Sequence[str]) -> str | None:
+    """Find a category that is a number with separators or signs, such as 1,234 or 5 %, if all of them are numbers."""
+    decorated = [text for text in categories if parse_number(text) is None]
+    return decorated[0] if len(categories) > 1 and decorated and all(map(_NUMERIC.fullmatch, categories)) else None
 
 
 def _pair(codes: NDArray[Any], targets: NDArray[Any]) -> NDArray[Any]:

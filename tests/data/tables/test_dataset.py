@@ -19,6 +19,7 @@ from dltrain.data.tables.dataset import make_row_batches
 from dltrain.data.tables.features import FeatureEncoder
 from dltrain.data.tables.files import build_table, read_table
 from dltrain.data.tables.identity import hash_rows
+from dltrain.data.tables.summary import find_numeric_text
 from dltrain.data.tables.table_files import BundledTable, TableFiles
 from dltrain.dataset import Identifies, Summarizes
 from dltrain.errors import DataError, DltrainError, UsageError
@@ -563,3 +564,24 @@ def test_a_summary_of_numbers(write: Callable[..., str]) -> None:
     assert found["copy"]["correlation"] == pytest.approx(1, abs=1e-12)
     assert (found["x"]["distinct"], found["y"]["distinct"]) == (50, 50)
     assert dataset.summarize().division is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [
+        (["1,234", "5,678"], "1,234"),
+        (["2,5", "3"], "2,5"),
+        (["12", "3,000"], "3,000"),
+        (['"3"', '"4"'], '"3"'),
+        (["5 %", "7%"], "5 %"),
+        (["$1,200.50", "$3"], "$1,200.50"),
+        (["1'000", "2 000"], "1'000"),
+        (["1", "2"], None),  # data.categorical says so
+        (["1,234", "many"], None),
+        (["1-2", "3-4"], None),
+        (["a", "b"], None),
+        (["1,5"], None),
+    ],
+)
+def test_categories_that_are_numbers_are_noticed(texts: list[str], found: str | None) -> None:
+    assert find_numeric_text(texts) == found
