@@ -102,6 +102,17 @@ class Forecasts(Estimates, Protocol):
 
 
 @runtime_checkable
+class EstimatesQuantiles(Protocol):
+    """May give quantiles of each of its `numbers`; `quantiles` rise, and are empty if it does not."""
+
+    numbers: Sequence[str]
+    quantiles: Sequence[float]
+
+    def estimate_quantiles(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """What a batch's `arguments` are, of N examples, to (N, numbers, quantiles) in units, rising."""
+
+
+@runtime_checkable
 class Wraps(Protocol):
     """Puts a computation of its own around each model, before it trains or is loaded."""
 

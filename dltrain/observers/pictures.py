@@ -140,18 +140,42 @@ def _hide_ticks(axes: Axes) -> None:
     axes.set_yticks([])
 
 
-def draw_forecast_picture(truth: Tensor, forecast: Tensor, names: Sequence[str], title: str, path: Path) -> None:
-    """A PNG with a row for each output: truth and forecast (N, outputs), window after window."""
+def draw_forecast_picture(
+    truth: Tensor,
+    forecast: Tensor,
+    names: Sequence[str],
+    *,
+    title: str,
+    path: Path,
+    quantiles: Sequence[float] = (),
+) -> None:
+    """A PNG with a row for each output: truth and forecast (N, outputs), window after window.
+
+    With rising `quantiles` a forecast is (N, outputs, quantiles): the middle one is a line, the others are bands.
+    """
     figure = make_figure(9, 0.8 + 1.8 * len(names), title)
     rows = figure.subplots(len(names), 1, sharex=True, squeeze=False)
-    for (axes,), name, true, predicted in zip(rows, names, truth.T, forecast.T, strict=True):
+    for (axes,), name, true, predicted in zip(rows, names, truth.unbind(1), forecast.unbind(1), strict=True):
         axes.plot(true.numpy(), color="black", linewidth=1, label="truth")
+        if quantiles:
+            predicted = _draw_bands(axes, predicted.T, quantiles)
         axes.plot(predicted.numpy(), color="C1", linewidth=1, label="forecast")
         axes.set_ylabel(name, parse_math=False)
         axes.grid(alpha=0.3)
     rows[0][0].legend(loc="upper right", fontsize=8)
     rows[-1][0].set_xlabel("window")
     save_picture(figure, path)
+
+
+def _draw_bands(axes: Axes, rising: Tensor, quantiles: Sequence[float]) -> Tensor:
+    """Draw the intervals between quantiles (quantiles, N), and return the median."""
+    steps, count = range(rising.shape[1]), len(quantiles)
+    for low in range(count // 2):
+        share = f"{100 * (quantiles[count - 1 - low] - quantiles[low]):.4g} %"
+        axes.fill_between(
+            steps, rising[low].numpy(), rising[count - 1 - low].numpy(), color="C1", alpha=0.2, linewidth=0, label=share
+        )
+    return rising[quantiles.index(0.5)]
 
 
 def draw_range_test(curve: Curve, title: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from typing import Any
 
 import torch
@@ -17,28 +18,56 @@ from dltrain.models.series import Autoregression
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
 from dltrain.tasks.baselines import make_linear_baseline
+from dltrain.tasks.naive_forecasts import build_naive_baselines
+from dltrain.tasks.quantiles import (
+    MEDIAN,
+    Quantiles,
+    check_quantiles,
+    compute_pinball_losses,
+    count_intervals,
+    name_quantiles,
+    report_intervals,
+    sort_quantiles,
+)
 from dltrain.tasks.regression import ERRORS, compute_r2, count_digits
 from dltrain.tasks.relative_forecasts import wrap_relative
 
 
 @tasks.register(
-    "sequence_regression", data="series", sizes=("channels", "window", "outputs"), metrics=(*ERRORS, "loss")
+    "sequence_regression",
+    data="series",
+    sizes=("channels", "window", "outputs"),
+    metrics=(*ERRORS, "mase", "pinball_loss", "loss"),
 )
 class SequenceRegression:
-    """Squared error of the next steps' values; the best epoch has the lowest validation error.
+    """Squared error of the next steps' values, or quantiles of them; the best epoch has the lowest validation error.
 
     Reports rmse (root of the mean squared error), mse, mae (mean absolute error) and r2 (as scikit-learn's r2_score) in
-    the data's own units, averaged over the outputs; naive_rmse and naive_mae, the same of a forecast that repeats each
-    window's last value, which a model should beat; and loss, what is trained on: the mean squared error in standard
-    deviations of the training rows.
+    the data's own units, averaged over the outputs; mase (mae divided by the mean absolute change from one training row
+    to the next; Hyndman and Koehler 2006: below 1 it is better than repeating the last value would have been there, one
+    step ahead); naive_rmse and naive_mae, those of a forecast that repeats each window's last value, which a model
+    should beat; and loss, what is trained on, in the data's standard deviations (in those of the changes, where it
+    forecasts changes).
+
+    With `quantiles` the median is the forecast of these metrics, the model gives an output for each quantile, and
+    reported are also pinball_loss (its mean, in units), which decides, and of each interval, such as the one
+    from 0.1 to 0.9, coverage_80 (the share of values in it, 0.8 if it is right) and width_80.
+
+    Options:
+        quantiles: learn these quantiles by the pinball loss (Koenker and Bassett 1978), such as [0.1, 0.5, 0.9], in
+            place of the mean by the squared error; the median is one of them.
     """
 
     goal = Goal("rmse", "min")
 
-    def __init__(self, assets: Mapping[str, Any]) -> None:
+    def __init__(self, assets: Mapping[str, Any], *, quantiles: Quantiles | None = None) -> None:
         columns: list[str] = assets["columns"]
         horizon = int(assets["horizon"])
-        self.outputs = tuple(f"{name}+{step}" for step in range(1, horizon + 1) for name in assets["targets"])
+        self.quantiles = check_quantiles(quantiles)
+        if self.quantiles:
+            self.goal = Goal("pinball_loss", "min")
+        self.numbers = tuple(f"{name}+{step}" for step in range(1, horizon + 1) for name in assets["targets"])
+        self.outputs = name_quantiles(self.numbers, self.quantiles or (MEDIAN,))
         self.sizes = {"channels": len(columns), "window": int(assets["window"]), "outputs": len(self.outputs)}
         if is_relative(assets):
             self.sizes["rows"] = count_rows(assets)
@@ -47,24 +76,37 @@ class SequenceRegression:
         self._horizon = horizon
         self._mean = torch.tensor(assets["mean"], dtype=torch.float64)[self._targets].repeat(horizon)
         self._deviation = torch.tensor(assets["std"], dtype=torch.float64)[self._targets].repeat(horizon)
-        self.digits = count_digits(self._mean, self._deviation)
+        change = torch.tensor(assets.get("change", [nan] * len(self._targets)), dtype=torch.float64)
+        self._change = torch.where(change > 0, change, nan).repeat(horizon)
+        digits = count_digits(self._mean, self._deviation)
+        self.digits = [each for each in digits for _ in self.quantiles or (MEDIAN,)]
 
     @staticmethod
     def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
         steps = range(1, int(assets["horizon"]) + 1)
-        outputs = [f"{name}+{step}" for step in steps for name in assets["targets"]]
+        numbers = [f"{name}+{step}" for step in steps for name in assets["targets"]]
+        outputs = name_quantiles(numbers, check_quantiles(options.get("quantiles")) or (MEDIAN,))
         return {"channels": assets["columns"], "outputs": outputs}
 
     def wrap(self, model: nn.Module) -> nn.Module:
         return wrap_relative(model, self._assets)
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
-        return Step(functional.mse_loss(model(batch.inputs), batch.targets))
+        outputs = model(batch.inputs)
+        if not self.quantiles:
+            return Step(functional.mse_loss(outputs, batch.targets))
+        rising = sort_quantiles(outputs.to(batch.targets.dtype), len(self.numbers), self.quantiles)
+        return Step(compute_pinball_losses(rising, batch.targets, self.quantiles).mean())
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         float_type = torch.float32 if batch.targets.device.type == "mps" else torch.float64
-        targets = batch.targets.to(float_type)  # (N, outputs)
-        errors = model(batch.inputs).to(float_type) - targets
+        targets = batch.targets.to(float_type)  # (N, numbers)
+        outputs, intervals = model(batch.inputs).to(float_type), {}
+        if self.quantiles:
+            rising = sort_quantiles(outputs, len(self.numbers), self.quantiles)
+            intervals = count_intervals(rising, targets, self.quantiles)
+            outputs = rising[..., self.quantiles.index(MEDIAN)]
+        errors = outputs - targets
         naive = batch.inputs[:, -1, self._targets].repeat(1, self._horizon).to(float_type) - targets
         counts = {
             "squared": errors.square(),
@@ -75,35 +117,50 @@ class SequenceRegression:
             "targets_squared": targets.square(),
         }
         examples = torch.tensor(len(targets), device=targets.device)
-        return Score({"examples": examples, **{name: values.sum(0) for name, values in counts.items()}})
+        return Score({"examples": examples, **{name: values.sum(0) for name, values in counts.items()}, **intervals})
 
     def report(self, counts: Counts) -> dict[str, float]:
         examples = int(counts["examples"])
         sums = {name: values.cpu().double() for name, values in counts.items() if name != "examples"}
         mse, naive_mse = ((sums[name] / examples * self._deviation.square()) for name in ("squared", "naive_squared"))
         mae, naive_mae = ((sums[name] / examples * self._deviation) for name in ("absolute", "naive_absolute"))
-        return {
+        found = {
             "rmse": float(mse.sqrt().mean()),
             "mse": float(mse.mean()),
             "mae": float(mae.mean()),
             "r2": compute_r2(sums["squared"], sums["targets"], sums["targets_squared"], examples),
             "naive_rmse": float(naive_mse.sqrt().mean()),
             "naive_mae": float(naive_mae.mean()),
-            "loss": float(sums["squared"].mean() / examples),
         }
+        if "change" in self._assets:
+            found["mase"] = float((mae / self._change).mean())
+        if not self.quantiles:
+            return {**found, "loss": float(sums["squared"].mean() / examples)}
+        intervals = report_intervals(sums, self.quantiles, examples, self._deviation)
+        return {**found, **intervals, "loss": float(sums["pinball"].mean() / examples)}
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
-        return self.in_units(model(*inputs))
+        if not self.quantiles:
+            return self.in_units(model(*inputs))
+        return self.estimate_quantiles(model, *inputs).flatten(1)
 
-    why_not_convex = None
+    def estimate_quantiles(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """Rising quantiles of each number in units, (N, numbers, quantiles) float64."""
+        rising = sort_quantiles(model(*inputs), len(self.numbers), self.quantiles)
+        return rising.cpu().double() * self._deviation[:, None] + self._mean[:, None]
+
+    @property
+    def why_not_convex(self) -> str | None:
+        return "task.quantiles" if self.quantiles else None
 
     def baselines(self) -> dict[str, Baseline]:
-        """Linear autoregression on the whole window."""
-        return {"linear": make_linear_baseline(self._build_linear, self)}
+        """Forecasts without a model, and linear autoregression on the whole window, by least squares."""
+        points = SequenceRegression(self._assets)
+        return {**build_naive_baselines(self._assets), "linear": make_linear_baseline(points.build_linear, points)}
 
-    def _build_linear(self, *, channels: int, window: int, outputs: int, rows: int | None = None) -> nn.Module:
+    def build_linear(self, *, channels: int, window: int, outputs: int, rows: int | None = None) -> nn.Module:
         return self.wrap(Autoregression(channels, window, outputs))
 
     def in_units(self, values: Tensor) -> Tensor:
-        """A model's outputs or a batch's targets (N, outputs) in the units of the data, float64 on the CPU."""
+        """A model's outputs or a batch's targets (N, numbers) in the units of the data, float64 on the CPU."""
         return values.cpu().double() * self._deviation + self._mean

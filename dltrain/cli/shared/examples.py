@@ -110,21 +110,26 @@ def draw_reconstructions(trained: Trained, stream: Stream[Any], title: str, path
 
 
 def draw_forecasts(trained: Trained, stream: Stream[Any], title: str, path: Path) -> None:
-    """Draw the first windows of a split as a PNG: true values and the model's forecasts."""
+    """Draw the first windows of a split as a PNG: true values and the model's forecasts, or medians and intervals."""
     import torch
 
     from dltrain.batch import to_device
+    from dltrain.capabilities import EstimatesQuantiles
     from dltrain.observers.pictures import draw_forecast_picture
 
     task: Any = trained.task
+    names, estimate = task.outputs, task.estimates
+    quantiles: Sequence[float] = ()
+    if isinstance(task, EstimatesQuantiles) and task.quantiles:
+        names, estimate, quantiles = task.numbers, task.estimate_quantiles, task.quantiles
     truth: list[Tensor] = []
     forecast: list[Tensor] = []
     with torch.inference_mode(), trained.runtime.autocast():
         for batch in stream.epoch(0):
             moved = to_device(batch, trained.runtime.device)
-            forecast.append(task.estimates(trained.model, *moved.arguments))
+            forecast.append(estimate(trained.model, *moved.arguments))
             truth.append(task.in_units(batch.targets))
             if sum(map(len, truth)) >= WINDOWS:
                 break
     true, forecasts = (torch.cat(parts)[:WINDOWS, :OUTPUTS] for parts in (truth, forecast))
-    draw_forecast_picture(true, forecasts, task.outputs[:OUTPUTS], title=title, path=path)
+    draw_forecast_picture(true, forecasts, names[:OUTPUTS], quantiles=quantiles, title=title, path=path)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy
 import torch
-from annotated_types import MinLen
+from annotated_types import Ge, MinLen
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,7 +18,8 @@ from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.series.files import SAMPLE, Series, read_eeg, read_series
 from dltrain.data.series.overview import Borders, describe_concerns, summarize_series
-from dltrain.data.series.scaling import find_trend, learn_scales, standardize_series
+from dltrain.data.series.scaling import find_trend, learn_scales, measure_changes, standardize_series
+from dltrain.data.series.seasons import find_season
 from dltrain.data.series.times import Gaps
 from dltrain.data.text_files import require_files
 from dltrain.data.wording import suggest_name
@@ -55,6 +56,8 @@ class SeriesWindows:
             report how many, skip them, or stop with an error.
         window: steps that the model reads.
         horizon: steps that it predicts.
+        season: steps after which the series repeats, such as 12 months, for a baseline that repeats the last season; by
+            default found from the autocorrelation of the training rows' changes.
         stride: steps from one window to the next.
         normalize: standard (zero mean and unit variance over the training rows), window (each window relative to its
             last row, in units of its own spread, and so are the values to predict), or auto: window if more than a
@@ -87,6 +90,7 @@ class SeriesWindows:
         gaps: Literal["keep", "skip", "error"] = "keep",
         window: PositiveInt = 16,
         horizon: PositiveInt = 1,
+        season: Annotated[int, Ge(2)] | None = None,
         stride: PositiveInt = 1,
         normalize: Literal["auto", "standard", "window"] = "standard",
         difference: Annotated[list[PositiveInt], MinLen(1)] | None = None,
@@ -101,7 +105,7 @@ class SeriesWindows:
         self._seed, self._file, self._root = seed, file, Path(root).expanduser()
         self._window, self._horizon, self._stride, self._treatment = window, horizon, stride, gaps
         self._normalize, self._difference = normalize, difference or []
-        self._rows = window + sum(self._difference)
+        self._rows, self._season = window + sum(self._difference), season
         self._validation, self._test, self._fold = validation, test, fold
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self.fingerprint: dict[str, str] = {}
@@ -283,9 +287,9 @@ class SeriesWindows:
                     advice="correct data.target, or add it to data.columns",
                 )
         training = series.values[: self.borders.validation]
-        normalize = self._normalize
+        targeted, normalize = training[:, [series.columns.index(name) for name in targets]], self._normalize
         if normalize == "auto":
-            trending = find_trend(training[:, [series.columns.index(name) for name in targets]])
+            trending = find_trend(targeted)
             normalize = "window" if trending and not self._difference else "standard"
         return {
             "dataset": self.name,
@@ -294,5 +298,7 @@ class SeriesWindows:
             "time": self._time,
             "window": self._window,
             "horizon": self._horizon,
+            "season": self._season or find_season(targeted),
+            **measure_changes(targeted),
             **learn_scales(training, self._window, normalize, self._difference),
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy
 
 from dltrain.data.series.files import Series
-from dltrain.data.series.scaling import is_relative
+from dltrain.data.series.scaling import count_rows, is_relative
 from dltrain.dataset import ColumnSummary, DataSummary, SplitName, SplitSummary, Treatment
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def summarize_series(source: str, data: SeriesWindows) -> DataSummary:
         facts={
             **{f"{split} rows": _describe_rows(data.series, *rows[split]) for split in used},
             **_describe_times(data),
+            **_describe_learned(data),
         },
     )
 
@@ -139,6 +140,21 @@ def _describe_rows(series: Series, first: int, end: int) -> str:
     if series.times is None:
         return f"{first + 1} to {end}"
     return f"{series.times.texts[first]} to {series.times.texts[end - 1]}"
+
+
+def _describe_learned(data: SeriesWindows) -> dict[str, str]:
+    """The season, and how values are normalised, where either is not what the config alone says."""
+    assets, facts = data.assets, {}
+    if season := assets.get("season"):
+        rows = count_rows(assets)
+        reach = "" if season <= rows else f"; longer than the {rows} rows that a forecast is made from"
+        facts["season"] = f"{season} steps{reach}"
+    if is_relative(assets):
+        differences = f"differences at lags {assets['difference']}" if assets["difference"] else "values"
+        facts["normalisation"] = (
+            f"{differences} {'of each window' if assets['normalize'] == 'window' else 'of training'}"
+        )
+    return facts
 
 
 def _describe_times(data: SeriesWindows) -> dict[str, str]:

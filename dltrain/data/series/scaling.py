@@ -41,6 +41,12 @@ def find_trend(training: Values) -> bool:
     return bool(len(after) and (outside.mean(0) > TRENDING).any())
 
 
+def measure_changes(targets: Values) -> dict[str, list[float]]:
+    """The mean of the training rows' changes from row to row, and of their sizes, of each target (T, targets)."""
+    changes = _difference(targets, [1])
+    return {"drift": changes.mean(0).tolist(), "change": numpy.abs(changes).mean(0).tolist()}
+
+
 def learn_scales(training: Values, window: int, normalize: str, difference: Sequence[int]) -> dict[str, Any]:
     """The assets that scale columns, from the training rows (T, C).
 
