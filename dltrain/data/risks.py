@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy
 
 from dltrain.data.wording import join_some
-from dltrain.dataset import ColumnSummary, Dataset, DataSummary, Identifies, SplitSummary
+from dltrain.dataset import Dataset, DataSummary, Identifies, SplitSummary
 
 FEW = 20
 """Examples of a validation or test split below which a metric is too coarse to choose by."""
@@ -119,14 +119,14 @@ def _find_leaks(summary: DataSummary) -> Iterator[str]:
 
 def _find_identifiers(summary: DataSummary) -> Iterator[str]:
     training = _training(summary)
+    if training is None or (training.examples or 0) < 2:
+        return
     for column in summary.columns:
-        if column.role == "input" and training is not None and _differs_everywhere(column, training):
+        differs = column.role == "input" and column.facts.get("distinct") == training.examples
+        if differs and _IDENTIFIER.fullmatch(column.name.strip()):
             yield f"column '{column.name}' numbers the rows, and is an input; leave it out with data.ignore"
-
-
-def _differs_everywhere(column: ColumnSummary, training: SplitSummary) -> bool:
-    named = _IDENTIFIER.fullmatch(column.name.strip()) is not None or column.kind == "categories"
-    return named and (training.examples or 0) > 1 and column.facts.get("distinct") == training.examples
+        elif differs and column.kind == "categories" and "numbers_as" not in column.facts:
+            yield f"column '{column.name}' has another category in each training row; leave it out with data.ignore"
 
 
 def _find_numbers_as_categories(summary: DataSummary) -> Iterator[str]:

@@ -260,7 +260,8 @@ def test_ordinary_data_has_no_risk() -> None:
         (with_column("city", "categories", distinct=5, determines_target=True), "'city' gives 'y' away: each of its"),
         (with_column("customer_id", distinct=ROWS), "column 'customer_id' numbers the rows"),
         (with_column("Unnamed: 0", distinct=ROWS), "column 'Unnamed: 0' numbers the rows"),
-        (with_column("name", "categories", distinct=ROWS), "column 'name' numbers the rows"),
+        (with_column("name", "categories", distinct=ROWS), "column 'name' has another category in each"),
+        (with_column("size", "categories", distinct=9, numbers_as="1,234"), "its texts are numbers, such as '1,234'"),
     ],
 )  # fmt: skip
 def test_a_risk_is_one_line(summary: DataSummary, message: str) -> None:
