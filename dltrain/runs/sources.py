@@ -47,6 +47,8 @@ def _start_from_source(training: Training, own: KnownExamples | None, messenger:
     assert training.source is not None
     checkpoint, source = training.source.checkpoint, training.source.source
     known = None if checkpoint is None else find_known_examples(checkpoint) or _identify_again(checkpoint)
+    before = set() if checkpoint is None else set(checkpoint.record.fingerprint.values())
+    shared = [name for name, digest in training.dataset.fingerprint.items() if digest in before]
     if own is not None and known is not None:
         own = own.start_from(known)
         refuse_seen(
@@ -54,11 +56,10 @@ def _start_from_source(training: Training, own: KnownExamples | None, messenger:
             own,
             advice="take weights that were trained on other data, or on the same training split (same seed and shares)",
         )
-        return own
+        if not shared or known.trained.join(known.validated).contains(own.training.hashes).any():
+            return own  # else examples of another form were made from the same files, such as longer windows
     note = f"{source}: whether these weights were trained on examples that this run is scored on is not known"
-    fingerprint = training.dataset.fingerprint
-    before = set() if checkpoint is None else set(checkpoint.record.fingerprint.values())
-    if shared := [name for name, digest in fingerprint.items() if digest in before]:
+    if shared:
         messenger.warn(f"weights.init_from: {note}; they were trained on {', '.join(shared)} too")
     else:
         messenger.inform(f"note: {note}")

@@ -247,6 +247,18 @@ def test_a_file_that_names_no_run_is_reported_as_unknown(noise: Path) -> None:
     assert any("is not known" in note for note in notes)
 
 
+def test_examples_of_another_form_from_the_same_file_are_reported_as_unknown(tmp_path: Path) -> None:
+    examples = Examples(tmp_path)
+    config = {**examples.model_for_task("sequence_regression"), "model": {"name": "series_rnn", "hidden": 4}}
+    config |= {"trainer": {**TRAINER, "epochs": 1}, "observers": []}
+    for window in (6, 7):
+        data = {**examples.data("series", {}), "window": window, "test": window / 30}
+        write_config(tmp_path / f"{window}.yaml", {**config, "data": data})
+    good("fit", tmp_path / "6.yaml", "-q", "-o", tmp_path / "a")
+    words = ["fit", tmp_path / "7.yaml", "-q", "-o", tmp_path / "b", "--set", f"weights.init_from={tmp_path / 'a'}"]
+    assert "is not known; they were trained on series.csv too" in good(*words).stderr
+
+
 def test_a_separate_test_file_is_compared_when_it_is_evaluated(noise: Path) -> None:
     good("fit", noise, "-q", "-o", "source")
     head, *rows = Path("noise.csv").read_text().splitlines(keepends=True)
