@@ -90,7 +90,8 @@ class Plan:
         compile: run the model through torch.compile.
         channels_last: keep weights with the channels innermost; convolutions may run faster so, bf16 ones above all.
         deterministic: only deterministic algorithms, an error where there is none.
-        threads: CPU threads; the machine's cores when not given.
+        threads: CPU threads; when not given OMP_NUM_THREADS, or the cores that this process may use: by its affinity
+            and its container's quota. A resumed run takes over the number that it was started with.
     """
 
     epochs: PositiveInt = 10

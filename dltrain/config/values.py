@@ -28,6 +28,8 @@ from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNod
 from dltrain.config.faults import Fault, Place, find_nearest, join_names
 from dltrain.options import Named
 
+LARGEST_INTEGER = 2**63 - 1
+
 
 def read_value(node: Node, annotation: Any, path: str) -> tuple[Any, list[Fault]]:
     """The value of the option at `path`, and a fault for each place where the node breaks its type."""
@@ -88,10 +90,22 @@ def validate_value(value: Any, annotation: Any) -> tuple[Any, list[tuple[int | s
     from pydantic import ValidationError
 
     try:
-        return build_checker(annotation).validate_python(value), []
+        return build_checker(annotation).validate_python(value), list(_find_huge_integers(value))
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         return value, [each["loc"] for each in problems]
+
+
+def _find_huge_integers(value: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
+    """Where a value has integers beyond 64 bits, which neither torch nor numpy takes."""
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        yield path
+    elif isinstance(value, (list, tuple)):
+        for index, each in enumerate(value):
+            yield from _find_huge_integers(each, (*path, index))
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _find_huge_integers(each, (*path, key))
 
 
 @functools.cache
@@ -148,6 +162,8 @@ def _suggest_value(node: Node, annotation: Any) -> str:
         return ""
     expected = {split_annotated(member)[0] for member in list_members(annotation) if not is_union(member)}
     text = node.text
+    if isinstance(node.value, int) and abs(node.value) > LARGEST_INTEGER:
+        return f" (the largest integer is {LARGEST_INTEGER}, which 64 bits hold)"
     if isinstance(node.value, float) and expected & {int, float}:
         if node.value - node.value != 0:
             return " (it is not finite)"

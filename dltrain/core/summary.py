@@ -6,6 +6,7 @@ Elementwise work (activations, normalisations, a softmax, CTC) is left out. Othe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -160,8 +161,22 @@ def attention_backward_flops(gradient: Tensor, query: Tensor, key: Tensor, value
     return int(sdpa_backward_flop_count(*shapes))  # type: ignore[no-untyped-call]
 
 
+def convolution_backward_flops(
+    gradient: Tensor, inputs: Tensor, weight: Tensor, *rest: Any, out_val: Any = None, **_: Any
+) -> int:
+    """As many as forward for each gradient that is computed, that of the inputs and that of the weights.
+
+    `weight` (out, in / groups, ...) meets each position of the output once, or of a transposed convolution's input.
+    Torch's own formula counts each group's filters with the channels of all groups.
+    """
+    transposed, wanted = rest[4], rest[7]
+    positions = (inputs if transposed else gradient).shape[2:]
+    return 2 * inputs.shape[0] * math.prod(positions) * weight.numel() * (int(wanted[0]) + int(wanted[1]))
+
+
 FORMULAS: dict[Any, Callable[..., int]] = {
     **flop_registry,
+    torch.ops.aten.convolution_backward: convolution_backward_flops,
     torch.ops.aten.mkldnn_rnn_layer: recurrent_flops,
     torch.ops.aten.mkldnn_rnn_layer_backward: lambda *args, **_: 2 * recurrent_flops(*args),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops,

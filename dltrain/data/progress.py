@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 
 from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.reading import describe_file, note_folders_of
-from dltrain.runtime.precision import count_cores
+from dltrain.runtime.cores import count_threads
 from dltrain.stream import map_in_order
 
 Item = TypeVar("Item")
@@ -77,7 +77,7 @@ def map_with_progress(
 ) -> Iterator[Made]:
     """Apply a function to the items on all cores, in order, each core up to `ahead` items ahead."""
     with Progress(title, len(items)) as progress:
-        for made in map_in_order(function, items, count_cores(), ahead):
+        for made in map_in_order(function, items, count_threads(), ahead):
             yield made
             progress.advance()
 

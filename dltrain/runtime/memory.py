@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 import torch
 
-from dltrain.errors import OutOfMemory
+from dltrain.errors import OutOfMemory, UsageError
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_THRESHOLD = -3
 _LARGEST_MMAP_THRESHOLD = 32 * 2**20  # glibc accepts no more (HEAP_MAX_SIZE / 2 on 64 bits)
 _NEVER = 2**31 - 1
+
+TOO_LARGE = ("calculation overflowed", "multiplication overflow", "invalid array size", "numel: integer")
+"""What torch says of a tensor whose size in bytes does not fit into 64 bits."""
 
 
 def keep_freed_blocks() -> bool:
@@ -39,6 +42,11 @@ def explain_memory_errors() -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError
         text = str(error)
+        if any(sign in text for sign in TOO_LARGE):
+            raise UsageError(
+                f"a size is too large, no memory can hold its tensors: {text.splitlines()[0]}",
+                advice="lower the sizes in the config's section model, or data.batch_size",
+            ) from error
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in text:
             raise
         raise OutOfMemory(

@@ -13,6 +13,7 @@ from torch import nn
 
 from dltrain.errors import UsageError
 from dltrain.options import Plan
+from dltrain.runtime.cores import count_threads
 from dltrain.runtime.memory import keep_freed_blocks
 
 
@@ -127,14 +128,6 @@ class Runtime:
         }
 
 
-def count_cores() -> int:
-    """CPU cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
-
-
 def start_runtime(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runtime:
     """The runtime that `plan` asks for, made the process's own.
 
@@ -142,7 +135,7 @@ def start_runtime(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runt
     over another number of threads differ in their last bits.
     """
     keep_freed_blocks()
-    torch.set_num_threads(plan.threads or (recorded or {}).get("threads") or count_cores())
+    torch.set_num_threads(plan.threads or (recorded or {}).get("threads") or count_threads())
     chosen = choose_device(plan.device)
     if plan.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -12,6 +12,7 @@ from torch import nn
 from dltrain.errors import OutOfMemory, Stopped, UsageError
 from dltrain.options import Plan
 from dltrain.runtime import precision
+from dltrain.runtime.cores import count_threads
 from dltrain.runtime.environment import describe_process
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.runtime.memory import explain_memory_errors, keep_freed_blocks
@@ -52,7 +53,7 @@ def test_a_resumed_run_takes_over_the_number_of_threads() -> None:
         precision.start_runtime(Plan(device="cpu", threads=2), {"threads": 1})
         assert torch.get_num_threads() == 2
         precision.start_runtime(Plan(device="cpu"))
-        assert torch.get_num_threads() == precision.count_cores()
+        assert torch.get_num_threads() == count_threads()
     finally:
         torch.set_num_threads(before)
 
