@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy
 import pytest
@@ -10,10 +11,13 @@ import torch
 
 from dltrain.batch import Examples
 from dltrain.data.documents.batches import DocumentSet, load_training
+from dltrain.data.documents.dataset import LabelledTexts
 from dltrain.data.images.batches import ImageBatching, Images
 from dltrain.data.images.options import Augmentation
 from dltrain.data.sampling import describe_classes, draw_balanced, draw_examples
 from dltrain.data.tables.dataset import make_row_batches
+from dltrain.data.tables.table_files import TableFiles
+from dltrain.options import Fold
 from dltrain.runtime.seeds import draw_permutation
 
 TARGETS = torch.tensor([0] * 70 + [1] * 20 + [2] * 9 + [4])
@@ -95,3 +99,14 @@ def test_an_image_that_is_drawn_again_is_augmented_differently() -> None:
 def test_assets_count_the_classes() -> None:
     assert describe_classes(numpy.array([0, 2, 2]), 4, "shuffled") == {"class_counts": [1, 0, 2, 0]}
     assert describe_classes(torch.tensor([1]), 2, "balanced") == {"class_counts": [0, 1], "sampling": "balanced"}
+
+
+@pytest.mark.parametrize("fold", [None, Fold(0, 3), Fold(2, 3)])
+def test_the_counts_are_those_of_the_training_split_in_every_fold(fold: Fold | None, tmp_path: Path) -> None:
+    kinds = ["a"] * 40 + ["b"] * 13 + ["c"] * 7
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *(f"word{at},{kind}" for at, kind in enumerate(kinds))]))
+    table = TableFiles("table", 0, None, values={"x": list(range(60)), "kind": kinds}, target="kind", fold=fold)
+    texts = LabelledTexts("labelled_text", 0, None, training=["t.csv"], root=str(tmp_path), fold=fold)
+    for data in (table, texts):
+        targets = torch.cat([batch.targets for batch in data.training().epoch(0)])
+        assert data.assets["class_counts"] == torch.bincount(targets, minlength=3).tolist()
