@@ -39,11 +39,15 @@ def test_the_data_of_a_shipped_config(config: Path, tmp_path: Path, monkeypatch:
     write_own_files()
     for variable, value in (("TABLE", "table.csv"), ("TARGET", "y"), ("TEXT", "text.txt")):
         monkeypatch.setenv(variable, value)
-    data = read_data_of(config, *choose_overrides(config))
+    overrides = choose_overrides(config)
+    data = read_data_of(config, *overrides)
     lines = format_brief(data)
     assert len(lines) <= LINES
     assert max(map(len, lines)) <= 80 or data["notice"], lines  # a sample has a long name
     assert data["unit"] != "batches"
+    if "data.sample=true" in overrides:
+        assert data["notice"].startswith("NOT ")
+        assert "sample" in lines[0]
     assert data["risks"] == []
 
 
