@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any, Literal
@@ -20,6 +19,16 @@ from dltrain.options import PositiveFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Score, Step
 from dltrain.tasks.baselines import average_targets, make_constant_baseline, make_linear_baseline, to_full_precision
+from dltrain.tasks.quantiles import (
+    MEDIAN,
+    Quantiles,
+    check_quantiles,
+    compute_pinball_losses,
+    count_intervals,
+    name_quantiles,
+    report_intervals,
+    sort_quantiles,
+)
 
 FEWEST_DIGITS = 7
 """Significant digits of a number that float32 holds."""
@@ -33,7 +42,7 @@ ERRORS = ("rmse", "mse", "mae", "r2")
     "regression",
     data="table",
     sizes=("inputs", "outputs"),
-    metrics=(*ERRORS, "loss", *(f"weighted_{name}" for name in ERRORS)),
+    metrics=(*ERRORS, "pinball_loss", "loss", *(f"weighted_{name}" for name in ERRORS)),
 )
 class Regression:
     """One number or several for each row; the best epoch has the lowest validation rmse.
@@ -44,9 +53,15 @@ class Regression:
     deviations where the data standardises it. Where rows have weights (data.weight), training and loss are weighted,
     and weighted_rmse, weighted_mse, weighted_mae and weighted_r2 are reported too.
 
+    With `quantiles` the median is the number of these metrics, and reported are also pinball_loss (its mean, in units,
+    not weighted), which decides, and of each interval, such as the one from 0.1 to 0.9, coverage_80 (the share of rows
+    in it) and width_80.
+
     Options:
         loss: mse (squared error), mae (absolute error), or huber (squared where small; Huber 1964).
         huber_delta: the error up to which huber is squared, in the units of the loss.
+        quantiles: learn these quantiles by the pinball loss (Koenker and Bassett 1978), such as [0.1, 0.5, 0.9], in
+            place of one number by `loss`; the median is one of them.
     """
 
     goal = Goal("rmse", "min")
@@ -57,6 +72,7 @@ class Regression:
         *,
         loss: Literal["mse", "mae", "huber"] = "mse",
         huber_delta: PositiveFloat = 1.0,
+        quantiles: Quantiles | None = None,
     ) -> None:
         if labels := assets.get("labels"):
             raise UsageError(
@@ -65,19 +81,23 @@ class Regression:
                 advice="set data.target_holds: numbers if these are numbers, or use a classification task",
             )
         target = assets["target"]
-        self.outputs: Sequence[str] = tuple(target["columns"])
+        self._assets, self.quantiles = assets, check_quantiles(quantiles)
+        if self.quantiles:
+            self.goal = Goal("pinball_loss", "min")
+        self.numbers: Sequence[str] = tuple(target["columns"])
+        self.outputs: Sequence[str] = name_quantiles(self.numbers, self.quantiles or (MEDIAN,))
         self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.outputs)}
         self.means = torch.tensor(target["mean"], dtype=torch.float64)
         self.standardized = target["normalize"] == "standard"
         self.deviations = torch.tensor(target["std"], dtype=torch.float64)
-        self.digits = (
-            count_digits(self.means, self.deviations) if self.standardized else [FEWEST_DIGITS] * len(self.outputs)
-        )
+        digits = count_digits(self.means, self.deviations) if self.standardized else [FEWEST_DIGITS] * len(self.numbers)
+        self.digits = [each for each in digits for _ in self.quantiles or (MEDIAN,)]
         self.loss, self.huber_delta = loss, huber_delta
 
     @staticmethod
     def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
-        return {"inputs": assets["inputs"], "outputs": assets["target"]["columns"]}
+        quantiles = check_quantiles(options.get("quantiles")) or (MEDIAN,)
+        return {"inputs": assets["inputs"], "outputs": name_quantiles(assets["target"]["columns"], quantiles)}
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         losses = self._losses(to_full_precision(model(*batch.arguments)), batch.targets)
@@ -85,11 +105,15 @@ class Regression:
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         outputs = model(*batch.arguments).float()  # (N, outputs)
-        losses = self._losses(outputs, batch.targets).cpu().double()
+        losses, intervals = self._losses(outputs, batch.targets).cpu().double(), {}
+        if self.quantiles:
+            rising = sort_quantiles(outputs, len(self.numbers), self.quantiles).cpu().double()
+            intervals = count_intervals(rising, batch.targets.cpu().double(), self.quantiles)
+            outputs = rising[..., self.quantiles.index(MEDIAN)]
         truth = self._in_units(batch.targets)
         errors = self._in_units(outputs) - truth
         around = truth - self.means  # of the numbers themselves the squares would cancel in the end
-        counts = {"examples": torch.tensor(len(truth)), **_sum_rows(losses, errors, around)}
+        counts = {"examples": torch.tensor(len(truth)), **_sum_rows(losses, errors, around), **intervals}
         if batch.weights is not None:
             weights = batch.weights.cpu().double()
             sums = _sum_rows(losses, errors, around, weights)
@@ -98,6 +122,10 @@ class Regression:
 
     def report(self, counts: Counts) -> dict[str, float]:
         metrics = _divide(counts, "")
+        if self.quantiles:
+            scale = self.deviations if self.standardized else torch.ones_like(self.deviations)
+            loss = metrics.pop("loss")
+            metrics |= {**report_intervals(counts, self.quantiles, int(counts["examples"]), scale), "loss": loss}
         if "weighted_examples" not in counts:
             return metrics
         weighted = _divide(counts, "weighted_")
@@ -105,23 +133,33 @@ class Regression:
         return {**metrics, **{f"weighted_{name}": value for name, value in weighted.items()}, "loss": loss}
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
-        return self._in_units(model(*inputs).float())
+        if not self.quantiles:
+            return self._in_units(model(*inputs).float())
+        return self.estimate_quantiles(model, *inputs).flatten(1)
+
+    def estimate_quantiles(self, model: nn.Module, *inputs: Tensor) -> Tensor:
+        """Rising quantiles of each number in units, (N, numbers, quantiles) float64."""
+        return self._in_units(sort_quantiles(model(*inputs).float(), len(self.numbers), self.quantiles).mT).mT
 
     @property
     def why_not_convex(self) -> str | None:
+        if self.quantiles:
+            return "task.quantiles"
         return "task.loss: mae" if self.loss == "mae" else None
 
     def baselines(self) -> dict[str, Baseline]:
         """The mean of the training targets, and linear regression on squared errors, whatever `loss` is."""
-        squared = copy.copy(self)
-        squared.loss = "mse"
+        squared = Regression(self._assets)
         return {
-            "mean": make_constant_baseline(len(self.outputs), average_targets),
+            "mean": make_constant_baseline(len(self.numbers), average_targets),
             "linear": make_linear_baseline(LinearModel, squared),
         }
 
     def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each number, (N, outputs)."""
+        """The loss of each number, (N, numbers)."""
+        if self.quantiles:
+            rising = sort_quantiles(outputs, len(self.numbers), self.quantiles)
+            return compute_pinball_losses(rising, targets, self.quantiles).mean(-1)
         if self.loss == "mse":
             return functional.mse_loss(outputs, targets, reduction="none")
         if self.loss == "mae":
@@ -129,7 +167,7 @@ class Regression:
         return functional.huber_loss(outputs, targets, reduction="none", delta=self.huber_delta)
 
     def _in_units(self, numbers: Tensor) -> Tensor:
-        """A model's outputs (N, outputs) in the data's own units, float64 on the CPU."""
+        """Numbers (..., numbers) in the data's own units, float64 on the CPU."""
         exact = numbers.cpu().double()
         return exact * self.deviations + self.means if self.standardized else exact
 

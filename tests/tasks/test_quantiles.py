@@ -23,6 +23,7 @@ from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.tasks.forecasting import SequenceRegression
 from dltrain.tasks.quantiles import check_quantiles, name_quantiles, pair_quantiles, sort_quantiles
+from dltrain.tasks.regression import Regression
 from support.commands import good
 from support.runs import run_once
 
@@ -155,3 +156,31 @@ def test_wrong_quantiles_name_the_section(write_settings: Write, tmp_path: Path)
     }
     with pytest.raises(UsageError, match=r"task 'sequence_regression': quantiles: 0.1, 0.9 lack the median"):
         run_once(write_settings(settings), tmp_path / "run", Interrupts())
+
+
+# --- tables
+
+
+@pytest.mark.parametrize("normalize", ["standard", "none"])
+def test_rows_have_quantiles_too(normalize: str) -> None:
+    torch.manual_seed(0)
+    target = {"columns": ["y", "z"], "mean": [3.0, -2.0], "std": [2.0, 0.5], "normalize": normalize}
+    task = Regression({"inputs": ["a", "b", "c"], "target": target}, quantiles=[0.1, 0.5, 0.9])
+    assert isinstance(task, EstimatesQuantiles)
+    assert task.sizes == {"inputs": 3, "outputs": 6}
+    model = nn.Linear(3, 6).requires_grad_(False)
+    batch = Examples(torch.randn(40, 3), torch.randn(40, 2), torch.rand(40))
+    report = task.report(task.score(model, batch, None).counts)
+    std, mean = (numpy.array(target[name]) if normalize == "standard" else default
+                 for name, default in (("std", numpy.ones(2)), ("mean", numpy.zeros(2))))  # fmt: skip
+    truth = batch.targets.double().numpy() * std + mean
+    found = numpy.sort(model(batch.inputs).double().numpy().reshape(40, 2, 3), -1) * std[:, None] + mean[:, None]
+    pinball = [mean_pinball_loss(truth, found[..., k], alpha=level) for k, level in enumerate([0.1, 0.5, 0.9])]
+    assert report["pinball_loss"] == pytest.approx(numpy.mean(pinball), rel=1e-6)
+    assert report["mae"] == pytest.approx(mean_absolute_error(truth, found[..., 1]), rel=1e-6)
+    inside = (found[..., 0] <= truth) & (truth <= found[..., 2])
+    assert report["coverage_80"] == pytest.approx(inside.mean())
+    numpy.testing.assert_allclose(task.estimates(model, batch.inputs), found.reshape(40, 6), rtol=1e-5)
+    assert task.outputs == ("y q0.1", "y", "y q0.9", "z q0.1", "z", "z q0.9")
+    assert float(task.step(model, batch, None).loss) > 0
+    assert list(task.baselines()) == ["mean", "linear"]
