@@ -126,7 +126,9 @@ def test_describe() -> None:
         "          how often.\n"
         "  hidden  integer; default 3\n"
     )
-    assert run("describe", "tasks", "sorting", "--plugin", "plugin.py").endswith("\nIt has no options.\n")
+    assert "\noptions:\n  goal  text or null; default null\n" in run(
+        "describe", "tasks", "sorting", "--plugin", "plugin.py"
+    )
     assert "rotation_degrees  number in [0, 180]; default 0.0\n" in run(
         "describe", "dataset", "deck", "--plugin", "plugin.py"
     )

@@ -169,7 +169,7 @@ def test_plugins_use_the_same_types(project: Path) -> None:
 
 def test_initial_weights_are_relative_to_the_config(project: Path) -> None:
     good("fit", project / "a.yaml", "-o", project / "runs/first")
-    (project / "b.yaml").write_text(CONFIG + "seed: 1\nweights: {init_from: runs/first}\n")
+    (project / "b.yaml").write_text(CONFIG + "weights: {init_from: runs/first}\n")
     good("fit", project / "b.yaml", "-o", "run", "--inexact")
     assert "nothing to do" in good("fit", project / "b.yaml", "-o", "run").stderr
 
