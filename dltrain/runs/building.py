@@ -66,8 +66,13 @@ def construct(
 
 
 def construct_dataset(names: Names, experiment: Experiment, assets: Mapping[str, Any] | None = None) -> Dataset:
-    """The dataset of an experiment; of a checkpoint, with that one's `assets`."""
-    provided = (experiment.data.name, experiment.seed, assets)
+    """The dataset of an experiment; of a checkpoint, with that one's `assets`.
+
+    A dataset whose targets can be read in two ways has a parameter `target_kind`: the task's fact `target`, or None.
+    """
+    provided: tuple[Any, ...] = (experiment.data.name, experiment.seed, assets)
+    if "target_kind" in names.entry("dataset", experiment.data.name).provided:
+        provided = (*provided, names.entry("task", experiment.task.name).facts.get("target"))
     dataset: Dataset = construct(names, "dataset", experiment.locate().data, provided=provided)
     return dataset
 

@@ -51,6 +51,7 @@ METRICS = (
 @tasks.register(
     "binary_classification",
     data="table",
+    target="labels",
     sizes=("inputs", "outputs"),
     metrics=(*METRICS, *list_weighted(METRICS)),
 )

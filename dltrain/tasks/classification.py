@@ -336,6 +336,7 @@ class TextClassification(Classification):
 @tasks.register(
     "tabular_classification",
     data="table",
+    target="labels",
     sizes=("inputs", "outputs"),
     metrics=(*METRICS, *list_weighted(METRICS)),
 )

@@ -17,6 +17,7 @@ from dltrain.errors import DataError, UsageError
 
 Numbers = NDArray[numpy.float64]
 
+_FILL_IN_TARGET = "fill it in, or leave such rows out with data.missing_target: drop"
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
 """Texts, in lower case, that stand for a missing number."""
 
@@ -105,6 +106,7 @@ class Roles:
     group: str | None = None
     weight: str | None = None
     missing: Literal["error", "mean"] = "error"
+    missing_target: Literal["error", "drop"] = "error"
     normalize: Literal["standard", "none"] = "standard"
     normalize_target: Literal["standard", "none"] = "standard"
 
@@ -148,11 +150,24 @@ class Roles:
         return chosen
 
 
-def find_classes(table: Table, roles: Roles) -> list[str] | None:
+def find_unlabelled(table: Table, names: Sequence[str]) -> NDArray[numpy.bool_]:
+    """Find the rows without a value in one of the targets, (N,)."""
+    _check_target(table, names)
+    missing = numpy.zeros(len(table), bool)
+    for name in names:
+        column = table.columns[name]
+        absent = numpy.isnan(column) if column.dtype != object else format_texts(column) == ""
+        if column.dtype == object and holds_numbers(table, name):
+            absent |= numpy.array([text.strip().lower() in MISSING for text in column])
+        missing |= absent
+    return missing
+
+
+def find_classes(table: Table, roles: Roles, needed: str | None = None) -> list[str] | None:
     """Return the labels of a table's target, numbers in order and texts alphabetically; None for a numeric target.
 
-    With `target_holds` auto, texts and columns of only 0 and 1 are labels. Raises UsageError for several columns of
-    labels.
+    With `target_holds` auto, texts and columns of only 0 and 1 are labels, and all whole numbers if labels are
+    `needed`. Raises UsageError for several columns of labels, and DataError for fractions where labels are needed.
     """
     if roles.target_holds == "numbers":
         return None
@@ -170,6 +185,12 @@ def find_classes(table: Table, roles: Roles) -> list[str] | None:
     if texts[name]:
         return sorted(set(_read_labels(table, name)))
     numbers = numpy.unique(_read_numbers(table, name))
+    if needed == "labels" and roles.target_holds == "auto":
+        column = _read_numbers(table, name)
+        fractions, first = column % 1 != 0, f"{column[column % 1 != 0][:1]}".strip("[]")
+        message = f"the task needs labels, but {first} is a fraction"
+        table.refuse(name, fractions, message, "use task regression, or set data.target_holds: labels")
+        return [format_cell(number) for number in numbers.tolist()]
     if roles.target_holds == "labels" or set(numbers) <= {0.0, 1.0}:
         return [format_cell(number) for number in numbers.tolist()]
     return None
@@ -179,13 +200,13 @@ def _read_labels(table: Table, name: str) -> Column:
     """Read a target's texts (N,); whole numbers without a point, so that 1.0 is the label 1."""
     numbers = table.columns[name] if table.columns[name].dtype != object else convert_numbers(table.columns[name])
     labels = format_texts(table.columns[name] if numbers is None else numbers)
-    table.refuse(name, labels == "", "no label", "fill it in, or remove the row")
+    table.refuse(name, labels == "", "no label", _FILL_IN_TARGET)
     return labels
 
 
 def _read_numbers(table: Table, name: str) -> Numbers:
     numbers = parse_numbers(table, name, "correct the value, or set data.target_holds: labels if it holds labels")
-    table.refuse(name, numpy.isnan(numbers), "no number", "fill it in, or remove the row")
+    table.refuse(name, numpy.isnan(numbers), "no number", _FILL_IN_TARGET)
     return numbers
 
 

@@ -30,7 +30,7 @@ from dltrain.data.tables.summary import (
     summarize_others,
     summarize_split,
 )
-from dltrain.dataset import DataSummary, SplitName, SplitSummary, no_test_split
+from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment, no_test_split
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
 from dltrain.stream import Loader
@@ -71,6 +71,7 @@ class TableDataset:
         batch_size: int | None,
         evaluation_batch_size: int,
         sampling: Sampling = "shuffled",
+        needed: str | None = None,
     ) -> None:
         self.name, self._seed, self._roles, self._division = name, seed, roles, division
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
@@ -78,8 +79,9 @@ class TableDataset:
         self.fingerprint: dict[str, str] = {}
         self._encoded: dict[SplitName, EncodedSplit] = {}
         self._identities: dict[SplitName, Hashes] = {}
+        self._dropped: dict[str, tuple[int, int]] = {}
         if assets is None:
-            self._labels = columns.find_classes(self._table, roles)
+            self._labels = columns.find_classes(self._table, roles, needed)
             self.assets = self._learn()
         else:
             self._labels = assets.get("labels")
@@ -92,6 +94,8 @@ class TableDataset:
         notes = [f"column '{name}' is the same in all training rows, so it carries no information" for name in constant]
         for split, encoded in self._encoded.items():
             notes += describe_unknown(encoded.unknown, f" of the {split} split")
+        for source, (count, total) in self._dropped.items():
+            notes.append(f"{source}: {count} of {total} rows have no target and were left out")
         return "; ".join(notes) or None
 
     @cached_property
@@ -102,6 +106,18 @@ class TableDataset:
     def _read(self, files: Sequence[str]) -> Table:
         """Read the rows of some files, and add these to the fingerprint."""
         raise NotImplementedError
+
+    def _drop_unlabelled(self, table: Table) -> Table:
+        """Leave out the rows without a target, counted, if the options say so."""
+        if self._roles.missing_target == "error":
+            return table
+        missing = columns.find_unlabelled(table, self._roles.target)
+        if missing.any():
+            self._dropped[table.name] = int(missing.sum()), len(table)
+        if missing.all():
+            message = f"{table.name}: no row has a target in {', '.join(self._roles.target)}"
+            raise DataError(message, advice="give rows with a target, or correct data.target")
+        return table.select(~missing)
 
     def training(self) -> Loader[Examples]:
         return Loader(make_row_batches(self._encode("training"), self._batch_size, self._seed, self._sampling))
@@ -147,8 +163,14 @@ class TableDataset:
             division=self._describe_division(),
             splits=tuple(splits),
             columns=(*inputs, *others),
-            treatments=tuple(list_treatments(features, self._encoded)),
+            treatments=(*self._list_dropped(), *list_treatments(features, self._encoded)),
         )
+
+    def _list_dropped(self) -> list[Treatment]:
+        return [
+            Treatment(what=f"{source}: no target; left out", count=count, total=total, option="data.missing_target")
+            for source, (count, total) in self._dropped.items()
+        ]
 
     def _describe_division(self) -> str | None:
         division, group = self._division, self._roles.group

@@ -37,13 +37,15 @@ class TableFiles(TableDataset):
         test: share of the rows of the training files, or a file or files.
         root: folder that the file names are relative to.
         target: column to predict; several, if they hold numbers.
-        target_holds: numbers or labels; auto treats texts and columns of only 0 and 1 as labels, others as numbers.
+        target_holds: numbers or labels; auto treats texts and columns of only 0 and 1 as labels, others as numbers;
+            for a classification task whole numbers are labels too.
         features: columns to predict from; default all others.
         ignore: columns to leave out, if features are not given.
         categorical: columns that hold categories, even as numbers; default the columns of texts.
         group: column whose equal values stay in one split, such as the patient; it is not a feature.
         weight: column with the weight of each row in the loss, a number from 0; it is not a feature.
         missing: stop at a missing value, or replace it by the training rows' mean (no category, for texts).
+        missing_target: stop at a row without a target, or leave such rows out, counted.
         normalize: standard (zero mean and unit variance over the training rows) or none, for columns of numbers.
         normalize_target: the same for numeric targets.
         stratified: keep the labels' shares equal in the splits; without groups.
@@ -59,6 +61,7 @@ class TableFiles(TableDataset):
         variant: str,
         seed: int,
         assets: Mapping[str, Any] | None,
+        target_kind: str | None = None,
         *,
         training: FilePath | FilePaths | None = None,
         values: Values | None = None,
@@ -73,6 +76,7 @@ class TableFiles(TableDataset):
         group: str | None = None,
         weight: str | None = None,
         missing: Literal["error", "mean"] = "error",
+        missing_target: Literal["error", "drop"] = "error",
         normalize: Literal["standard", "none"] = "standard",
         normalize_target: Literal["standard", "none"] = "standard",
         stratified: bool = True,
@@ -98,6 +102,7 @@ class TableFiles(TableDataset):
             group=None if group is None else clean_text(group),
             weight=None if weight is None else clean_text(weight),
             missing=missing,
+            missing_target=missing_target,
             normalize=normalize,
             normalize_target=normalize_target,
         )
@@ -114,6 +119,7 @@ class TableFiles(TableDataset):
             batch_size=batch_size,
             evaluation_batch_size=evaluation_batch_size,
             sampling=sampling,
+            needed=target_kind,
         )
 
     @cached_property
@@ -122,12 +128,12 @@ class TableFiles(TableDataset):
             return self._read(self._files)
         table = build_table(self._values, "data.values")
         self.fingerprint[table.name] = table.sha256
-        return table
+        return self._drop_unlabelled(table)
 
     def _read(self, files: Sequence[str]) -> Table:
         tables = [read_table(self._root / Path(file).expanduser()) for file in files]
         self.fingerprint |= {file: table.sha256 for file, table in zip(files, tables, strict=True)}
-        return join_tables(tables)
+        return self._drop_unlabelled(join_tables(tables))
 
 
 def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:

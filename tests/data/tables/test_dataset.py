@@ -585,3 +585,30 @@ def test_a_summary_of_numbers(write: Callable[..., str]) -> None:
 )
 def test_categories_that_are_numbers_are_noticed(texts: list[str], found: str | None) -> None:
     assert find_numeric_text(texts) == found
+
+
+def test_whole_numbers_are_labels_where_the_task_needs_labels(write: Callable[..., str]) -> None:
+    given = {"target": "y", "validation": 0.0, "test": 0.0}
+    whole = write("x,y\n1,3\n2,10\n3,3.0\n4,5\n")
+    assert TableFiles("table", 0, None, "labels", training=whole, **given).assets["labels"] == ["3", "5", "10"]
+    assert "labels" not in TableFiles("table", 0, None, training=whole, **given).assets
+    fractions = write("x,y\n1,3\n2,2.5\n3,4\n")
+    with pytest.raises(DataError, match=r"line 3, column 'y': the task needs labels, but 2.5 is a fraction"):
+        TableFiles("table", 0, None, "labels", training=fractions, **given)
+    explicit = TableFiles("table", 0, None, "labels", training=fractions, target_holds="labels", **given)
+    assert explicit.assets["labels"] == ["2.5", "3", "4"]
+
+
+def test_rows_without_a_target_are_refused_or_left_out(write: Callable[..., str]) -> None:
+    numbers = write("x,y\n1,2\n2,\n3,NA\n4,5\n")
+    with pytest.raises(DataError, match="no number") as caught:
+        table(numbers, "y")
+    assert "data.missing_target: drop" in str(caught.value)
+    dataset = table(numbers, "y", missing_target="drop", test=write("x,y\n7,\n8,3\n", "test.csv"), batch_size=None)
+    assert rows(dataset)[1].tolist() == [[-1], [1]]
+    assert len(rows(dataset, "test")[1]) == 1
+    assert f"{numbers}: 2 of 4 rows have no target and were left out" in (dataset.notice or "")
+    found = [(each.count, each.total, each.option) for each in dataset.summarize().treatments]
+    assert found == [(2, 4, "data.missing_target"), (1, 2, "data.missing_target")]
+    labels = table(write("x,kind\n1,a\n2,\n3,b\n4,a\n"), missing_target="drop", batch_size=None)
+    assert rows(labels)[1].tolist() == [0, 1, 0]
