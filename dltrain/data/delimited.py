@@ -126,10 +126,16 @@ def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = Non
                 continue
             row = [""]  # in a table of one column, an empty line is an empty field
         if len(row) != len(columns):
+            if len(columns) == 1 and ";" in columns[0]:
+                raise DataError(
+                    f"{name}: its first line is one column, '{columns[0][:60]}'; fields are separated by commas "
+                    "(.csv) or tabs (.tsv), not semicolons",
+                    advice="write it with commas, and numbers with decimal points",
+                )
             cause = "a separator within a field that is not quoted?" if len(row) > len(columns) else "cut short?"
             fault = DataError(
                 f"{name}, line {line}: {len(row)} fields, but the first line has {len(columns)} ({cause})",
-                advice="correct the line, or quote the field",
+                advice="correct the line, or quote the field" + (" and name the file .csv" if form == ".tsv" else ""),
             )
             if ragged is None:
                 raise fault

@@ -612,3 +612,11 @@ def test_rows_without_a_target_are_refused_or_left_out(write: Callable[..., str]
     assert found == [(2, 4, "data.missing_target"), (1, 2, "data.missing_target")]
     labels = table(write("x,kind\n1,a\n2,\n3,b\n4,a\n"), missing_target="drop", batch_size=None)
     assert rows(labels)[1].tolist() == [0, 1, 0]
+
+
+def test_semicolons_with_decimal_commas_and_quotes_in_tsv(write: Callable[..., str]) -> None:
+    with pytest.raises(DataError, match="not semicolons"):
+        table(write("x;y\n1,5;2,5\n2,5;4,5\n"), "y")
+    with pytest.raises(DataError, match="1 fields, but the first line has 2") as caught:
+        table(write('x\ty\n"two\nlines"\t1\n', "quoted.tsv"), "y")
+    assert "name the file .csv" in str(caught.value)
