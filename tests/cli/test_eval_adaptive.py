@@ -241,7 +241,7 @@ def test_a_requirement_of_an_unknown_metric_is_refused_before_the_evaluation(
     assert isinstance(refused.exception, UsageError)
     assert str(refused.exception) == (
         "--require training_loss<1: unknown metric 'training_loss'; "
-        "available: accuracy, loss, macro_precision, macro_recall, macro_f1"
+        "available: accuracy, loss, macro_precision, macro_recall, macro_f1, balanced_accuracy, weighted_f1, roc_auc"
     )
     assert not (tmp_path / "run" / "evaluations.jsonl").exists()
     known = call("eval", tmp_path / "run", "--root", tmp_path / "nothing", "--require", "accuracy>0")

@@ -202,7 +202,7 @@ def test_predict_names_what_it_cannot_read_and_does_the_rest(run: Path, tmp_path
     assert f"error: {tmp_path}/cut.png: " in result.stderr
     (tmp_path / "empty").mkdir()
     nothing = call("predict", run, tmp_path / "empty")
-    assert "no file in it ends in .png, .jpg, .jpeg" in str(nothing.exception)
+    assert "empty: no image file in it" in str(nothing.exception)
 
 
 def test_commands_on_what_is_no_run(run: Path, tmp_path: Path) -> None:

@@ -347,7 +347,7 @@ def test_a_file_of_nothing_and_text_by_another_name(run: Path, clip: Any, tmp_pa
     assert result.stderr == (
         f"error: {nothing}: the file is empty (0 bytes)\nnext: copy it again, or leave it out\n"
         f"error: {text}: not sound that can be read (Format not recognised)\n"
-        "next: make it a WAV, FLAC, OGG or MP3 file, or leave it out\n"
+        "next: convert it to WAV, FLAC, OGG or MP3, or leave it out\n"
     )
     assert isinstance(result.exception, DataError)
 

@@ -160,12 +160,12 @@ def test_moving_average_meets_its_definition() -> None:
     trained(state, Plan(epochs=1, ema=0.9))
     expected: Tensor | None = None
     rows = Rows(*table(), 4)
-    for batch in rows.epoch(0):
+    for updates, batch in enumerate(rows.epoch(0)):
         watched.optimizer.zero_grad()
         functional.mse_loss(watched.model(batch.inputs)[:, 0], batch.targets).backward()
         watched.optimizer.step()
-        weight = next(watched.model.parameters()).detach()
-        expected = weight.clone() if expected is None else 0.9 * expected + 0.1 * weight
+        weight, decay = next(watched.model.parameters()).detach(), min(0.9, (1 + updates) / (10 + updates))
+        expected = weight.clone() if expected is None else decay * expected + (1 - decay) * weight
     assert expected is not None
     torch.testing.assert_close(next(state.evaluated_model.parameters()).detach(), expected)
     assert not torch.equal(next(state.model.parameters()).detach(), expected)
