@@ -161,7 +161,7 @@ class _Finder:
         elif not path.startswith(("./", "../")) and (inside or Path(path) != Path()):
             self.warnings.append(
                 f"{shown} is relative to the folder of the config: {here} is used, and not {there}; write "
-                f"{option}./{path.removeprefix('.')} to confirm, or {remedy} for the other"
+                f"{option}./{'' if path == '.' else path} to confirm, or {remedy} for the other"
             )
         return str(here if first else there)
 
