@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 
@@ -23,8 +24,27 @@ def write_synced(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def is_stream(path: Path) -> bool:
+    """Whether `path` is there, but no file or folder: a device, a pipe or standard output, which are written into."""
+    return path.exists() and (not (path.is_file() or path.is_dir()) or _is_standard_output(path))
+
+
+def _is_standard_output(path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(1))
+    except OSError:  # closed
+        return False
+
+
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` under a temporary name beside `path`, then rename: readers see the old file or the new one."""
+    """Write `content` under a temporary name beside `path`, then rename: readers see the old file or the new one.
+
+    A link stays, and what it leads to is replaced. Into a device or a pipe the content is written.
+    """
+    if is_stream(path):
+        _write_into(path, content)
+        return
+    path = path.resolve() if path.is_symlink() else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write_synced(temporary, content)
@@ -32,6 +52,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     sync_directory(path.parent)
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    if not _is_standard_output(path):
+        with path.open("wb") as stream:
+            stream.write(content)
+        return
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "wb") as stream:  # opened by its name, a file would be written from its beginning
+        stream.write(content)
 
 
 def hash_file(path: Path) -> str:

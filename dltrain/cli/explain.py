@@ -11,6 +11,7 @@ import typer
 
 from dltrain.cli.shared.options import CheckpointName, DeviceName, Inversion, Invert, RunPath, list_files, load_model
 from dltrain.errors import DataError, UsageError
+from dltrain.files import is_stream
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +181,7 @@ def choose_pictures(run: Path, output: Path | None, names: Sequence[str]) -> lis
     """
     if output is None and not (run / "checkpoints").is_dir():
         raise UsageError(f"{run}: a checkpoint that stands alone has no place for pictures", advice="name one with -o")
-    if output is not None and output.suffix.lower() == ".png":
+    if output is not None and (output.suffix.lower() == ".png" or is_stream(output)):
         if len(names) > 1:
             raise UsageError(f"-o {output}: one file for {len(names)} pictures", advice="name a folder with -o")
         return [output]

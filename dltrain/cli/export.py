@@ -16,6 +16,7 @@ from dltrain.cli.shared.changed_data import OpenedSplit, choose_new_examples, fo
 from dltrain.cli.shared.options import ChangedData, CheckpointName, DataRoot, JsonTables, RunPath, load_model
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
+from dltrain.files import is_stream, write_atomically
 from dltrain.kinds import resolve_reference
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def export(
             json.dumps({name: value for name, value in described.items() if name not in ("record", "known_examples")})
         )
     else:
-        _print_description(described)
+        _print_description(described, beside=not is_stream(file))
 
 
 def _check_options(form: Format, quantize: Quantization | None, synthetic: bool) -> None:
@@ -263,8 +264,9 @@ def _describe(subject: Exported, form: Format, file: Path, content: bytes) -> di
 def _write(file: Path, content: bytes, described: Mapping[str, Any]) -> None:
     """Write the file and its description, each whole or not at all; never the description alone."""
     from dltrain.export.weights import get_description_path
-    from dltrain.files import write_atomically
-
+    if is_stream(file):  # nothing can be beside it
+        write_atomically(file, content)
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = get_description_path(file)
     write_atomically(beside, (json.dumps(described, indent=1) + "\n").encode())
@@ -275,7 +277,7 @@ def _write(file: Path, content: bytes, described: Mapping[str, Any]) -> None:
         raise
 
 
-def _print_description(described: Mapping[str, Any]) -> None:
+def _print_description(described: Mapping[str, Any], *, beside: bool) -> None:
     check = described["check"]
     typer.echo(
         f"{described['model']} on {described['data']}, checkpoint {described['checkpoint']}, seed {described['seed']}, "
@@ -292,7 +294,8 @@ def _print_description(described: Mapping[str, Any]) -> None:
         typer.echo(f"\n{_format_forms(described)}\n(median times, {described['threads']} {unit})\n")
     width = len(described["file"]) + 7
     typer.echo(f"{described['file']:<{width}}{described['bytes']} bytes")
-    typer.echo(f"{described['file'] + '.json':<{width}}inputs, outputs and how to use it")
+    if beside:
+        typer.echo(f"{described['file'] + '.json':<{width}}inputs, outputs and how to use it")
 
 
 def _format_forms(described: Mapping[str, Any]) -> str:

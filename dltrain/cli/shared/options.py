@@ -79,14 +79,16 @@ def load_config(file: Path, overrides: Sequence[str] | None) -> Loaded:
 
 def check_output(output: Path | None) -> None:
     """Raises UsageError for what no file can be written over, or in; called before any work, which would be lost."""
-    if output is None:
+    from dltrain.files import is_stream
+
+    if output is None or (is_stream(output) and os.access(output, os.W_OK)):
         return
     if not output.parent.is_dir():
         fault, advice = f"there is no folder {output.parent}", "make it, or name another place"
     elif output.is_dir():
         fault, advice = "this is a folder", "name a file in it"
-    elif output.exists() and not output.is_file():
-        fault, advice = "this is not a file that can be replaced", "name a file"
+    elif is_stream(output):
+        fault, advice = "it cannot be written into", "name a file"
     elif not os.access(output.parent, os.W_OK | os.X_OK):
         fault = f"the folder {output.parent} cannot be written to"
         advice = "change its permissions, or name another place"
