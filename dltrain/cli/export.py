@@ -264,6 +264,7 @@ def _describe(subject: Exported, form: Format, file: Path, content: bytes) -> di
 def _write(file: Path, content: bytes, described: Mapping[str, Any]) -> None:
     """Write the file and its description, each whole or not at all; never the description alone."""
     from dltrain.export.weights import get_description_path
+
     if is_stream(file):  # nothing can be beside it
         write_atomically(file, content)
         return

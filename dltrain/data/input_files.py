@@ -13,6 +13,14 @@ _NAMED = 3
 BEGINNINGS = {"RIFF": "a WAV file", "ID3": "an MP3 file", "OggS": "an OGG file", "fLaC": "a FLAC file"}
 """The first bytes of files of these kinds. A name may start with them too, but contains no NUL."""
 
+_LEFT_BY_SYSTEMS = ("$recycle.bin", "@eadir", "__macosx", "__pycache__", "lost+found", "system volume information")
+"""Folders that archives, file systems and storage devices leave among data, in lower case."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file's or folder's name is one that users do not see, or did not choose: they hold no data."""
+    return name.startswith(".") or name.casefold() in _LEFT_BY_SYSTEMS
+
 
 def list_input_files(
     arguments: Sequence[str], lines: Iterator[str], accepts: Callable[[Path], bool], kind: str, *, skipped: list[Path]
@@ -52,7 +60,7 @@ def describe_skipped(skipped: Sequence[Path], kind: str) -> list[str]:
 
 def _list_visible(folder: Path) -> list[Path]:
     found = (file for file in folder.rglob("*") if file.is_file())
-    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
+    return sorted(file for file in found if not any(map(is_hidden, file.relative_to(folder).parts)))
 
 
 def read_file_names(lines: Iterator[str], kind: str) -> Iterator[str]:

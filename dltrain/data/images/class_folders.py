@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.cleaning import compose_text
 from dltrain.data.images.pictures import SUFFIXES, is_picture
+from dltrain.data.input_files import is_hidden
 from dltrain.data.reading import note_folder
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
@@ -85,7 +86,7 @@ def split_folders(root: Path) -> SplitFolders:
             f"{root.absolute()}: {'not a folder' if root.exists() else 'no such folder'}", advice=advise_folders(root)
         )
     note_folder(root)
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    folders = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_hidden(path.name)]
     found: dict[Split, Path] = {}
     for split, names in NAMES.items():
         of_split = [path for name in names for path in folders if path.name.casefold() == name]
@@ -100,7 +101,7 @@ def split_folders(root: Path) -> SplitFolders:
 
 
 def _list_folders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
 def check_classes(root: Path) -> None:
@@ -117,7 +118,7 @@ def check_classes(root: Path) -> None:
     inside = [_list_folders(root / name) for name in classes]
     if len(inside[0]) < 2 or any(names != inside[0] for names in inside):
         return
-    if any(path.is_file() and not path.name.startswith(".") for name in classes for path in (root / name).iterdir()):
+    if any(path.is_file() and not is_hidden(path.name) for name in classes for path in (root / name).iterdir()):
         return
     raise DataError(
         f"{root}: its folders {join_some(classes, 5)} would be the classes, but each has the same folders in it "
@@ -138,10 +139,10 @@ def advise_folders(root: Path) -> str:
 def list_pictures(folder: Path, known: Sequence[str] | None = None, accepts: Accepts = is_picture) -> Listing:
     """List the pictures of each class under `folder`, recursively, in the order of their names.
 
-    Names that begin with a dot are skipped. The classes are `known`, or those of the folder. Raises DataError for
+    Hidden files and folders are skipped. The classes are `known`, or those of the folder. Raises DataError for
     fewer than two classes, for a class without pictures, and for classes that are not `known`.
     """
-    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    inside = sorted(path for path in folder.iterdir() if not is_hidden(path.name))
     homes: dict[str, list[str]] = {}  # the folders of each class; macOS writes an accent apart
     for path in inside:
         if path.is_dir():
@@ -151,7 +152,7 @@ def list_pictures(folder: Path, known: Sequence[str] | None = None, accepts: Acc
     if known is None and len(found) < 2:
         raise DataError(
             f"{folder}: {_describe_too_few(found, ignored)}; needed is one folder for each of two or more classes",
-            advice=_advise_too_few(folder, found),
+            advice=_advise_too_few(folder, found, ignored),
         )
     composed = {compose_text(name) for name in classes}
     strangers = [name for name in found if name not in composed]
@@ -187,9 +188,9 @@ def _list_visible(folder: Path) -> list[str]:
     """
     found = []
     for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        visible = [name for name in files if not name.startswith(".")]
+        visible = [name for name in files if not is_hidden(name)]
         found += [(Path(parent) / name).relative_to(folder).as_posix() for name in (*visible, *links)]
     return sorted(found)
 
@@ -201,8 +202,10 @@ def _describe_too_few(classes: Sequence[str], files: Sequence[str]) -> str:
     return "no classes" + (f", but {pictures} pictures outside a class folder" if pictures else "")
 
 
-def _advise_too_few(folder: Path, classes: Sequence[str]) -> str | None:
-    """Suggest the folder inside, if it is the one that has the splits or the classes."""
+def _advise_too_few(folder: Path, classes: Sequence[str], files: Sequence[str]) -> str | None:
+    """Suggest the folder inside, if it is the one that has the splits or the classes; or to make folders."""
     if len(classes) == 1 and len(_list_folders(folder / classes[0])) > 1:
         return f"set data.root to {folder / classes[0]} if that has the classes, or the splits"
+    if not classes and any(name.lower().endswith(SUFFIXES) for name in files):
+        return "move each picture into a folder with the name of its class; lists of labels are not read"
     return None

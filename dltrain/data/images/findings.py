@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy
+from numpy.typing import NDArray
 
 from dltrain.data.images.class_folders import Listing
 from dltrain.data.images.decoded import DecodedPictures
@@ -14,6 +15,12 @@ from dltrain.data.wording import join_some
 
 UPPER_BITS = 1 << 14
 """16-bit pictures without any value as large as this leave two upper bits empty."""
+UNLIKE = 4
+"""How many times wider or higher than the image, for its proportions, a picture is very different in shape."""
+MANY_UNLIKE = 0.1
+"""The share of such pictures beyond which it is reported."""
+FAR_BORDER = 0.6
+"""A difference of brightness, of 0..1, that photographs of one kind seldom have."""
 _NAMED = 3
 _FIELDS = {name: column for column, name in enumerate(OriginalPicture._fields)}
 
@@ -40,6 +47,7 @@ def describe_findings(
     folded = Counter("".join(name.casefold().split()) for name in listing.classes)
     if same := [name for name in listing.classes if folded["".join(name.casefold().split())] > 1]:
         yield f"the folders {', '.join(same)} are different classes, perhaps meant to be one"
+    yield from describe_shapes(originals, form)
     if twice := list_contradictions(listing, hashes):
         yield f"{len(twice)} pictures are in two classes ({join_some(twice, _NAMED, '; ')}): remove one of each"
 
@@ -57,6 +65,47 @@ def describe_depth(largest: Sequence[int], pictures: int, white: int) -> Iterato
     elif most > white:
         above = sum(value > white for value in largest)
         yield f"{above} of {pictures} pictures have values above data.white {white}, up to {most}: they become white"
+
+
+def count_several(decoded: DecodedPictures) -> int:
+    """Count the pictures that are the first of several pages or frames in their file."""
+    return int(decoded.originals[:, _FIELDS["several"]].sum())
+
+
+def describe_shapes(originals: NDArray[numpy.int64], form: PictureFormat) -> Iterator[str]:
+    """Describe what fitting, cropping or stretching does to pictures (N, 7) of a very different shape, if to many."""
+    sides, turned = originals[:, :2], originals[:, _FIELDS["turned"]] == 1
+    ratios = sides[:, 0] / sides[:, 1] * form.height / form.width
+    unlike = numpy.maximum(ratios, 1 / ratios)
+    unlike[turned] = 1  # perhaps with its sides exchanged
+    if (unlike > UNLIKE).sum() <= MANY_UNLIKE * len(originals):
+        return
+    width, height = sides[numpy.argmax(unlike)].tolist()
+    effect = {
+        "fit": "fill less than a quarter of the image; the rest is border",
+        "crop": "lose more than three quarters",
+        "stretch": "are stretched to more than four times their proportions",
+    }
+    yield (
+        f"{int((unlike > UNLIKE).sum())} of {len(originals)} pictures {effect[form.resize]} "
+        f"(data.resize: {form.resize}; {width} x {height} to {form.width} x {form.height}): "
+        "set data.height and data.width nearer to their shape"
+    )
+
+
+def describe_borders(borders: Sequence[float], background: float) -> Iterator[str]:
+    """Describe pictures whose `borders` are those of inverted ones, 0 for black and 1 for white, if most are.
+
+    `background` is the border of the pictures trained on.
+    """
+    opposite = 1 - background
+    far = [one for one in borders if abs(one - background) > FAR_BORDER > 3 * abs(one - opposite)]
+    if 2 * len(far) > len(borders):
+        found = "brighter" if sum(far) > background * len(far) else "darker"
+        yield (
+            f"{len(far)} of {len(borders)} images have a much {found} border ({sum(far) / len(far):.2f} of 0..1) than "
+            f"those trained on ({background:.2f}); if they are inverted, add --invert yes"
+        )
 
 
 def list_contradictions(listing: Listing, hashes: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ from dltrain.data.images.class_folders import (
     split_folders,
 )
 from dltrain.data.images.decoded import DecodedPictures, find_largest, load_pictures
-from dltrain.data.images.findings import count_originals, describe_findings
+from dltrain.data.images.findings import count_originals, count_several, describe_findings
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pictures import FULL, PictureFormat, has_former_suffix, is_picture
 from dltrain.data.images.samples import PATCHES, list_sample, make_picture_sample
@@ -207,11 +207,20 @@ class ImageFolder:
             for split, pool in self._pools.items()
             if pool.listing.ignored
         ]
+        several = [
+            Treatment(
+                what=f"pictures of the {split} folder are the first of several pages or frames of a file",
+                count=count,
+                total=len(pool.hashes),
+            )
+            for split, pool in self._pools.items()
+            if (count := count_several(pool.decoded))
+        ]
         return DataSummary(
             unit="pictures",
             division=f"shares drawn with seed {self._seed}, stratified by class" if len(self._folders) < 3 else None,
             splits=splits,
-            treatments=(*unread, *other),
+            treatments=(*unread, *other, *several),
             facts=self._list_facts(),
         )
 

@@ -47,7 +47,8 @@ class PictureFormat(NamedTuple):
 
 
 class OriginalPicture(NamedTuple):
-    """What a picture is in its file: its size, the bits of a channel, and whether EXIF turns it.
+    """What a picture is in its file: its size, the bits of a channel, whether EXIF turns it, and whether it is the
+    first of several (pages or frames).
 
     `largest` is the largest value of a picture of 16 bits, else 0. Of one in colour the lower 8 bits are unknown: they
     count as ones.
@@ -59,6 +60,7 @@ class OriginalPicture(NamedTuple):
     colour: bool
     largest: int
     turned: bool
+    several: bool
 
 
 class OpenedPicture(NamedTuple):
@@ -109,18 +111,30 @@ def open_picture(path: Path, form: PictureFormat) -> OpenedPicture:
         with Image.open(path) as file:
             (width, height), side = file.size, _DRAFT * max(form.height, form.width)
             deep_colour = _is_deep_colour(file)
+            several = file.format != "MPO" and getattr(file, "is_animated", False)  # a camera's MPO is one photograph
             file.draft(None, (side, side))
             turned = file.getexif().get(_ORIENTATION, 1) in range(2, 9)  # may decode the picture
             image: Image.Image = ImageOps.exif_transpose(file)
             largest = _find_largest(image, deep_colour)
             bits = 16 if deep_colour or image.mode.startswith("I") else 8
-            original = OriginalPicture(width, height, bits, deep_colour, largest=largest, turned=turned)
+            original = OriginalPicture(
+                width, height, bits, deep_colour, largest=largest, turned=turned, several=several
+            )
             return OpenedPicture(_flatten(image, form.white).convert("L" if form.channels == 1 else "RGB"), original)
     except UnidentifiedImageError:
         allowed = "PNG and JPEG files, also BMP, GIF, WebP, TIFF, PNM, AVIF, JPEG 2000"
+        if _is_heic(path):
+            fault = "a HEIC picture, which cannot be read; convert it to JPEG first (heif-convert A.heic A.jpg)"
+            raise UnreadablePicture(fault) from None
         raise UnreadablePicture(f"not an image that can be read; allowed are {allowed}") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadablePicture(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _is_heic(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def measure_depth(path: Path) -> int:

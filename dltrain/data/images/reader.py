@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dltrain.data.images import pictures
-from dltrain.data.images.findings import describe_depth
+from dltrain.data.images.findings import describe_borders, describe_depth
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.data.input_files import describe_skipped, list_input_files
 from dltrain.errors import DataError
@@ -27,24 +27,30 @@ def read_image(path: Path, assets: Mapping[str, Any], invert: Invert = "auto") -
     its border is bright and the training images' is dark, or vice versa (ink on paper against MNIST's white on black),
     but never for a model of arbitrary pictures (`invertible` is false). Raises DataError, naming the file.
     """
-    pixels, inverted, _ = _read_original(path, assets, invert)
-    return pixels, inverted
+    return _read_original(path, assets, invert)[:2]
 
 
-def _read_original(
-    path: Path, assets: Mapping[str, Any], invert: Invert
-) -> tuple[Tensor, bool, pictures.OriginalPicture]:
-    """Do what `read_image` does, and also return what the picture was in its file."""
+class ReadImage(NamedTuple):
+    """An image (C, H, W) uint8, whether it was inverted, what it was in its file, and its border's level in 0..1."""
+
+    pixels: Tensor
+    inverted: bool
+    original: pictures.OriginalPicture
+    border: float
+
+
+def _read_original(path: Path, assets: Mapping[str, Any], invert: Invert) -> ReadImage:
     form = pictures.PictureFormat.from_assets(assets)
     try:
         image, original = pictures.open_picture(path, form)
     except pictures.UnreadablePicture as fault:
         raise DataError(f"{path}: {fault}") from None
     levels = pictures.measure_border(np.asarray(image))
-    opposite = (sum(levels) / len(levels) > 0.5) != (assets["background"] > 0.5)
+    border = sum(levels) / len(levels)
+    opposite = (border > 0.5) != (assets["background"] > 0.5)
     inverted = invert == "yes" or (invert == "auto" and assets.get("invertible", True) and opposite)
     pixels = pictures.transpose_channels(np.asarray(pictures.resize_picture(image, form)), form)
-    return torch.from_numpy(255 - pixels if inverted else pixels), inverted, original
+    return ReadImage(torch.from_numpy(255 - pixels if inverted else pixels), inverted, original, border)
 
 
 class ImageReader:
@@ -52,7 +58,8 @@ class ImageReader:
 
     def __init__(self, assets: Mapping[str, Any], invert: Invert = "auto") -> None:
         self._assets, self._invert = assets, invert
-        self._files = self._inverted = 0
+        self._files = self._inverted = self._several = 0
+        self._borders: list[float] = []
         self._skipped: list[Path] = []
         self._largest: list[int] = []  # of the 16-bit pictures
 
@@ -64,11 +71,13 @@ class ImageReader:
         self._files += len(files)
         for path in files:
             try:
-                pixels, inverted, original = _read_original(path, self._assets, self._invert)
+                pixels, inverted, original, border = _read_original(path, self._assets, self._invert)
             except DataError as error:
                 yield NamedInput(str(path), error)
                 continue
             self._inverted += inverted
+            self._several += original.several
+            self._borders.append(1 - border if inverted else border)
             self._largest += [original.largest] if original.bits == 16 and not original.colour else []
             yield NamedInput(str(path), pixels)
 
@@ -81,4 +90,9 @@ class ImageReader:
         notes += describe_depth(self._largest, self._files, pictures.PictureFormat.from_assets(self._assets).white)
         if self._invert == "auto" and self._inverted:
             notes.append(f"{self._inverted} of {self._files} images were inverted (--invert no leaves them)")
+        if self._several:
+            some = f"{self._several} of {self._files} images have"
+            notes.append(f"{some} several pages or frames: the first one is read")
+        if self._invert != "no":
+            notes += describe_borders(self._borders, self._assets["background"])
         return notes

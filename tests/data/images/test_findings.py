@@ -250,3 +250,85 @@ def test_names_of_classes_are_composed_and_links_are_named(tmp_path: Path) -> No
         f"{root}/train: 1 other files are ignored (tea/more); the folders Caf\u00e9, caf\u00e9 are different classes, "
         "perhaps meant to be one."
     )
+
+
+# What systems and cameras leave ----------------------------------------------------------------------------------
+
+
+def test_folders_that_systems_leave_are_no_classes_and_hold_no_inputs(tmp_path: Path) -> None:
+    root = write(tmp_path / "pets")
+    for name in ("__MACOSX/cat", "@eaDir", "$RECYCLE.BIN", ".ipynb_checkpoints", "cat/__MACOSX", "cat/.Trashes"):
+        write(root / name, classes=("copies",))
+    dataset = built(root)
+    assert dataset.assets["labels"] == ["cat", "dog"]
+    assert sum(count or 0 for count in sizes(dataset).values()) == 8
+    assert len(list(ImageReader(dataset.assets).read([str(root)], iter(())))) == 8
+
+
+def test_pictures_without_class_folders_need_some(tmp_path: Path) -> None:
+    root = write(tmp_path / "pets", classes=("",))
+    (root / "labels.csv").write_text("file,label\n0.png,cat\n")
+    with pytest.raises(DataError, match=r"4 pictures outside a class folder.*\nnext: move each picture into a folder"):
+        built(root)
+
+
+def test_files_with_several_pages_or_frames_are_counted(tmp_path: Path) -> None:
+    root = write(tmp_path / "pets")
+    pages = [Image.new("RGB", (8, 8), (level, 0, 0)) for level in (10, 200)]
+    for name in ("a.tif", "b.gif", "c.webp"):
+        pages[0].save(root / "cat" / name, save_all=True, append_images=pages[1:])
+    pages[0].save(root / "cat" / "d.mpo", save_all=True, append_images=pages[1:])  # one photograph and its preview
+    dataset = built(root)
+    dataset.training()
+    [treatment] = dataset.summarize().treatments
+    assert treatment.what == "pictures of the training folder are the first of several pages or frames of a file"
+    assert (treatment.count, treatment.total) == (3, 12)
+    reader = ImageReader(dataset.assets)
+    list(reader.read([str(root / "cat")], iter(())))
+    assert reader.notes() == ["3 of 8 images have several pages or frames: the first one is read"]
+
+
+@pytest.mark.parametrize("resize", ["fit", "crop", "stretch"])
+@pytest.mark.parametrize(("size", "warned"), [((400, 8), True), ((8, 72), True), ((30, 8), False)])
+def test_pictures_of_another_shape_than_the_images_are_reported(
+    resize: str, size: tuple[int, int], warned: bool, tmp_path: Path
+) -> None:
+    root = write(tmp_path / "pets", count=8)
+    Image.new("RGB", (400, 8)).save(root / "cat" / "single.png")
+    assert built(root, resize=resize).notice is None
+    for index in range(3):
+        Image.new("RGB", size, (index, 0, 0)).save(root / "dog" / f"long{index}.png")
+    notice = built(root, resize=resize).notice or ""
+    assert notice.startswith(f"{root}: 4 of 20 pictures ") == warned
+    assert (f"data.resize: {resize}; " in notice) == warned
+
+
+def test_inverted_pictures_are_named_where_nothing_inverts_them(tmp_path: Path) -> None:
+    for folder, level in (("dark", 10), ("bright", 245)):
+        for name in TWO:
+            home = tmp_path / folder / name
+            home.mkdir(parents=True)
+            for index in range(4):
+                Image.new("L", (8, 8), level + index).save(home / f"{index}.png")
+    dataset = built(tmp_path / "dark")
+    notes = {}
+    for folder in ("dark", "bright"):
+        reader = ImageReader(dataset.assets)
+        list(reader.read([str(tmp_path / folder)], iter(())))
+        notes[folder] = reader.notes()
+    assert notes == {
+        "dark": [],
+        "bright": [
+            "8 of 8 images have a much brighter border (0.97 of 0..1) than those trained on (0.05); if they are "
+            "inverted, add --invert yes"
+        ],
+    }
+
+
+def test_heic_pictures_are_named_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "photo.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
+    [found] = ImageReader(built(write(tmp_path / "pets")).assets).read([str(path)], iter(()))
+    assert str(found.value) == (
+        f"{path}: a HEIC picture, which cannot be read; convert it to JPEG first (heif-convert A.heic A.jpg)"
+    )
