@@ -85,7 +85,7 @@ class Treatment:
     """A change to `count` of `total` examples or values: "training texts cut after 400 words: 200 of 256".
 
     `option` names the config's option that changes it, such as "data.max_tokens". `unit` follows the numbers, where
-    `what` does not say what is counted.
+    `what` does not say what is counted. One that the dataset's notice describes is `noticed`, and not printed again.
     """
 
     what: str
@@ -93,6 +93,7 @@ class Treatment:
     total: int
     option: str | None = None
     unit: str | None = None
+    noticed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

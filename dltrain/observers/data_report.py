@@ -39,7 +39,7 @@ def format_brief(data: PlainData) -> list[str]:
         facts = [f"{name} {format_fact(value)}" for name, value in data["facts"].items() if value is not None]
         short = [fact for fact in facts if len(fact) <= WIDTH - len("facts: ")]
         lines += [_join_fitting("facts: ", short, "; ")] if short else []
-    notes = [format_treatment(each) for each in data["treatments"] if each["count"]]
+    notes = [format_treatment(each) for each in data["treatments"] if each["count"] and not each.get("noticed")]
     lines += [f"note: {note}" for note in notes[:_NOTES]]
     if len(notes) > _NOTES:
         lines.append(f"note: {len(notes) - _NOTES} more notes are in data.json")

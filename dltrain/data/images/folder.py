@@ -194,6 +194,7 @@ class ImageFolder:
                 count=len(pool.decoded.faults),
                 total=len(pool.hashes),
                 option="data.max_bad_fraction",
+                noticed=True,
             )
             for split, pool in self._pools.items()
             if pool.decoded.faults
@@ -203,6 +204,7 @@ class ImageFolder:
                 what=f"files of the {split} folder ignored: they are no pictures",
                 count=len(pool.listing.ignored),
                 total=len(pool.hashes) + len(pool.listing.ignored),
+                noticed=True,
             )
             for split, pool in self._pools.items()
             if pool.listing.ignored

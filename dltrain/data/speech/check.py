@@ -24,6 +24,8 @@ CLIPPED = 0.01
 """A clip is clipped if a larger share of its samples is at full scale."""
 MANY_CLIPPED = 0.1
 """Share of the clips from which clipping is reported."""
+OFFSET = 0.5
+"""Standard deviations of its samples by which a clip's mean may differ from 0."""
 LISTED = 5
 """Bad clips that messages and reports name."""
 SUFFIXES = (".tsv", ".csv", ".jsonl")
@@ -134,16 +136,22 @@ def describe_left_out(split: str, checked: CheckedClips, max_seconds: float) -> 
 
 
 def describe_marks(checked: CheckedClips, sample_rate_hz: int) -> list[str]:
-    """Describe what usable clips lack, a sentence each: phase, headroom, or the upper half of the spectrum."""
+    """Describe what usable clips lack, a sentence each: phase, headroom, a mean of 0, or high frequencies."""
     usable = [index for index, fault in enumerate(checked.faults) if fault is None]
     names, total = [checked.clips[index].name for index in usable], len(usable)
-    (opposed, clipped), rates = checked.survey.marks[usable].T, checked.survey.rates[usable]
+    (opposed, clipped, offset), rates = checked.survey.marks[usable].T, checked.survey.rates[usable]
     found = []
     if count := int(opposed.sum()):
         some = join_some([name for name, mark in zip(names, opposed, strict=True) if mark], 2)
         found.append(f"{count} of {total} clips have channels in opposite phase; the loudest one is used ({some})")
     if (count := int((clipped > CLIPPED).sum())) > MANY_CLIPPED * total:
         found.append(f"{count} of {total} clips are clipped: {CLIPPED:.0%} or more of their samples are at full scale")
+    if count := int((offset > OFFSET).sum()):
+        some = join_some([name for name, mark in zip(names, offset, strict=True) if mark > OFFSET], 2)
+        found.append(
+            f"{count} of {total} clips have a constant offset, which fills the lowest bands; remove it with a "
+            f"high-pass filter ({some})"
+        )
     if count := int((low := (rates > 0) & (rates < sample_rate_hz)).sum()):
         kinds = format_counts({f"at {int(rate)} Hz": int((rates == rate).sum()) for rate in numpy.unique(rates[low])})
         found.append(

@@ -5,7 +5,8 @@ What depends on the sound alone is kept in a cache entry, whose key is made from
     features.f16    (frames of all clips, bands) float16, clip after clip; memory-mapped. Absent if not to be kept
     lengths.npy     (clips, 2) float64: seconds, and the rate in Hz; 0 for a clip that was not decoded
     frames.npy      (clips,) int64: frames; 0 for a clip that cannot be used
-    marks.npy       (clips, 2) float64: whether its channels are in opposite phase, and its share of clipped samples
+    marks.npy       (clips, 3) float64: whether its channels are in opposite phase, its share of clipped samples, and
+                    its mean in standard deviations
     moments.npy     (clips, 2, bands) float32: mean and variance of each band
     faults.json     by a clip's index: kind and reason
 """
@@ -29,11 +30,18 @@ from dltrain.data.progress import map_with_progress
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, build_extractor
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel
-from dltrain.data.speech.sound import UnusableClip, check_audible, decode_sound, measure_clipping, resample
+from dltrain.data.speech.sound import (
+    UnusableClip,
+    check_audible,
+    decode_sound,
+    measure_clipping,
+    measure_offset,
+    resample,
+)
 from dltrain.data.speech.statistics import Features, compute_moments
 from dltrain.errors import DataError
 
-_FORMAT = 2  # of the cache's entries; increase it if what they hold, or how sound is read, changes
+_FORMAT = 3  # of the cache's entries; increase it if what they hold, or how sound is read, changes
 _PACKAGES = ("soundfile", "soxr", "av")  # read and resample sound
 _AHEAD = 64  # clips that each thread may be ahead of the one being written
 
@@ -67,7 +75,7 @@ class ExaminedClip(NamedTuple):
     sample_rate_hz: int
     fault: ClipFault | None
     features: NDArray[Any] | None
-    marks: tuple[float, float] = (0.0, 0.0)
+    marks: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 class Survey(NamedTuple):
@@ -113,7 +121,7 @@ def examine_clip(clip: Clip, preparation: Preparation, extract: Extractor) -> Ex
         features = extract(resample(sound, preparation.sample_rate_hz)).astype(STORED)
     except UnusableClip as fault:
         return ExaminedClip(seconds, rate, ClipFault(fault.kind, fault.reason), None)
-    marks = (float(sound.opposed), measure_clipping(sound.samples))
+    marks = (float(sound.opposed), measure_clipping(sound.samples), measure_offset(sound.samples))
     return ExaminedClip(seconds, rate, None, features, marks=marks)
 
 
@@ -121,7 +129,8 @@ def _read_content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UnusableClip("missing", "no such file") from None
+        backslash = "\\" in str(path) and Path(str(path).replace("\\", "/")).exists()
+        raise UnusableClip("missing", "no such file" + "; write / in place of \\" * backslash) from None
     except OSError as error:
         raise UnusableClip("missing", f"cannot be read ({error.strerror or error})") from None
 
@@ -132,7 +141,7 @@ def survey_clips(clips: Sequence[Clip], preparation: Preparation, description: s
     count, bands = len(clips), preparation.features.bands
     seconds, rates = numpy.zeros(count), numpy.zeros(count)
     frames, statistics = numpy.zeros(count, numpy.int64), numpy.zeros((count, 2, bands), numpy.float32)
-    marks = numpy.zeros((count, 2))
+    marks = numpy.zeros((count, 3))
     faults: list[ClipFault | None] = []
     results = map_with_progress(lambda clip: examine_clip(clip, preparation, extract), clips, description, _AHEAD)
     with (keep or Path(os.devnull)).open("wb") as file:

@@ -29,6 +29,7 @@ from dltrain.data.speech.batches import (
 )
 from dltrain.data.speech.clips import Preparation, Survey, extract_features, load_survey
 from dltrain.data.speech.common_voice import CommonVoice
+from dltrain.data.speech.doubts import describe_doubts, describe_pace, measure_pace
 from dltrain.data.speech.log_mel import build_extractor, compute_bands
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
@@ -305,6 +306,8 @@ class SpokenClips:
             corpus = ["" for _ in training.clips]
             mean, variance = pool_moments(training.survey.frames, training.survey.moments, corpus)[0]
             self.assets["normalization"] |= {"mean": mean.tolist(), "variance": variance.tolist()}
+        if pace := measure_pace(training.targets, training.survey.seconds):
+            self.assets["pace"] = pace
         self._find_usable("validation")
 
     def _prepare_clips(self, split: Split) -> PreparedClips:
@@ -333,13 +336,21 @@ class SpokenClips:
         usable = numpy.array([index for index, fault in enumerate(checked.faults) if fault is None], numpy.int64)
         symbols = self._index_alphabet()
         notices = [check.describe_left_out(f"{split} split", checked, self._preparation.max_seconds)]
-        notices += [f"{split}: {one}" for one in check.describe_marks(checked, self._preparation.sample_rate_hz)]
+        texts, clips = ([every[index] for index in usable.tolist()] for every in (checked.texts, checked.clips))
+        doubts = [*check.describe_marks(checked, self._preparation.sample_rate_hz)]
+        doubts += self._list_doubts(clips, texts, checked.survey.seconds[usable])
+        notices += [f"{split}: {one}" for one in doubts]
         if any(notices):
             self._known.notices[split] = "\n".join(filter(None, notices))
-        targets = [numpy.array([symbols[letter] for letter in checked.texts[index]], numpy.int64) for index in usable]
-        clips = [checked.clips[index] for index in usable.tolist()]
+        targets = [numpy.array([symbols[letter] for letter in text], numpy.int64) for text in texts]
         self._known.usable[split] = UsableClips(clips, checked.survey.select(usable), targets)
         return self._known.usable[split]
+
+    def _list_doubts(self, clips: Sequence[Clip], texts: Sequence[str], seconds: NDArray[numpy.float64]) -> list[str]:
+        """List doubts about the usable clips of a split, also compared with the training clips."""
+        digests = [self._known.digests[clip.path] for clip in clips]
+        pace = describe_pace(measure_pace(texts, seconds), self.assets.get("pace"))
+        return [*describe_doubts(clips, texts, seconds, digests), *pace]
 
     def check_clips(self, split: Split) -> check.CheckedClips:
         """Find a split's clips and why each is left out. If no alphabet was given, check the training split first.

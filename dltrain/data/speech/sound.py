@@ -133,6 +133,12 @@ def measure_clipping(samples: Samples) -> float:
     return float((numpy.abs(samples) >= _FULL_SCALE).mean()) if len(samples) else 0.0
 
 
+def measure_offset(samples: Samples) -> float:
+    """Measure how far the mean of samples (n,) is from 0, in standard deviations; 0 for silence."""
+    deviation = float(samples.std()) if len(samples) else 0.0
+    return abs(float(samples.mean())) / deviation if deviation else 0.0
+
+
 def check_audible(sound: Sound) -> None:
     """Raise UnusableClip for silence."""
     peak = measure_level(sound.samples)

@@ -21,11 +21,11 @@ def list_treatments(checked: Checked, max_seconds: float) -> tuple[Treatment, ..
             reason = f"longer than {max_seconds:g} s" if kind == TOO_LONG else kind
             option = "data.max_seconds" if kind == TOO_LONG else "data.max_bad_fraction"
             what = f"{split} clips left out: {reason}"
-            found.append(Treatment(what=what, count=count, total=len(one.clips), option=option))
+            found.append(Treatment(what=what, count=count, total=len(one.clips), option=option, noticed=True))
         if dropped := one.dropped.total():
             what = f"{split} characters dropped: the alphabet does not have them"
             total = dropped + sum(map(len, one.texts))
-            found.append(Treatment(what=what, count=dropped, total=total, option="data.alphabet"))
+            found.append(Treatment(what=what, count=dropped, total=total, option="data.alphabet", noticed=True))
     return tuple(found)
 
 

@@ -66,6 +66,7 @@ def test_a_release_becomes_batches(root: Path) -> None:
         "bands": 80,
         "normalization": {"over": "utterance"},
         "text": {"spaces": True},
+        "pace": pytest.approx(11.0556, abs=1e-4),
     }
     batches = list(dataset.training().epoch(0))
     assert sum(len(batch.clips) for batch in batches) == 20

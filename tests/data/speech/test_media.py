@@ -179,7 +179,7 @@ def test_clips_with_less_than_they_seem_to_have_are_named(tmp_path: Path) -> Non
     soundfile.write(folder / "train_0.wav", numpy.stack((one, -one), 1), 16000)
     soundfile.write(folder / "train_1.wav", speechlike(1.0, 8000), 8000)
     for number in (2, 3, 4):
-        soundfile.write(folder / f"train_{number}.wav", (20 * one).clip(-1, 1), 16000)
+        soundfile.write(folder / f"train_{number}.wav", ((20 + number) * one).clip(-1, 1), 16000)
     options: dict[str, Any] = {"cache": str(tmp_path / "cache")}
     for _ in range(2):  # from the files, and from the cache
         dataset = built(tmp_path, **options)
