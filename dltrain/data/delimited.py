@@ -1,20 +1,21 @@
 """Read tables in text files: .csv, .tsv and .jsonl, plain or gzipped, with named columns.
 
-A .csv file is quoted as in RFC 4180: a field may hold commas, quotes and line ends. A .tsv file has lines of fields
-between tabs, without quoting: a quotation mark is an ordinary character. A .jsonl file has one JSON object a line. The
-encoding is UTF-8, a byte order mark is skipped, and lines end with LF or CRLF.
+A .csv file is quoted as in RFC 4180: a field may hold separators, quotes and line ends; other separators than commas
+are found, or set. A .tsv file has lines of fields between tabs; a quotation mark is an ordinary character, unless all
+of them are found to quote fields (`dltrain.data.layout`). A .jsonl file has one JSON object a line. The encoding is
+UTF-8, a byte order mark is skipped, and lines end with LF or CRLF.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dltrain.data.layout import CHARACTERS, FieldForm, Layout, split_lines
 from dltrain.data.text_files import LineSpan, TextFile, read_text_pieces
 from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError
@@ -24,6 +25,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 LONGEST_FIELD = 1 << 24
 """Characters of a field beyond which a quotation mark is assumed to be missing."""
 
+FOUND = Layout()
 Field = str | None
 Rows = Iterator[tuple[int, list[Field]]]
 Ragged = list[tuple[int, DataError]]
@@ -34,13 +36,16 @@ Ragged = list[tuple[int, DataError]]
 class DelimitedTable:
     """Rows of fields, each with its first line, from 1; `name` is the table's name in messages.
 
-    A field is None if a JSON object has no text, number, true or false there.
+    A field is None if a JSON object has no text, number, true or false there. `form` describes separators and quoting
+    that were found and are not usual for the file's suffix; `separator` is None where there is none.
     """
 
     name: str
     columns: tuple[str, ...]
     lines: list[int]
     rows: list[list[Field]]
+    form: str | None = None
+    separator: str | None = None
 
     def column(self, name: str, option: str, advice: str | None = None, *, absent: str | None = None) -> list[str]:
         """Return the fields of a column, named by `option`. Raises DataError if it is missing, repeated, or not text.
@@ -92,7 +97,7 @@ def get_table_suffix(path: Path) -> str | None:
     return suffix if suffix in SUFFIXES else None
 
 
-def read_delimited(file: TextFile, ragged: Ragged | None = None) -> DelimitedTable:
+def read_delimited(file: TextFile, ragged: Ragged | None = None, layout: Layout = FOUND) -> DelimitedTable:
     """Read a whole file. Raises DataError for one that is no table, has no row, or is damaged, with the line.
 
     Rows with too many or too few fields are added to `ragged` if given, and left out.
@@ -104,18 +109,19 @@ def read_delimited(file: TextFile, ragged: Ragged | None = None) -> DelimitedTab
             advice="rename the file, or give another one",
         )
     text = "".join(piece.text for piece in read_text_pieces(LineSpan(file, 0, file.lines), "character"))
-    return parse_delimited(text, str(file.path), form, ragged)
+    return parse_delimited(text, str(file.path), form, ragged, layout=layout)
 
 
-def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = None) -> DelimitedTable:
+def parse_delimited(
+    text: str, name: str, form: str, ragged: Ragged | None = None, *, layout: Layout = FOUND
+) -> DelimitedTable:
     """Parse a text in one of the formats of SUFFIXES, as `read_delimited` does."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if form == ".jsonl":
         return _read_jsonl(text, name)
-    if form == ".csv":
-        rows = _read_csv(text, name)
-    else:
-        rows = ((line, list(row.split("\t")) if row else []) for line, row in enumerate(text.split("\n"), 1))
+    csv.field_size_limit(LONGEST_FIELD)  # for the whole process; the default is shorter than many documents
+    shape = FieldForm(text, form, layout)
+    rows = _read_quoted(text, name, shape.separator) if shape.quoted else _split_fields(text, shape.separator)
     _, header = next(rows, (0, []))
     columns = tuple((field or "").strip() for field in header)
     lines: list[int] = []
@@ -126,17 +132,8 @@ def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = Non
                 continue
             row = [""]  # in a table of one column, an empty line is an empty field
         if len(row) != len(columns):
-            if len(columns) == 1 and ";" in columns[0]:
-                raise DataError(
-                    f"{name}: its first line is one column, '{columns[0][:60]}'; fields are separated by commas "
-                    "(.csv) or tabs (.tsv), not semicolons",
-                    advice="write it with commas, and numbers with decimal points",
-                )
-            cause = "a separator within a field that is not quoted?" if len(row) > len(columns) else "cut short?"
-            fault = DataError(
-                f"{name}, line {line}: {len(row)} fields, but the first line has {len(columns)} ({cause})",
-                advice="correct the line, or quote the field" + (" and name the file .csv" if form == ".tsv" else ""),
-            )
+            check_one_column(name, columns)
+            fault = _describe_ragged(f"{name}, line {line}", len(row), len(columns), shape.quoted)
             if ragged is None:
                 raise fault
             ragged.append((line, fault))
@@ -147,12 +144,35 @@ def parse_delimited(text: str, name: str, form: str, ragged: Ragged | None = Non
         del fields[-1], lines[-1]
     if not fields:
         raise DataError(f"{name}: no row in it; expected are the columns' names in the first line, and rows after it")
-    return DelimitedTable(name, columns, lines, fields)
+    return DelimitedTable(name, columns, lines, fields, form=shape.found, separator=shape.separator)
 
 
-def _read_csv(text: str, name: str) -> Rows:
-    csv.field_size_limit(LONGEST_FIELD)  # for the whole process; the default is shorter than many documents
-    reader = csv.reader(io.StringIO(text, newline="\n"), strict=True)
+def _describe_ragged(where: str, found: int, expected: int, quoted: bool) -> DataError:
+    """The error for a row with too many or too few fields."""
+    cause = "a separator within a field that is not quoted?" if found > expected else "cut short?"
+    return DataError(
+        f"{where}: {found} fields, but the first line has {expected} ({cause})",
+        advice="correct the line, or quote the field" + ("" if quoted else " and set data.quoting=standard"),
+    )
+
+
+def check_one_column(name: str, columns: Sequence[str]) -> None:
+    """Raises DataError for a first line that looks like several columns and was read as one."""
+    for option, separator in CHARACTERS.items():
+        if len(columns) == 1 and separator in columns[0] and option in ("semicolon", "tab"):
+            raise DataError(
+                f"{name}: its first line is one column, '{columns[0][:60]}'; its rows are not all of one length when "
+                f"'{separator}' separates them",
+                advice=f"correct the rows, or set data.separator={option}",
+            )
+
+
+def _split_fields(text: str, separator: str) -> Rows:
+    return ((line, list(row.split(separator)) if row else []) for line, row in enumerate(text.split("\n"), 1))
+
+
+def _read_quoted(text: str, name: str, separator: str) -> Rows:
+    reader = csv.reader(split_lines(text), delimiter=separator, strict=True)
     line = 1
     try:
         for row in reader:

@@ -14,9 +14,17 @@ from annotated_types import Ge
 
 from dltrain.data.cleaning import FORM, clean_category, compose_text
 from dltrain.data.contents import Hashes, describe_trained, hash_fields
+from dltrain.data.delimited import read_delimited
 from dltrain.data.documents import batches
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, Documents, DocumentSet, Tokenizer
-from dltrain.data.documents.rows import SAMPLE, LabelledRow, Rows, check_labels, read_rows, read_sample_rows
+from dltrain.data.documents.rows import (
+    SAMPLE,
+    LabelledRow,
+    Rows,
+    check_labels,
+    read_sample_rows,
+    select_rows,
+)
 from dltrain.data.documents.summary import (
     describe_contradictions,
     describe_labels,
@@ -24,6 +32,7 @@ from dltrain.data.documents.summary import (
     list_facts,
     list_treatments,
 )
+from dltrain.data.layout import Layout, Quoting, Separator, list_forms
 from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
@@ -52,10 +61,10 @@ class DocumentSplits(NamedTuple):
 class LabelledTexts:
     """Texts and their labels from .csv, .tsv or .jsonl files, plain or .gz, one text a row.
 
-    The first line of a .csv or .tsv file names its columns; fields of a .csv file may be quoted and then hold commas
-    and line ends, a .tsv file has no quoting. Validation and test are separate files, or stratified shares of
-    the training files' rows; with `group` they are shares of the groups instead. The vocabulary is that of the training
-    texts. Every text ends with the token `<eos>`, so an empty one can be read too; empty texts are kept and reported.
+    The first line of a .csv or .tsv file names its columns; quoted fields may hold separators and line ends. Validation
+    and test are separate files, or stratified shares of the training files' rows; with `group` they are shares of the
+    groups instead. The vocabulary is that of the training texts. Every text ends with the token `<eos>`, so an empty
+    one can be read too; empty texts are kept and reported.
     Batches hold texts of similar lengths.
 
     Options:
@@ -63,6 +72,10 @@ class LabelledTexts:
         validation: share of the training files' rows, or files.
         test: share of the training files' rows, or files.
         root: folder that the file names are relative to.
+        separator: what separates the fields of .csv and .tsv files: comma, semicolon, tab or pipe; auto finds it in the
+            first rows of a .csv file, and reports it if it is not the comma.
+        quoting: standard (a field in quotation marks may hold separators and line ends, RFC 4180), none (quotation
+            marks are text), or auto: standard in .csv files, and in .tsv files all of whose marks quote fields.
         text: column with the texts.
         label: column with the labels.
         group: column whose equal values stay in one split, such as the author; null for none.
@@ -94,6 +107,8 @@ class LabelledTexts:
         validation: Fraction | FilePaths = 0.1,
         test: Fraction | FilePaths = 0.1,
         root: FolderPath = ".",
+        separator: Separator = "auto",
+        quoting: Quoting = "auto",
         text: str = "text",
         label: str = "label",
         group: str | None = None,
@@ -123,6 +138,10 @@ class LabelledTexts:
         self._counts: dict[SplitName, DocumentCounts] = {}
         self._trained: str | None = None  # what is said of test texts that are training texts
         self._composed = assets is None or assets.get("unicode") == FORM  # runs of earlier versions read texts as is
+        if quoting == "auto" and not self._composed:
+            quoting = "none"
+        self._layout = Layout(separator, quoting)
+        self._forms: dict[str, tuple[str, int]] = {}
         self._sample_notice = SAMPLE.substitute(
             assets, sample, when_missing, check_files=lambda: require_files(self._root, training)
         )
@@ -172,7 +191,10 @@ class LabelledTexts:
             unit="texts",
             division=self._describe_division(),
             splits=tuple(splits),
-            treatments=list_treatments(self._counts, self.assets, empty=len(self._empty), unlabelled=self._unlabelled),
+            treatments=(
+                *list_forms(self._forms),
+                *list_treatments(self._counts, self.assets, empty=len(self._empty), unlabelled=self._unlabelled),
+            ),
             facts=list_facts(self._counts, self.assets),
         )
 
@@ -186,7 +208,8 @@ class LabelledTexts:
             return describe_trained(self.identities("test"), self.identities("training"), "texts")
         try:
             files = map(scan_file, require_files(self._root, self._training))
-            rows = [row for file in files for row in read_rows(file, self._columns, self._composed)]
+            tables = [read_delimited(file, layout=self._layout) for file in files]
+            rows = [row for table in tables for row in select_rows(table, self._columns, self._composed)]
         except DataError:
             return None
         return describe_trained(self.identities("test"), hash_rows(rows), "texts")
@@ -239,7 +262,10 @@ class LabelledTexts:
         for name, path in zip(names, require_files(self._root, names), strict=True):
             file = scan_file(path)
             self.fingerprint[name] = file.sha256
-            found = read_rows(file, self._columns, self._composed)
+            table = read_delimited(file, layout=self._layout)
+            if table.form is not None:
+                self._forms[name] = table.form, len(table.rows)
+            found = select_rows(table, self._columns, self._composed)
             if self._missing_label == "error":
                 check_labels(found, str(self._columns["label"]))
             self._unlabelled += sum(not row.label for row in found)
@@ -330,6 +356,7 @@ class LabelledTexts:
             "labels": names,
             **describe_classes(targets, len(names), self._sampling),
             **self._average_weights(),
+            **self._layout.to_assets(),
         }
 
     def _average_weights(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, DocumentSet
 from dltrain.data.documents.summary import describe_unknown
+from dltrain.data.layout import Layout
 from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -26,6 +27,7 @@ class TextReader:
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._encoder = DocumentEncoder(assets)
+        self._layout = Layout(**assets.get("layout", {} if "unicode" in assets else {"quoting": "none"}))
         self._column: str = assets["text"]
         self._counts = DocumentCounts()
         self._most: int = assets["max_tokens"]
@@ -50,7 +52,7 @@ class TextReader:
             content = "".join(piece.text for piece in read_text_pieces(LineSpan(file, 0, file.lines), "character"))
             yield from enumerate(content.removesuffix("\n").split("\n"), 1)
             return
-        table = read_delimited(file, ragged)
+        table = read_delimited(file, ragged, self._layout)
         advice = f"call the column with the texts '{self._column}', as in training"
         yield from zip(table.lines, table.column(self._column, "data.text in training", advice), strict=True)
 

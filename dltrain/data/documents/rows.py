@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from dltrain.data.cleaning import clean_category, compose_text
-from dltrain.data.delimited import read_delimited
+from dltrain.data.delimited import DelimitedTable
 from dltrain.data.substitute import Sample
 from dltrain.data.text.topics import read_topics
-from dltrain.data.text_files import TextFile
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 
@@ -33,13 +32,12 @@ class LabelledRow(NamedTuple):
 Rows = Sequence[LabelledRow]
 
 
-def read_rows(file: TextFile, columns: Mapping[str, str | None], composed: bool = True) -> list[LabelledRow]:
-    """Read the rows of a file; `columns` are those of "text", "label", "group" and "weight". A missing label is "".
+def select_rows(table: DelimitedTable, columns: Mapping[str, str | None], composed: bool = True) -> list[LabelledRow]:
+    """Select the rows of a table; `columns` are those of "text", "label", "group" and "weight". A missing label is "".
 
     If `composed`, texts are in NFC, labels and groups also without white space around them; otherwise they are as in
     the file. Raises DataError for a missing column or text, and for a weight that is not a number from 0.
     """
-    table = read_delimited(file)
     texts, labels, groups, weights = (
         [""] * len(table.rows)
         if column is None
@@ -48,7 +46,7 @@ def read_rows(file: TextFile, columns: Mapping[str, str | None], composed: bool 
     )
     rows = []
     for line, text, label, group, weight in zip(table.lines, texts, labels, groups, weights, strict=True):
-        source = f"{file.path}, line {line}"
+        source = f"{table.name}, line {line}"
         if composed:
             text, label, group = compose_text(text), clean_category(label), clean_category(group)
         number = 1.0 if columns["weight"] is None else _parse_weight(weight, source)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
+from dltrain.data.layout import Layout, Quoting, Separator, restore_layout
 from dltrain.data.series.files import SAMPLE, Series, read_eeg, read_series
 from dltrain.data.series.overview import Borders, describe_concerns, summarize_series
 from dltrain.data.series.scaling import find_trend, learn_scales, measure_changes, standardize_series
@@ -49,6 +50,10 @@ class SeriesWindows:
     Options:
         file: the file with the series.
         root: folder that the file name is relative to.
+        separator: what separates the fields of .csv and .tsv files: comma, semicolon, tab or pipe; auto finds it in the
+            first rows of a .csv file, and reports it if it is not the comma.
+        quoting: standard (a field in quotation marks may hold separators and line ends, RFC 4180), none (quotation
+            marks are text), or auto: standard in .csv files, and in .tsv files all of whose marks quote fields.
         columns: columns that the model reads; default all except `time`.
         target: the columns among these to predict; default all of them.
         time: time column; it must increase from row to row, and is not read by the model.
@@ -84,6 +89,8 @@ class SeriesWindows:
         *,
         file: FilePath,
         root: FolderPath = ".",
+        separator: Separator = "auto",
+        quoting: Quoting = "auto",
         columns: Names | None = None,
         target: Names | None = None,
         time: str | None = None,
@@ -102,12 +109,13 @@ class SeriesWindows:
         when_missing: Literal["error", "sample"] = "error",
         sample: bool = False,
     ) -> None:
-        self._seed, self._file, self._root = seed, file, Path(root).expanduser()
+        self._seed, self.file, self._root = seed, file, Path(root).expanduser()
         self._window, self._horizon, self._stride, self._treatment = window, horizon, stride, gaps
         self._normalize, self._difference = normalize, difference or []
         self._rows, self._season = window + sum(self._difference), season
         self._validation, self._test, self._fold = validation, test, fold
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
+        self._layout = Layout(separator, quoting)
         self.fingerprint: dict[str, str] = {}
         self._opened: list[SplitName] = []
         self._substituted = SAMPLE.substitute(
@@ -232,9 +240,10 @@ class SeriesWindows:
         if self._substituted:
             series = read_eeg()
         else:
-            (path,) = require_files(self._root, [self._file])
-            series = read_series(path, self.assets.get("columns", self._columns), self._time)
-        self.fingerprint["eeg.dat" if self._substituted else self._file] = series.sha256
+            (path,) = require_files(self._root, [self.file])
+            layout = restore_layout(self.assets, self.assets.get("columns", ()), self._layout)
+            series = read_series(path, self.assets.get("columns", self._columns), self._time, layout)
+        self.fingerprint["eeg.dat" if self._substituted else self.file] = series.sha256
         return series
 
     @cached_property
@@ -293,6 +302,7 @@ class SeriesWindows:
             normalize = "window" if trending and not self._difference else "standard"
         return {
             "dataset": self.name,
+            **self._layout.to_assets(),
             "columns": list(series.columns),
             "targets": targets,
             "time": self._time,

@@ -11,7 +11,8 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.arrays import LARGEST, read_arrays
-from dltrain.data.delimited import SUFFIXES, DelimitedTable, get_table_suffix, read_delimited
+from dltrain.data.delimited import FOUND, SUFFIXES, DelimitedTable, get_table_suffix, read_delimited
+from dltrain.data.layout import Layout
 from dltrain.data.series.times import Times, looks_like_dates, parse_times
 from dltrain.data.substitute import Sample
 from dltrain.data.text_files import scan_file
@@ -32,16 +33,17 @@ _EEG_STEPS, _EEG_CHANNELS = 800, 4
 class Series(NamedTuple):
     """Numbers in time order, (T, C) float64, the names of their columns, and the SHA-256 of the file's content.
 
-    `times` are None without a time column.
+    `times` are None without a time column. `form` is what was found of the file's form, if it is not usual.
     """
 
     values: Values
     columns: tuple[str, ...]
     sha256: str
     times: Times | None = None
+    form: str | None = None
 
 
-def read_series(path: Path, columns: Sequence[str] | None, time: str | None) -> Series:
+def read_series(path: Path, columns: Sequence[str] | None, time: str | None, layout: Layout = FOUND) -> Series:
     """Read the named columns of a file, in that order; all except `time` if none are named.
 
     `time` is the time column, which must increase from row to row. Raises DataError for an unreadable file, a missing
@@ -55,7 +57,7 @@ def read_series(path: Path, columns: Sequence[str] | None, time: str | None) -> 
             advice="rename the file, or give another one",
         )
     file = scan_file(path)
-    return select_series(read_delimited(file), columns, time)._replace(sha256=file.sha256)
+    return select_series(read_delimited(file, layout=layout), columns, time)._replace(sha256=file.sha256)
 
 
 def select_series(table: DelimitedTable, columns: Sequence[str] | None, time: str | None) -> Series:
@@ -64,7 +66,7 @@ def select_series(table: DelimitedTable, columns: Sequence[str] | None, time: st
     times = None if time is None else parse_times(table.name, table.lines, table.column(time, "data.time"))
     names = _choose_columns(table.columns, columns, time)
     values = [_convert_column(table, name, table.column(name, "data.columns")) for name in names]
-    return Series(numpy.stack(values, 1), names, "", times)
+    return Series(numpy.stack(values, 1), names, "", times, form=table.form)
 
 
 def _choose_columns(found: Sequence[str], columns: Sequence[str] | None, time: str | None) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy
 
+from dltrain.data.layout import list_forms
 from dltrain.data.series.files import Series
 from dltrain.data.series.scaling import count_rows, is_relative
 from dltrain.dataset import ColumnSummary, DataSummary, SplitName, SplitSummary, Treatment
@@ -63,6 +64,11 @@ def describe_concerns(source: str, data: SeriesWindows, splits: Sequence[SplitNa
     return notes + ranges
 
 
+def _list_forms(data: SeriesWindows) -> list[Treatment]:
+    series = data.series
+    return [] if series.form is None else list_forms({data.file: (series.form, len(series.values))})
+
+
 def _describe_range(data: SeriesWindows, split: SplitName) -> list[str]:
     """A note on the target whose values of a split are outside the range of training most often, if many are."""
     first, end = data.borders.rows(split)
@@ -107,7 +113,7 @@ def summarize_series(source: str, data: SeriesWindows) -> DataSummary:
             for split in SPLITS
         ),
         columns=_summarize_columns(data),
-        treatments=(left_out,) if data.skips_gaps and crossing else (),
+        treatments=(*_list_forms(data), *((left_out,) if data.skips_gaps and crossing else ())),
         facts={
             **{f"{split} rows": _describe_rows(data.series, *rows[split]) for split in used},
             **_describe_times(data),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data.delimited import parse_delimited
+from dltrain.data.layout import restore_layout
 from dltrain.data.series.files import Series, read_series, select_series
 from dltrain.data.series.scaling import count_rows, standardize_series
 from dltrain.errors import DataError
@@ -25,6 +26,7 @@ class SeriesReader:
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._assets = assets
+        self._layout = restore_layout(assets, assets["columns"])
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
@@ -36,8 +38,9 @@ class SeriesReader:
     def _series(self, name: str, lines: Iterator[str]) -> Series:
         columns, time = self._assets["columns"], self._assets["time"]
         if name == "-":
-            return select_series(parse_delimited("".join(lines), "standard input", ".csv"), columns, time)
-        return read_series(Path(name), columns, time)
+            table = parse_delimited("".join(lines), "standard input", ".csv", layout=self._layout)
+            return select_series(table, columns, time)
+        return read_series(Path(name), columns, time, self._layout)
 
     def _last_window(self, name: str, series: Series) -> numpy.ndarray[Any, Any]:
         rows = count_rows(self._assets)

@@ -16,11 +16,19 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.cleaning import clean_text
+from dltrain.data.delimited import FOUND
+from dltrain.data.layout import Layout, list_forms
 from dltrain.data.sampling import Sampling, describe_classes, draw_examples
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
 from dltrain.data.tables import columns
 from dltrain.data.tables.columns import Roles
-from dltrain.data.tables.features import FeatureEncoder, describe_unknown, learn_features, name_inputs
+from dltrain.data.tables.features import (
+    FeatureEncoder,
+    describe_unknown,
+    learn_features,
+    name_inputs,
+    restore_table_layout,
+)
 from dltrain.data.tables.files import Column, Table, format_texts
 from dltrain.data.tables.identity import Hashes, hash_rows
 from dltrain.data.tables.summary import (
@@ -72,6 +80,7 @@ class TableDataset:
         evaluation_batch_size: int,
         sampling: Sampling = "shuffled",
         needed: str | None = None,
+        layout: Layout = FOUND,
     ) -> None:
         self.name, self._seed, self._roles, self._division = name, seed, roles, division
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
@@ -80,6 +89,8 @@ class TableDataset:
         self._encoded: dict[SplitName, EncodedSplit] = {}
         self._identities: dict[SplitName, Hashes] = {}
         self._dropped: dict[str, tuple[int, int]] = {}
+        self._layout = layout if assets is None else restore_table_layout(assets, layout)
+        self._forms: dict[str, tuple[str, int]] = {}
         if assets is None:
             self._labels = columns.find_classes(self._table, roles, needed)
             self.assets = self._learn()
@@ -107,8 +118,9 @@ class TableDataset:
         """Read the rows of some files, and add these to the fingerprint."""
         raise NotImplementedError
 
-    def _drop_unlabelled(self, table: Table) -> Table:
-        """Leave out the rows without a target, counted, if the options say so."""
+    def _prepare(self, table: Table) -> Table:
+        """Note how the files were read, and leave out the rows without a target, counted, if the options say so."""
+        self._forms |= {name: (form, len(table)) for name, form in table.forms.items()}
         if self._roles.missing_target == "error":
             return table
         missing = columns.find_unlabelled(table, self._roles.target)
@@ -163,7 +175,7 @@ class TableDataset:
             division=self._describe_division(),
             splits=tuple(splits),
             columns=(*inputs, *others),
-            treatments=(*self._list_dropped(), *list_treatments(features, self._encoded)),
+            treatments=(*list_forms(self._forms), *self._list_dropped(), *list_treatments(features, self._encoded)),
         )
 
     def _list_dropped(self) -> list[Treatment]:
@@ -258,6 +270,7 @@ class TableDataset:
         table, training, roles = self._table, self._splits.training, self._roles
         features = learn_features(table, training, roles)
         learned: dict[str, Any] = {"dataset": self.name, "features": features, "inputs": name_inputs(features)}
+        learned |= self._layout.to_assets()
         if roles.weight is not None:
             learned["weight"] = {"column": roles.weight, "mean": self._average_weights(roles.weight)}
         target: dict[str, Any] = {"columns": list(roles.target)}

@@ -10,6 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cleaning import clean_text
+from dltrain.data.layout import Layout, restore_layout
 from dltrain.data.tables.columns import (
     Roles,
     holds_numbers,
@@ -89,6 +90,14 @@ _FILL_IN_LATER = "fill it in, or train with data.missing: mean"
 def _check_known(table: Table, name: str, missing: NDArray[Any], hint: str) -> None:
     others = f" (and in {missing.sum() - 1} other rows)" if missing.sum() > 1 else ""
     table.refuse(name, missing, f"no value{others}", hint)
+
+
+def restore_table_layout(assets: Mapping[str, Any], layout: Layout | None = None) -> Layout:
+    """The layout of the files of a trained model; those of an older version kept quotation marks in .tsv files."""
+    features = assets["features"]
+    names = [*assets.get("target", {}).get("columns", ()), *(feature["name"] for feature in features)]
+    texts = [text for feature in features for text in feature.get("categories", ())]
+    return restore_layout(assets, [*names, *texts, *(assets.get("labels") or ())], layout)
 
 
 def name_inputs(features: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dltrain.data import delimited
 from dltrain.data.arrays import read_arrays, read_content
 from dltrain.data.cleaning import clean_category, clean_text
+from dltrain.data.layout import Layout
 from dltrain.data.text_files import find_file, scan_file
 from dltrain.data.wording import suggest_name
 from dltrain.errors import FIND_DATA, DataError, UsageError
@@ -32,7 +33,8 @@ class Table:
     """Columns of N values each, by name; `name` is the table's name in messages, `sha256` the hash of its content.
 
     `lines` (N,) are the first lines of the rows, from 1; None if there are no lines. `files` (N,) are the names of the
-    rows' files, if there are several.
+    rows' files, if there are several. `forms` describe the separators and quoting that were found, by file.
+    `separators` are those of the files, if they have any.
     """
 
     name: str
@@ -40,6 +42,8 @@ class Table:
     sha256: str
     lines: NDArray[numpy.int64] | None = None
     files: Column | None = None
+    forms: Mapping[str, str] = field(default_factory=dict)
+    separators: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -47,7 +51,7 @@ class Table:
     def select(self, chosen: NDArray[Any]) -> Table:
         columns = {name: values[chosen] for name, values in self.columns.items()}
         lines, files = (None if rows is None else rows[chosen] for rows in (self.lines, self.files))
-        return Table(self.name, columns, self.sha256, lines=lines, files=files)
+        return replace(self, columns=columns, lines=lines, files=files)
 
     def number(self, row: int) -> int:
         """Return a row's line in a text file, or its number, from 1."""
@@ -68,7 +72,7 @@ class Table:
         return f"{self.name}: no column '{column}'; found {', '.join(self.columns)}{suggest_name(column, self.columns)}"
 
 
-def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
+def read_table(path: Path, ragged: delimited.Ragged | None = None, layout: Layout = delimited.FOUND) -> Table:
     """Read the table in a .csv, .tsv, .jsonl (plain or .gz), .parquet or .npz file.
 
     Rows with too many or too few fields are added to `ragged` if given, and left out. Raises DataError for a file that
@@ -92,17 +96,20 @@ def read_table(path: Path, ragged: delimited.Ragged | None = None) -> Table:
     if found is None:
         raise DataError(f"{path.name} (plain or .gz): no such file in {path.absolute().parent}", advice=FIND_DATA)
     file = scan_file(found)
-    return _from_text(delimited.read_delimited(file, ragged), file.sha256)
+    return _from_text(delimited.read_delimited(file, ragged, layout), file.sha256)
 
 
-def parse_table(text: str, name: str, ragged: delimited.Ragged | None = None) -> Table:
-    """Parse lines of text separated by commas, or by tabs if the first line, the column names, has one.
+def parse_table(
+    text: str, name: str, ragged: delimited.Ragged | None = None, layout: Layout = delimited.FOUND
+) -> Table:
+    """Parse lines of text, as of a .tsv file if the first line, the column names, has a tab, else as of a .csv file.
 
-    `ragged` is as for `read_table`.
+    `ragged` and `layout` are as for `read_table`.
     """
     form = ".tsv" if "\t" in text.partition("\n")[0] else ".csv"
     clean = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    return _from_text(delimited.parse_delimited(clean, name, form, ragged), hashlib.sha256(text.encode()).hexdigest())
+    parsed = delimited.parse_delimited(clean, name, form, ragged, layout=layout)
+    return _from_text(parsed, hashlib.sha256(text.encode()).hexdigest())
 
 
 def build_table(values: Mapping[str, Sequence[str | float]], name: str) -> Table:
@@ -125,7 +132,15 @@ def join_tables(tables: Sequence[Table]) -> Table:
     numbers = [[table.number(row) for row in range(len(table))] for table in tables]
     files = numpy.concatenate([numpy.full(len(table), table.name, object) for table in tables])
     hashes = hashlib.sha256("".join(table.sha256 for table in tables).encode())
-    return Table(first.name, columns, hashes.hexdigest(), lines=numpy.concatenate(numbers), files=files)
+    return Table(
+        first.name,
+        columns,
+        hashes.hexdigest(),
+        lines=numpy.concatenate(numbers),
+        files=files,
+        forms={name: form for table in tables for name, form in table.forms.items()},
+        separators=frozenset().union(*(table.separators for table in tables)),
+    )
 
 
 def _join_columns(parts: Sequence[Column]) -> Column:
@@ -181,18 +196,15 @@ def _from_text(table: delimited.DelimitedTable, sha256: str) -> Table:
             advice="name it, or leave it out (an index that pandas wrote: to_csv(index=False))",
         )
     _check_unique(table.name, names)
-    if len(names) == 1 and ";" in names[0]:
-        raise DataError(
-            f"{table.name}: its first line is one column, '{names[0][:60]}'; fields are separated by commas (.csv) or "
-            "tabs (.tsv), not semicolons",
-            advice="write it with commas",
-        )
+    delimited.check_one_column(table.name, names)
     table.check_header()
     columns = {
         name: numpy.array(["" if field is None else field for field in cells], object)
         for name, cells in zip(names, zip(*table.rows, strict=True), strict=True)
     }
-    return Table(table.name, columns, sha256, numpy.array(table.lines))
+    forms = {} if table.form is None else {table.name: table.form}
+    separators = frozenset(table.separator or "")
+    return Table(table.name, columns, sha256, numpy.array(table.lines), forms=forms, separators=separators)
 
 
 def _from_array(path: Path, name: str, array: NDArray[Any]) -> Column:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dltrain.data.cleaning import clean_text
 from dltrain.data.delimited import Ragged
-from dltrain.data.tables.features import FeatureEncoder
+from dltrain.data.layout import Layout
+from dltrain.data.tables.features import FeatureEncoder, restore_table_layout
 from dltrain.data.tables.files import Table, build_table, parse_table, read_table
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -29,6 +30,7 @@ class TableReader:
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._encoder = FeatureEncoder(assets["features"])
+        self._layout = restore_table_layout(assets)
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
@@ -38,7 +40,7 @@ class TableReader:
                 if one_row:
                     yield from self._rows(parse_row(name), [name])
                 else:
-                    table = _read(name, lines, ragged)
+                    table = _read(name, lines, ragged, self._layout)
                     yield from self._rows(table, [f"{name}:{table.number(row)}" for row in range(len(table))])
             except DataError as error:
                 yield NamedInput(name, error, whole_file=not one_row)
@@ -70,11 +72,11 @@ class TableReader:
         return self._encoder.notes()
 
 
-def _read(name: str, lines: Iterator[str], ragged: Ragged) -> Table:
+def _read(name: str, lines: Iterator[str], ragged: Ragged, layout: Layout) -> Table:
     if name != "-":
-        return read_table(Path(name), ragged)
+        return read_table(Path(name), ragged, layout)
     try:
-        return parse_table("".join(lines), "standard input", ragged)
+        return parse_table("".join(lines), "standard input", ragged, layout)
     except UnicodeDecodeError as error:
         raise DataError(f"standard input: not text: {error.reason}", advice="give it as UTF-8") from None
 

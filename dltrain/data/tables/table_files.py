@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dltrain.data.cleaning import clean_text
+from dltrain.data.layout import Layout, Quoting, Separator
 from dltrain.data.sampling import Sampling
 from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.dataset import Division, TableDataset, Texts
@@ -36,6 +37,10 @@ class TableFiles(TableDataset):
         validation: share of the rows that are not test, or a file or files.
         test: share of the rows of the training files, or a file or files.
         root: folder that the file names are relative to.
+        separator: what separates the fields of .csv and .tsv files: comma, semicolon, tab or pipe; auto finds it in the
+            first rows of a .csv file, and reports it if it is not the comma.
+        quoting: standard (a field in quotation marks may hold separators and line ends, RFC 4180), none (quotation
+            marks are text), or auto: standard in .csv files, and in .tsv files all of whose marks quote fields.
         target: column to predict; several, if they hold numbers.
         target_holds: numbers or labels; auto treats texts and columns of only 0 and 1 as labels, others as numbers;
             for a classification task whole numbers are labels too.
@@ -68,6 +73,8 @@ class TableFiles(TableDataset):
         validation: Fraction | FilePath | FilePaths = 0.2,
         test: Fraction | FilePath | FilePaths = 0.2,
         root: FolderPath = ".",
+        separator: Separator = "auto",
+        quoting: Quoting = "auto",
         target: str | Texts,
         target_holds: Literal["auto", "numbers", "labels"] = "auto",
         features: Texts | None = None,
@@ -92,7 +99,7 @@ class TableFiles(TableDataset):
                 advice="give one of the two",
             )
         self._files, self._values = _as_tuple(training or ()), values
-        self._root = Path(root).expanduser()
+        self._root, layout = Path(root).expanduser(), Layout(separator, quoting)
         roles = Roles(
             target=_clean_names(target),
             target_holds=target_holds,
@@ -120,6 +127,7 @@ class TableFiles(TableDataset):
             evaluation_batch_size=evaluation_batch_size,
             sampling=sampling,
             needed=target_kind,
+            layout=layout,
         )
 
     @cached_property
@@ -128,12 +136,12 @@ class TableFiles(TableDataset):
             return self._read(self._files)
         table = build_table(self._values, "data.values")
         self.fingerprint[table.name] = table.sha256
-        return self._drop_unlabelled(table)
+        return self._prepare(table)
 
     def _read(self, files: Sequence[str]) -> Table:
-        tables = [read_table(self._root / Path(file).expanduser()) for file in files]
+        tables = [read_table(self._root / Path(file).expanduser(), layout=self._layout) for file in files]
         self.fingerprint |= {file: table.sha256 for file, table in zip(files, tables, strict=True)}
-        return self._drop_unlabelled(join_tables(tables))
+        return self._prepare(join_tables(tables))
 
 
 def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
