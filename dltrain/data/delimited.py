@@ -117,6 +117,8 @@ def parse_delimited(
 ) -> DelimitedTable:
     """Parse a text in one of the formats of SUFFIXES, as `read_delimited` does."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
+    if "\n" not in text.rstrip("\n"):
+        text = text.replace("\r", "\n")  # as old Macintosh programs end lines
     if form == ".jsonl":
         return _read_jsonl(text, name)
     csv.field_size_limit(LONGEST_FIELD)  # for the whole process; the default is shorter than many documents
@@ -138,6 +140,11 @@ def parse_delimited(
                 raise fault
             ragged.append((line, fault))
             continue
+        if row == header and len(columns) > 1:
+            raise DataError(
+                f"{name}, line {line}: the columns' names again, as where files were joined",
+                advice="remove the line, or name each file by itself",
+            )
         lines.append(line)
         fields.append(row)
     while fields and fields[-1] == [""]:

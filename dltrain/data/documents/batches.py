@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from dltrain.data.batching import IndexedBatches, order_by_length
-from dltrain.data.cleaning import FORM, compose_text
+from dltrain.data.cleaning import FORM, compose_prose
 from dltrain.data.sampling import Sampling, draw_examples
 from dltrain.data.synthetic import EXAMPLES, STEPS, random_lengths
 from dltrain.data.text.vocabulary import END, Vocabulary, choose_words
@@ -116,7 +116,7 @@ class DocumentEncoder:
 
     def encode(self, text: str) -> EncodedDocument:
         known, unknown = self._vocabulary.ids, self._vocabulary.unknown
-        whole = self._tokenizer.tokenize(compose_text(text) if self._composed else text)
+        whole = self._tokenizer.tokenize(compose_prose(text) if self._composed else text)
         tokens = whole[: self._most]
         ids = [number for token in tokens if (number := known.get(token, unknown)) is not None]
         if len(ids) < self._most:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy
 from annotated_types import Ge
 
-from dltrain.data.cleaning import FORM, clean_category, compose_text
+from dltrain.data.cleaning import FORM, clean_category, fold_text
 from dltrain.data.contents import Hashes, describe_trained, hash_fields
 from dltrain.data.delimited import read_delimited
 from dltrain.data.documents import batches
@@ -28,6 +28,7 @@ from dltrain.data.documents.rows import (
 from dltrain.data.documents.summary import (
     describe_contradictions,
     describe_labels,
+    describe_leaks,
     describe_losses,
     list_facts,
     list_treatments,
@@ -162,6 +163,7 @@ class LabelledTexts:
         notices += describe_losses(self._counts, self.assets)
         if "training" in self._counts:
             notices += [*describe_labels(self.assets["labels"]), *describe_contradictions(self._splits.training)]
+            notices += describe_leaks(self._splits.training)
         notices += [self._trained] if self._trained else []
         return "\n".join(notices) or None
 
@@ -372,7 +374,8 @@ class LabelledTexts:
 
 
 def hash_rows(rows: Rows) -> Hashes:
-    return hash_fields((compose_text(row.text).strip(), clean_category(row.label)) for row in rows)
+    """Hash each text and its label; a text is the same in other case and with other white space."""
+    return hash_fields((fold_text(row.text), clean_category(row.label)) for row in rows)
 
 
 def _sort_key(label: str) -> tuple[bool, int, str]:

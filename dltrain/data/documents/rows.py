@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from dltrain.data.cleaning import clean_category, compose_text
+from dltrain.data.cleaning import clean_category, compose_prose
 from dltrain.data.delimited import DelimitedTable
 from dltrain.data.substitute import Sample
 from dltrain.data.text.topics import read_topics
@@ -48,7 +48,7 @@ def select_rows(table: DelimitedTable, columns: Mapping[str, str | None], compos
     for line, text, label, group, weight in zip(table.lines, texts, labels, groups, weights, strict=True):
         source = f"{table.name}, line {line}"
         if composed:
-            text, label, group = compose_text(text), clean_category(label), clean_category(group)
+            text, label, group = compose_prose(text), clean_category(label), clean_category(group)
         number = 1.0 if columns["weight"] is None else _parse_weight(weight, source)
         rows.append(LabelledRow(text, label, group, source, weight=number))
     return rows

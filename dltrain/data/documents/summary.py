@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from dltrain.data.cleaning import fold_text
 from dltrain.data.documents.batches import DocumentCounts
 from dltrain.data.documents.rows import Rows
 from dltrain.dataset import SplitName, Treatment
@@ -12,8 +14,10 @@ from dltrain.dataset import SplitName, Treatment
 Counts = Mapping[SplitName, DocumentCounts]
 
 _MISSING = ("", "?", "-", "na", "n/a", "nan", "nil", "null", "none", "#n/a", "<na>")
+_SEPARATORS = re.compile(r"[,;|]")
+_FASTTEXT = "__label__"
 _SHOWN = 40
-MANY_UNKNOWN = 0.2
+MANY_UNKNOWN = 0.1
 """A share of unknown tokens beyond which a model has little to go by."""
 MOST_UNKNOWN = 0.5
 """The same of the training texts, which have no words but those left out as rare."""
@@ -46,6 +50,10 @@ def describe_labels(labels: Iterable[str]) -> Iterator[str]:
     labels = list(labels)
     if missing := [label for label in labels if label.casefold() in _MISSING]:
         yield f"the label {', '.join(map(repr, missing))} is a class; if it means none, leave those rows out"
+    parts = {label: {part.strip() for part in _SEPARATORS.split(label)} for label in labels}
+    if several := [label for label in labels if len(parts[label]) > 1 and parts[label] <= {*labels}]:
+        some = ", ".join(map(repr, several[:2])) + ", ..." * (len(several) > 2)
+        yield f"the label {some} is a class of its own; one text has one label, so leave one in each row"
     forms: dict[str, list[str]] = {}
     for label in labels:
         forms.setdefault("".join(label.casefold().split()), []).append(label)
@@ -55,14 +63,25 @@ def describe_labels(labels: Iterable[str]) -> Iterator[str]:
 
 
 def describe_contradictions(rows: Rows) -> Iterator[str]:
-    """Describe texts that occur with several labels, so that no model can be right about all of them."""
+    """Describe texts that occur with several labels, also in other case, so that no model can be right about all."""
     first: dict[str, str] = {}
-    several = {
-        row.text: None for row in rows if first.setdefault(row.text, row.label) != row.label and row.text.strip()
-    }
+    several: dict[str, str] = {}
+    for row in rows:
+        text = fold_text(row.text)
+        if first.setdefault(text, row.label) != row.label and text:
+            several.setdefault(text, row.text)
     if several:
-        some = ", ".join(repr(text[:_SHOWN]) for text in list(several)[:2])
+        some = ", ".join(repr(text[:_SHOWN]) for text in list(several.values())[:2])
         yield f"training: {len(several)} texts have several labels ({some}{', ...' if len(several) > 2 else ''})"
+
+
+def describe_leaks(rows: Rows) -> Iterator[str]:
+    """Describe texts that have the label in them, in fastText's format."""
+    if leaks := [row.source for row in rows if _FASTTEXT in row.text]:
+        yield (
+            f"training: {len(leaks)} of {len(rows)} texts have {_FASTTEXT} in them, which gives the label away "
+            f"({leaks[0]}): remove it"
+        )
 
 
 def list_treatments(counts: Counts, assets: Mapping[str, Any], *, empty: int, unlabelled: int) -> tuple[Treatment, ...]:
@@ -71,17 +90,19 @@ def list_treatments(counts: Counts, assets: Mapping[str, Any], *, empty: int, un
     for split, one in counts.items():
         if one.truncated:
             what = f"{split} texts cut after {assets['max_tokens']} {unit}s"
-            found.append(Treatment(what=what, count=one.truncated, total=one.texts, option="data.max_tokens"))
+            found.append(
+                Treatment(what=what, count=one.truncated, total=one.texts, option="data.max_tokens", noticed=True)
+            )
         if one.unknown:
             what = f"{split} {unit}s read as unknown"
             found.append(Treatment(what=what, count=one.unknown, total=one.tokens, option="data.min_count"))
     if empty:
         what, total = "empty texts, read as <eos> alone", sum(one.texts for one in counts.values())
-        found.append(Treatment(what=what, count=empty, total=total))
+        found.append(Treatment(what=what, count=empty, total=total, noticed=True))
     if unlabelled:
         total = unlabelled + sum(one.texts for one in counts.values())
         what = "rows without a label dropped"
-        found.append(Treatment(what=what, count=unlabelled, total=total, option="data.missing_label"))
+        found.append(Treatment(what=what, count=unlabelled, total=total, option="data.missing_label", noticed=True))
     return tuple(found)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dltrain.data.cleaning import compose_text
+from dltrain.data.delimited import read_delimited
+from dltrain.data.documents.batches import DocumentEncoder
 from dltrain.data.documents.dataset import LabelledTexts
 from dltrain.data.documents.reader import TextReader
 from dltrain.data.text.files import TextFiles
 from dltrain.data.text.vocabulary import Vocabulary
+from dltrain.data.text_files import scan_file
 from dltrain.errors import DataError
 
 ACCENTS = ["génial", "médiocre"]
@@ -40,7 +44,7 @@ def tokens_of(stream: Any) -> list[list[int]]:
 def test_labels_are_stripped(tmp_path: Path) -> None:
     labels = ["pos", "pos ", " pos", "pos\u00a0", "\ufeffpos", "neg", "neg\t", "n\u200beg", "neg\u200b "]
     name = write(tmp_path / "t.csv", [(f"word{number}", label) for number, label in enumerate(labels * 3)])
-    assert built(tmp_path, name).assets["labels"] == ["neg", "n\u200beg", "pos"]
+    assert built(tmp_path, name).assets["labels"] == ["neg", "pos"]
 
 
 def test_a_whole_number_is_one_label(tmp_path: Path) -> None:
@@ -185,3 +189,57 @@ def test_text_for_language_models_is_composed_and_unknown_words_are_reported(tmp
     assert before.notice.startswith("validation: 10 of 40 words (25%) are or become <unk>, so that its perplexity says")
     one.validation()
     assert one.notice is None
+
+
+# Texts that look the same, and rows that do not belong -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("oo", "o\u200bo"),  # a space of no width, as web pages have them
+        lambda text: text.replace("oo", "o\u00ado"),  # a soft hyphen
+        lambda text: "\ufeff" + text.replace("oo", "o\ufeffo"),
+        lambda text: text.replace("isn't", "isn\u2019t").replace('"', "\u201d"),
+        lambda text: text.replace("\u2764", "\u2764\ufe0f"),
+    ],
+)
+def test_texts_that_look_the_same_are_read_as_the_same(change: Callable[[str], str], tmp_path: Path) -> None:
+    plain = 'good film, isn\'t it "good" \u2764'
+    name = write(tmp_path / "t.csv", [(f'"{plain.replace(chr(34), chr(34) * 2)}"', "pos"), ("bad", "neg")] * 5)
+    encoder = DocumentEncoder(built(tmp_path, name).assets)
+    assert encoder.encode(change(plain)) == encoder.encode(plain)
+    assert encoder.encode(plain).unknown == 0
+
+
+def test_words_that_a_space_of_no_width_separates_stay_apart() -> None:
+    assert compose_text("\u1780\u200b\u1781 a\u200bb \u0643\u200c\u0645") == "\u1780\u200b\u1781 ab \u0643\u200c\u0645"
+
+
+def test_texts_that_differ_in_case_and_white_space_contradict_each_other(tmp_path: Path) -> None:
+    rows = [("good film", "pos"), ("Good  film ", "neg"), *[("a", "pos"), ("b", "neg")] * 4]
+    notice = opened(built(tmp_path, write(tmp_path / "t.csv", rows), validation=0.0)).notice or ""
+    assert "training: 1 texts have several labels ('Good  film ')" in notice
+
+
+def test_labels_within_texts_and_several_in_one_label_are_named(tmp_path: Path) -> None:
+    rows = [("__label__a one", "a"), ("two", "b"), ("three", '"a,b"')] * 4
+    notice = opened(built(tmp_path, write(tmp_path / "t.csv", rows), validation=0.0)).notice or ""
+    assert "training: 4 of 12 texts have __label__ in them, which gives the label away (" in notice
+    assert "the label 'a,b' is a class of its own; one text has one label, so leave one in each row" in notice
+    plain = opened(
+        built(tmp_path, write(tmp_path / "t.csv", [("one", '"a, or b"'), ("two", "a")] * 6), validation=0.0)
+    ).notice
+    assert "class of its own" not in (plain or "")
+
+
+def test_names_of_columns_within_a_file_are_an_error(tmp_path: Path) -> None:
+    name = write(tmp_path / "t.csv", [("one", "a"), ("text", "label"), ("two", "b")])
+    with pytest.raises(DataError, match=r"line 3: the columns' names again, as where files were joined\nnext: remove"):
+        built(tmp_path, name)
+
+
+def test_lines_may_end_as_on_an_old_macintosh(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_bytes(b"text,label\rone,a\rtwo,b\r")
+    table = read_delimited(scan_file(tmp_path / "old.csv"))
+    assert (table.columns, table.lines, table.rows) == (("text", "label"), [2, 3], [["one", "a"], ["two", "b"]])
