@@ -27,12 +27,13 @@ _DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class TextFile(NamedTuple):
-    """A scanned file: SHA-256 and size of its unpacked content, and its number of lines."""
+    """A scanned file: SHA-256 and size of its unpacked content, its number of lines, and of carriage returns."""
 
     path: Path
     sha256: str
     size_bytes: int
     lines: int
+    returns: int = 0
 
 
 class LineSpan(NamedTuple):
@@ -72,15 +73,16 @@ def require_files(root: Path, names: Sequence[str]) -> list[Path]:
 def scan_file(path: Path) -> TextFile:
     """Read a file once to hash and measure it. Raises DataError if it is empty, damaged or unreadable."""
     note_file(path)
-    digest, size, lines, last = hashlib.sha256(), 0, 0, b"\n"
+    digest, size, lines, returns, last = hashlib.sha256(), 0, 0, 0, b"\n"
     for block in _read_blocks(path):
         digest.update(block)
         size += len(block)
         lines += block.count(b"\n")
+        returns += block.count(b"\r")
         last = block[-1:]
     if not size:
         raise DataError(f"{path}: the file is empty (0 bytes); expected is text. Give another file, or leave it out.")
-    return TextFile(path, digest.hexdigest(), size, lines + (last != b"\n"))
+    return TextFile(path, digest.hexdigest(), size, lines + (last != b"\n"), returns=returns)
 
 
 def read_text_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:

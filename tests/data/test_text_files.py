@@ -37,7 +37,7 @@ def test_pieces_make_up_the_text(
     monkeypatch.setattr(text_files, "PIECE_BYTES", size)
     expected = CONTENT.replace("\r\n", "\n") + "\n"
     assert read(path, unit) == expected
-    assert scan_file(path) == (path, hashlib.sha256(content).hexdigest(), len(content), 5)
+    assert scan_file(path) == (path, hashlib.sha256(content).hexdigest(), len(content), 5, content.count(b"\r"))
     lines = expected.splitlines(keepends=True)
     for first in range(5):
         for last in range(first + 1, 6):

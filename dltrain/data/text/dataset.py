@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from dltrain.data.text.encoding import (
     learn_vocabulary,
     make_empty_tokens,
 )
+from dltrain.data.text.lines import describe_lines, describe_written_marks
 from dltrain.data.text.passages import EvaluationWindows, Passages, SentenceBatches, TextWindows
 from dltrain.data.text.sets import Split
 from dltrain.data.text.vocabulary import END, Vocabulary
@@ -30,7 +31,7 @@ SPLITS: Mapping[SplitName, Split] = {"training": "train", "validation": "valid",
 
 TextForm = Literal["stream", "sentences"]
 
-MANY_UNKNOWN = 0.2
+MANY_UNKNOWN = 0.1
 """A share of unknown tokens beyond which a perplexity says little."""
 LONGEST_SENTENCE = 100_000
 """Tokens of a line beyond which a file is assumed not to be a list of sentences."""
@@ -82,7 +83,19 @@ class TextDataset:
                     f"{self.assets['unknown']}, so that its perplexity says little; lower data.min_count, or use "
                     "data.unit: character"
                 )
+        if self._encoded:
+            notices += self._describe_lines()
         return "\n".join(notices) or None
+
+    def _describe_lines(self) -> Iterator[str]:
+        vocabulary = Vocabulary(self.assets)
+        for name, split in SPLITS.items():
+            if split in self._encoded:
+                lines = sum(span.last - span.first for span in self._spans(split))
+                for found in describe_lines(self._encoded[split].ids, vocabulary.end, lines):
+                    yield f"{name}: {found}"
+        if vocabulary.unit == "word":
+            yield from describe_written_marks(vocabulary.ids)
 
     def _count_unknown(self) -> dict[SplitName, tuple[int, int]]:
         """Count the unknown tokens and all tokens of each split that was encoded; none without `<unk>`."""
@@ -209,5 +222,10 @@ class TextDataset:
         """Scan a file once, and add it to the fingerprint as `name`."""
         if name not in self._scanned:
             self._scanned[name] = scan_file(path)
+            if self._scanned[name].lines == 1 and self._scanned[name].returns > 1:
+                raise DataError(
+                    f"{path}: its lines end with carriage returns alone, so that it is one line",
+                    advice="convert it (tr '\\r' '\\n' < FILE > NEW), or give another file",
+                )
             self.fingerprint[name] = self._scanned[name].sha256
         return self._scanned[name]
