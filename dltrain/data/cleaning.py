@@ -23,7 +23,7 @@ _QUOTES = str.maketrans("‘’‛′＇“”„‟″＂", '\'\'\'\'\'""""""')
 
 def compose_text(text: str) -> str:
     """Compose the accents of a text (Unicode's form NFC), which macOS writes apart, and leave out invisible marks."""
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return str(unicodedata.normalize("NFC", _INVISIBLE.sub("", text)))  # of a number of JSON too
 
 
 def compose_prose(text: str) -> str:

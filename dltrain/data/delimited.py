@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.data.layout import CHARACTERS, FieldForm, Layout, split_lines
+from dltrain.data.numbers import PlainNumber
 from dltrain.data.text_files import LineSpan, TextFile, read_text_pieces
 from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError
@@ -218,4 +219,6 @@ def _read_jsonl(text: str, name: str) -> DelimitedTable:
 def _convert_field(value: Any) -> Field:
     if isinstance(value, str):
         return value
-    return json.dumps(value) if isinstance(value, int | float) else None
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return PlainNumber(json.dumps(value)) if isinstance(value, int | float) else None

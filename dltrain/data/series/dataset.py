@@ -17,7 +17,8 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.layout import Layout, Quoting, Separator, restore_layout
-from dltrain.data.series.files import SAMPLE, Series, read_eeg, read_series
+from dltrain.data.numbers import Decimal
+from dltrain.data.series.files import SAMPLE, Numbering, Series, read_eeg, read_series, restore_series_formats
 from dltrain.data.series.overview import Borders, describe_concerns, summarize_series
 from dltrain.data.series.scaling import find_trend, learn_scales, measure_changes, standardize_series
 from dltrain.data.series.seasons import find_season
@@ -54,6 +55,9 @@ class SeriesWindows:
             first rows of a .csv file, and reports it if it is not the comma.
         quoting: standard (a field in quotation marks may hold separators and line ends, RFC 4180), none (quotation
             marks are text), or auto: standard in .csv files, and in .tsv files all of whose marks quote fields.
+        decimal: decimal mark of numbers that are written with separators or signs, such as 1,234.50 or 2,5 or 1.234 €
+            or 12% (0.12): point or comma. Auto finds it column by column, and reports it; it is an error if a file does
+            not show whether 1,234 is 1234.
         columns: columns that the model reads; default all except `time`.
         target: the columns among these to predict; default all of them.
         time: time column; it must increase from row to row, and is not read by the model.
@@ -91,6 +95,7 @@ class SeriesWindows:
         root: FolderPath = ".",
         separator: Separator = "auto",
         quoting: Quoting = "auto",
+        decimal: Decimal = "auto",
         columns: Names | None = None,
         target: Names | None = None,
         time: str | None = None,
@@ -116,6 +121,7 @@ class SeriesWindows:
         self._validation, self._test, self._fold = validation, test, fold
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
         self._layout = Layout(separator, quoting)
+        self._numbers: Numbering = decimal if assets is None else restore_series_formats(assets)
         self.fingerprint: dict[str, str] = {}
         self._opened: list[SplitName] = []
         self._substituted = SAMPLE.substitute(
@@ -242,7 +248,9 @@ class SeriesWindows:
         else:
             (path,) = require_files(self._root, [self.file])
             layout = restore_layout(self.assets, self.assets.get("columns", ()), self._layout)
-            series = read_series(path, self.assets.get("columns", self._columns), self._time, layout)
+            series = read_series(
+                path, self.assets.get("columns", self._columns), self._time, layout=layout, numbers=self._numbers
+            )
         self.fingerprint["eeg.dat" if self._substituted else self.file] = series.sha256
         return series
 
@@ -303,6 +311,7 @@ class SeriesWindows:
         return {
             "dataset": self.name,
             **self._layout.to_assets(),
+            **({"formats": {name: form.to_plain() for name, form in series.formats.items()}} if series.formats else {}),
             "columns": list(series.columns),
             "targets": targets,
             "time": self._time,

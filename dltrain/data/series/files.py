@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy
@@ -13,13 +15,25 @@ from numpy.typing import NDArray
 from dltrain.data.arrays import LARGEST, read_arrays
 from dltrain.data.delimited import FOUND, SUFFIXES, DelimitedTable, get_table_suffix, read_delimited
 from dltrain.data.layout import Layout
+from dltrain.data.numbers import (
+    AMBIGUOUS_ADVICE,
+    Decimal,
+    NumberColumn,
+    NumberFormat,
+    describe_ambiguous,
+    find_formats,
+    parse_number,
+)
 from dltrain.data.series.times import Times, looks_like_dates, parse_times
 from dltrain.data.substitute import Sample
 from dltrain.data.text_files import scan_file
 from dltrain.data.wording import suggest_name
+from dltrain.dataset import Treatment
 from dltrain.errors import DataError, UsageError
 
 Values = NDArray[numpy.float64]
+Numbering = Decimal | Mapping[str, NumberFormat]
+"""The decimal mark of a new model's numbers, or the formats of a trained one's."""
 
 SAMPLE = Sample(
     name="EEG sample (matplotlib)",
@@ -34,6 +48,7 @@ class Series(NamedTuple):
     """Numbers in time order, (T, C) float64, the names of their columns, and the SHA-256 of the file's content.
 
     `times` are None without a time column. `form` is what was found of the file's form, if it is not usual.
+    `formats` are those of numbers that are written with separators or signs, `treatments` report them.
     """
 
     values: Values
@@ -41,12 +56,22 @@ class Series(NamedTuple):
     sha256: str
     times: Times | None = None
     form: str | None = None
+    formats: Mapping[str, NumberFormat] = MappingProxyType({})
+    treatments: Sequence[Treatment] = ()
 
 
-def read_series(path: Path, columns: Sequence[str] | None, time: str | None, layout: Layout = FOUND) -> Series:
+def read_series(
+    path: Path,
+    columns: Sequence[str] | None,
+    time: str | None,
+    *,
+    layout: Layout = FOUND,
+    numbers: Numbering = "auto",
+) -> Series:
     """Read the named columns of a file, in that order; all except `time` if none are named.
 
-    `time` is the time column, which must increase from row to row. Raises DataError for an unreadable file, a missing
+    `time` is the time column, which must increase from row to row. `numbers` are the decimal mark, or the formats of a
+    trained model's numbers. Raises DataError for an unreadable file, a missing
     column, and a value that is no finite number, with its line.
     """
     if path.suffix.lower() == ".npz":
@@ -57,23 +82,56 @@ def read_series(path: Path, columns: Sequence[str] | None, time: str | None, lay
             advice="rename the file, or give another one",
         )
     file = scan_file(path)
-    return select_series(read_delimited(file, layout=layout), columns, time)._replace(sha256=file.sha256)
+    table = read_delimited(file, layout=layout)
+    return select_series(table, columns, time, numbers=numbers)._replace(sha256=file.sha256)
 
 
-def select_series(table: DelimitedTable, columns: Sequence[str] | None, time: str | None) -> Series:
+def select_series(
+    table: DelimitedTable, columns: Sequence[str] | None, time: str | None, *, numbers: Numbering = "auto"
+) -> Series:
     """Select the named columns of a table as `read_series` does, without a hash."""
     table.check_header()
     times = None if time is None else parse_times(table.name, table.lines, table.column(time, "data.time"))
     names = _choose_columns(table.columns, columns, time)
-    values = [_convert_column(table, name, table.column(name, "data.columns")) for name in names]
-    return Series(numpy.stack(values, 1), names, "", times, form=table.form)
+    fields = {name: table.column(name, "data.columns") for name in names}
+    formats, treatments = (numbers, ()) if isinstance(numbers, Mapping) else _find_formats(table, fields, numbers)
+    values = [_convert_column(table, name, fields[name], formats.get(name)) for name in names]
+    series = Series(numpy.stack(values, 1), names, "", times, form=table.form)
+    return series._replace(formats=formats, treatments=treatments)
+
+
+def _find_formats(
+    table: DelimitedTable, fields: Mapping[str, list[str]], decimal: Decimal
+) -> tuple[Mapping[str, NumberFormat], Sequence[Treatment]]:
+    """Find how the numbers are written. Raises DataError where the decimal mark is open."""
+    if decimal == "auto" and all(parse_number(field) is not None for each in fields.values() for field in each):
+        return {}, ()
+    columns = {name: NumberColumn(Counter(each)) for name, each in fields.items()}
+    usable = {name: column for name, column in columns.items() if column.mostly_numbers}
+    found = find_formats(usable, decimal, table.separator or "")
+    if found.ambiguous:
+        raise DataError(describe_ambiguous(table.name, found.ambiguous), advice=AMBIGUOUS_ADVICE)
+    return found.formats, found.treatments
+
+
+def restore_series_formats(assets: Mapping[str, Any]) -> dict[str, NumberFormat]:
+    """The formats of a trained model's numbers, by column."""
+    return {name: NumberFormat(**form) for name, form in assets.get("formats", {}).items()}
 
 
 def _choose_columns(found: Sequence[str], columns: Sequence[str] | None, time: str | None) -> tuple[str, ...]:
     return tuple(name for name in found if name != time) if columns is None else tuple(columns)
 
 
-def _convert_column(table: DelimitedTable, name: str, fields: Sequence[str]) -> Values:
+def _convert_column(
+    table: DelimitedTable, name: str, fields: Sequence[str], form: NumberFormat | None = None
+) -> Values:
+    if form is not None:
+        parsed = [form.parse(field) for field in fields]
+        for line, field, value in zip(table.lines, fields, parsed, strict=True):
+            if value is None:
+                raise form.refuse(f"{table.name}, line {line}, column '{name}'", field, known=False)
+        fields = [field if value != value else repr(value) for field, value in zip(fields, parsed, strict=True)]
     try:
         numbers = numpy.array([float(field) for field in fields])
         if (numpy.abs(numbers) <= LARGEST).all():

@@ -66,7 +66,8 @@ def describe_concerns(source: str, data: SeriesWindows, splits: Sequence[SplitNa
 
 def _list_forms(data: SeriesWindows) -> list[Treatment]:
     series = data.series
-    return [] if series.form is None else list_forms({data.file: (series.form, len(series.values))})
+    forms = {} if series.form is None else {data.file: (series.form, len(series.values))}
+    return [*list_forms(forms), *series.treatments]
 
 
 def _describe_range(data: SeriesWindows, split: SplitName) -> list[str]:

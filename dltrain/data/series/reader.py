@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dltrain.data.delimited import parse_delimited
 from dltrain.data.layout import restore_layout
-from dltrain.data.series.files import Series, read_series, select_series
+from dltrain.data.series.files import Series, read_series, restore_series_formats, select_series
 from dltrain.data.series.scaling import count_rows, standardize_series
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -27,6 +27,7 @@ class SeriesReader:
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._assets = assets
         self._layout = restore_layout(assets, assets["columns"])
+        self._formats = restore_series_formats(assets)
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
@@ -39,8 +40,8 @@ class SeriesReader:
         columns, time = self._assets["columns"], self._assets["time"]
         if name == "-":
             table = parse_delimited("".join(lines), "standard input", ".csv", layout=self._layout)
-            return select_series(table, columns, time)
-        return read_series(Path(name), columns, time, self._layout)
+            return select_series(table, columns, time, numbers=self._formats)
+        return read_series(Path(name), columns, time, layout=self._layout, numbers=self._formats)
 
     def _last_window(self, name: str, series: Series) -> numpy.ndarray[Any, Any]:
         rows = count_rows(self._assets)

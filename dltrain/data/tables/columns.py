@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dltrain.data.arrays import LARGEST
 from dltrain.data.cleaning import clean_category
+from dltrain.data.numbers import MISSING, parse_number
 from dltrain.data.tables.files import Column, Table, format_cell, format_texts
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.errors import DataError, UsageError
@@ -18,8 +19,6 @@ from dltrain.errors import DataError, UsageError
 Numbers = NDArray[numpy.float64]
 
 _FILL_IN_TARGET = "fill it in, or leave such rows out with data.missing_target: drop"
-MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
-"""Texts, in lower case, that stand for a missing number."""
 
 
 def parse_numbers(table: Table, name: str, hint: str) -> Numbers:
@@ -66,16 +65,6 @@ def convert_numbers(column: Column) -> Numbers | None:
             pass
     numbers = [parse_number(text) for text in column]
     return None if None in numbers else numpy.array(numbers, float)
-
-
-def parse_number(text: str) -> float | None:
-    """Parse a number: NaN for a missing one, None for another text."""
-    if text.strip().lower() in MISSING:
-        return numpy.nan
-    try:
-        return None if "_" in text else float(text)
-    except ValueError:
-        return None
 
 
 def holds_numbers(table: Table, name: str) -> bool:

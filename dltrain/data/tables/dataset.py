@@ -18,6 +18,7 @@ from dltrain.data.batching import IndexedBatches
 from dltrain.data.cleaning import clean_text
 from dltrain.data.delimited import FOUND
 from dltrain.data.layout import Layout, list_forms
+from dltrain.data.numbers import AMBIGUOUS_ADVICE, Decimal, describe_ambiguous
 from dltrain.data.sampling import Sampling, describe_classes, draw_examples
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
 from dltrain.data.tables import columns
@@ -30,6 +31,14 @@ from dltrain.data.tables.features import (
     restore_table_layout,
 )
 from dltrain.data.tables.files import Column, Table, format_texts
+from dltrain.data.tables.formats import (
+    Formats,
+    convert_columns,
+    find_table_formats,
+    keep_formats,
+    restore_formats,
+    restore_other_formats,
+)
 from dltrain.data.tables.identity import Hashes, hash_rows
 from dltrain.data.tables.summary import (
     EncodedSplit,
@@ -81,6 +90,7 @@ class TableDataset:
         sampling: Sampling = "shuffled",
         needed: str | None = None,
         layout: Layout = FOUND,
+        decimal: Decimal = "auto",
     ) -> None:
         self.name, self._seed, self._roles, self._division = name, seed, roles, division
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
@@ -90,10 +100,16 @@ class TableDataset:
         self._identities: dict[SplitName, Hashes] = {}
         self._dropped: dict[str, tuple[int, int]] = {}
         self._layout = layout if assets is None else restore_table_layout(assets, layout)
+        self._decimal: Decimal = decimal
+        self._needed = needed
+        self._formats: Formats | None = None
+        if assets is not None:
+            self._formats = restore_formats(assets["features"]) | restore_other_formats(assets)
+        self._treatments: list[Treatment] = []
         self._forms: dict[str, tuple[str, int]] = {}
         if assets is None:
             self._labels = columns.find_classes(self._table, roles, needed)
-            self.assets = self._learn()
+            self.assets: Mapping[str, Any] = keep_formats(self._learn(), self._formats or {})
         else:
             self._labels = assets.get("labels")
             self.assets = assets
@@ -121,6 +137,10 @@ class TableDataset:
     def _prepare(self, table: Table) -> Table:
         """Note how the files were read, and leave out the rows without a target, counted, if the options say so."""
         self._forms |= {name: (form, len(table)) for name, form in table.forms.items()}
+        known = self._formats is not None
+        if self._formats is None:
+            self._formats = self._find_formats(table)
+        table = convert_columns(table, self._formats, known=known)
         if self._roles.missing_target == "error":
             return table
         missing = columns.find_unlabelled(table, self._roles.target)
@@ -130,6 +150,14 @@ class TableDataset:
             message = f"{table.name}: no row has a target in {', '.join(self._roles.target)}"
             raise DataError(message, advice="give rows with a target, or correct data.target")
         return table.select(~missing)
+
+    def _find_formats(self, table: Table) -> Formats:
+        """Find how the numbers of the training files are written. Raises DataError where a decimal mark is open."""
+        found = find_table_formats(table, self._roles, self._decimal, self._needed)
+        if found.ambiguous:
+            raise DataError(describe_ambiguous(table.name, found.ambiguous), advice=AMBIGUOUS_ADVICE)
+        self._treatments = found.treatments
+        return found.formats
 
     def training(self) -> Loader[Examples]:
         return Loader(make_row_batches(self._encode("training"), self._batch_size, self._seed, self._sampling))
@@ -175,7 +203,12 @@ class TableDataset:
             division=self._describe_division(),
             splits=tuple(splits),
             columns=(*inputs, *others),
-            treatments=(*list_forms(self._forms), *self._list_dropped(), *list_treatments(features, self._encoded)),
+            treatments=(
+                *list_forms(self._forms),
+                *self._treatments,
+                *self._list_dropped(),
+                *list_treatments(features, self._encoded),
+            ),
         )
 
     def _list_dropped(self) -> list[Treatment]:

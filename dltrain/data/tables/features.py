@@ -20,6 +20,7 @@ from dltrain.data.tables.columns import (
     standardize_column,
 )
 from dltrain.data.tables.files import Table, format_texts
+from dltrain.data.tables.formats import convert_columns, restore_formats
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
 
@@ -118,6 +119,7 @@ class FeatureEncoder:
 
     def __init__(self, features: Sequence[Mapping[str, Any]]) -> None:
         self._features = [{**feature, "name": clean_text(feature["name"])} for feature in features]
+        self._formats = restore_formats(features)
         self.columns = [feature["name"] for feature in self._features]
         self.unknown: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.replaced: Counter[str] = Counter()
@@ -125,6 +127,7 @@ class FeatureEncoder:
     def inputs(self, table: Table) -> NDArray[numpy.float32]:
         """Encode a table, (N, F) float32. Raises DataError for a missing column, and for a value of another kind."""
         parts: list[NDArray[numpy.float32]] = []
+        table = convert_columns(table, self._formats, known=True)
         for feature in self._features:
             if feature["name"] not in table.columns:
                 columns = ", ".join(self.columns)

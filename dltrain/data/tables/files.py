@@ -18,6 +18,7 @@ from dltrain.data import delimited
 from dltrain.data.arrays import read_arrays, read_content
 from dltrain.data.cleaning import clean_category, clean_text
 from dltrain.data.layout import Layout
+from dltrain.data.numbers import PlainNumber
 from dltrain.data.text_files import find_file, scan_file
 from dltrain.data.wording import suggest_name
 from dltrain.errors import FIND_DATA, DataError, UsageError
@@ -145,7 +146,7 @@ def join_tables(tables: Sequence[Table]) -> Table:
 
 def _join_columns(parts: Sequence[Column]) -> Column:
     if len({part.dtype for part in parts}) > 1:
-        parts = [part if part.dtype == object else format_texts(part) for part in parts]
+        parts = [part if part.dtype == object else _make_column([*part.tolist(), ""])[:-1] for part in parts]
     return numpy.concatenate(parts)
 
 
@@ -167,7 +168,8 @@ def format_cell(number: float) -> str:
 def _make_column(cells: Sequence[str | float]) -> Column:
     if all(isinstance(cell, (int, float)) for cell in cells):
         return numpy.array(cells, float)
-    return numpy.array([cell if isinstance(cell, str) else format_cell(float(cell)) for cell in cells], object)
+    texts = [cell if isinstance(cell, str) else PlainNumber(format_cell(float(cell))) for cell in cells]
+    return numpy.array(texts, object)
 
 
 def _check_lengths(table: Table) -> Table:

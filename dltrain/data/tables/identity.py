@@ -9,7 +9,8 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cleaning import clean_text
-from dltrain.data.tables.columns import convert_numbers, parse_number
+from dltrain.data.numbers import parse_number
+from dltrain.data.tables.columns import convert_numbers
 from dltrain.data.tables.files import Column, Table
 
 Hashes = NDArray[numpy.uint64]

@@ -12,7 +12,8 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.batch import Examples
-from dltrain.data.tables.columns import Roles, parse_number
+from dltrain.data.numbers import parse_number
+from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.features import name_inputs
 from dltrain.data.tables.files import Table
 from dltrain.data.wording import join_some

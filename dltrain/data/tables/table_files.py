@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dltrain.data.cleaning import clean_text
 from dltrain.data.layout import Layout, Quoting, Separator
+from dltrain.data.numbers import Decimal
 from dltrain.data.sampling import Sampling
 from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.dataset import Division, TableDataset, Texts
@@ -41,6 +42,9 @@ class TableFiles(TableDataset):
             first rows of a .csv file, and reports it if it is not the comma.
         quoting: standard (a field in quotation marks may hold separators and line ends, RFC 4180), none (quotation
             marks are text), or auto: standard in .csv files, and in .tsv files all of whose marks quote fields.
+        decimal: decimal mark of numbers that are written with separators or signs, such as 1,234.50 or 2,5 or 1.234 €
+            or 12% (0.12): point or comma. Auto finds it column by column, and reports it; it is an error if a file does
+            not show whether 1,234 is 1234.
         target: column to predict; several, if they hold numbers.
         target_holds: numbers or labels; auto treats texts and columns of only 0 and 1 as labels, others as numbers;
             for a classification task whole numbers are labels too.
@@ -75,6 +79,7 @@ class TableFiles(TableDataset):
         root: FolderPath = ".",
         separator: Separator = "auto",
         quoting: Quoting = "auto",
+        decimal: Decimal = "auto",
         target: str | Texts,
         target_holds: Literal["auto", "numbers", "labels"] = "auto",
         features: Texts | None = None,
@@ -128,6 +133,7 @@ class TableFiles(TableDataset):
             sampling=sampling,
             needed=target_kind,
             layout=layout,
+            decimal=decimal,
         )
 
     @cached_property

@@ -1,0 +1,83 @@
+"""Numbers as spreadsheets write them, against the numbers that were written."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from dltrain.data.numbers import NumberColumn, NumberFormat, PlainNumber, find_formats, parse_number, read_number
+
+
+def write(value: float, *, group: str, mark: str, places: int) -> str:
+    return f"{value:,.{places}f}".replace(",", "G").replace(".", mark).replace("G", group)
+
+
+@pytest.mark.parametrize("mark", ["point", "comma"])
+@pytest.mark.parametrize("group", ["other", "'", "’", " ", "\u00a0", "\u202f", ""])
+@pytest.mark.parametrize("signs", ["{}", "${}", "{} €", "-{}", "-£{}", "CHF {}", "\u2212{}"])
+def test_what_is_written_is_read(mark: str, group: str, signs: str) -> None:
+    own, other = (",", ".") if mark == "comma" else (".", ",")
+    draw = random.Random(0)
+    values = [round(draw.uniform(0, 10.0 ** draw.randint(0, 9)), 2) for _ in range(50)]
+    texts = [
+        signs.format(write(each, group=other if group == "other" else group, mark=own, places=2)) for each in values
+    ]
+    found = find_formats({"x": NumberColumn(Counter(texts))}, "auto", ",")
+    assert not found.ambiguous
+    sign = -1 if signs[0] in "-\u2212" else 1
+    if found.formats:
+        assert [found.formats["x"].parse(text) for text in texts] == [sign * value for value in values]
+    else:
+        assert [parse_number(text) for text in texts] == [sign * value for value in values]
+
+
+@pytest.mark.parametrize(
+    "text", ["1-2", "2024-01-31", "31.12.2024", "12:30", "555-1234", "030 123 456", "1.2.3", "1,23,4",
+             "12 34", "5 apples", "$5 €", "1,,234", "1'23", ",", ".", "%", "$", "--5", "0x1",
+             "1_000", "012,345.5", "192.168.0.1"],
+)  # fmt: skip
+def test_what_is_no_number(text: str) -> None:
+    assert read_number(text)[:2] == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "comma"),
+    [("1,234", 1234, 1.234), ("0,123", None, 0.123), ("1.234", 1.234, 1234), ("1.5", 1.5, None), ("2,5", None, 2.5),
+     ("1,234.5", 1234.5, None), ("1.234.567", None, 1234567), ("12%", 0.12, 0.12), ("007", 7, 7), ("1e3", 1000, 1000),
+     ("1,5e3", None, 1500), ("+3", 3, 3), (PlainNumber("1.234"), 1.234, 1.234)],
+)  # fmt: skip
+def test_readings(text: str, point: float | None, comma: float | None) -> None:
+    assert read_number(text)[:2] == (point, comma)
+
+
+def formats(decimal: str = "auto", separators: str = "", **columns: str) -> tuple[dict[str, str], set[str]]:
+    parsed = {name: NumberColumn(Counter(texts.split())) for name, texts in columns.items()}
+    found = find_formats(parsed, decimal, separators)  # type: ignore[arg-type]
+    return {name: form.decimal for name, form in found.formats.items()}, set(found.ambiguous)
+
+
+def test_what_decides_between_thousands_and_decimals() -> None:
+    assert formats(x="1,234 5,678") == ({}, {"x"})
+    assert formats("comma", x="1,234 5,678") == ({"x": "comma"}, set())
+    assert formats("point", x="1,234 5,678") == ({"x": "point"}, set())
+    assert formats(x="1,234 5,678", separators=",") == ({"x": "point"}, set())
+    assert formats(x="1,234 5,678", separators=";") == ({}, {"x"})
+    assert formats(x="1,234 5,678", y="2,5 3", separators=",") == ({"x": "comma", "y": "comma"}, set())
+    assert formats(x="1,234 5,678", y="2.5 3", separators=";") == ({"x": "point"}, set())
+    assert formats(x="1,234 5,678", y="2.5 3", z="2,5 3", separators=";") == ({"z": "comma"}, {"x"})
+    assert formats(x="1.234 5.678") == ({}, set())
+    assert formats(x="1.234 5.678", y="2,5 3", z="1 2") == ({"x": "comma", "y": "comma", "z": "comma"}, set())
+    assert formats(x="1.234 2,5") == ({"x": "comma"}, set())
+    assert formats(x="007 008", y="1 2") == ({}, set())
+
+
+def test_signs_must_be_those_of_the_column() -> None:
+    percent = NumberFormat("point", percent=True, example="5%")
+    assert (percent.parse("12 %"), percent.parse("0")) == (0.12, 0)
+    assert percent.parse("12") is None
+    assert "has no percent sign" in percent.refuse("t", "12", known=True).message
+    money = NumberFormat("point", currency="$", example="$5")
+    assert (money.parse("$1,200"), money.parse("1200"), money.parse("€5")) == (1200, 1200, None)
+    assert "another currency" in money.refuse("t", "€5", known=True).message
