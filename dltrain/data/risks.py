@@ -20,6 +20,10 @@ IMBALANCED = 10
 """How many times as frequent as the rarest class the most common one is, from which it is reported."""
 USUAL_COPIES = {"lines": 0.5, "windows": 0.5}
 """The same by unit, where short lines, or stretches of a series, repeat by nature."""
+MANY_VALUES = 0.5
+"""Different numbers in a column, for each different training row, from which on its rows do not repeat by nature."""
+MORE_THAN_INSIDE = 1.5
+"""How many times the share of repeated training rows the share of a later split's is, from which it is reported."""
 CORRELATION_MARGIN = 1e-9
 _NAMED = 3
 _IDENTIFIER = re.compile(r"(.*[\W_])?(id|uid|uuid|guid|index|rowid|rownum|row number|unnamed: 0)|", re.IGNORECASE)
@@ -141,11 +145,27 @@ def _find_numbers_as_categories(summary: DataSummary) -> Iterator[str]:
 def _find_repeated(dataset: Dataset, summary: DataSummary) -> Iterator[str]:
     least = USUAL_COPIES.get(summary.unit, REPEATED_SHARE)
     for name, (count, total) in count_repeated(dataset, summary).items():
-        if count >= least * total and count > 1:
+        if count >= least * total and count > 1 and not _repeat_by_nature(dataset, summary, count / total):
             yield (
                 f"{count} of {total} {name} {summary.unit} ({count / total:.0%}) are in the training split too, so its "
                 "scores are too good; remove the copies"
             )
+
+
+def _repeat_by_nature(dataset: Dataset, summary: DataSummary, share: float) -> bool:
+    """Whether rows repeat because their columns have few values, inside the training split as often as later.
+
+    Rows with a column of many different numbers, as measurements have, repeat only as copies.
+    """
+    training = _training(summary)
+    if not summary.columns or summary.unit != "rows" or training is None or not isinstance(dataset, Identifies):
+        return False
+    hashes, counts = numpy.unique(dataset.identities("training"), return_counts=True)
+    many = MANY_VALUES * len(hashes)
+    if any(column.kind == "numbers" and column.facts.get("distinct", 0) > many for column in summary.columns):
+        return False
+    inside = counts[counts > 1].sum() / counts.sum()
+    return bool(share <= MORE_THAN_INSIDE * inside)
 
 
 def count_repeated(dataset: Dataset, summary: DataSummary) -> Mapping[str, tuple[int, int]]:

@@ -41,6 +41,7 @@ ERRORS = ("rmse", "mse", "mae", "r2")
 @tasks.register(
     "regression",
     data="table",
+    target="numbers",
     sizes=("inputs", "outputs"),
     metrics=(*ERRORS, "pinball_loss", "loss", *(f"weighted_{name}" for name in ERRORS)),
 )

@@ -287,6 +287,21 @@ def test_copies_are_counted() -> None:
     assert found.startswith("40 of 60 validation rows (67%) are in the training split too")
 
 
+@pytest.mark.parametrize(("distinct", "known"), [(3, True), (90, False)])
+def test_rows_of_few_values_repeat_by_nature(distinct: int, known: bool) -> None:
+    """Training has 100 rows, each twice unless they hold measurements; validation has copies of them."""
+
+    class Often(Unidentified):
+        def identities(self, split: str) -> Any:
+            if split == "training":
+                return numpy.arange(100, dtype=numpy.uint64) // (2 if distinct == 3 else 1)
+            return numpy.arange(40, dtype=numpy.uint64)
+
+    facts = {"distinct": distinct}
+    columns = (ColumnSummary(name="x", role="input", kind="numbers", facts=facts),)
+    assert (risks(replace(SUMMARY, columns=columns), Often()) == []) == known
+
+
 @pytest.mark.parametrize(("unit", "known"), [("rows", False), ("lines", True), ("windows", True)])
 def test_some_copies_are_usual_of_lines_and_windows(unit: str, known: bool) -> None:
     """A tenth of the validation examples are in training too."""

@@ -23,6 +23,7 @@ from dltrain.data.sampling import Sampling, describe_classes, draw_examples
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
 from dltrain.data.tables import columns
 from dltrain.data.tables.columns import Roles
+from dltrain.data.tables.faults import check_faults
 from dltrain.data.tables.features import (
     FeatureEncoder,
     describe_unknown,
@@ -47,6 +48,7 @@ from dltrain.data.tables.summary import (
     summarize_others,
     summarize_split,
 )
+from dltrain.data.wording import join_some
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment, no_test_split
 from dltrain.errors import DataError, UsageError
 from dltrain.options import Fold
@@ -54,6 +56,7 @@ from dltrain.stream import Loader
 
 Texts = Annotated[list[str], MinLen(1)]
 SPLITS: tuple[SplitName, ...] = ("training", "validation", "test")
+_NAMED = 3
 RowIndices = NDArray[numpy.int64]
 
 
@@ -118,7 +121,7 @@ class TableDataset:
     def notice(self) -> str | None:
         """Columns without information, and categories that only a later split has."""
         constant = [feature["name"] for feature in self.assets["features"] if feature["constant"]]
-        notes = [f"column '{name}' is the same in all training rows, so it carries no information" for name in constant]
+        notes = [describe_constant(constant)] if constant else []
         for split, encoded in self._encoded.items():
             notes += describe_unknown(encoded.unknown, f" of the {split} split")
         for source, (count, total) in self._dropped.items():
@@ -154,6 +157,7 @@ class TableDataset:
     def _find_formats(self, table: Table) -> Formats:
         """Find how the numbers of the training files are written. Raises DataError where a decimal mark is open."""
         found = find_table_formats(table, self._roles, self._decimal, self._needed)
+        check_faults(table, self._roles, found, self._needed)
         if found.ambiguous:
             raise DataError(describe_ambiguous(table.name, found.ambiguous), advice=AMBIGUOUS_ADVICE)
         self._treatments = found.treatments
@@ -341,6 +345,14 @@ class TableDataset:
             message = f"{self._table.name}: all weights in column '{name}' are 0 in the training rows"
             raise DataError(message, advice="correct the column, or leave data.weight out")
         return mean
+
+
+def describe_constant(names: Sequence[str]) -> str:
+    """Describe columns without information: up to three by name, and how many more."""
+    if len(names) == 1:
+        return f"column '{names[0]}' is the same in all training rows, so it carries no information"
+    some = join_some([repr(name) for name in names], _NAMED)
+    return f"columns {some} are the same in all training rows, so they carry no information"
 
 
 def make_row_batches(

@@ -63,15 +63,19 @@ def _learn_quantity(table: Table, training: NDArray[Any], name: str, roles: Role
     }
 
 
+def holds_names(texts: NDArray[Any]) -> bool:
+    """Whether a column of texts (N,) has so many different ones that they are names, not categories."""
+    return len(set(texts)) > max(MANY_CATEGORIES, len(texts) // 2)
+
+
 def _learn_category(table: Table, training: NDArray[Any], name: str, *, named: bool, missing: str) -> dict[str, Any]:
     texts = format_texts(table.columns[name])
     if missing == "error":
         _check_known(table, name, texts == "", _FILL_IN)
-    different = len(set(texts))
-    if not named and different > max(MANY_CATEGORIES, len(texts) // 2):
+    if not named and holds_names(texts):
         raise DataError(
-            f"{table.name}: column '{name}' holds {different} different texts in {len(texts)} rows; each would become "
-            "an input",
+            f"{table.name}: column '{name}' holds {len(set(texts))} different texts in {len(texts)} rows; each would "
+            "become an input",
             advice="leave it out with data.ignore, or confirm it by naming it in data.categorical",
         )
     known = sorted(set(texts[training]) - {""})
