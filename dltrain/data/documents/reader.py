@@ -38,7 +38,8 @@ class TextReader:
             ragged: Ragged = []
             try:
                 for line, text in self._numbered(name, lines, ragged):
-                    yield NamedInput(f"{name}:{line}", self._encoded(text))
+                    place = f"{name}:{line}"
+                    yield NamedInput(place, refuse_bytes(place, text) or self._encoded(text))
             except DataError as error:
                 yield NamedInput(name, error, whole_file=True)
             yield from (NamedInput(f"{name}:{line}", error) for line, error in ragged)
@@ -72,3 +73,11 @@ class TextReader:
         if counts.truncated:
             notes.append(f"{counts.truncated} of {counts.texts} texts were cut after {self._most} {self._unit}s")
         return notes
+
+
+def refuse_bytes(place: str, text: str) -> DataError | None:
+    """The error for a text of standard input that was not UTF-8, whose bytes Python keeps as lone surrogates."""
+    found = next((character for character in text if "\udc80" <= character <= "\udcff"), None)
+    if found is None:
+        return None
+    return DataError(f"{place}: not UTF-8: byte 0x{ord(found) - 0xDC00:02x}", advice="convert it to UTF-8 (iconv)")

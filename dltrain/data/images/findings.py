@@ -21,6 +21,8 @@ MANY_UNLIKE = 0.1
 """The share of such pictures beyond which it is reported."""
 FAR_BORDER = 0.6
 """A difference of brightness, of 0..1, that photographs of one kind seldom have."""
+FEW_PICTURES, TELLING = 20, 0.95
+"""Sizes give classes away if, of so many pictures or more, the commonest class of each size is right for this share."""
 _NAMED = 3
 _FIELDS = {name: column for column, name in enumerate(OriginalPicture._fields)}
 
@@ -48,6 +50,7 @@ def describe_findings(
     if same := [name for name in listing.classes if folded["".join(name.casefold().split())] > 1]:
         yield f"the folders {', '.join(same)} are different classes, perhaps meant to be one"
     yield from describe_shapes(originals, form)
+    yield from describe_telling_sizes(originals, listing.labels[usable])
     if twice := list_contradictions(listing, hashes):
         yield f"{len(twice)} pictures are in two classes ({join_some(twice, _NAMED, '; ')}): remove one of each"
 
@@ -91,6 +94,21 @@ def describe_shapes(originals: NDArray[numpy.int64], form: PictureFormat) -> Ite
         f"(data.resize: {form.resize}; {width} x {height} to {form.width} x {form.height}): "
         "set data.height and data.width nearer to their shape"
     )
+
+
+def describe_telling_sizes(originals: NDArray[numpy.int64], labels: NDArray[numpy.int64]) -> Iterator[str]:
+    """Describe classes (N,) that the sizes of the pictures (N, 7) give away: resizing leaves traces of them."""
+    sizes, kinds = numpy.unique(originals[:, :2], axis=0, return_inverse=True)
+    if len(labels) < FEW_PICTURES or len(sizes) > len(labels) / 10:
+        return
+    counts = numpy.zeros((len(sizes), int(labels.max()) + 1), numpy.int64)
+    numpy.add.at(counts, (kinds.ravel(), labels), 1)
+    told, guessed = counts.max(1).sum() / len(labels), counts.sum(0).max() / len(labels)
+    if told >= TELLING and guessed < 1 - 2 * (1 - TELLING):
+        yield (
+            f"the sizes of the pictures alone give away {told:.0%} of the classes, and resizing leaves traces of them, "
+            "which a model may learn in place of what is shown"
+        )
 
 
 def describe_borders(borders: Sequence[float], background: float) -> Iterator[str]:

@@ -243,3 +243,11 @@ def test_lines_may_end_as_on_an_old_macintosh(tmp_path: Path) -> None:
     (tmp_path / "old.csv").write_bytes(b"text,label\rone,a\rtwo,b\r")
     table = read_delimited(scan_file(tmp_path / "old.csv"))
     assert (table.columns, table.lines, table.rows) == (("text", "label"), [2, 3], [["one", "a"], ["two", "b"]])
+
+
+def test_other_bytes_on_standard_input_are_an_error_of_their_line(tmp_path: Path) -> None:
+    assets = built(tmp_path, write(tmp_path / "t.csv", [("good", "pos"), ("bad", "neg")] * 5)).assets
+    lines = iter([b"good\n".decode(), b"m\xe9diocre\n".decode(errors="surrogateescape"), "bad\n"])
+    found = [one.value for one in TextReader(assets).read(["-"], lines)]
+    assert str(found[1]) == "-:2: not UTF-8: byte 0xe9\nnext: convert it to UTF-8 (iconv)"
+    assert [isinstance(one, list) for one in found] == [True, False, True]

@@ -332,3 +332,15 @@ def test_heic_pictures_are_named_with_the_way_out(tmp_path: Path) -> None:
     assert str(found.value) == (
         f"{path}: a HEIC picture, which cannot be read; convert it to JPEG first (heif-convert A.heic A.jpg)"
     )
+
+
+@pytest.mark.parametrize(("sides", "told"), [((10, 20), True), ((10, 10), False), (range(8, 48), False)])
+def test_classes_that_the_sizes_of_the_pictures_tell_are_reported(
+    sides: Sequence[int], told: bool, tmp_path: Path
+) -> None:
+    root = write(tmp_path / "pets", count=0)
+    for index in range(40):
+        side = sides[index * len(sides) // 40]
+        Image.new("L", (side, side), index).save(root / TWO[index // 20] / f"{index}.png")
+    notice = built(root).notice or ""
+    assert ("the sizes of the pictures alone give away 100% of the classes" in notice) == told
