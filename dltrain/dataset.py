@@ -71,7 +71,7 @@ class ColumnSummary:
     Facts that warnings depend on, where they are cheap to know: `missing` and `distinct`, numbers of values;
     `correlation` with a numeric target, -1 to 1, unrounded; `determines_target`, whether examples with the same value
     always have the same label (or number); `numbers_as`, a category that is a number with separators or signs, if all
-    of them are.
+    of them are; `maybe_thousands`, a number whose point may separate thousands.
     """
 
     name: str

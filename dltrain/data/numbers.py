@@ -36,6 +36,8 @@ _BODIES = {
     )
     for mark, (own, other) in _MARKS.items()
 }
+_FEW = 5
+_THOUSANDS, _SMALL = re.compile(r"-?[1-9]\d{0,2}\.\d{3}"), re.compile(r"-?\d{1,3}")
 _LONG = re.compile(rf"\d+(?:[{_BLANKS}]\d{{3}}){{2,}}")
 
 
@@ -266,6 +268,22 @@ def describe_ambiguous(table: str, ambiguous: Mapping[str, str]) -> str:
 AMBIGUOUS_ADVICE = (
     "set data.decimal=point if these separate thousands in 1,234, or data.decimal=comma if 1,234 is 1.234"
 )
+
+
+def find_thousands(texts: Collection[str]) -> str | None:
+    """A number such as 50.495 of a column of plain numbers that has integers, and no other digits after a point.
+
+    Points are then likely to separate thousands; decimals also have one or two digits, or all of them have three.
+    """
+    points = [text for text in texts if "." in text]
+    if (
+        len(points) < _FEW
+        or len(points) == len(texts)
+        or not all(_THOUSANDS.fullmatch(text.strip()) for text in points)
+    ):
+        return None
+    whole = [text.strip() for text in texts if "." not in text and text.strip().lower() not in MISSING]
+    return points[0] if whole and all(_SMALL.fullmatch(text) for text in whole) else None
 
 
 def may_be_numbers(texts: Counter[str]) -> bool:

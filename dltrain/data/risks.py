@@ -20,8 +20,9 @@ IMBALANCED = 10
 """How many times as frequent as the rarest class the most common one is, from which it is reported."""
 USUAL_COPIES = {"lines": 0.5, "windows": 0.5}
 """The same by unit, where short lines, or stretches of a series, repeat by nature."""
-MANY_VALUES = 0.5
-"""Different numbers in a column, for each different training row, from which on its rows do not repeat by nature."""
+MANY_VALUES, MANY_SHARE = 20, 0.5
+"""Different numbers in a column, and their share of the different training rows, beyond which rows do not repeat by
+nature."""
 MORE_THAN_INSIDE = 1.5
 """How many times the share of repeated training rows the share of a later split's is, from which it is reported."""
 CORRELATION_MARGIN = 1e-9
@@ -135,6 +136,11 @@ def _find_identifiers(summary: DataSummary) -> Iterator[str]:
 
 def _find_numbers_as_categories(summary: DataSummary) -> Iterator[str]:
     for column in summary.columns:
+        if text := column.facts.get("maybe_thousands"):
+            yield (
+                f"column '{column.name}' has integers and numbers such as '{text}', all with three digits after the "
+                "point; if the point separates thousands, set data.decimal=comma"
+            )
         if text := column.facts.get("numbers_as"):
             yield (
                 f"column '{column.name}' is read as {column.facts['distinct']} categories, but its texts are numbers, "
@@ -161,7 +167,7 @@ def _repeat_by_nature(dataset: Dataset, summary: DataSummary, share: float) -> b
     if not summary.columns or summary.unit != "rows" or training is None or not isinstance(dataset, Identifies):
         return False
     hashes, counts = numpy.unique(dataset.identities("training"), return_counts=True)
-    many = MANY_VALUES * len(hashes)
+    many = max(MANY_VALUES, MANY_SHARE * len(hashes))
     if any(column.kind == "numbers" and column.facts.get("distinct", 0) > many for column in summary.columns):
         return False
     inside = counts[counts > 1].sum() / counts.sum()

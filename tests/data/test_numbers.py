@@ -7,7 +7,15 @@ from collections import Counter
 
 import pytest
 
-from dltrain.data.numbers import NumberColumn, NumberFormat, PlainNumber, find_formats, parse_number, read_number
+from dltrain.data.numbers import (
+    NumberColumn,
+    NumberFormat,
+    PlainNumber,
+    find_formats,
+    find_thousands,
+    parse_number,
+    read_number,
+)
 
 
 def write(value: float, *, group: str, mark: str, places: int) -> str:
@@ -81,3 +89,13 @@ def test_signs_must_be_those_of_the_column() -> None:
     money = NumberFormat("point", currency="$", example="$5")
     assert (money.parse("$1,200"), money.parse("1200"), money.parse("€5")) == (1200, 1200, None)
     assert "another currency" in money.refuse("t", "€5", known=True).message
+
+
+@pytest.mark.parametrize(
+    ("texts", "found"),
+    [("812 50.495 1.200 7.001 9.100 3.333", "50.495"), ("812.000 50.495 1.200 7.001 9.100 3.333", None),
+     ("812 50.495 1.2 7.001 9.100 3.333", None), ("8120 50.495 1.200 7.001 9.100 3.333", None), ("812 50.495", None),
+     ("812 0.495 1.200 7.001 9.100 3.333", None), ("1 2 3 4 5 6", None)],
+)  # fmt: skip
+def test_points_that_may_separate_thousands(texts: str, found: str | None) -> None:
+    assert find_thousands(texts.split()) == found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Annotated, Any, NamedTuple
 
@@ -35,6 +35,7 @@ from dltrain.data.tables.files import Column, Table, format_texts
 from dltrain.data.tables.formats import (
     Formats,
     convert_columns,
+    find_doubtful,
     find_table_formats,
     keep_formats,
     restore_formats,
@@ -109,6 +110,7 @@ class TableDataset:
         if assets is not None:
             self._formats = restore_formats(assets["features"]) | restore_other_formats(assets)
         self._treatments: list[Treatment] = []
+        self._doubtful: Mapping[str, str] = {}
         self._forms: dict[str, tuple[str, int]] = {}
         if assets is None:
             self._labels = columns.find_classes(self._table, roles, needed)
@@ -161,6 +163,7 @@ class TableDataset:
         if found.ambiguous:
             raise DataError(describe_ambiguous(table.name, found.ambiguous), advice=AMBIGUOUS_ADVICE)
         self._treatments = found.treatments
+        self._doubtful = find_doubtful(table, found.formats) if self._decimal == "auto" else {}
         return found.formats
 
     def training(self) -> Loader[Examples]:
@@ -206,7 +209,12 @@ class TableDataset:
             unit="rows",
             division=self._describe_division(),
             splits=tuple(splits),
-            columns=(*inputs, *others),
+            columns=tuple(
+                replace(column, facts={**column.facts, "maybe_thousands": self._doubtful[column.name]})
+                if column.name in self._doubtful and column.kind == "numbers" and column.role != "ignored"
+                else column
+                for column in (*inputs, *others)
+            ),
             treatments=(
                 *list_forms(self._forms),
                 *self._treatments,

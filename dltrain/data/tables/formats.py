@@ -10,7 +10,16 @@ from typing import Any
 import numpy
 
 from dltrain.data.cleaning import clean_text
-from dltrain.data.numbers import Decimal, FoundFormats, NumberColumn, NumberFormat, find_formats, may_be_numbers
+from dltrain.data.numbers import (
+    Decimal,
+    FoundFormats,
+    NumberColumn,
+    NumberFormat,
+    PlainNumber,
+    find_formats,
+    find_thousands,
+    may_be_numbers,
+)
 from dltrain.data.tables.columns import Roles, convert_numbers
 from dltrain.data.tables.files import Table
 
@@ -35,6 +44,16 @@ def find_table_formats(table: Table, roles: Roles, decimal: Decimal, needed: str
     if decimal != "auto" or any(column.decorated is not None for column in found.values()):
         found |= {name: NumberColumn(Counter(texts[name].tolist())) for name in plain}
     return find_formats({name: found[name] for name in chosen if name in found}, decimal, table.separators)
+
+
+def find_doubtful(table: Table, formats: Formats) -> dict[str, str]:
+    """A number of each column of plain numbers whose points may separate thousands."""
+    found: dict[str, str] = {}
+    for name, column in table.columns.items():
+        if name not in formats and column.dtype == object and not any(isinstance(text, PlainNumber) for text in column):
+            text = find_thousands(column.tolist())
+            found |= {} if text is None else {name: text}
+    return found
 
 
 def convert_columns(table: Table, formats: Formats, *, known: bool) -> Table:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dltrain.data.risks import find_risks
 from dltrain.data.tables.reader import TableReader
 from dltrain.data.tables.table_files import TableFiles
 from dltrain.errors import DataError
@@ -126,3 +127,13 @@ def test_a_model_without_formats_reads_as_before(write: Callable[..., str]) -> N
     assets = table(write(PLAIN)).assets
     (found,) = TableReader(assets).read([write('x\n"5,000"\n', "new.csv")], iter(()))
     assert "'5,000' is not a number" in str(found.value)
+
+
+def test_points_that_may_separate_thousands_are_warned_of(write: Callable[..., str]) -> None:
+    texts = ["812", "50.495", "1.200", "7.001", "9.100", "3.333"]
+    found = table(write(make(texts)))
+    (column,) = [each for each in found.summarize().columns if each.name == "x"]
+    assert column.facts["maybe_thousands"] == "50.495"
+    (risk,) = [each for each in find_risks(found, found.summarize()) if "three digits" in each]
+    assert risk.endswith("set data.decimal=comma")
+    assert inputs(table(write(make(texts)), decimal="comma", normalize="none"))[0][1, 0] == 50495
