@@ -2,7 +2,7 @@
 
 pixels.u8       (N, C, H, W) uint8, mapped into memory; zeros for a file that cannot be used
 sums.npy        (N, 2 C + 1) int64: sum and sum of squares of each channel, and the sum of the outermost pixels
-originals.npy   (N, 7) int64: the fields of `OriginalPicture`; zeros for a file that cannot be used
+originals.npy   (N, 8) int64: the fields of `OriginalPicture`; zeros for a file that cannot be used
 faults.json     by a picture's index: why it cannot be used
 """
 
@@ -35,7 +35,7 @@ from dltrain.data.images.pictures import (
 )
 from dltrain.data.progress import hash_files, map_with_progress
 
-_FORMAT = 3  # of the cache's entries; incremented when their content, or the reading of pictures, changes
+_FORMAT = 4  # of the cache's entries; incremented when their content, or the reading of pictures, changes
 _LARGEST = "largest"
 _PIXELS, _SUMS, _ORIGINALS, _FAULTS = "pixels.u8", "sums.npy", "originals.npy", "faults.json"
 

@@ -49,6 +49,9 @@ def describe_findings(
     folded = Counter("".join(name.casefold().split()) for name in listing.classes)
     if same := [name for name in listing.classes if folded["".join(name.casefold().split())] > 1]:
         yield f"the folders {', '.join(same)} are different classes, perhaps meant to be one"
+    if cut := numpy.flatnonzero(usable)[originals[:, _FIELDS["incomplete"]] == 1].tolist():
+        files = join_some([listing.names[index] for index in cut], _NAMED)
+        yield f"the end of {len(cut)} of {len(originals)} pictures is missing, and grey in its place ({files})"
     yield from describe_shapes(originals, form)
     yield from describe_telling_sizes(originals, listing.labels[usable])
     if twice := list_contradictions(listing, hashes):
@@ -76,7 +79,7 @@ def count_several(decoded: DecodedPictures) -> int:
 
 
 def describe_shapes(originals: NDArray[numpy.int64], form: PictureFormat) -> Iterator[str]:
-    """Describe what fitting, cropping or stretching does to pictures (N, 7) of a very different shape, if to many."""
+    """Describe what fitting, cropping or stretching does to pictures (N, 8) of a very different shape, if to many."""
     sides, turned = originals[:, :2], originals[:, _FIELDS["turned"]] == 1
     ratios = sides[:, 0] / sides[:, 1] * form.height / form.width
     unlike = numpy.maximum(ratios, 1 / ratios)
@@ -97,7 +100,7 @@ def describe_shapes(originals: NDArray[numpy.int64], form: PictureFormat) -> Ite
 
 
 def describe_telling_sizes(originals: NDArray[numpy.int64], labels: NDArray[numpy.int64]) -> Iterator[str]:
-    """Describe classes (N,) that the sizes of the pictures (N, 7) give away: resizing leaves traces of them."""
+    """Describe classes (N,) that the sizes of the pictures (N, 8) give away: resizing leaves traces of them."""
     sizes, kinds = numpy.unique(originals[:, :2], axis=0, return_inverse=True)
     if len(labels) < FEW_PICTURES or len(sizes) > len(labels) / 10:
         return
@@ -138,7 +141,7 @@ def list_contradictions(listing: Listing, hashes: Sequence[str]) -> list[str]:
 
 
 def count_originals(decoded: DecodedPictures) -> dict[str, str]:
-    """Count the usable pictures by size, and those of 16 bits, turned by EXIF, and of a single colour."""
+    """Count the usable pictures by size, and those of 16 bits, turned by EXIF, incomplete, and of a single colour."""
     usable = numpy.ones(len(decoded.originals), bool)
     usable[list(decoded.faults)] = False
     originals = decoded.originals[usable]
@@ -148,6 +151,7 @@ def count_originals(decoded: DecodedPictures) -> dict[str, str]:
     for name, marked in (
         ("16 bits", originals[:, _FIELDS["bits"]] == 16),
         ("turned by EXIF", originals[:, _FIELDS["turned"]] == 1),
+        ("whose end is missing", originals[:, _FIELDS["incomplete"]] == 1),
         ("of a single colour", decoded.find_single_colours()[usable]),
     ):
         if marked.any():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ FULL = 0xFFFF
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _DRAFT = 2  # a JPEG is decoded at no less than this many times the needed size, in each direction
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_MISSING_GREY = 128  # what libjpeg fills the missing rest of a picture with
+_FAULTS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a damaged file
 
 
 class UnreadablePicture(Exception):
@@ -47,8 +51,8 @@ class PictureFormat(NamedTuple):
 
 
 class OriginalPicture(NamedTuple):
-    """What a picture is in its file: its size, the bits of a channel, whether EXIF turns it, and whether it is the
-    first of several (pages or frames).
+    """What a picture is in its file: its size, the bits of a channel, whether EXIF turns it, whether it is the first of
+    several (pages or frames), and whether the end of its file is missing.
 
     `largest` is the largest value of a picture of 16 bits, else 0. Of one in colour the lower 8 bits are unknown: they
     count as ones.
@@ -61,6 +65,7 @@ class OriginalPicture(NamedTuple):
     largest: int
     turned: bool
     several: bool
+    incomplete: bool
 
 
 class OpenedPicture(NamedTuple):
@@ -77,7 +82,7 @@ def is_picture(path: Path) -> bool:
     try:
         with Image.open(path):
             return True
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except _FAULTS:
         return False
 
 
@@ -105,30 +110,62 @@ def open_picture(path: Path, form: PictureFormat) -> OpenedPicture:
     """Open a picture in grey or colour, rotated by its EXIF orientation, without transparency or 16-bit depth.
 
     It keeps its size, except that a JPEG far larger than needed is decoded at a half, a quarter or an eighth.
-    Transparent areas become white; of an animation the first picture is taken. Raises UnreadablePicture.
+    Transparent areas become white; of an animation the first picture is taken. A JPEG whose end is missing is decoded
+    as image viewers do it, with grey for the missing rest, unless more than half is missing. Raises UnreadablePicture.
     """
     try:
-        with Image.open(path) as file:
-            (width, height), side = file.size, _DRAFT * max(form.height, form.width)
-            deep_colour = _is_deep_colour(file)
-            several = file.format != "MPO" and getattr(file, "is_animated", False)  # a camera's MPO is one photograph
-            file.draft(None, (side, side))
-            turned = file.getexif().get(_ORIENTATION, 1) in range(2, 9)  # may decode the picture
-            image: Image.Image = ImageOps.exif_transpose(file)
-            largest = _find_largest(image, deep_colour)
-            bits = 16 if deep_colour or image.mode.startswith("I") else 8
-            original = OriginalPicture(
-                width, height, bits, deep_colour, largest=largest, turned=turned, several=several
-            )
-            return OpenedPicture(_flatten(image, form.white).convert("L" if form.channels == 1 else "RGB"), original)
+        return _decode(path, form)
     except UnidentifiedImageError:
         allowed = "PNG and JPEG files, also BMP, GIF, WebP, TIFF, PNM, AVIF, JPEG 2000"
         if _is_heic(path):
             fault = "a HEIC picture, which cannot be read; convert it to JPEG first (heif-convert A.heic A.jpg)"
             raise UnreadablePicture(fault) from None
         raise UnreadablePicture(f"not an image that can be read; allowed are {allowed}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _FAULTS as error:
+        if (incomplete := _decode_incomplete(path, form)) is not None:
+            return incomplete
         raise UnreadablePicture(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _decode(source: Path | BinaryIO, form: PictureFormat, *, incomplete: bool = False) -> OpenedPicture:
+    with Image.open(source) as file:
+        (width, height), side = file.size, _DRAFT * max(form.height, form.width)
+        deep_colour = _is_deep_colour(file)
+        several = file.format != "MPO" and getattr(file, "is_animated", False)  # a camera's MPO is one photograph
+        file.draft(None, (side, side))
+        turned = file.getexif().get(_ORIENTATION, 1) in range(2, 9)  # may decode the picture
+        image: Image.Image = ImageOps.exif_transpose(file)
+        if incomplete and _is_mostly_missing(file):
+            raise UnreadablePicture("cannot be read: more than half of the picture is missing")
+    largest = _find_largest(image, deep_colour)
+    original = OriginalPicture(
+        width,
+        height,
+        bits=16 if deep_colour or image.mode.startswith("I") else 8,
+        colour=deep_colour,
+        largest=largest,
+        turned=turned,
+        several=several,
+        incomplete=incomplete,
+    )
+    return OpenedPicture(_flatten(image, form.white).convert("L" if form.channels == 1 else "RGB"), original)
+
+
+def _decode_incomplete(path: Path, form: PictureFormat) -> OpenedPicture | None:
+    """Decode a JPEG that breaks off, by giving it an end; None for other files, and for one still unreadable."""
+    try:
+        content = path.read_bytes()
+        if not content.startswith(_JPEG_START):
+            return None
+        return _decode(BytesIO(content + _JPEG_END), form, incomplete=True)
+    except _FAULTS:
+        return None
+
+
+def _is_mostly_missing(image: Image.Image) -> bool:
+    rows = numpy.asarray(image.convert("RGB"))
+    filled = (rows == _MISSING_GREY).all((1, 2))
+    return bool(filled[len(rows) // 2 :].all())
 
 
 def _is_heic(path: Path) -> bool:
@@ -142,7 +179,7 @@ def measure_depth(path: Path) -> int:
     try:
         with Image.open(path) as file:
             return _find_largest(file, deep_colour=False)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except _FAULTS:
         return 0
 
 

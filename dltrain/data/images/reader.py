@@ -58,7 +58,7 @@ class ImageReader:
 
     def __init__(self, assets: Mapping[str, Any], invert: Invert = "auto") -> None:
         self._assets, self._invert = assets, invert
-        self._files = self._inverted = self._several = 0
+        self._files = self._inverted = self._several = self._incomplete = 0
         self._borders: list[float] = []
         self._skipped: list[Path] = []
         self._largest: list[int] = []  # of the 16-bit pictures
@@ -77,6 +77,7 @@ class ImageReader:
                 continue
             self._inverted += inverted
             self._several += original.several
+            self._incomplete += original.incomplete
             self._borders.append(1 - border if inverted else border)
             self._largest += [original.largest] if original.bits == 16 and not original.colour else []
             yield NamedInput(str(path), pixels)
@@ -93,6 +94,8 @@ class ImageReader:
         if self._several:
             some = f"{self._several} of {self._files} images have"
             notes.append(f"{some} several pages or frames: the first one is read")
+        if self._incomplete:
+            notes.append(f"the end of {self._incomplete} of {self._files} images is missing, and grey in its place")
         if self._invert != "no":
             notes += describe_borders(self._borders, self._assets["background"])
         return notes

@@ -191,6 +191,48 @@ def test_unreadable_files_are_told_with_the_reason(tmp_path: Path) -> None:
             read_picture(tmp_path / name, RGB)
 
 
+def write_cut_jpeg(path: Path, share: float) -> numpy.ndarray:
+    """A smooth JPEG of 64 x 64 without the last `share` of its file; the pixels (H, W, 3) of the complete one."""
+    rows, columns = numpy.indices((64, 64))
+    Image.fromarray(numpy.stack([rows * 3, columns * 3, rows + columns], 2).astype(numpy.uint8)).save(
+        path, quality=90, subsampling=0
+    )
+    content, whole = path.read_bytes(), numpy.asarray(Image.open(path))
+    start = content.index(b"\xff\xda")  # of the pixels; before them are the tables
+    path.write_bytes(content[: len(content) - max(2, round(share * (len(content) - start)))])
+    return whole
+
+
+def test_a_jpeg_without_its_end_is_read_with_grey_for_the_rest(tmp_path: Path) -> None:
+    form = PictureFormat(3, 64, 64, "fit")
+    whole = write_cut_jpeg(tmp_path / "a.jpg", share=0)  # only the mark of its end is missing
+    image, original = open_picture(tmp_path / "a.jpg", form)
+    assert numpy.array_equal(numpy.asarray(image), whole)
+    assert original.incomplete
+
+    whole = write_cut_jpeg(tmp_path / "b.jpg", share=0.3)
+    rest = numpy.asarray(open_picture(tmp_path / "b.jpg", form).image)
+    assert numpy.array_equal(rest[:32], whole[:32])
+    assert (rest[-8:] == 128).all()
+
+
+def test_a_jpeg_of_which_more_than_half_is_missing_is_unreadable(tmp_path: Path) -> None:
+    write_cut_jpeg(tmp_path / "a.jpg", share=0.8)
+    with pytest.raises(UnreadablePicture, match="more than half of the picture is missing"):
+        read_picture(tmp_path / "a.jpg", RGB)
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:300])
+    with pytest.raises(UnreadablePicture, match="cannot be read"):
+        read_picture(tmp_path / "a.jpg", RGB)
+
+
+def test_pictures_whose_end_is_missing_are_counted_and_named(root: Path) -> None:
+    write_cut_jpeg(root / "train" / "ant" / "cut.jpg", share=0.2)
+    dataset = built(root, validation=0.2)
+    assert len(numbers_in(dataset, dataset.training())) + len(numbers_in(dataset, dataset.validation())) == 41
+    assert dataset.summarize().facts["training folder, whose end is missing"] == "1"
+    assert "the end of 1 of 41 pictures is missing, and grey in its place (ant/cut.jpg)" in str(dataset.notice)
+
+
 # Splits ----------------------------------------------------------------------------------------------------------
 
 
