@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltrain.cli.shared.options import CheckpointName, DeviceName, Inversion, Invert, RunPath, list_files, load_model
+from dltrain.data.images.options import ExplanationMethod
 from dltrain.errors import DataError, UsageError
 from dltrain.files import is_stream
 
@@ -17,25 +18,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dltrain.data.images.explanation import Explainer, Explanation
+    from dltrain.data.images.pictures import PictureFormat
     from dltrain.runs.loading import Trained
 
 STEPS = 64
 CLOSE = 0.05
 """Relative error of the attributions' sum, as a share of the logits' difference, that is reported to the user."""
+METHODS = {"saliency": "saliency", "integrated_gradients": "integrated gradients", "grad_cam": "Grad-CAM"}
+LARGEST_SIDE = 1024
+"""Larger pictures are drawn with so many pixels on their longer side."""
 FILTERS = 256
 """How many filters of a layer are drawn at most."""
 
-
-Method = Literal["saliency", "integrated_gradients"]
 
 ImagePaths = Annotated[
     list[str] | None, typer.Argument(help="PNG or JPEG files, folders, or - for names on standard input.")
 ]
 MethodName = Annotated[
-    Method,
+    ExplanationMethod,
     typer.Option(
         help="saliency: the logit's gradient (arXiv:1312.6034); integrated_gradients: each pixel's share of the logit, "
-        "compared with an empty image (arXiv:1703.01365)."
+        "compared with an empty image (arXiv:1703.01365); grad_cam: the areas whose features speak for the label "
+        "(arXiv:1610.02391)."
     ),
 ]
 Label = Annotated[
@@ -44,6 +48,12 @@ Label = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(min=1, help=f"Points between empty image and image (integrated_gradients). [default: {STEPS}]"),
+]
+Copies = Annotated[
+    int | None,
+    typer.Option(
+        "--smooth", min=2, metavar="COPIES", help="Average saliency over noisy copies of the image (arXiv:1706.03825)."
+    ),
 ]
 ShowFilters = Annotated[
     bool, typer.Option("--filters", help="Draw the weights of the first layer; no images are needed.")
@@ -62,6 +72,7 @@ def explain(
     method: MethodName = "saliency",
     label: Label = None,
     steps: Steps = None,
+    copies: Copies = None,
     filters: ShowFilters = False,
     invert: Invert = "auto",
     output: PictureOutput = None,
@@ -71,8 +82,9 @@ def explain(
 ) -> None:
     """Show what a prediction is based on.
 
-    Draws each image beside the pixels that speak for the label, as explain-NAME.png, or the first layer's weights as
-    filters.png. Prints a line for each image: file, explained label, its probability, and picture, tab-separated.
+    Draws each image at its own size beside what speaks for the label, as explain-NAME.png, or the first layer's
+    weights as filters.png. Prints a line for each image: file, explained label, its probability, and picture,
+    tab-separated.
 
     Unreadable files are reported on stderr, the rest are processed, and the exit code is 3.
 
@@ -84,11 +96,13 @@ def explain(
 
       dltrain explain runs/mnist_cnn digit.png --method integrated_gradients --class 7 -o why_not_7.png
 
+      dltrain explain runs/photos cat.jpg --method grad_cam
+
       find scans -name '*.png' | dltrain explain runs/mnist_cnn - -o explained --json
 
       dltrain explain runs/mnist_cnn --filters
     """
-    check_options(images, filters, method=method, label=label, steps=steps)
+    check_options(images, filters, method=method, label=label, steps=steps, copies=copies)
     from dltrain.data.images.pictures import is_picture
 
     trained = load_model(run, checkpoint, device)
@@ -97,7 +111,7 @@ def explain(
     if filters:
         draw_filters(trained, choose_pictures(run, output, ["filters.png"])[0], as_json)
         return
-    explainer = make_explainer(run, trained, method, steps)
+    explainer = make_explainer(run, trained, method, steps=steps, copies=copies)
     chosen = find_label(label, explainer.task.labels)
     files = list_files(images or (), is_picture, "image", "images")
     pictures = choose_pictures(run, output, [f"explain-{path.stem}.png" for path in files])
@@ -114,8 +128,10 @@ def explain_images(
     as_json: bool,
 ) -> None:
     """Draw and print the explanation of each image file. Raises DataError at the end where some could not be read."""
+    from dltrain.data.images.pictures import PictureFormat
     from dltrain.data.images.reader import ImageReader
 
+    form = PictureFormat.from_assets(explainer.assets)
     reader, unreadable = ImageReader(explainer.assets, invert), 0
     for one, picture in zip(reader.read_files(files), pictures, strict=True):
         if isinstance(one.value, DataError):
@@ -124,7 +140,7 @@ def explain_images(
             continue
         explanation = explainer.explanation(one.value, label)
         facts = describe_explanation(one.name, explanation, explainer) | {"picture": str(picture)}
-        draw_explanation(one.value, explanation.attributions, facts)
+        draw_explanation(Path(one.name), form, explanation.attributions, facts)
         if as_json:
             typer.echo(json.dumps({**facts, "attributions": explanation.attributions.tolist()}))
         else:
@@ -136,7 +152,13 @@ def explain_images(
 
 
 def check_options(
-    images: Sequence[str] | None, filters: bool, *, method: Method, label: str | None, steps: int | None
+    images: Sequence[str] | None,
+    filters: bool,
+    *,
+    method: ExplanationMethod,
+    label: str | None,
+    steps: int | None,
+    copies: int | None,
 ) -> None:
     """Raises UsageError for options that do not go together."""
     if filters and images:
@@ -147,9 +169,13 @@ def check_options(
         raise UsageError("there is nothing to explain", advice="name images, or draw the first layer with --filters")
     if steps is not None and method != "integrated_gradients":
         raise UsageError("--steps goes with --method integrated_gradients, which was not given", advice="add it")
+    if copies is not None and method != "saliency":
+        raise UsageError(f"--smooth goes with --method saliency, not with {method}", advice="leave out one of the two")
 
 
-def make_explainer(run: Path, trained: Trained, method: Method, steps: int | None) -> Explainer:
+def make_explainer(
+    run: Path, trained: Trained, method: ExplanationMethod, *, steps: int | None, copies: int | None
+) -> Explainer:
     """The chosen method for a trained model. Raises UsageError where it is no classifier's."""
     from dltrain.capabilities import Predicts
     from dltrain.data.images.explanation import Explainer
@@ -161,7 +187,9 @@ def make_explainer(run: Path, trained: Trained, method: Method, steps: int | Non
         task=trained.task,
         assets=trained.record.assets,
         device=trained.runtime.device,
-        steps=(steps or STEPS) if method == "integrated_gradients" else None,
+        method=method,
+        steps=steps or STEPS,
+        copies=copies or 1,
     )
 
 
@@ -201,12 +229,14 @@ def describe_explanation(name: str, explanation: Explanation, explainer: Explain
     labels = explainer.task.labels
     facts: dict[str, Any] = {
         "file": name,
-        "method": "saliency" if explainer.steps is None else "integrated_gradients",
+        "method": explainer.method,
         "class": labels[explanation.label],
         "probability": explanation.probability,
         "predicted": labels[explanation.predicted],
         "logit": explanation.logit,
     }
+    if explainer.copies > 1:
+        facts["copies"] = explainer.copies
     if explanation.baseline_logit is not None:
         difference, total = explanation.logit - explanation.baseline_logit, float(explanation.attributions.sum())
         facts |= {"baseline_logit": explanation.baseline_logit, "attributions_sum": total}
@@ -216,17 +246,32 @@ def describe_explanation(name: str, explanation: Explanation, explainer: Explain
     return facts
 
 
-def draw_explanation(pixels: Tensor, attributions: Tensor, facts: Mapping[str, Any]) -> None:
-    """Draw the image (C, H, W) uint8 and its attributions, summed over colours, as a PNG."""
+def draw_explanation(path: Path, form: PictureFormat, attributions: Tensor, facts: Mapping[str, Any]) -> None:
+    """Draw the picture of a file and its attributions (C, H, W), summed over colours and spread over it, as a PNG."""
+    import numpy
+    import torch
+
+    from dltrain.data.images.pictures import open_picture, spread_over_picture
     from dltrain.observers.pictures import draw_attribution_picture
 
+    image = open_picture(path, form._replace(height=LARGEST_SIDE // 2, width=LARGEST_SIDE // 2)).image
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     title = f"{facts['class']} with probability {facts['probability']:.4f}"
     if facts["predicted"] != facts["class"]:
         title += f", predicted: {facts['predicted']}"
     signed = facts["method"] == "integrated_gradients"
     by_pixel = attributions.sum(0) if signed else attributions.abs().amax(0)
-    meaning, path = facts["method"].replace("_", " "), Path(facts["picture"])
-    draw_attribution_picture(pixels / 255, by_pixel, title, meaning=meaning, path=path, signed=signed)
+    pixels = torch.from_numpy(numpy.asarray(image).reshape(image.height, image.width, -1) / 255).permute(2, 0, 1)
+    copies = f", mean of {facts['copies']} copies" if "copies" in facts else ""
+    draw_attribution_picture(
+        pixels,
+        torch.from_numpy(spread_over_picture(by_pixel.numpy(), image.size, form).copy()),
+        title,
+        meaning=METHODS[facts["method"]] + copies,
+        path=Path(facts["picture"]),
+        signed=signed,
+        overlay=facts["method"] == "grad_cam",
+    )
 
 
 def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:

@@ -41,7 +41,7 @@ class Sample:
             except DataError as error:
                 if when_missing == "error":
                     raise
-                return self._explain(f"because the files are missing:\n{error}\n")
+                return f"{self._explain('because the files are missing.')}\n{error}"
         return None
 
     def _explain(self, why: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 10
 """Images side by side in a picture of many."""
+_OVERLAY = 0.6  # opacity
 _PANELS = 3
 _MARKS = {"finished": ("o", "C0"), "pruned": ("x", "0.6")}
 
@@ -69,11 +70,12 @@ def draw_captioned_picture(images: Tensor, captions: Sequence[str], title: str, 
 
 
 def draw_attribution_picture(
-    image: Tensor, attribution: Tensor, title: str, meaning: str, path: Path, *, signed: bool
+    image: Tensor, attribution: Tensor, title: str, meaning: str, path: Path, *, signed: bool, overlay: bool = False
 ) -> None:
     """A PNG with an image (C, H, W), pixels in 0..1, and beside it what each of its pixels does, (H, W).
 
-    Signed ones go from blue over white to red, others from black to white; `meaning` says what they are.
+    Signed ones go from blue over white to red, others from black to white, over the image in grey where `overlay`;
+    `meaning` says what they are.
     """
     figure = _make_grid(2, 1, title, inches=3.2)
     left, right = figure.subplots(1, 2)
@@ -81,7 +83,10 @@ def draw_attribution_picture(
     left.set_title("input", fontsize=9)
     most = float(attribution.abs().max()) or 1.0
     colours = {"cmap": "RdBu_r", "vmin": -most} if signed else {"cmap": "inferno", "vmin": 0.0}
-    drawn = right.imshow(attribution.numpy(), vmax=most, interpolation="nearest", **colours)
+    if overlay:
+        _show_image(right, image.mean(0, keepdim=True))
+    shown = {"interpolation": "nearest", "alpha": _OVERLAY if overlay else 1.0}
+    drawn = right.imshow(attribution.numpy(), vmax=most, **shown, **colours)
     _hide_ticks(right)
     right.set_title(meaning, fontsize=9)
     figure.colorbar(drawn, ax=right, shrink=0.8)

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from dltrain.batch import Examples
 from dltrain.core.evaluate import find_worst_examples
-from dltrain.data.images.explanation import compute_saliency, find_first_filters, integrate_gradients
+from dltrain.data.images.explanation import compute_grad_cam, compute_saliency, find_first_filters, integrate_gradients
+from dltrain.data.images.pictures import PictureFormat, convert_picture, spread_over_picture
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.errors import DataError, UsageError
 from dltrain.models.cnn import CNN
@@ -104,6 +105,54 @@ def test_gradients_agree_with_captum() -> None:
     )
     expected = attr.Saliency(model).attribute(image[None].clone().requires_grad_(), target=3, abs=False)
     torch.testing.assert_close(compute_saliency(model, image, 3), expected[0].detach())
+
+
+def test_grad_cam_agrees_with_its_definition() -> None:
+    model = cnn()
+    image, _ = two_images()
+    maps = model.features(image[None]).detach().requires_grad_()
+    shown = []
+    for label, logit in enumerate(model.classifier(maps)[0]):
+        (gradients,) = torch.autograd.grad(logit, maps, retain_graph=True)
+        small = (gradients[0].mean((1, 2)).view(-1, 1, 1) * maps[0]).sum(0).relu().detach()
+        expected = nn.functional.interpolate(small[None, None], (12, 11), mode="bilinear")[0]
+        torch.testing.assert_close(compute_grad_cam(model, image, label), expected)
+        shown.append(float(expected.max()))
+    assert max(shown) > 0
+
+
+def test_grad_cam_needs_maps() -> None:
+    with pytest.raises(UsageError, match="no layer gives maps with rows and columns"):
+        compute_grad_cam(MLP(1, 4, 4, 3, hidden=[5]).eval(), torch.zeros(1, 4, 4), 0)
+
+
+def test_smoothing_leaves_constant_gradients_and_averages_others() -> None:
+    image, _ = two_images((1, 4, 4))
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    torch.testing.assert_close(compute_saliency(linear, image, 1, copies=40), compute_saliency(linear, image, 1))
+
+    class Cube(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return (images**3).flatten(1).sum(1, keepdim=True)
+
+    # The gradient is 3 x^2, whose mean under noise of deviation d is 3 (x^2 + d^2).
+    deviation = 0.15 * (image.max() - image.min())
+    expected = 3 * (image**2 + deviation**2)
+    torch.testing.assert_close(compute_saliency(Cube(), image, 0, copies=20_000), expected, rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize("resize", ["fit", "crop", "stretch"])
+def test_attributions_are_spread_to_where_they_were_in_the_picture(resize: Any) -> None:
+    """A white square in a black picture, resized and spread again, is where it was."""
+    pixels = np.zeros((90, 60), np.uint8)
+    pixels[36:54, 24:42] = 255
+    form = PictureFormat(1, 30, 30, resize)
+    small = convert_picture(Image.fromarray(pixels), form)[0].astype(np.float32)
+    spread = spread_over_picture(small, (60, 90), form)
+    assert spread.shape == (90, 60)
+    assert np.abs(spread - pixels).mean() < 4
+    assert (spread[40:50, 28:38] > 240).all()
 
 
 def test_gradients_come_through_the_blocked_layout() -> None:
@@ -230,6 +279,14 @@ def test_integrated_gradients_start_at_the_background(run: Path, folder: Path) -
         assert drawn.size[0] > 300
 
 
+def test_smooth_saliency_is_the_mean_over_copies(run: Path, folder: Path) -> None:
+    found = json.loads(good("explain", run, folder / "2.png", "--smooth", 8, "--json").stdout)
+    assert found["copies"] == 8
+    trained = load_trained(find_checkpoint(run))
+    expected = compute_saliency(trained.model, inputs(trained, folder / "2.png")[0], int(found["class"]), copies=8)
+    torch.testing.assert_close(torch.tensor(found["attributions"]), expected)
+
+
 def test_too_few_steps_are_told(run: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dltrain.cli.explain.CLOSE", 0.0)
     told = good("explain", run, folder / "0.png", "--method", "integrated_gradients", "--steps", 1).stderr
@@ -284,6 +341,7 @@ def test_a_checkpoint_alone_needs_a_place(run: Path, folder: Path, tmp_path: Pat
         (["x.png", "--filters"], "--filters needs no images, but some were named\nnext: leave out one of the two"),
         (["--filters", "--class", "1"], "--class goes with images, and --filters draws no label's\nnext: leave out"),
         (["x.png", "--steps", "3"], "--steps goes with --method integrated_gradients, which was not given\nnext: add"),
+        (["x.png", "--method", "grad_cam", "--smooth", "5"], "--smooth goes with --method saliency, not with grad_cam"),
         (["x.png", "--class", "A"], "--class: there is no label 'A'; there are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
     ],
 )

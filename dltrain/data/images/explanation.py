@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.capabilities import Predicts
+from dltrain.data.images.options import ExplanationMethod
 from dltrain.data.images.pixels import scale_pixels
 from dltrain.errors import UsageError
 
 TOGETHER = 32
-"""Points of a path that go through the model at a time."""
+"""Images of one explanation, such as points of a path, that go through the model at a time."""
+NOISE = 0.15
+"""The deviation of SmoothGrad's noise, as a share of the range of the image's values."""
 
 
 class Filters(NamedTuple):
@@ -27,7 +30,8 @@ class Filters(NamedTuple):
 class Explanation(NamedTuple):
     """Class `label` of an image, its probability and its logit, the predicted class, and what the logit rests on.
 
-    `attributions` (C, H, W) are on the CPU. `baseline_logit` is the empty image's, for integrated gradients alone.
+    `attributions` (C, H, W), or (1, H, W) of Grad-CAM, are on the CPU. `baseline_logit` is the empty image's, for
+    integrated gradients alone.
     """
 
     label: int
@@ -40,20 +44,25 @@ class Explanation(NamedTuple):
 
 @dataclass(frozen=True)
 class Explainer:
-    """A trained classifier of images whose logits are explained: by saliency, or with `steps` by integrated gradients.
+    """A trained classifier of images whose logits are explained.
 
-    The model is in evaluation mode. The path of integrated gradients begins at an image of the background alone, the
-    mean colour of the training images' borders.
+    The model is in evaluation mode. The path of integrated gradients, of so many `steps`, begins at an image of the
+    background alone, the mean colour of the training images' borders. Saliency is the mean over `copies` of the image.
     """
 
     model: nn.Module
     task: Predicts
     assets: Mapping[str, Any]
     device: torch.device
-    steps: int | None
+    method: ExplanationMethod
+    steps: int
+    copies: int
 
     def explanation(self, pixels: Tensor, label: int | None) -> Explanation:
-        """Of the class `label`, or the predicted one, of an image (C, H, W) in 0..255."""
+        """Explain the class `label`, or the predicted one, of an image (C, H, W) in 0..255.
+
+        Raises UsageError for Grad-CAM of a model without maps.
+        """
         image = scale_pixels(self.assets, pixels.to(self.device) / 255)
         with torch.no_grad():
             probabilities = self.task.probabilities(self.model, image.unsqueeze(0))[0]
@@ -63,8 +72,10 @@ class Explainer:
         baseline = scale_pixels(self.assets, background.reshape(-1, 1, 1).expand_as(image))
         with torch.no_grad():
             both = compute_logits(self.model, torch.stack((image, baseline)))[:, label].tolist()
-        if self.steps is None:
-            attributions = compute_saliency(self.model, image, label)
+        if self.method == "grad_cam":
+            attributions = compute_grad_cam(self.model, image, label)
+        elif self.method == "saliency":
+            attributions = compute_saliency(self.model, image, label, self.copies)
         else:
             attributions = integrate_gradients(self.model, image, baseline, label=label, steps=self.steps)
         return Explanation(
@@ -73,7 +84,7 @@ class Explainer:
             predicted=predicted,
             logit=both[0],
             attributions=attributions.cpu(),
-            baseline_logit=None if self.steps is None else both[1],
+            baseline_logit=both[1] if self.method == "integrated_gradients" else None,
         )
 
 
@@ -83,12 +94,53 @@ def compute_logits(model: nn.Module, images: Tensor) -> Tensor:
     return outputs
 
 
-def compute_saliency(model: nn.Module, image: Tensor, label: int) -> Tensor:
+def compute_saliency(model: nn.Module, image: Tensor, label: int, copies: int = 1) -> Tensor:
     """The gradient of the logit of class `label` with respect to an image (C, H, W).
 
-    Simonyan, Vedaldi and Zisserman 2013, arXiv:1312.6034. The model, in evaluation mode, stays as it is.
+    Simonyan, Vedaldi and Zisserman 2013, arXiv:1312.6034. With several `copies` it is the mean over so many images with
+    normal noise, always the same (SmoothGrad: Smilkov et al. 2017, arXiv:1706.03825). The model, in evaluation mode,
+    stays as it is.
     """
-    return _gradients(model, image.unsqueeze(0), label)[0]
+    if copies == 1:
+        return _gradients(model, image.unsqueeze(0), label)[0]
+    generator = torch.Generator().manual_seed(0)
+    deviation = NOISE * (image.max() - image.min())
+    total = torch.zeros_like(image)
+    for start in range(0, copies, TOGETHER):
+        noise = torch.randn((min(TOGETHER, copies - start), *image.shape), generator=generator).to(image)
+        total += _gradients(model, image + deviation * noise, label).sum(0)
+    return total / copies
+
+
+def compute_grad_cam(model: nn.Module, image: Tensor, label: int) -> Tensor:
+    """Where in an image (C, H, W) the model's last feature maps speak for class `label`, (1, H, W), 0 or more.
+
+    The maps, weighted by the mean gradients of the logit with respect to each, added up, cut off at 0 and resized
+    (Grad-CAM: Selvaraju et al. 2017, arXiv:1610.02391). The last maps are the last output of any layer with several
+    rows or columns. Raises UsageError for a model without any. The model, in evaluation mode, stays as it is.
+    """
+    last: list[Tensor] = []
+
+    def keep_maps(_: nn.Module, __: Any, output: Any) -> None:
+        are_maps = isinstance(output, Tensor) and output.ndim == 4 and output.shape[2:].numel() > 1
+        if are_maps and output.layout == torch.strided and output.requires_grad:
+            last[:] = [output]
+
+    hooks = [layer.register_forward_hook(keep_maps) for layer in model.modules()]
+    try:
+        with torch.enable_grad():
+            logit = compute_logits(model, image.unsqueeze(0).requires_grad_())[0, label]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not last:
+        raise UsageError(
+            f"{type(model).__name__}: no layer gives maps with rows and columns, so there is no Grad-CAM",
+            advice="use --method saliency or integrated_gradients",
+        )
+    (gradients,) = torch.autograd.grad(logit, last)
+    weighted = (gradients.mean((2, 3), keepdim=True) * last[0].detach()).sum(1, keepdim=True).relu()
+    return nn.functional.interpolate(weighted.float(), image.shape[1:], mode="bilinear", align_corners=False)[0]
 
 
 def integrate_gradients(model: nn.Module, image: Tensor, baseline: Tensor, label: int, steps: int) -> Tensor:

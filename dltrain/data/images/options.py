@@ -9,6 +9,8 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 
 from dltrain.options import Fraction, PositiveFloat, UnitInterval
 
+ExplanationMethod = Literal["saliency", "integrated_gradients", "grad_cam"]
+
 
 @dataclass(frozen=True)
 class Augmentation:

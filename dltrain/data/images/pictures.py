@@ -227,6 +227,21 @@ def resize_picture(image: Image.Image, form: PictureFormat) -> Image.Image:
     return whole
 
 
+def spread_over_picture(values: NDArray[Any], size: tuple[int, int], form: PictureFormat) -> NDArray[numpy.float32]:
+    """Spread values of a resized picture, (H, W), over the whole picture of `size` (width, height), as (height, width).
+
+    The inverse of `resize_picture`, between pixels linear; 0 where the picture was cropped.
+    """
+    grid, (width, height) = Image.fromarray(values.astype(numpy.float32)), size
+    if form.resize == "stretch":
+        return numpy.asarray(grid.resize(size, Image.Resampling.BILINEAR))
+    scales = form.width / width, form.height / height
+    scale = max(scales) if form.resize == "crop" else min(scales)
+    left, top = (form.width - scale * width) / 2, (form.height - scale * height) / 2  # of the picture in the grid
+    matrix = (scale, 0.0, left, 0.0, scale, top)
+    return numpy.asarray(grid.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR))
+
+
 def measure_border(pixels: NDArray[numpy.uint8]) -> list[float]:
     """Compute the median of the outermost pixels (H, W) or (H, W, C), in 0..1, of each channel."""
     pixels = pixels.reshape(*pixels.shape[:2], -1)

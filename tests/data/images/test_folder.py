@@ -570,7 +570,7 @@ def test_the_sample_is_called_what_it_is(tmp_path: Path) -> None:
     assert dataset.notice.startswith(
         "NOT YOUR PICTURES: this uses the patches sample (two photographs of scikit-learn)"
     )
-    assert f"because the files are missing:\n{tmp_path}/none: no such folder\n" in dataset.notice
+    assert f"about your pictures.\n{tmp_path}/none: no such folder\n" in dataset.notice
     assert dataset.assets["labels"] == ["flower", "temple"]
     counts = [sum(batch.count for batch in one.epoch(0)) for one in (dataset.training(), dataset.validation())]
     assert counts == [351, 39]

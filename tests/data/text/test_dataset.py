@@ -153,7 +153,7 @@ def test_the_sample_stands_in_and_says_so(tmp_path: Path) -> None:
     assert dataset.name == f"Python topics sample (Python {version}, not Penn Treebank)" == dataset.assets["dataset"]
     assert dataset.notice is not None
     assert dataset.notice.startswith("NOT PENN TREEBANK: this uses the Python topics sample")
-    assert "because the files are missing:\nptb.train.txt" in dataset.notice
+    assert "about Penn Treebank.\nptb.train.txt" in dataset.notice
     assert len(dataset.training()) > 1000
     assert len(dataset.validation()) > 0
     assert list(dataset.fingerprint) == ["topics-train", "topics-valid"]
