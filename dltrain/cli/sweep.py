@@ -66,7 +66,7 @@ def sweep(
 
 def format_sweep(directory: Path, summary: Mapping[str, Any]) -> Iterator[str]:
     """The best trials as a table, the failed ones, and the best one, as lines."""
-    from dltrain.sweeps.members import SUMMARY
+    from dltrain.runs.listing import SUMMARY
     from dltrain.sweeps.search import BEST, PICTURE, find_best_trial
 
     trials = summary["trials"]

@@ -14,7 +14,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -23,12 +23,14 @@ from dltrain.config.document import format_yaml
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.config.paths import RUN_CONFIG, RUN_REMARK
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
-from dltrain.errors import NoCheckpoint, RunBusy, UsageError
+from dltrain.errors import DltrainError, NoCheckpoint, RunBusy, UsageError
 from dltrain.files import sync_directory, write_atomically
 
-CONFIG = RUN_CONFIG
+CONFIG, LOCK, ENVIRONMENT = RUN_CONFIG, "lock", "environment.json"
+LOCK_TRIES, LOCK_SECONDS = 4, 0.02
+"""How often, and how long apart, a process tries for a lock."""
 STARTED_FILES = {
-    "lock", "plugins", "environment.json", "data-files.json", "metrics.jsonl", "times.jsonl", "checkpoints",
+    LOCK, "plugins", ENVIRONMENT, "data-files.json", "metrics.jsonl", "times.jsonl", "checkpoints",
     "data.json", "splits.safetensors", "baselines.json", "baselines.safetensors",
 }  # fmt: skip
 """What a process may have left that ended before it wrote the config."""
@@ -39,17 +41,22 @@ class Lock:
 
     def __init__(self, directory: Path) -> None:
         """Raises RunBusy, naming the holder, where another process has it."""
-        self._file: IO[str] = (directory / "lock").open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._file: IO[str] = (directory / LOCK).open("a+")
+        for attempt in reversed(range(LOCK_TRIES)):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt:  # `is_locked` may be looking
+                    time.sleep(LOCK_SECONDS)
+                    continue
             self._file.seek(0)
             holder = self._file.read().strip() or "a process that has just started"
             self._file.close()
             raise RunBusy(
                 f"{directory}: another process trains here: {holder}",
                 advice="wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh",
-            ) from None
+            )
         self._file.truncate(0)
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}\n")
@@ -57,6 +64,18 @@ class Lock:
 
     def release(self) -> None:
         self._file.close()
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether a process trains in `directory`. Looks only: several may look at once, and nothing is written."""
+    try:
+        with (directory / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock file, one that may not be read, or a file system without locks
+        return False
+    return False
 
 
 @dataclass
@@ -233,7 +252,7 @@ def write_config(directory: Path, experiment: Experiment) -> None:
 
 def append_environment(directory: Path, record: Mapping[str, Any]) -> None:
     """Add one process's record to environment.json, with the run directory's own place."""
-    path = directory / "environment.json"
+    path = directory / ENVIRONMENT
     try:
         records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     except ValueError:
@@ -241,6 +260,27 @@ def append_environment(directory: Path, record: Mapping[str, Any]) -> None:
         records = []
     records.append({**record, "directory": str(directory.resolve())})
     write_atomically(path, (json.dumps(records, indent=1) + "\n").encode())
+
+
+@contextmanager
+def record_end(directory: Path) -> Iterator[None]:
+    """Add to this process's record in environment.json when and how its training ended; a killed one adds nothing."""
+    start = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        fault = error if isinstance(error, DltrainError) else DltrainError(f"{type(error).__name__}: {error}")
+        _add_end(directory, start, {"exit_code": fault.exit_code, "message": fault.message})
+        raise
+    _add_end(directory, start, {"exit_code": 0, "message": None})
+
+
+def _add_end(directory: Path, start: float, how: Mapping[str, Any]) -> None:
+    path, seconds = directory / ENVIRONMENT, round(time.perf_counter() - start, 4)
+    with suppress(OSError, ValueError, LookupError):  # a full disk, say: the outcome itself is what counts
+        records = json.loads(path.read_text(encoding="utf-8"))
+        records[-1]["ended"] = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "seconds": seconds, **how}
+        write_atomically(path, (json.dumps(records, indent=1) + "\n").encode())
 
 
 def link_best_and_last(directory: Path, checkpoints: Checkpoints) -> None:

@@ -153,7 +153,8 @@ def train_run(
         session.observers = observe(training)
         try:
             interrupts.training = True
-            with explain_memory_errors(), explain_single_examples("raise data.batch_size"):
+            hints = explain_single_examples("raise data.batch_size")
+            with directory.record_end(run.directory), explain_memory_errors(), hints:
                 train_model(
                     training.state,
                     training.task,
@@ -262,6 +263,7 @@ def describe_training(training: Training) -> dict[str, Any]:
         "seed": training.experiment.seed,
         "dataset": {"name": dataset.name, "sha256": dict(dataset.fingerprint)},
         "begins_at_step": training.state.step,
+        "parameters": sum(parameter.numel() for parameter in training.state.model.parameters()),
         "notes": training.notes,
     }
 

@@ -25,12 +25,13 @@ from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
 from dltrain.files import find_free_directory, write_atomically
 from dltrain.observers.console import Messenger
 from dltrain.runs.changed_data import ComparedRuns
-from dltrain.runs.directory import CONFIG, Lock, open_run
+from dltrain.runs.directory import CONFIG, LOCK, Lock, open_run
+from dltrain.runs.listing import SUMMARY
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child
 from dltrain.sweeps.child import ChildFailed
 
-SUMMARY, CONFIGS, LOCK = "summary.json", "configs", "lock"
+CONFIGS = "configs"
 RESUME = "rerun the same command to resume"
 
 
@@ -204,7 +205,7 @@ def run_members(
                 refused = failed.exit_code in (UsageError.exit_code, DataError.exit_code)
                 started = Checkpoints(parent / member.name / "checkpoints").last()
                 if number == 1 and len(members) > 1 and refused and not started:
-                    write_summary(parent, summarize_members(kind, [result]))
+                    write_summary(parent, summarize_members(kind, [result], len(members)))
                     first = f"{parent}: {member.name}, the first of {len(members)} runs, cannot start"
                     message = f"{first}; the others were not tried\n{failed.message}"
                     raise ChildFailed(message, failed.exit_code, advice=failed.advice) from None
@@ -212,18 +213,19 @@ def run_members(
                 done = f"{parent}: {len(results)} of {len(members)} runs are done"
                 raise Stopped(f"{stopped.message}\n{done}", stopped.exit_code, advice=RESUME) from None
             results.append(result)
-            write_summary(parent, summarize_members(kind, results))
-        return parent, summarize_members(kind, results)
+            write_summary(parent, summarize_members(kind, results, len(members)))
+        return parent, summarize_members(kind, results, len(members))
     finally:
         lock.release()
 
 
-def summarize_members(kind: str, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The members' results, and the spread of each metric over the finished ones."""
+def summarize_members(kind: str, results: Sequence[Mapping[str, Any]], asked: int) -> dict[str, Any]:
+    """The results of the members so far, of those `asked` for, and the spread of each metric over the finished ones."""
     finished = [result for result in results if result["state"] == "finished"]
     names = dict.fromkeys(name for result in finished for name in result["metrics"])
     return {
         "kind": kind,
+        "members_asked_for": asked,
         "members": list(results),
         "statistics": {name: describe_spread([result["metrics"].get(name) for result in finished]) for name in names},
         **({"baselines": baselines} if (baselines := average_baselines(finished, names)) else {}),

@@ -42,7 +42,8 @@ def print_summary(
     parent: Path, summary: Mapping[str, Any], lines: Iterable[str], *, as_json: bool, quiet: bool
 ) -> None:
     """Print a summary as one JSON object or as `lines`, and raise ChildFailed if members failed."""
-    from dltrain.sweeps.members import SUMMARY, raise_failed
+    from dltrain.runs.listing import SUMMARY
+    from dltrain.sweeps.members import raise_failed
 
     if as_json:
         typer.echo(json.dumps(summary))
