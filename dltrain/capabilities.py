@@ -87,6 +87,16 @@ class Estimates(Protocol):
 
 
 @runtime_checkable
+class ComparesNumbers(Protocol):
+    """Can compare its numbers with the true ones, example by example."""
+
+    numbers: Sequence[str]
+
+    def compare_numbers(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The estimates and the truth of a batch's N examples, (N, numbers) float64 each on the CPU, in units."""
+
+
+@runtime_checkable
 class Rounds(Protocol):
     """Knows how many significant digits of each of its estimates mean something."""
 

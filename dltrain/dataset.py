@@ -166,6 +166,14 @@ class ShowsRaw(Protocol):
         """The values of some of a split's examples by name, such as those of a row's columns."""
 
 
+@runtime_checkable
+class NamesExamples(Protocol):
+    """A dataset that knows where its examples come from."""
+
+    def name_examples(self, split: SplitName, indices: Sequence[int]) -> Sequence[str]:
+        """Where some of a split's examples are from, to look them up: a picture's file, a row's file and line."""
+
+
 def no_test_split(given_as: str, validated: bool) -> UsageError:
     """Return the error of `test()` if data.test is 0; `validated`: whether there is a validation split to offer."""
     other = "evaluate with --split validation, or " if validated else ""

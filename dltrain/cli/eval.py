@@ -91,9 +91,9 @@ def evaluate(
     Reads the checkpoint with the best validation score by default. Each evaluation is added to evaluations.jsonl in the
     run directory, and its picture is drawn in plots/: a confusion matrix, reconstructions or forecasts.
 
-    The model is most wrong about the examples where it assigns the true class the lowest probability, or, of speech,
-    about the clips with the most errors. They are numbered by position in the split, from 0, and drawn if they are
-    images.
+    The model is most wrong about the examples where it assigns the true class the lowest probability, of numbers about
+    those with the largest errors, of speech about the clips with the most. They are named by file, line or row, and
+    drawn if they are images.
 
     Examples:
 

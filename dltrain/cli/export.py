@@ -168,7 +168,7 @@ def _read_inputs(
     if not len(stream):
         raise DataError(f"{trained.checkpoint.path}: its {chosen} split is empty", advice="leave out --split")
     opened = OpenedSplit(dataset, chosen, stream)
-    stream, changed = choose_new_examples(run, trained, opened, allowed=changed_data)
+    stream, changed, _ = choose_new_examples(run, trained, opened, allowed=changed_data)
     described = f"the {chosen} split of {dataset.name}"
     if changed:
         described += f" ({format_changed_data(changed['changed_data'])})"

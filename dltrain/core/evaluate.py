@@ -1,4 +1,4 @@
-"""Scores over a whole split, and the examples that a classifier is most wrong about."""
+"""Scores over a whole split, and the examples that a model is most wrong about."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.batch import to_device
-from dltrain.capabilities import Decides, Predicts
+from dltrain.capabilities import ComparesNumbers, Decides, Predicts
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Counts, Task
@@ -103,3 +103,28 @@ def find_worst_examples(
             kept = sorted(kept, key=lambda mistake: mistake.truth_probability)[:number]
             before += batch.count
     return kept
+
+
+class NumericError(NamedTuple):
+    """An example by its index in the split, its true numbers and the estimated ones, in units."""
+
+    example: int
+    truth: tuple[float, ...]
+    estimate: tuple[float, ...]
+
+
+def find_largest_errors(
+    model: nn.Module, task: ComparesNumbers, batches: Iterable[Any], *, runtime: Runtime, number: int
+) -> list[NumericError]:
+    """The `number` examples with the largest squared errors, the largest first.
+
+    Of several numbers it is the mean, each in standard deviations of its truth in these batches. The model is in
+    evaluation mode.
+    """
+    with torch.inference_mode(), runtime.autocast():
+        pairs = [task.compare_numbers(model, to_device(batch, runtime.device)) for batch in batches]
+    estimates, truths = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    deviations = truths.std(0, correction=0)
+    scaled = (estimates - truths) / torch.where(deviations > 0, deviations, 1.0)
+    order = scaled.square().mean(1).argsort(descending=True, stable=True)[:number].tolist()
+    return [NumericError(index, tuple(truths[index].tolist()), tuple(estimates[index].tolist())) for index in order]

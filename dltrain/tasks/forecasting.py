@@ -149,6 +149,13 @@ class SequenceRegression:
         rising = sort_quantiles(model(*inputs), len(self.numbers), self.quantiles)
         return rising.cpu().double() * self._deviation[:, None] + self._mean[:, None]
 
+    def compare_numbers(self, model: nn.Module, batch: Examples) -> tuple[Tensor, Tensor]:
+        """The forecasts, of quantiles the medians, and the truth, (N, numbers) each."""
+        forecasts = self.estimates(model, *batch.arguments)
+        if self.quantiles:
+            forecasts = forecasts[:, self.quantiles.index(MEDIAN) :: len(self.quantiles)]
+        return forecasts, self.in_units(batch.targets)
+
     @property
     def why_not_convex(self) -> str | None:
         return "task.quantiles" if self.quantiles else None

@@ -142,6 +142,13 @@ class Regression:
         """Rising quantiles of each number in units, (N, numbers, quantiles) float64."""
         return self._in_units(sort_quantiles(model(*inputs).float(), len(self.numbers), self.quantiles).mT).mT
 
+    def compare_numbers(self, model: nn.Module, batch: Examples) -> tuple[Tensor, Tensor]:
+        """The estimates, of quantiles the medians, and the truth, (N, numbers) each."""
+        estimates = self.estimates(model, *batch.arguments)
+        if self.quantiles:
+            estimates = estimates[:, self.quantiles.index(MEDIAN) :: len(self.quantiles)]
+        return estimates, self._in_units(batch.targets)
+
     @property
     def why_not_convex(self) -> str | None:
         if self.quantiles:

@@ -459,9 +459,7 @@ def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch:
     assets = trained.record.assets
     torch.testing.assert_close(drawn[0][0], batch.inputs[order] * assets["std"] + assets["mean"])
     first = result["worst_examples"][0]
-    assert drawn[0][1][0] == (
-        f"example {first['example']}\n{first['truth']} ({first['truth_probability']:.4f})\n{verdict(first)}"
-    )
+    assert drawn[0][1][0] == f"{first['name']}\n{first['truth']} ({first['truth_probability']:.4f})\n{verdict(first)}"
     assert result["worst_picture"] == f"{run}/plots/worst-{split}.png"
     with Image.open(result["worst_picture"]) as picture:
         assert picture.size[0] > 300
@@ -472,7 +470,7 @@ def test_eval_tells_the_most_confused_in_lines(run: Path) -> None:
     told = good("eval", run, "--worst", 2).stdout
     worst = json.loads(good("eval", run, "--worst", 2, "--json").stdout)["worst_examples"]
     lines = [
-        f"worst {place}: example {one['example']}, {one['truth']} ({one['truth_probability']:.4f}) {verdict(one)}\n"
+        f"worst {place}: {one['name']}, {one['truth']} ({one['truth_probability']:.4f}) {verdict(one)}\n"
         for place, one in enumerate(worst, 1)
     ]
     assert told.endswith(

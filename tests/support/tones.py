@@ -47,7 +47,7 @@ class Tones:
             "normalization": {"over": "corpus", "mean": [0.0] * 20, "variance": [1 - 1e-4] * 20},
         }
         if names:
-            self.clip_name = lambda split, clip: f"{split}_{clip}.wav"
+            self.name_examples = lambda split, clips: [f"{split}_{clip}.wav" for clip in clips]
             self.transcripts = lambda: ["d b", "d"]
 
     def training(self):

@@ -231,8 +231,9 @@ def test_eval_draws_the_first_images_above_what_became_of_them(
     refused = call("eval", run, "--worst", 3)
     assert isinstance(refused.exception, UsageError)
     assert str(refused.exception) == (
-        f"{run}: --worst is for classifiers and speech recognisers; the task 'reconstruction' is neither\n"
-        "next: leave it out; a plug-in's task needs labels and probabilities (docs/extending.md)"
+        f"{run}: --worst is for classifiers, regression and speech recognisers; "
+        "the task 'reconstruction' is none of them\n"
+        "next: leave it out; a plug-in's task needs labels and probabilities, or compare_numbers (docs/extending.md)"
     )
 
 

@@ -11,6 +11,8 @@ import typer
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dltrain.dataset import Dataset, SplitName
     from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
@@ -27,10 +29,18 @@ class OpenedSplit(NamedTuple):
     stream: Stream[Any]
 
 
-def choose_new_examples(
-    run: Path, trained: Trained, opened: OpenedSplit, *, allowed: bool
-) -> tuple[Stream[Any], dict[str, Any]]:
-    """The batches of the examples that are new to the run's weights, and what its results say about changed data.
+class ChosenExamples(NamedTuple):
+    """The batches of a split's examples to evaluate on, what results say about changed data, and the examples' places
+    in the split, (N,), where others are left out.
+    """
+
+    stream: Stream[Any]
+    facts: Mapping[str, Any]
+    kept: NDArray[Any] | None
+
+
+def choose_new_examples(run: Path, trained: Trained, opened: OpenedSplit, *, allowed: bool) -> ChosenExamples:
+    """Choose the examples that are new to the run's weights.
 
     Raises UsageError for data that changed since training, and for a source of the weights that was trained on the
     split's examples, unless `allowed`: then those examples are left out.
@@ -41,6 +51,7 @@ def choose_new_examples(
     dataset, name, stream = opened
     changed = check_same_data(run, trained.record, dataset.fingerprint, allowed=allowed, offer=OFFER)
     known = find_known_examples(trained.checkpoint) if changed or trained.record.sources else None
+    kept = None
     facts: dict[str, Any] = {"files": changed, "examples": None, "left_out": None, "recognised": None}
     from dltrain.dataset import Identifies
 
@@ -57,21 +68,20 @@ def choose_new_examples(
         facts |= {"examples": len(hashes), "left_out": int(seen.sum())}
         facts["recognised"] = bool(seen.any() or known.contains_own(hashes, name).any())
         if seen.any():
-            stream = _leave_out(run, opened, seen)
+            kept = (~seen).nonzero()[0]
+            stream = _leave_out(run, opened, kept, len(seen))
     if not changed and not facts["left_out"]:
-        return stream, {}
+        return ChosenExamples(stream, {}, kept)
     typer.echo(f"warning: {format_changed_data(facts)}", err=True)
-    return stream, {CHANGED: facts}
+    return ChosenExamples(stream, {CHANGED: facts}, kept)
 
 
-def _leave_out(run: Path, opened: OpenedSplit, seen: Any) -> Stream[Any]:
-    """The batches of the examples that are not `seen` (N,) bool. Raises UsageError where there are none."""
-    import numpy
-
+def _leave_out(run: Path, opened: OpenedSplit, kept: NDArray[Any], examples: int) -> Stream[Any]:
+    """The batches of the examples at `kept` (N,) of all. Raises UsageError where there are none."""
     from dltrain.stream import Loader, Selects
 
-    count, left = int(seen.sum()), int((~seen).sum())
-    if not left:
+    count = examples - len(kept)
+    if not len(kept):
         raise UsageError(
             f"{run}: all {count} {opened.name} examples of the changed data were trained (or validated) on",
             advice=f"give new examples, as files of their own (data.{opened.name})",
@@ -79,11 +89,11 @@ def _leave_out(run: Path, opened: OpenedSplit, seen: Any) -> Stream[Any]:
     stream = opened.stream
     if not isinstance(stream, Loader) or not isinstance(stream.source, Selects):
         raise UsageError(
-            f"{run}: {count} of {len(seen)} {opened.name} examples of the changed data were trained (or validated) on, "
+            f"{run}: {count} of {examples} {opened.name} examples of the changed data were trained (or validated) on, "
             "and cannot be left out of this kind of data",
             advice=f"restore the data, or give new examples, as files of their own (data.{opened.name})",
         )
-    return Loader(stream.source.select(numpy.flatnonzero(~seen)), stream.workers)
+    return Loader(stream.source.select(kept), stream.workers)
 
 
 def format_changed_data(facts: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ from dltrain.errors import DataError, Diverged, UsageError
 from dltrain.observers.console import format_baselines
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from dltrain.dataset import Dataset, SplitName
     from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
@@ -45,7 +47,7 @@ class Evaluation:
     run: Path
     trained: Trained
     dataset: Dataset
-    split: str
+    split: SplitName
     stream: Stream[Any]
     counts: Counts
     report: Mapping[str, float]
@@ -53,6 +55,8 @@ class Evaluation:
     judging: ClipScoring | None
     changed: Mapping[str, Any]
     """The files that changed since training, as the results contain them; empty for the run's own data."""
+    kept: NDArray[Any] | None
+    """The places in the split of the examples that are evaluated, (N,), where others are left out."""
 
     def draw(self, name: str, draw_picture: Callable[..., None], key: str = "picture") -> dict[str, str]:
         """Call `draw_picture` with title and path; the path under `key`. A checkpoint that stands alone gets none."""
@@ -75,7 +79,7 @@ def run_evaluation(run: Path, trained: Trained, split: SplitName, how: Evaluatio
     judges = build_clip_scoring(run, trained, decoding)
     dataset = trained.dataset()
     opened = OpenedSplit(dataset, split, open_split(trained, dataset, split))
-    stream, changed = choose_new_examples(run, trained, opened, allowed=how.changed_data)
+    stream, changed, kept = choose_new_examples(run, trained, opened, allowed=how.changed_data)
     print_notice(dataset.notice)
     scorer: Any = adaptation.scorer(trained, dataset) if adaptation else judges or trained.task
     counts = replace(trained, task=scorer).counts(stream)
@@ -94,6 +98,7 @@ def run_evaluation(run: Path, trained: Trained, split: SplitName, how: Evaluatio
         adaptation=adaptation,
         judging=judges,
         changed=changed,
+        kept=kept,
     )
 
 
@@ -117,7 +122,7 @@ def open_split(trained: Trained, dataset: Dataset, split: str) -> Stream[Any]:
 
 def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]:
     """What an evaluation found, as plain values; draws the pictures, whose paths are among them."""
-    from dltrain.capabilities import Clarifies, Classifies, Forecasts, Predicts, Reconstructs
+    from dltrain.capabilities import Clarifies, Classifies, ComparesNumbers, Forecasts, Predicts, Reconstructs
 
     trained, task = evaluation.trained, evaluation.trained.task
     result = describe_evaluation(evaluation)
@@ -127,8 +132,8 @@ def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]
         result["facts"] = dict(task.facts)
     if isinstance(task, Classifies):
         result |= collect_classes(evaluation, task)
-    if isinstance(task, Predicts) and worst is not None:
-        result |= collect_worst(evaluation, task, worst)
+    if isinstance(task, Predicts | ComparesNumbers) and worst is not None:
+        result |= collect_worst(evaluation, worst)
     if isinstance(task, Reconstructs) and trained.kind.pixels:
         draw = partial(examples.draw_reconstructions, trained, evaluation.stream)
         result |= evaluation.draw("reconstructions", draw)
@@ -198,11 +203,14 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
     }
 
 
-def collect_worst(evaluation: Evaluation, task: Any, worst: int) -> dict[str, Any]:
-    """The examples that the model is most wrong about; images are drawn too."""
+def collect_worst(evaluation: Evaluation, worst: int) -> dict[str, Any]:
+    """The examples that the model is most wrong about, by name; images are drawn too."""
     trained = evaluation.trained
-    described, inputs = examples.find_confused(trained, task, evaluation.stream, worst)
-    if not trained.kind.pixels:
+    found, inputs = examples.find_worst(trained, evaluation.stream, worst)
+    places = [one["example"] if evaluation.kept is None else int(evaluation.kept[one["example"]]) for one in found]
+    names = examples.name_examples(evaluation.dataset, evaluation.split, places)
+    described = [{**one, "example": at, **name} for one, at, name in zip(found, places, names, strict=True)]
+    if not trained.kind.pixels or not inputs:
         return {"worst_examples": described}
     draw = partial(examples.draw_confused, trained, inputs, described)
     return {"worst_examples": described, **evaluation.draw("worst", draw, key="worst_picture")}
@@ -240,7 +248,7 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     if "classes" in result:
         yield from format_classes(result)
     if result.get("worst_examples"):
-        yield "\n" + "\n".join(examples.format_mistakes(result["worst_examples"]))
+        yield "\n" + "\n".join(examples.format_worst_examples(result["worst_examples"]))
     if pictures := [result[name] for name in ("picture", "worst_picture") if name in result]:
         yield "\n" + "\n".join(f"picture: {path}" for path in pictures)
 

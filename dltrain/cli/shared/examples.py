@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dltrain.errors import UsageError
 from dltrain.kinds import resolve_reference
@@ -12,37 +13,60 @@ from dltrain.kinds import resolve_reference
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dltrain.dataset import Dataset, SplitName
     from dltrain.runs.loading import Trained
     from dltrain.stream import Stream
 
 RECONSTRUCTED = 10
 """Images in the picture of reconstructions."""
+LONGEST_ROW = 200
+"""Characters of what was read of an example that are printed; `--json` has all of it."""
+TRUTHS, NUMBERS = ("label", "class"), ("truth", "estimate")
 WINDOWS, OUTPUTS = 300, 4
 """The number of windows and outputs in the picture of forecasts."""
 
 
 def check_worst(run: Path, trained: Trained, worst: int | None) -> None:
     """Raises UsageError where --worst was given and the task does not judge single examples."""
-    from dltrain.capabilities import Predicts
+    from dltrain.capabilities import ComparesNumbers, Predicts
     from dltrain.data.speech.recognition import ScoresClips
 
-    if worst is not None and not isinstance(trained.task, ScoresClips | Predicts):
+    if worst is not None and not isinstance(trained.task, ScoresClips | Predicts | ComparesNumbers):
         task = trained.experiment.task.name
-        message = f"{run}: --worst is for classifiers and speech recognisers; the task '{task}' is neither"
         raise UsageError(
-            message, advice="leave it out; a plug-in's task needs labels and probabilities (docs/extending.md)"
+            f"{run}: --worst is for classifiers, regression and speech recognisers; the task '{task}' is none of them",
+            advice="leave it out; a plug-in's task needs labels and probabilities, or compare_numbers "
+            "(docs/extending.md)",
         )
 
 
-def find_confused(
-    trained: Trained, task: Any, stream: Stream[Any], number: int
-) -> tuple[list[dict[str, Any]], list[Tensor]]:
-    """The `number` examples to whose true class the model assigns the lowest probability, and their inputs."""
-    from dltrain.core.evaluate import find_worst_examples
+class WorstExamples(NamedTuple):
+    """The examples that a model is most wrong about, the worst first, as plain values, and their inputs to draw."""
+
+    described: Sequence[dict[str, Any]]
+    inputs: Sequence[Tensor]
+
+
+def find_worst(trained: Trained, stream: Stream[Any], number: int) -> WorstExamples:
+    """Find the `number` examples with the least probable true class, or with the largest errors of their numbers."""
+    from dltrain.capabilities import Predicts
+    from dltrain.core.evaluate import find_largest_errors, find_worst_examples
     from dltrain.runtime.memory import explain_memory_errors
 
+    model, task, batches = trained.model, cast(Any, trained.task), stream.epoch(0)
     with explain_memory_errors():
-        mistakes = find_worst_examples(trained.model, task, stream.epoch(0), runtime=trained.runtime, number=number)
+        if not isinstance(task, Predicts):
+            errors = find_largest_errors(model, task, batches, runtime=trained.runtime, number=number)
+            numbers = [
+                {
+                    "example": one.example,
+                    "truth": dict(zip(task.numbers, one.truth, strict=True)),
+                    "estimate": dict(zip(task.numbers, one.estimate, strict=True)),
+                }
+                for one in errors
+            ]
+            return WorstExamples(numbers, [])
+        mistakes = find_worst_examples(model, task, batches, runtime=trained.runtime, number=number)
     described = [
         {
             "example": one.example,
@@ -53,22 +77,51 @@ def find_confused(
         }
         for one in mistakes
     ]
-    return described, [one.inputs for one in mistakes]
+    return WorstExamples(described, [one.inputs for one in mistakes])
 
 
-def format_mistakes(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The most confused examples, as plain values, as lines to print."""
+def name_examples(dataset: Dataset, split: SplitName, indices: Sequence[int]) -> list[dict[str, Any]]:
+    """The name of each of a split's examples, and what was read of it, as far as the dataset knows them."""
+    from dltrain.dataset import NamesExamples, ShowsRaw
+
+    found: list[dict[str, Any]] = [{} for _ in indices]
+    if isinstance(dataset, NamesExamples):
+        found = [{"name": name} for name in dataset.name_examples(split, indices)]
+    if isinstance(dataset, ShowsRaw):
+        found = [{**one, "read": dict(raw)} for one, raw in zip(found, dataset.show_raw(split, indices), strict=True)]
+    return found
+
+
+def format_worst_examples(worst: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The worst examples, as plain values, as lines to print: where each is from, the mistake, and what was read."""
     for rank, one in enumerate(worst, 1):
-        example, truth, verdict = _describe_mistake(one)
-        yield f"worst {rank}: {example}, {truth} {verdict}"
+        name, truth, verdict = _describe_mistake(one)
+        yield f"worst {rank}: {name}, {truth} {verdict}"
+        if cells := [f"{key} {value}" for key, value in one.get("read", {}).items() if not _is_shown(one, key, value)]:
+            yield "  " + textwrap.shorten("; ".join(cells), LONGEST_ROW, placeholder=" ...")
+
+
+def _is_shown(one: Mapping[str, Any], key: str, value: object) -> bool:
+    """Whether what was read of an example is in its name, or its true class."""
+    name = one.get("name", "")
+    return name == value or name.endswith((f"/{value}", f" {value}")) or (key in TRUTHS and str(value) == one["truth"])
 
 
 def _describe_mistake(one: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The example, its true and its predicted class; among more examples than there are mistakes, some are right."""
+    """The example, the truth and the estimate; among more examples than there are mistakes, some are right."""
+    name = one.get("name", f"example {one['example']}")
+    if "estimate" in one:
+        truth, estimate = (", ".join(f"{key} {value:.6g}" for key, value in one[of].items()) for of in NUMBERS)
+        return name, truth, f"estimated as {estimate}"
     verdict = f"taken for {one['predicted']} ({one['predicted_probability']:.4f})"
     if one["predicted"] == one["truth"]:
         verdict = "rightly recognised"
-    return f"example {one['example']}", f"{one['truth']} ({one['truth_probability']:.4f})", verdict
+    return name, f"{one['truth']} ({one['truth_probability']:.4f})", verdict
+
+
+def shorten_path(name: str) -> str:
+    """The file and its folder."""
+    return "/".join(name.split("/")[-2:])
 
 
 def to_pixels(trained: Trained, inputs: Tensor) -> Tensor:
@@ -87,7 +140,7 @@ def draw_confused(
 
     from dltrain.observers.pictures import draw_captioned_picture
 
-    captions = ["\n".join(_describe_mistake(one)) for one in worst]
+    captions = ["\n".join([shorten_path(name), *others]) for name, *others in map(_describe_mistake, worst)]
     draw_captioned_picture(to_pixels(trained, torch.stack(list(inputs))), captions, title, path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from dltrain.options import NonNegativeFloat, PositiveInt
 
 if TYPE_CHECKING:
     from dltrain.data.speech.recognition import ClipResult, Decoder, ScoresClips
+    from dltrain.dataset import SplitName
     from dltrain.runs.loading import Trained
     from dltrain.task import Counts, Score
 
@@ -170,9 +171,11 @@ class ClipScoring:
             typer.echo(f"note: {unknown} of {len(words)} words of the references are {where}", err=True)
 
     def _describe_clip(self, result: ClipResult, dataset: Any, split: str) -> dict[str, Any]:
-        from dltrain.data.speech.recognition import NamesClips
+        from dltrain.dataset import NamesExamples
 
-        name = {"name": dataset.clip_name(split, result.clip)} if isinstance(dataset, NamesClips) else {}
+        name = {}
+        if isinstance(dataset, NamesExamples):
+            (name["name"],) = dataset.name_examples(cast("SplitName", split), [result.clip])
         pairs = [list(pair) for pair in self.task.align_result(result)]
         return {**result._asdict(), **name, "compared": pairs}
 

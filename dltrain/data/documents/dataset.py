@@ -221,6 +221,11 @@ class LabelledTexts:
         rows = self._rows(split)
         return [{"text": rows[at].text, "label": rows[at].label, "from": rows[at].source} for at in indices]
 
+    def name_examples(self, split: SplitName, indices: Sequence[int]) -> list[str]:
+        """The file and line of some texts."""
+        rows = self._rows(split)
+        return [rows[at].source for at in indices]
+
     def _list_own_files(self, split: SplitName) -> list[str] | None:
         """Return the files that only this split is read from, or None if it is a part of the training files."""
         held = self._held.get(split)

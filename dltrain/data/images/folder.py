@@ -254,6 +254,11 @@ class ImageFolder:
         chosen = [(int(images.examples[at]), int(images.labels[at])) for at in indices]
         return [{"file": listing.names[example], "class": listing.classes[label]} for example, label in chosen]
 
+    def name_examples(self, split: SplitName, indices: Sequence[int]) -> list[str]:
+        """The file of each picture, in the folder of its split."""
+        folder = self._pool(self._home(split)).listing.folder
+        return [str(folder / row["file"]) for row in self.show_raw(split, indices)]
+
     def _home(self, split: Split) -> Split:
         """The split whose folder has the pictures of `split`: its own, or the training folder."""
         own = split in self._folders and not (split == "test" and self._fold is not None)

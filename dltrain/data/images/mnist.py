@@ -134,6 +134,11 @@ class IDXImages:
         images: Images = self._test if split == "test" else self._splits.select(split)
         return [{"image": int(images.examples[at]), "label": int(images.labels[at])} for at in indices]
 
+    def name_examples(self, split: SplitName, indices: Sequence[int]) -> list[str]:
+        """The file with the images, and the position in it, counted from 0."""
+        file = Path(self._name_files("test" if split == "test" and self._fold is None else "train")[0]).name
+        return [f"{file}, image {row['image']}" for row in self.show_raw(split, indices)]
+
     @cached_property
     def _test(self) -> Images:
         return self._read("test") if self._fold is None else self._splits.test

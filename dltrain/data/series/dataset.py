@@ -180,6 +180,10 @@ class SeriesWindows:
             rows.append({"rows": f"{start + 1} to {end}", "to predict": after})
         return rows
 
+    def name_examples(self, split: SplitName, indices: Sequence[int]) -> list[str]:
+        """The rows that some windows predict, counted from 1, in their file."""
+        return [f"{self._source}, row {row['to predict']}" for row in self.show_raw(split, indices)]
+
     def _load(self, split: SplitName, batch_size: int, shuffled: bool) -> Loader[Examples]:
         if self._treatment == "error":
             self._refuse_gaps()

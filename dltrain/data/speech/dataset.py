@@ -231,6 +231,11 @@ class SpokenClips:
         clips = self._find_usable(split).clips
         return [{"clip": clips[at].name, "text": clips[at].text, "speaker": clips[at].speaker} for at in indices]
 
+    def name_examples(self, split: Split, indices: Sequence[int]) -> list[str]:
+        """The name of each clip in its table."""
+        clips = self._find_usable(split).clips
+        return [clips[at].name for at in indices]
+
     def _hash_trained(self) -> Hashes | None:
         """Hash the clips of the training table, if their files have been hashed before; none is read."""
         try:
@@ -247,9 +252,6 @@ class SpokenClips:
     def digest_of(self, clip: Clip) -> str:
         """The SHA-256 of the file of a clip whose split has been read."""
         return self._known.digests[clip.path]
-
-    def clip_name(self, split: Split, clip: int) -> str:
-        return self._find_usable(split).clips[clip].name
 
     def _make_limits(
         self, training_clips: int, evaluation_clips: int, seconds: float | None

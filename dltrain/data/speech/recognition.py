@@ -86,13 +86,6 @@ class ScoresClips(Protocol):
 
 
 @runtime_checkable
-class NamesClips(Protocol):
-    """A data set of sound that knows the file name of each clip."""
-
-    def clip_name(self, split: str, clip: int) -> str: ...
-
-
-@runtime_checkable
 class Transcribed(Protocol):
     """A data set of sound with its transcripts."""
 

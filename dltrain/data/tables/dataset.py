@@ -189,6 +189,11 @@ class TableDataset:
         rows = zip(*(column.tolist() for column in found.values()), strict=True)
         return [dict(zip(found, cells, strict=True)) for cells in rows]
 
+    def name_examples(self, split: SplitName, indices: Sequence[int]) -> list[str]:
+        """FILE:LINE of some rows, or FILE:ROW of files without lines."""
+        table = self._read_split(split)
+        return [table.name_row(index) for index in indices]
+
     def summarize(self) -> DataSummary:
         """Summarise the splits read so far; those whose files are closed have no number of rows."""
         if "training" not in self._encoded:

@@ -58,6 +58,10 @@ class Table:
         """Return a row's line in a text file, or its number, from 1."""
         return row + 1 if self.lines is None else int(self.lines[row])
 
+    def name_row(self, row: int) -> str:
+        """Name a row: FILE:LINE, or FILE:ROW where there are no lines."""
+        return f"{self.name if self.files is None else self.files[row]}:{self.number(row)}"
+
     def locate(self, row: int, column: str) -> str:
         """Describe the position of a value, for messages."""
         file = self.name if self.files is None else self.files[row]
