@@ -174,6 +174,8 @@ def _suggest_value(node: Node, annotation: Any) -> str:
             return f" (the leading zero makes it text: write {int(text)})"
         if not node.plain and isinstance(resolve_scalar(text), (int, float)) and node.place.line:
             return " (the quotes make it text)"
+    if not _convert_node(ListNode(node.place, (node,)), annotation)[1]:
+        return f" (write [{text}])"
     if bool in expected and text.lower() in ("yes", "on", "no", "off"):
         return f" (write {'true' if text.lower() in ('yes', 'on') else 'false'})"
     return ""

@@ -182,7 +182,8 @@ TRAINER = ", ".join(Plan.__dataclass_fields__)
         ("model: {name: sorter, bias: 1}", "model.bias must be true or false, found 1"),
         ("model: {name: sorter, widths: []}", "model.widths must be a non-empty list of integers >= 1, found an "
          "empty list"),
-        ("model: {name: sorter, widths: 3}", "model.widths must be a non-empty list of integers >= 1, found 3"),
+        ("model: {name: sorter, widths: 3}", "model.widths must be a non-empty list of integers >= 1, found 3 "
+         "(write [3])"),
         ("model: {name: sorter, widths: [1, 0]}", "model.widths[1] must be an integer >= 1, found 0"),
         ("model: {name: sorter, activation: relo}",
          "a.yaml:3:35: error: model.activation cannot be 'relo'\n"

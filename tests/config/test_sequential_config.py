@@ -180,7 +180,8 @@ def test_an_unknown_option() -> None:
         ("reshape: []", "6:16: error: layer 1 (reshape).shape must be a list of 1 to 3 integers >= 1 or the name of a "
                         "size, found an empty list"),
         ("residual: {}", "6:7: error: layer 1 (residual) needs the option 'layers': non-empty list of layers"),
-        ("residual: relu", "6:17: error: layer 1 (residual).layers must be a non-empty list of layers, found 'relu'"),
+        ("residual: relu", "6:17: error: layer 1 (residual).layers must be a non-empty list of layers, found 'relu' "
+                           "(write [relu])"),
         ("repeat: {times: 2, layers: [relu, {dense: -1}]}",
          "6:49: error: layer 1.2 (dense).units must be an integer >= 1 or the name of a size, found -1"),
         ("repeat: {times: 0, layers: [relu]}", "6:23: error: layer 1 (repeat).times must be an integer >= 1, found 0"),
