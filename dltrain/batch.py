@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from torch import Tensor, device, float64
+
+from dltrain.errors import DltrainError
 
 
 class Batch(Protocol):
@@ -27,6 +29,22 @@ class Batch(Protocol):
 
 
 B = TypeVar("B", bound=Batch)
+
+
+MEMBERS = ("count", "rate", "arguments")
+
+
+def check_batch(batch: object, source: str) -> None:
+    """Raises DltrainError for what a stream of `source` yields, where that is no batch, such as a plain tuple."""
+    missing = [name for name in MEMBERS if not hasattr(batch, name)]
+    if is_dataclass(batch) and not missing:
+        return
+    fault = f"lacks {', '.join(missing)}" if is_dataclass(batch) else "is no dataclass"
+    raise DltrainError(
+        f"{source} yields a batch of the type {type(batch).__name__}, which {fault}: dltrain.batch.Batch requires a "
+        f"frozen dataclass with {', '.join(MEMBERS)}",
+        advice="yield dltrain.batch.Examples(inputs, targets), or a dataclass as docs/extending.md describes it",
+    )
 
 
 def to_device(batch: B, target: device) -> B:

@@ -60,9 +60,20 @@ class Goal(NamedTuple):
         Of equal scores the one with the lower loss is the better; a missing loss is the worst. Those that are equal in
         both keep their order. What is not a number counts as missing.
         """
-        sign = 1.0 if self.direction == "max" else -1.0
-        keys: dict[int, tuple[float, float]] = {}
-        for index, (score, loss) in enumerate(results):
-            if score is not None and not isnan(score):
-                keys[index] = (sign * score, -inf if loss is None or isnan(loss) else -loss)
+        keys = {index: key for index, result in enumerate(results) if (key := self._key(result)) is not None}
         return sorted(keys, key=keys.__getitem__, reverse=True)
+
+    def find_improvements(self, results: Sequence[Ranked]) -> list[bool]:
+        """Of each result in the order of time, whether it is better than all before it, by the rule of `rank`."""
+        improved, best = [], None
+        for key in map(self._key, results):
+            improved.append(key is not None and (best is None or key > best))
+            best = key if improved[-1] else best
+        return improved
+
+    def _key(self, result: Ranked) -> tuple[float, float] | None:
+        """What results are ordered by, more is better; None without a score."""
+        score, loss = result
+        if score is None or isnan(score):
+            return None
+        return (score if self.direction == "max" else -score), (-inf if loss is None or isnan(loss) else -loss)

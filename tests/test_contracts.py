@@ -292,12 +292,13 @@ def test_a_stopped_and_killed_run_of_a_schedule_ends_with_the_same_bytes(
 def test_a_schedule_is_a_pure_function_of_the_moment(name: str) -> None:
     schedule, again = (Names(())("schedule", name)() for _ in range(2))
     scores = (0.1, 0.5, 0.4, 0.3, 0.2, 0.1)
-    moments = [Moment(step, 60, step // 10, scores[: step // 10]) for step in range(60)]
+    improved = (True, True, False, False, False, False)
+    moments = [Moment(step, 60, step // 10, scores[: step // 10], improved[: step // 10]) for step in range(60)]
     factors = [schedule(moment) for moment in moments]
     assert [again(moment) for moment in reversed(moments)] == factors[::-1]
     assert [schedule(moment) for moment in moments] == factors
     assert all(0 < factor <= 1 for factor in factors)
     if not schedule.reads_scores:
-        assert [schedule(moment._replace(scores=())) for moment in moments] == factors
+        assert [schedule(moment._replace(scores=(), improved=())) for moment in moments] == factors
     if not schedule.spans_run:
         assert [schedule(moment._replace(steps=99)) for moment in moments] == factors

@@ -45,3 +45,13 @@ def test_the_ranking_is_that_of_all_pairs() -> None:
                     continue
                 losses = [math.inf if one.loss is None or math.isnan(one.loss) else one.loss for one in (first, second)]
                 assert losses[0] < losses[1] or (losses[0] == losses[1] and before < after)
+
+
+def test_an_improvement_is_what_ranks_first_at_its_time() -> None:
+    draw = random.Random(1)
+    for goal in (MOST, LEAST):
+        for _ in range(300):
+            values = [None, math.nan, 0.0, 1.0, 2.0]
+            results = [Ranked(draw.choice(values), draw.choice(values)) for _ in range(draw.randrange(8))]
+            expected = [goal.best(results[: index + 1]) == index for index in range(len(results))]
+            assert goal.find_improvements(results) == expected

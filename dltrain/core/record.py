@@ -35,6 +35,10 @@ class History(list[dict[str, Any]]):
         """Whether the newest epoch is one of the best `among` so far."""
         return len(self) - 1 in self.rank(goal)[:among]
 
+    def improvements(self, goal: Goal) -> list[bool]:
+        """Of each epoch, whether it was better than all before it; never without a score."""
+        return goal.find_improvements(list(map(Ranked, self.scores(goal.metric), self.scores(LOSS))))
+
     def stale(self, goal: Goal) -> int:
         """Number of epochs since the best one; all of them where none has a score."""
         best = self.best(goal)

@@ -20,13 +20,15 @@ from dltrain.registry import schedules
 class Moment(NamedTuple):
     """Where training stands before an update.
 
-    `scores` are the validation scores of the epochs that have ended, turned so that more is better.
+    `scores` are the validation scores of the epochs that have ended, turned so that more is better. `improved` says of
+    each of these epochs whether it was better than all before it: of equal scores the lower loss is the better.
     """
 
     step: int
     steps: int
     epoch: int
     scores: Sequence[float]
+    improved: Sequence[bool] = ()
 
 
 class Schedule(Protocol):
@@ -129,7 +131,8 @@ class Plateau(Schedule):
     """Multiply the learning rate by a factor whenever validation has not improved for a while.
 
     Options:
-        patience: number of epochs without a better score that are tolerated.
+        patience: number of epochs without a better score that are tolerated; of equal scores the lower loss is the
+            better.
         gamma: the factor.
     """
 
@@ -138,9 +141,9 @@ class Plateau(Schedule):
     gamma: Annotated[float, Gt(0), Lt(1)] = 0.1
 
     def __call__(self, moment: Moment) -> float:
-        best, stale, falls = -math.inf, 0, 0
-        for score in moment.scores:
-            best, stale = (score, 0) if score > best else (best, stale + 1)
+        stale, falls = 0, 0
+        for improved in moment.improved:
+            stale = 0 if improved else stale + 1
             if stale > self.patience:
                 stale, falls = 0, falls + 1
         return float(self.gamma**falls)

@@ -66,10 +66,11 @@ def train_model(
     while (why := state.history.finished(task.goal, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
         known = [direction * score for score in state.history.scores(task.goal.metric) if score is not None]
+        improved = state.history.improvements(task.goal)
         state.averaging = is_averaging(plan, known)
         stream = training.epoch(state.epoch, state.position)
         while group := list(islice(stream, plan.accumulate)):
-            factor = schedule(Moment(state.step, steps, state.epoch, known))
+            factor = schedule(Moment(state.step, steps, state.epoch, known, improved=improved))
             rate = factor * sum(batch.rate for batch in group) / len(group)
             for parameters, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
                 parameters["lr"] = base * rate
@@ -79,7 +80,7 @@ def train_model(
             if state.position < batches and cadence.due(state.step):
                 save_checkpoint(state, session, epoch_ended=False)
             stop_if_asked(state, session)
-        factor = schedule(Moment(state.step - 1, steps, state.epoch, known))
+        factor = schedule(Moment(state.step - 1, steps, state.epoch, known, improved=improved))
         end_epoch(state, task, validation=validation, plan=plan, factor=factor, runtime=runtime, session=session)
         regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
         if regular or state.history.improved(task.goal, plan.keep_best) or state.history.finished(task.goal, plan):

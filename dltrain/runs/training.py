@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
-from dltrain.batch import Batch
+from dltrain.batch import Batch, check_batch
 from dltrain.capabilities import Clarifies
 from dltrain.config.experiment import Experiment
 from dltrain.config.sections import DECIDING
@@ -179,8 +180,12 @@ def build_and_read(
     with collect_read_files() as files:
         with explain_memory_errors():
             training = build_training(experiment, None if saved is None else saved.signature)
-        training.notice = training.dataset.notice
-        return training, training.dataset.training(), training.dataset.validation(), files
+        dataset, training.notice = training.dataset, training.dataset.notice
+        streams = dataset.training(), dataset.validation()
+        if experiment.plugins:
+            for batch in (batch for stream in streams if len(stream) for batch in islice(stream.epoch(0), 1)):
+                check_batch(batch, f"dataset '{experiment.data.name}'")
+        return training, *streams, files
 
 
 def check_goal(training: Training, validation: Stream[Batch]) -> None:

@@ -10,6 +10,7 @@ from torch.optim import lr_scheduler
 
 from dltrain.core import schedules
 from dltrain.core.schedules import Moment
+from dltrain.goal import Goal, Ranked
 
 
 def factors(schedule: schedules.Schedule, steps: int, per_epoch: int = 10) -> list[float]:
@@ -57,9 +58,19 @@ def test_plateau_is_torchs_plateau() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     torchs = lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=2, threshold=0.0)
     ours = schedules.Plateau(patience=2, gamma=0.5)
+    improved = Goal("accuracy", "max").find_improvements(list(map(Ranked, scores)))
     for epoch in range(len(scores)):
         torchs.step(scores[epoch])
-        assert ours(Moment(0, 100, epoch, scores[: epoch + 1])) == pytest.approx(optimizer.param_groups[0]["lr"])
+        moment = Moment(0, 100, epoch, scores[: epoch + 1], improved=improved[: epoch + 1])
+        assert ours(moment) == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+def test_plateau_counts_equal_scores_with_a_lower_loss_as_progress_as_patience_does() -> None:
+    goal, plateau = Goal("accuracy", "max"), schedules.Plateau(patience=1, gamma=0.1)
+    losses = [0.5, 0.4, 0.3, 0.2, 0.2, 0.2]
+    improved = goal.find_improvements([Ranked(1.0, loss) for loss in losses])
+    rates = [plateau(Moment(0, 1, epoch, [1.0] * epoch, improved[:epoch])) for epoch in range(1, 7)]
+    assert rates == [1.0, 1.0, 1.0, 1.0, 1.0, 0.1]
 
 
 def test_constant_warms_up_and_stays() -> None:

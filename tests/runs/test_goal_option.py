@@ -80,7 +80,7 @@ def test_a_plateau_follows_it() -> None:
         epochs = history(goal)
         best, falls = None, 0
         for before, epoch in itertools.pairwise(epochs):
-            score = before[goal] * (1 if goal == "macro_f1" else -1)
+            score = before[goal] * (1 if goal == "macro_f1" else -1), -before["loss"]
             best, falls = (score, falls) if best is None or score > best else (best, falls + 1)
             assert epoch["learning_rate"] == pytest.approx(0.3 * 0.1**falls)
 

@@ -6,8 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from dltrain.batch import Examples, check_batch
 from dltrain.cli.main import to_dltrain_error
+from dltrain.errors import DltrainError
+from dltrain.runs.known_examples import ExampleHashes
 from support.commands import call
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -28,6 +32,13 @@ DATASET, TASK = "dataset 'stripes' lacks", "task 'absolute_regression' lacks"
     [
         (STRIPES, IMAGES, "def test(", "def tests(", f"{DATASET} test: dltrain.dataset.Dataset requires name, "),
         (STRIPES, IMAGES, "self.fingerprint:", "self.prints:", f"{DATASET} fingerprint: "),
+        (
+            STRIPES,
+            IMAGES,
+            "return Examples(",
+            "return (",
+            "'stripes' yields a batch of the type tuple, which is no dataclass: ",
+        ),
         (ABSOLUTE, TABLE, "self.sizes =", "self.size =", f"{TASK} sizes: dltrain.task.Task requires goal, "),
         (ABSOLUTE, TABLE, '"outputs": len', '"output": len', "the task's attribute sizes lacks outputs, "),
         (ABSOLUTE, TABLE, 'Goal("loss"', 'Goal("mae"', "goal is the metric 'mae', but its report has only loss"),
@@ -49,3 +60,14 @@ def test_the_message(
     assert error.exit_code == 1
     assert error.advice
     assert re.search(message, error.message)
+
+
+def test_a_batch_is_a_dataclass_with_all_members() -> None:
+    check_batch(Examples(torch.zeros(2, 1), torch.zeros(2)), "mine")
+    wrong = [
+        ({}, "of the type dict, which is no dataclass"),
+        (ExampleHashes(torch.zeros(1).numpy()), "of the type ExampleHashes, which lacks count, rate, arguments"),
+    ]
+    for batch, message in wrong:
+        with pytest.raises(DltrainError, match=message):
+            check_batch(batch, "mine")
