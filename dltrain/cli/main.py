@@ -33,6 +33,8 @@ COMMANDS = {
     "export": "export:export",
     "cv": "cv:cross_validate",
     "sweep": "sweep:sweep",
+    "runs": "runs:list_all_runs",
+    "compare": "compare:compare",
     "find-lr": "find_lr:find_lr",
     "summary": "summary:summarize_model",
     "config": "config:app",

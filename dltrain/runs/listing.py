@@ -204,7 +204,7 @@ def _combine(parent: ListedRun, asked: int | None) -> ListedRun:
         shared = ("task", "data", "model", "seed", "device", "metric", "direction", "epochs_planned", "parameters")
         facts |= {name: _find_shared([getattr(member, name) for member in finished or members]) for name in shared}
         times = [member.seconds for member in members if member.seconds is not None]
-        facts["seconds"] = sum(times) if times else None
+        facts["seconds"] = round(sum(times), 4) if times else None
         facts["started"] = min((member.started for member in members if member.started), default=None)
         facts["ended"] = max((member.ended for member in members if member.ended), default=None)
         facts["epochs"] = max(member.epochs for member in members)

@@ -165,7 +165,7 @@ def _read_times(directory: Path, processes: list[dict[str, Any]]) -> dict[str, A
     return {
         "started": processes[0].get("time") if processes else None,
         "ended": max(ends, default=None),
-        "seconds": math.fsum(one["seconds"] for one in epochs or ended) if epochs or ended else None,
+        "seconds": round(math.fsum(one["seconds"] for one in epochs or ended), 4) if epochs or ended else None,
     }
 
 

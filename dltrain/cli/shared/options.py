@@ -51,6 +51,7 @@ Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="Include what a plug-in registers.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Inversion = Literal["auto", "yes", "no"]
 Invert = Annotated[Inversion, typer.Option(help="Swap dark and bright; auto decides by the image's border.")]
 
@@ -65,6 +66,12 @@ def parse_seconds(text: str | None) -> float | None:
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"--max-time: found '{text}'; allowed is a duration such as 90s, 30m, 2h or 1h30m")
     return sum(float(number) * SECONDS[unit or "s"] for number, unit in parts)
+
+
+def refuse_both(as_json: bool, as_csv: bool) -> None:
+    """Raises UsageError where --json and --csv are given together."""
+    if as_json and as_csv:
+        raise UsageError("--json and --csv: the output has one format", advice="leave out one of the two")
 
 
 def load_config(file: Path, overrides: Sequence[str] | None) -> Loaded:

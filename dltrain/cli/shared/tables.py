@@ -95,3 +95,14 @@ def _format_part(summary: Mapping[str, Any], first: str, metrics: Sequence[str])
 
 def format_score(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
+
+
+def format_mean(value: float | None, deviation: float | None = None) -> str:
+    """A score, or the mean of several with their standard deviation."""
+    return format_score(value) + ("" if deviation is None else f" ± {deviation:.4f}")
+
+
+def shorten_text(text: str, longest: int) -> str:
+    """A text with its middle left out where it has more than `longest` characters."""
+    half = (longest - 1) // 2
+    return text if len(text) <= longest else f"{text[: longest - 1 - half]}…{text[len(text) - half :]}"
