@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +12,10 @@ import typer
 
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
 from dltrain.cli.shared.tables import format_facts, format_members, print_summary
-from dltrain.errors import DltrainError
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 if TYPE_CHECKING:
-    from dltrain.config.experiment import Experiment
-    from dltrain.runs.building import Training
     from dltrain.runs.directory import Run
     from dltrain.sweeps.members import RunOptions
 
@@ -74,74 +70,23 @@ def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bo
     """Start, resume or extend one run, and print its summary."""
     from dltrain.config.experiment import load_experiment
     from dltrain.files import find_free_directory
-    from dltrain.runs.changed_data import check_finished_run
-    from dltrain.runs.directory import open_run
+    from dltrain.observers.console import JsonLines, MutedWhenClosed
     from dltrain.runs.finding import find_config
+    from dltrain.runs.fitting import fit_experiment
 
     file, name = find_config(config)
-    experiment = load_experiment(file, overrides).experiment
+    experiment, messenger = load_experiment(file, overrides).experiment, options.messenger
     directory = options.output or (Path("runs") / name if file == config else config)
-    run = open_run(find_free_directory(directory) if options.fresh else directory, experiment)
-    try:
-        if run.begins == "finished":
-            check_finished_run(run, experiment, options.messenger)
-        options.messenger.inform(run.headline)
-        for warning in (*experiment.warnings, *run.warnings):
-            options.messenger.warn(warning)
-        if run.begins != "finished":
-            seconds = train_with_observers(experiment, run, options)
-            print_outcome(run, options.messenger, seconds, as_json)
-        elif complete_report(run, experiment) or as_json:
-            print_outcome(run, options.messenger, None, as_json)
-    except DltrainError:
-        run.remove_if_untrained()
-        raise
-    finally:
-        run.lock.release()
-
-
-def train_with_observers(experiment: Experiment, run: Run, options: RunOptions) -> float:
-    """Train to the end with the config's observers; the seconds that this process trained for."""
-    from dltrain.events import Observer, WatchedRun
-    from dltrain.observers.console import Guarded, JsonLines, MutedWhenClosed
-    from dltrain.runs.building import construct
-    from dltrain.runs.training import train_run
-
-    watching: list[Guarded] = []
-    messenger = options.messenger
-    start = time.perf_counter()
-
-    def observe(training: Training) -> list[Observer]:
-        watched = WatchedRun(
-            directory=run.directory,
-            config=experiment.resolved(),
-            dataset=training.dataset.name,
-            goal=training.task.goal,
-            quiet=messenger.quiet or messenger.json_lines,
-        )
-        for choice in experiment.observers:
-            built = construct(training.names, "observer", choice, provided=[watched])
-            watching.append(Guarded(choice.name, built, messenger.warn))
-        return [*([MutedWhenClosed(JsonLines(sys.stderr))] if messenger.json_lines else []), *watching]
-
-    try:
-        train_run(experiment, run, options.interrupts, observe, messenger=options.messenger, inexact=options.inexact)
-    finally:
-        for observer in watching:
-            observer.close()
-    return time.perf_counter() - start
-
-
-def complete_report(run: Run, experiment: Experiment) -> bool:
-    """Write the report of a finished run that was killed before it was written; whether it was missing."""
-    from dltrain.observers.report import write_outcome
-
-    last = run.checkpoints.last()
-    reports = any(choice.name == "report" for choice in experiment.observers)
-    if last is None or not reports or (run.directory / "report.html").exists():
-        return False
-    write_outcome(run.directory, last)
-    return True
+    fitted = fit_experiment(
+        experiment,
+        find_free_directory(directory) if options.fresh else directory,
+        interrupts=options.interrupts,
+        messenger=messenger,
+        inexact=options.inexact,
+        watching=[MutedWhenClosed(JsonLines(sys.stderr))] if messenger.json_lines else [],
+    )
+    if fitted.seconds is not None or fitted.completed or as_json:
+        print_outcome(fitted.run, messenger, fitted.seconds, as_json)
 
 
 def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json: bool) -> None:

@@ -1,0 +1,116 @@
+"""One run from its config to its end: the directory is opened, trained in with the config's observers, and released."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dltrain.config.experiment import Experiment
+from dltrain.events import Observer
+from dltrain.observers.console import Messenger
+from dltrain.runs.directory import Run, open_run
+from dltrain.runtime.interrupts import Interrupts
+
+if TYPE_CHECKING:
+    from dltrain.runs.building import Training
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """A run that is finished.
+
+    `seconds` are those that this process trained for; None if the run had been finished before. `completed` says that
+    it had, but for its report, which was written now.
+    """
+
+    run: Run
+    seconds: float | None = None
+    completed: bool = False
+
+
+def fit_experiment(
+    experiment: Experiment,
+    directory: Path,
+    *,
+    interrupts: Interrupts,
+    messenger: Messenger,
+    inexact: bool = False,
+    watching: Sequence[Observer] = (),
+) -> FittedRun:
+    """Start, resume or extend the run in `directory` and train it to its end; a finished one is left alone.
+
+    `watching` are observers beside the config's. Raises RunBusy; UsageError for other settings than the run's, and for
+    changed data; Stopped and Diverged, which report the checkpoint that is left.
+    """
+    from dltrain.runs.changed_data import check_finished_run
+
+    run = open_run(directory, experiment)
+    try:
+        if run.begins == "finished":
+            check_finished_run(run, experiment, messenger)
+        messenger.inform(run.headline)
+        for warning in (*experiment.warnings, *run.warnings):
+            messenger.warn(warning)
+        if run.begins == "finished":
+            return FittedRun(run, completed=complete_report(run, experiment))
+        seconds = _train(experiment, run, interrupts, messenger, inexact=inexact, watching=watching)
+        return FittedRun(run, seconds)
+    except BaseException:
+        run.remove_if_untrained()
+        raise
+    finally:
+        run.lock.release()
+
+
+def _train(
+    experiment: Experiment,
+    run: Run,
+    interrupts: Interrupts,
+    messenger: Messenger,
+    *,
+    inexact: bool,
+    watching: Sequence[Observer],
+) -> float:
+    """Train to the end with the config's observers; the seconds that it took."""
+    from dltrain.events import WatchedRun
+    from dltrain.observers.console import Guarded
+    from dltrain.runs.building import construct
+    from dltrain.runs.training import train_run
+
+    guarded: list[Guarded] = []
+    start = time.perf_counter()
+
+    def observe(training: Training) -> list[Observer]:
+        watched = WatchedRun(
+            directory=run.directory,
+            config=experiment.resolved(),
+            dataset=training.dataset.name,
+            goal=training.task.goal,
+            quiet=messenger.quiet or messenger.json_lines,
+        )
+        for choice in experiment.observers:
+            built = construct(training.names, "observer", choice, provided=[watched])
+            guarded.append(Guarded(choice.name, built, messenger.warn))
+        return [*watching, *guarded]
+
+    try:
+        train_run(experiment, run, interrupts, observe, messenger=messenger, inexact=inexact)
+    finally:
+        for observer in guarded:
+            observer.close()
+    return time.perf_counter() - start
+
+
+def complete_report(run: Run, experiment: Experiment) -> bool:
+    """Write the report of a finished run that was killed before it was written; whether it was missing."""
+    from dltrain.observers.report import write_outcome
+
+    last = run.checkpoints.last()
+    reports = any(choice.name == "report" for choice in experiment.observers)
+    if last is None or not reports or (run.directory / "report.html").exists():
+        return False
+    write_outcome(run.directory, last)
+    return True
