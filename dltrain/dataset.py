@@ -67,7 +67,8 @@ class SplitSummary:
 class ColumnSummary:
     """A column of a table or a series: what it is used for, how it was read, and facts about its training values.
 
-    `role` is input, target, group, weight, time or ignored; `kind` is numbers, categories, labels, text or dates.
+    `role` is input, target, group, weight, time, dates or ignored; `kind` is numbers, categories, labels, text or
+    dates.
     Facts that warnings depend on, where they are cheap to know: `missing` and `distinct`, numbers of values;
     `correlation` with a numeric target, -1 to 1, unrounded; `determines_target`, whether examples with the same value
     always have the same label (or number); `numbers_as`, a category that is a number with separators or signs, if all

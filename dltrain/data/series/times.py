@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy
 from numpy.typing import NDArray
 
+from dltrain.data.dates import DateOrder, find_date_order, parse_date
 from dltrain.errors import DataError
 
 LONGER = 1.5
@@ -84,9 +85,10 @@ def format_duration(seconds: float) -> str:
 def parse_times(name: str, lines: Sequence[int], fields: Sequence[str]) -> Times:
     """Parse a time column. Raises DataError for a field that is no time, or not later than the one before it."""
     dates = not _is_number(fields[0])
+    order = None if not dates or _parse_time(fields[0], True) is not None else find_date_order(fields)
     moments = numpy.zeros(len(fields))
     for row, (line, field) in enumerate(zip(lines, fields, strict=True)):
-        now = _parse_time(field, dates)
+        now = _parse_time(field, dates) if order is None else _parse_day(field, order)
         if now is None:
             allowed = "a date as ISO 8601 writes it, such as 2024-03-31T12:00" if dates else "a number"
             raise DataError(
@@ -103,7 +105,10 @@ def parse_times(name: str, lines: Sequence[int], fields: Sequence[str]) -> Times
 
 def looks_like_dates(fields: Sequence[str]) -> bool:
     """Whether all fields are dates, none of them a mere number."""
-    return all(not _is_number(field) and _parse_time(field, True) is not None for field in fields)
+    numbers = any(_is_number(field) for field in fields)
+    return not numbers and (
+        all(_parse_time(field, True) is not None for field in fields) or find_date_order(fields) is not None
+    )
 
 
 def _is_number(field: str) -> bool:
@@ -122,3 +127,9 @@ def _parse_time(field: str, date: bool) -> float | None:
     except ValueError:
         return None
     return (moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta()) - _EPOCH).total_seconds()
+
+
+def _parse_day(field: str, order: DateOrder) -> float | None:
+    """Parse a date that is not written as ISO 8601 says, such as 03/31/2024 or 1949-01; None if the field is none."""
+    moment = parse_date(field, order)
+    return None if moment is None else (moment - _EPOCH).total_seconds()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dltrain.data.arrays import LARGEST
 from dltrain.data.cleaning import clean_category
 from dltrain.data.numbers import MISSING, parse_number
+from dltrain.data.tables.date_parts import PARTS
 from dltrain.data.tables.files import Column, Table, format_cell, format_texts
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.errors import DataError, UsageError
@@ -98,6 +99,7 @@ class Roles:
     missing_target: Literal["error", "drop"] = "error"
     normalize: Literal["standard", "none"] = "standard"
     normalize_target: Literal["standard", "none"] = "standard"
+    dates: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in self.target:
@@ -105,6 +107,10 @@ class Roles:
                 raise UsageError(
                     f"data.features: '{name}' is the target; a model that reads its target learns nothing",
                     advice="leave it out of data.features",
+                )
+            if name in self.dates:
+                raise UsageError(
+                    f"data.dates: '{name}' is the target, not an input", advice="leave it out of data.dates"
                 )
             if name in (self.categorical or ()):
                 raise UsageError(
@@ -116,20 +122,27 @@ class Roles:
         for option in ("group", "weight"):
             if (name := getattr(self, option)) is not None and name in (*self.target, *(self.features or ())):
                 raise UsageError(f"data.{option}: '{name}' is the target or a feature too; it can be only one of these")
-        for option in ("target", "features", "categorical"):
+        for option in ("target", "features", "categorical", "dates"):
             names = getattr(self, option) or ()
             if twice := [name for name in names if names.count(name) > 1]:
                 raise UsageError(f"data.{option}: '{twice[0]}' is named twice; name each column once")
 
     def select_inputs(self, table: Table) -> list[str]:
-        """Return the columns to read. Raises UsageError if a named one is missing, or none is left."""
+        """Return the columns to read, the parts of dates in the place of these.
+
+        Raises UsageError if a named one is missing, or none is left.
+        """
         for option in ("target", "features", "ignore", "categorical", "group", "weight"):
             named = getattr(self, option) or ()
             for name in (named,) if isinstance(named, str) else named:
-                if name not in table.columns:
+                if name not in table.columns and not self._is_part(name):
                     raise UsageError(table.describe_missing(name), advice=f"correct data.{option}")
         excluded = (*self.target, *self.ignore, self.group, self.weight)
-        chosen = [name for name in self.features or table.columns if name not in excluded]
+        named = self.features or [name for name in table.columns if name not in table.derived]
+        parts = {date: [part for part, made in table.derived.items() if made["column"] == date] for date in self.dates}
+        chosen = [
+            part for name in named if name not in excluded for part in parts.get(name, [name]) if part not in excluded
+        ]
         if not chosen:
             message = f"{table.name}: no column is left to learn from; found {', '.join(table.columns)}"
             raise UsageError(message, advice="shorten data.ignore, or name other data.features")
@@ -137,6 +150,10 @@ class Roles:
             message = f"data.categorical: '{lost[0]}' is not among the features: {', '.join(chosen)}"
             raise UsageError(message, advice="correct data.categorical, or add the column to data.features")
         return chosen
+
+    def _is_part(self, name: str) -> bool:
+        """Whether a name is that of a part of a date, which only the training table has for sure."""
+        return any(name == f"{date} {part}" for date in self.dates for part in PARTS)
 
 
 def find_unlabelled(table: Table, names: Sequence[str]) -> NDArray[numpy.bool_]:

@@ -23,6 +23,7 @@ from dltrain.data.sampling import Sampling, describe_classes, draw_examples
 from dltrain.data.splits import Mask, hold_out_rows, select_fold
 from dltrain.data.tables import columns
 from dltrain.data.tables.columns import Roles
+from dltrain.data.tables.date_parts import DateColumns, split_dates
 from dltrain.data.tables.faults import check_faults
 from dltrain.data.tables.features import (
     FeatureEncoder,
@@ -95,6 +96,7 @@ class TableDataset:
         needed: str | None = None,
         layout: Layout = FOUND,
         decimal: Decimal = "auto",
+        dates: DateColumns = DateColumns(),
     ) -> None:
         self.name, self._seed, self._roles, self._division = name, seed, roles, division
         self._batch_size, self._evaluation_batch_size = batch_size, evaluation_batch_size
@@ -105,6 +107,7 @@ class TableDataset:
         self._dropped: dict[str, tuple[int, int]] = {}
         self._layout = layout if assets is None else restore_table_layout(assets, layout)
         self._decimal: Decimal = decimal
+        self._dates = dates
         self._needed = needed
         self._formats: Formats | None = None
         if assets is not None:
@@ -142,6 +145,8 @@ class TableDataset:
     def _prepare(self, table: Table) -> Table:
         """Note how the files were read, and leave out the rows without a target, counted, if the options say so."""
         self._forms |= {name: (form, len(table)) for name, form in table.forms.items()}
+        if self._formats is None:
+            table = split_dates(table, self._dates)
         known = self._formats is not None
         if self._formats is None:
             self._formats = self._find_formats(table)
@@ -185,7 +190,8 @@ class TableDataset:
 
     def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, Any]]:
         """The cells of some rows by column, those of ignored columns included."""
-        found = self._read_split(split).select(numpy.array(indices, numpy.int64)).columns
+        table = self._read_split(split).select(numpy.array(indices, numpy.int64))
+        found = {name: column for name, column in table.columns.items() if name not in table.derived}
         rows = zip(*(column.tolist() for column in found.values()), strict=True)
         return [dict(zip(found, cells, strict=True)) for cells in rows]
 

@@ -125,7 +125,8 @@ def _check_inputs(table: Table, roles: Roles, found: FoundFormats) -> Iterator[T
     for name in roles.select_inputs(table):
         named = roles.categorical is not None and name in roles.categorical
         texts = format_texts(table.columns[name])
-        numeric = not named and (name in found.ambiguous or (roles.categorical is None and holds_numbers(table, name)))
+        by_content = roles.categorical is None or name in table.derived
+        numeric = not named and (name in found.ambiguous or (by_content and holds_numbers(table, name)))
         numbers = _convert(table.columns[name]) if numeric and name not in found.ambiguous else None
         missing = texts == "" if numbers is None else numpy.isnan(numbers)
         if missing.all():

@@ -19,6 +19,7 @@ from dltrain.data.tables.columns import (
     parse_numbers,
     standardize_column,
 )
+from dltrain.data.tables.date_parts import restore_dates
 from dltrain.data.tables.files import Table, format_texts
 from dltrain.data.tables.formats import convert_columns, restore_formats
 from dltrain.data.wording import join_some
@@ -36,10 +37,13 @@ def learn_features(table: Table, training: NDArray[Any], roles: Roles) -> list[d
     features = []
     for name in roles.select_inputs(table):
         named = roles.categorical is not None and name in roles.categorical
-        if named or (roles.categorical is None and not holds_numbers(table, name)):
-            features.append(_learn_category(table, training, name, named=named, missing=roles.missing))
+        derived = name in table.derived
+        by_content = roles.categorical is None or derived
+        if named or (by_content and not holds_numbers(table, name)):
+            learned = _learn_category(table, training, name, named=named or derived, missing=roles.missing)
         else:
-            features.append(_learn_quantity(table, training, name, roles))
+            learned = _learn_quantity(table, training, name, roles)
+        features.append({**learned, "date": dict(table.derived[name])} if derived else learned)
     return features
 
 
@@ -124,14 +128,15 @@ class FeatureEncoder:
     def __init__(self, features: Sequence[Mapping[str, Any]]) -> None:
         self._features = [{**feature, "name": clean_text(feature["name"])} for feature in features]
         self._formats = restore_formats(features)
-        self.columns = [feature["name"] for feature in self._features]
+        sources = [clean_text(feature.get("date", {}).get("column", feature["name"])) for feature in self._features]
+        self.columns = list(dict.fromkeys(sources))
         self.unknown: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.replaced: Counter[str] = Counter()
 
     def inputs(self, table: Table) -> NDArray[numpy.float32]:
         """Encode a table, (N, F) float32. Raises DataError for a missing column, and for a value of another kind."""
         parts: list[NDArray[numpy.float32]] = []
-        table = convert_columns(table, self._formats, known=True)
+        table = restore_dates(convert_columns(table, self._formats, known=True), self._features)
         for feature in self._features:
             if feature["name"] not in table.columns:
                 columns = ", ".join(self.columns)

@@ -35,7 +35,8 @@ class Table:
 
     `lines` (N,) are the first lines of the rows, from 1; None if there are no lines. `files` (N,) are the names of the
     rows' files, if there are several. `forms` describe the separators and quoting that were found, by file.
-    `separators` are those of the files, if they have any.
+    `separators` are those of the files, if they have any. `derived` are columns made of other ones: the parts of dates,
+    each with its "column", "part" and "order".
     """
 
     name: str
@@ -45,6 +46,7 @@ class Table:
     files: Column | None = None
     forms: Mapping[str, str] = field(default_factory=dict)
     separators: frozenset[str] = frozenset()
+    derived: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

@@ -17,13 +17,16 @@ Hashes = NDArray[numpy.uint64]
 
 
 def hash_rows(table: Table) -> Hashes:
-    """Hash all values of each row, (N,): the names of the columns count, the order of rows and columns does not.
+    """Hash all values of each row, (N,): the names of the columns count, the order of rows and columns does not, nor do
+    the parts of dates.
 
     Numbers count by their value, so that 1, 1.0 and 1e0 are the same in texts and in columns of numbers; texts count as
     stripped and in Unicode's form NFC, and all texts and numbers that stand for a missing value are one.
     """
     total = numpy.zeros(len(table), numpy.uint64)
     for name, column in table.columns.items():
+        if name in table.derived:
+            continue
         total += _mix(_hash_values(column) ^ numpy.uint64(_hash_text(f"column {name}")))
     return _mix(total)
 

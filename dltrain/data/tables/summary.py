@@ -98,7 +98,9 @@ def summarize_others(
         yield ColumnSummary(name=roles.group, role="group", kind="categories", facts={"distinct": groups})
     if roles.weight is not None:
         yield ColumnSummary(name=roles.weight, role="weight", kind="numbers")
-    used = {*(feature["name"] for feature in features), *roles.target, roles.group, roles.weight}
+    for name in roles.dates:
+        yield ColumnSummary(name=name, role="dates", kind="dates")
+    used = {*(feature["name"] for feature in features), *roles.target, *roles.dates, roles.group, roles.weight}
     for name, column in table.columns.items():
         if name not in used:
             yield ColumnSummary(name=name, role="ignored", kind="text" if column.dtype == object else "numbers")

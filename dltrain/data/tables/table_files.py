@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dltrain.data.cleaning import clean_text
+from dltrain.data.dates import DateOrder
 from dltrain.data.layout import Layout, Quoting, Separator
 from dltrain.data.numbers import Decimal
 from dltrain.data.sampling import Sampling
 from dltrain.data.tables.columns import Roles
 from dltrain.data.tables.dataset import Division, TableDataset, Texts
+from dltrain.data.tables.date_parts import DateColumns, DatePart
 from dltrain.data.tables.files import Table, build_table, join_tables, read_table
 from dltrain.errors import UsageError
 from dltrain.options import FilePath, FilePaths, Fold, FolderPath, Fraction, PositiveInt
@@ -51,6 +53,12 @@ class TableFiles(TableDataset):
         features: columns to predict from; default all others.
         ignore: columns to leave out, if features are not given.
         categorical: columns that hold categories, even as numbers; default the columns of texts.
+        dates: columns of dates, each replaced by its parts, such as "sold year" and "sold weekday": years, days and the
+            days since 1970 are numbers, the others categories; dates are written as 2024-03-31, 31.03.2024, 03/31/2024
+            or 31 March 2024, with or without a time of day, which is read as written, whatever its zone.
+        date_order: what dates such as 03/04/2024 start with; auto finds it column by column, and it is an error if a
+            column does not show it.
+        date_parts: the parts to read; default those that differ in the training files.
         group: column whose equal values stay in one split, such as the patient; it is not a feature.
         weight: column with the weight of each row in the loss, a number from 0; it is not a feature.
         missing: stop at a missing value, or replace it by the training rows' mean (no category, for texts).
@@ -85,6 +93,9 @@ class TableFiles(TableDataset):
         features: Texts | None = None,
         ignore: Texts | None = None,
         categorical: list[str] | None = None,
+        dates: Texts | None = None,
+        date_order: DateOrder | Literal["auto"] = "auto",
+        date_parts: list[DatePart] | None = None,
         group: str | None = None,
         weight: str | None = None,
         missing: Literal["error", "mean"] = "error",
@@ -117,6 +128,7 @@ class TableFiles(TableDataset):
             missing_target=missing_target,
             normalize=normalize,
             normalize_target=normalize_target,
+            dates=_clean_names(dates or ()),
         )
         shares = {
             split: share if isinstance(share, float) else _as_tuple(share)
@@ -134,6 +146,7 @@ class TableFiles(TableDataset):
             needed=target_kind,
             layout=layout,
             decimal=decimal,
+            dates=DateColumns(roles.dates, date_order, date_parts),
         )
 
     @cached_property

@@ -85,7 +85,7 @@ def test_the_forms_of_a_file_say_the_same(tmp_path: Path) -> None:
         (["1", "1", "2"], "line 3: the time '1' is not later"),
         (["2024-01-31", "2024-01-30", "x"], "line 3: the time '2024-01-30' is not later"),
         (["1", "2", "x"], "line 4: the time is 'x'; expected is a number\nnext: correct the line"),
-        (["31.1.2024", "1.2.2024", ""], "line 2: the time is '31.1.2024'; expected is a date as ISO 8601 writes it"),
+        (["31.1.2024", "1.2.2024", ""], "line 4: the time is ''; expected is a date as ISO 8601 writes it"),
         (["1", "2", "nan"], "line 4: the time is 'nan'; expected is a number"),
     ],
 )  # fmt: skip
@@ -100,6 +100,23 @@ def test_the_time_must_rise(times: list[str], fault: str | None, tmp_path: Path)
     with pytest.raises(DataError) as caught:
         read_series(path, None, "when")
     assert fault in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["1949-11", "1949-12", "1950-01"],
+        ["30/01/2024", "31/01/2024", "01/02/2024"],
+        ["1/30/2024", "1/31/2024", "2/1/2024"],
+    ],
+)
+def test_times_may_be_months_or_dates_with_the_year_last(times: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("when,x\n" + "".join(f"{time},{number}\n" for number, time in enumerate(times)))
+    found = read_series(path, None, "when").times
+    assert found is not None
+    steps = numpy.diff(found.moments) / 86400
+    assert steps.tolist() == ([30, 31] if times[0] == "1949-11" else [1, 1])
 
 
 @pytest.mark.parametrize(
