@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -70,6 +73,33 @@ def hash_file(path: Path) -> str:
         while block := file.read(2**20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class EarlierContent:
+    """What was in a directory before this process: names, and the folders on its path that did not exist."""
+
+    directory: Path
+    missing: tuple[Path, ...]
+    names: frozenset[str]
+
+    @classmethod
+    def look(cls, directory: Path) -> EarlierContent:
+        missing = tuple(path for path in (directory, *directory.parents) if not path.exists())
+        names = frozenset(path.name for path in directory.iterdir()) if directory.is_dir() else frozenset()
+        return cls(directory, missing, names)
+
+    def restore(self) -> None:
+        """Remove what is new: the directory, and the empty folders made for it; or what has been put into it."""
+        if self.missing:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            with suppress(OSError):  # something else has come to be in one of them
+                for folder in self.missing[1:]:
+                    folder.rmdir()
+            return
+        for path in self.directory.iterdir():
+            if path.name not in self.names:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def find_free_directory(directory: Path) -> Path:

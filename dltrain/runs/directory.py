@@ -10,7 +10,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.config.paths import RUN_CONFIG, RUN_REMARK
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import DltrainError, NoCheckpoint, RunBusy, UsageError
-from dltrain.files import sync_directory, write_atomically
+from dltrain.files import EarlierContent, sync_directory, write_atomically
 
 CONFIG, LOCK, ENVIRONMENT = RUN_CONFIG, "lock", "environment.json"
 LOCK_TRIES, LOCK_SECONDS = 4, 0.02
@@ -41,15 +40,17 @@ class Lock:
 
     def __init__(self, directory: Path) -> None:
         """Raises RunBusy, naming the holder, where another process has it."""
-        self._file: IO[str] = (directory / LOCK).open("a+")
         for attempt in reversed(range(LOCK_TRIES)):
+            self._file: IO[str] = (directory / LOCK).open("a+")
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                if self._is_in_place(directory):
+                    break
             except BlockingIOError:
-                if attempt:  # `is_locked` may be looking
-                    time.sleep(LOCK_SECONDS)
-                    continue
+                time.sleep(LOCK_SECONDS if attempt else 0.0)
+            if attempt:  # `is_locked` may be looking, or the holder has removed what it had made
+                self._file.close()
+                continue
             self._file.seek(0)
             holder = self._file.read().strip() or "a process that has just started"
             self._file.close()
@@ -61,6 +62,11 @@ class Lock:
         started = time.strftime("%Y-%m-%d %H:%M:%S")
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}\n")
         self._file.flush()
+
+    def _is_in_place(self, directory: Path) -> bool:
+        with suppress(OSError):
+            return os.path.samestat(os.fstat(self._file.fileno()), (directory / LOCK).stat())
+        return False
 
     def release(self) -> None:
         self._file.close()
@@ -87,8 +93,7 @@ class Run:
     begins: Literal["new", "resumed", "finished"] = "new"
     checkpoint: Checkpoint | None = None
     warnings: list[str] = field(default_factory=list)
-    made: tuple[Path, ...] = ()
-    """The directories that this process made, this one first."""
+    before: EarlierContent | None = None
     trained: bool = False
     """Whether this process has made a step."""
 
@@ -97,12 +102,9 @@ class Run:
         return Checkpoints(self.directory / "checkpoints")
 
     def remove_if_untrained(self) -> None:
-        """Remove a directory that this process made and did not train in, and the empty ones made for it."""
-        if self.made and not self.trained:
-            shutil.rmtree(self.directory, ignore_errors=True)
-            with suppress(OSError):  # another run has come to be in it
-                for directory in self.made[1:]:
-                    directory.rmdir()
+        """Remove what this process made for a new run that it did not train: the directory, or what is new in it."""
+        if self.before is not None and self.begins == "new" and not self.trained:
+            self.before.restore()
 
     @property
     def headline(self) -> str:
@@ -172,8 +174,8 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
     Raises RunBusy; UsageError where the directory holds something else, or a run with other settings: more epochs
     extend a run, anything else is refused with the differences.
     """
-    made = tuple(path for path in (directory, *directory.parents) if not path.exists())
-    if not made and not directory.is_dir():
+    before = EarlierContent.look(directory)
+    if not before.missing and not directory.is_dir():
         raise UsageError(f"{directory}: is a file, and a run needs a directory", advice="name another one with -o")
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -188,7 +190,7 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
                 f"{directory}: contains {strangers[0]}{more}, but no run of dltrain (no {CONFIG})",
                 advice="name an empty or a new directory with -o",
             )
-    run = Run(directory, Lock(directory), made=made)
+    run = Run(directory, Lock(directory), before=before)
     try:
         if (directory / CONFIG).exists():
             _compare_settings(directory, experiment)

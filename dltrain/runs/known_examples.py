@@ -87,6 +87,15 @@ class KnownExamples:
         """All that its weights have been chosen by."""
         return self.validation.join(self.validated_before)
 
+    def count(self) -> int:
+        """The number of distinct examples of all its own splits, as far as they are known."""
+        return len(numpy.unique(numpy.concatenate([self.training.hashes, self.validation.hashes, self.test.hashes])))
+
+    def recognises(self, other: KnownExamples) -> bool:
+        """Whether any example of the splits of another run is one of its own, or of those it has learned from."""
+        own = self.trained.join(self.validated).join(self.test)
+        return any(own.contains(one.hashes).any() for one in (other.training, other.validation, other.test))
+
     def sets(self) -> dict[str, ExampleHashes]:
         return {name: value for name, value in vars(self).items() if len(value.hashes) or name == "training"}
 

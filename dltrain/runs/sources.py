@@ -49,6 +49,7 @@ def _start_from_source(training: Training, own: KnownExamples | None, messenger:
     known = None if checkpoint is None else find_known_examples(checkpoint) or _identify_again(checkpoint)
     before = set() if checkpoint is None else set(checkpoint.record.fingerprint.values())
     shared = [name for name, digest in training.dataset.fingerprint.items() if digest in before]
+    form = ""
     if own is not None and known is not None:
         own = own.start_from(known)
         refuse_seen(
@@ -56,13 +57,16 @@ def _start_from_source(training: Training, own: KnownExamples | None, messenger:
             own,
             advice="take weights that were trained on other data, or on the same training split (same seed and shares)",
         )
-        if not shared or known.trained.join(known.validated).contains(own.training.hashes).any():
-            return own  # else examples of another form were made from the same files, such as longer windows
+        if known.recognises(own):
+            return own
+        form = "; none of these examples is known to it, so they are other ones, or have another form (one more column)"
     note = f"{source}: whether these weights were trained on examples that this run is scored on is not known"
     if shared:
         messenger.warn(f"weights.init_from: {note}; they were trained on {', '.join(shared)} too")
+    elif own is not None and known is not None and own.count() == known.count():
+        messenger.warn(f"weights.init_from: {note}{form}; it was trained on as many examples as this run has")
     else:
-        messenger.inform(f"note: {note}")
+        messenger.inform(f"note: {note}{form}")
     training.notes.append(note)
     return own
 

@@ -22,7 +22,7 @@ from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.core.verdict import read_baseline_scores
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
-from dltrain.files import find_free_directory, write_atomically
+from dltrain.files import EarlierContent, find_free_directory, write_atomically
 from dltrain.observers.console import Messenger
 from dltrain.runs.changed_data import ComparedRuns
 from dltrain.runs.directory import CONFIG, LOCK, Lock, open_run
@@ -180,9 +180,11 @@ def run_members(
 
     A failed member is recorded, and the others continue. Raises Stopped when asked to stop, RunBusy if another process
     trains them, UsageError if they have different data, and ChildFailed if the first one's config or data is refused
-    before training: the others share it.
+    before training: the others share it. A parent that was made for nothing is removed again.
     """
-    parent = prepare_parent(options.output or directory, kind, options.fresh)
+    place = options.output or directory
+    before = EarlierContent.look(find_free_directory(place) if options.fresh else place)
+    parent = prepare_parent(place, kind, options.fresh)
     lock = Lock(parent)
     try:
         for member in members:  # other settings are refused before anything is started
@@ -216,6 +218,8 @@ def run_members(
             write_summary(parent, summarize_members(kind, results, len(members)))
         return parent, summarize_members(kind, results, len(members))
     finally:
+        if not any((parent / member.name).exists() for member in members):
+            before.restore()
         lock.release()
 
 

@@ -425,7 +425,7 @@ def test_an_early_failure_leaves_a_directory_that_can_be_used(
     (tmp_path / "run").mkdir()
     pattern = call("fit", config, "-o", tmp_path / "run", "--set", "weights.freeze=[nothing.*]")
     assert isinstance(pattern.exception, UsageError)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["lock"]  # the directory is somebody else's
+    assert list((tmp_path / "run").iterdir()) == []  # the directory is somebody else's
     good("fit", config, "-o", tmp_path / "run")
 
 

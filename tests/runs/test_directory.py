@@ -19,6 +19,7 @@ from dltrain.runs.directory import (
     append_environment,
     copy_plugins,
     find_differences,
+    is_locked,
     iterate_leaves,
     link_checkpoint,
     open_run,
@@ -78,6 +79,22 @@ def test_the_kernel_releases_a_dead_process_lock(tmp_path: Path) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     Lock(tmp_path).release()
+
+
+def test_a_lock_whose_file_its_holder_removed_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Lock(tmp_path)
+
+    def end(_: float) -> None:
+        (tmp_path / "lock").unlink()
+        first.release()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("time.sleep", end)
+        second = Lock(tmp_path)
+    assert is_locked(tmp_path)
+    with pytest.raises(RunBusy):
+        Lock(tmp_path)
+    second.release()
 
 
 @pytest.mark.parametrize(

@@ -343,3 +343,33 @@ def test_test_files_stay_closed_while_training(name: str, tmp_path: Path) -> Non
     known = KnownExamples.read(tmp_path / "run")
     assert known is not None
     assert not len(known.test.hashes)
+
+
+def test_the_same_rows_with_one_more_column_are_reported(noise: Path) -> None:
+    good("fit", noise, "-q", "-o", "source")
+    head, *rows = Path("noise.csv").read_text().splitlines()
+    Path("more.csv").write_text("\n".join([f"{head},note", *(f"{row},{i % 7}" for i, row in enumerate(rows))]) + "\n")
+    start = ("fit", noise, "--set", "weights.init_from=source", "--set", "seed=1")
+    for flags in (["data.ignore=[note]"], ["data.ignore=null"]):
+        result = good(*start, "--set", "data.training=more.csv", "--set", *flags, "-o", flags[0])
+        assert "warning: weights.init_from: source/checkpoints/step-" in result.stderr
+        assert "none of these examples is known to it, so they are other ones, or have another form" in result.stderr
+    write_noise(Path("other.csv"), 90, seed=5)
+    other = good(*start, "--set", "data.training=other.csv", "-o", "other").stderr
+    assert "note: source/checkpoints/step-" in other
+    assert "warning: weights.init_from" not in other
+
+
+@pytest.mark.parametrize("extra", [(), ("--seeds", "1"), ("--seeds", "1-2")])
+def test_a_refused_start_leaves_nothing_behind(noise: Path, extra: tuple[str, ...], here: list[list[str]]) -> None:
+    good("fit", noise, "-q", "-o", "source")
+    Path("empty").mkdir()
+    Path("kept").mkdir()
+    before = sorted(Path().rglob("*"))
+    flags = ("--set", "weights.init_from=source", "--set", "data.validation=0.3", *extra)
+    for output in ("empty", "new/deep"):
+        result = call("fit", noise, "-q", *flags, "-o", output)
+        assert "was trained (or chosen) on" in str(result.exception)
+        assert sorted(Path().rglob("*")) == before
+    assert call("fit", noise, "-q", *extra, "--set", "data.training=absent.csv", "-o", "new").exit_code != 0
+    assert sorted(Path().rglob("*")) == before
