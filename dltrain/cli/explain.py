@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import CheckpointName, DeviceName, Inversion, Invert, RunPath, list_files, load_model
+from dltrain.cli.shared.options import CheckpointName, DeviceName, Invert, RunPath, list_files, load_model
 from dltrain.data.images.options import ExplanationMethod
 from dltrain.errors import DataError, UsageError
 from dltrain.files import is_stream
+from dltrain.runs.prediction import Inversion
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,18 +6,16 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltrain.cli.shared.options import (
     CheckpointName,
     DeviceName,
-    Inversion,
     Invert,
     RunPath,
     Threshold,
@@ -25,43 +23,13 @@ from dltrain.cli.shared.options import (
     load_model,
 )
 from dltrain.errors import DataError, UsageError
-from dltrain.kinds import resolve_reference
+from dltrain.runs.prediction import Prediction, Predictor, make_predictor
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from dltrain.kinds import Kind, NamedInput
 
-    from dltrain.kinds import Kind, NamedInput, Reader
-    from dltrain.runs.loading import Trained
-
-NO_ABILITY = "a plug-in's task needs labels and probabilities, or outputs and estimates (docs/extending.md)"
-BATCH = 256
 DIGITS = 7
 """Significant digits of a number, where the task does not know better."""
-
-
-class Prediction(NamedTuple):
-    """The result for one input: labels with their probabilities, best first, or outputs with their numbers."""
-
-    name: str
-    values: Sequence[tuple[str, float]]
-
-
-class Predictor(NamedTuple):
-    """A trained model, the reader of its kind of data, and whether its task gives labels; `top` of them are printed."""
-
-    trained: Trained
-    kind: Kind
-    reader: Reader
-    labels: bool
-    top: int
-
-    @property
-    def digits(self) -> Sequence[int]:
-        """Significant digits to print of each number."""
-        from dltrain.capabilities import Rounds
-
-        task: Any = self.trained.task
-        return task.digits if isinstance(task, Rounds) else [DIGITS] * len(task.outputs)
 
 
 @dataclass
@@ -71,6 +39,19 @@ class InputCounts:
     read: int = 0
     unreadable: int = 0
     files: int = 0
+
+    def watch(self, given: Iterable[NamedInput]) -> Iterator[NamedInput]:
+        """The same inputs, counted; those that could not be read are reported on stderr."""
+        for one in given:
+            if not isinstance(one.value, DataError):
+                self.read += 1
+            else:
+                typer.echo(f"error: {one.value}", err=True)
+                if one.whole_file:
+                    self.files += 1
+                else:
+                    self.unreadable += 1
+            yield one
 
     def describe_unread(self, kind: Kind) -> str:
         parts = [f"{self.files} {'file' if self.files == 1 else 'files'}"] if self.files else []
@@ -114,7 +95,7 @@ def predict(
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
     check_output(output)
     trained = load_model(run, checkpoint, device, threshold=threshold)
-    predictor = _make_predictor(run, trained, invert, top)
+    predictor = make_predictor(run, trained, invert, top)
     trained.runtime.check(trained.model)
     counts, table = InputCounts(), io.StringIO()
     for number, predictions in enumerate(_predict_batches(predictor, inputs, counts)):
@@ -132,28 +113,11 @@ def predict(
         raise DataError(counts.describe_unread(predictor.kind))
 
 
-def _make_predictor(run: Path, trained: Trained, invert: Inversion, top: int) -> Predictor:
-    """Raises UsageError where the task gives neither labels nor numbers, or nothing reads this kind of data."""
-    from dltrain.capabilities import Estimates, Predicts
+def _list_digits(task: Any) -> Sequence[int]:
+    """Significant digits to print of each number."""
+    from dltrain.capabilities import Rounds
 
-    task, kind = trained.experiment.task.name, trained.kind
-    if not isinstance(trained.task, Predicts | Estimates):
-        raise UsageError(f"{run}: the task '{task}' gives neither labels nor numbers for inputs", advice=NO_ABILITY)
-    if kind.reader is None:
-        advice = f"register a reader in the plug-in: register(Kind(name='{kind.name}', reader=...))"
-        message = f"{run}: nothing reads inputs of the kind of data '{kind.name}'"
-        raise UsageError(message, advice=f"{advice}, see docs/extending.md")
-    options = {"invert": invert} if "invert" in kind.reader_options else {}
-    if not options and invert != "auto":
-        raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.plural}", advice="leave it out")
-    try:
-        reader = resolve_reference(kind.reader)(trained.record.assets, **options)
-    except KeyError as error:
-        raise UsageError(
-            f"{run}: predict cannot read {kind.plural}: its dataset's assets lack {error}",
-            advice="add it to the dataset's assets (docs/extending.md), and train again",
-        ) from error
-    return Predictor(trained, kind, reader, isinstance(trained.task, Predicts), top=top)
+    return task.digits if isinstance(task, Rounds) else [DIGITS] * len(task.outputs)
 
 
 def _describe_task(task: Any) -> list[str]:
@@ -163,51 +127,12 @@ def _describe_task(task: Any) -> list[str]:
     return [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
 
 
-def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCounts) -> Iterator[Sequence[Prediction]]:
+def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCounts) -> Iterator[list[Prediction]]:
     """Read the named inputs and predict in batches, never an empty one; faults are reported on stderr."""
-    given = predictor.reader.read(names, iter(sys.stdin or ()))
-    while batch := list(islice(given, BATCH)):
-        good = [one for one in batch if not isinstance(one.value, DataError)]
-        for one in batch:
-            if isinstance(one.value, DataError):
-                typer.echo(f"error: {one.value}", err=True)
-                if one.whole_file:
-                    counts.files += 1
-                else:
-                    counts.unreadable += 1
-        counts.read += len(good)
+    for batch in predictor.predict(counts.watch(predictor.reader.read(names, iter(sys.stdin or ())))):
+        good = [one for one in batch if one.error is None]
         if good:
-            yield _predict_inputs(predictor, good)
-
-
-def _predict_inputs(predictor: Predictor, given: Sequence[NamedInput]) -> list[Prediction]:
-    import torch
-
-    from dltrain.batch import move_tensor
-
-    trained, task = predictor.trained, cast(Any, predictor.trained.task)
-    tensors = predictor.reader.inputs([one.value for one in given])
-    inputs = [move_tensor(tensor, trained.runtime.device) for tensor in tensors]
-    with torch.inference_mode(), trained.runtime.autocast():
-        results = (task.probabilities if predictor.labels else task.estimates)(trained.model, *inputs).cpu()
-    if predictor.labels:
-        values = _rank_labels(task, results, predictor.top)
-    else:
-        values = [list(zip(task.outputs, row, strict=True)) for row in results.tolist()]
-    return [Prediction(one.name, each) for one, each in zip(given, values, strict=True)]
-
-
-def _rank_labels(task: Any, probabilities: Tensor, top: int) -> list[list[tuple[str, float]]]:
-    """For each input the `top` most probable labels with their probabilities; the task's decision comes first."""
-    from dltrain.capabilities import Decides
-
-    order = probabilities.clone()
-    if isinstance(task, Decides):
-        decided = task.decisions(probabilities)[:, None]
-        order.scatter_(1, decided, 2.0)  # before all probabilities
-    indices = order.topk(min(top, probabilities.shape[1])).indices
-    rows = zip(indices.tolist(), probabilities.gather(1, indices).tolist(), strict=True)
-    return [[(task.labels[index], value) for index, value in zip(row, values, strict=True)] for row, values in rows]
+            yield good
 
 
 def _format_predictions(
@@ -216,28 +141,32 @@ def _format_predictions(
     """Lines to print; numbers have a `head` with the outputs' names above them."""
     key = predictor.kind.key
     if head and not predictor.labels and not as_json:
-        yield "\t".join([key, *(name for name, _ in predictions[0].values)])
-    for name, values in predictions:
+        yield "\t".join([key, *predictions[0].values])
+    for one in predictions:
         if as_json:
-            labels = [{"label": label, "probability": probability} for label, probability in values]
-            yield json.dumps({key: name, **({"labels": labels} if predictor.labels else {"estimates": dict(values)})})
+            labels = [{"label": label, "probability": value} for label, value in one.probabilities.items()]
+            yield json.dumps(
+                {key: one.name, **({"labels": labels} if predictor.labels else {"estimates": dict(one.values)})}
+            )
         elif predictor.labels:
-            yield "\t".join([name, *(f"{label}\t{probability:.4f}" for label, probability in values)])
+            pairs = (f"{label}\t{probability:.4f}" for label, probability in one.probabilities.items())
+            yield "\t".join([one.name, *pairs])
         else:
-            numbers = zip(predictor.digits, values, strict=True)
-            yield "\t".join([name, *(f"{value:.{digits}g}" for digits, (_, value) in numbers)])
+            numbers = zip(_list_digits(predictor.trained.task), one.values.values(), strict=True)
+            yield "\t".join([one.name, *(f"{value:.{digits}g}" for digits, value in numbers)])
 
 
 def _write_csv(file: io.StringIO, predictions: Sequence[Prediction], labels: bool, head: bool) -> None:
     """Rows of CSV; numbers with all the digits that they have."""
     rows = csv.writer(file, lineterminator="\n")
     if head:
-        first = predictions[0].values
-        suffixes = ["", *(f"_{number}" for number in range(2, len(first) + 1))]
+        first = predictions[0]
+        suffixes = ["", *(f"_{number}" for number in range(2, len(first.probabilities) + 1))]
         titles = [f"{what}{suffix}" for suffix in suffixes for what in ("label", "probability")]
-        rows.writerow(["input", *(titles if labels else [name for name, _ in first])])
-    for name, values in predictions:
-        rows.writerow([name, *(part for pair in values for part in pair[0 if labels else 1 :])])
+        rows.writerow(["input", *(titles if labels else first.values)])
+    for one in predictions:
+        pairs = (part for pair in one.probabilities.items() for part in pair)
+        rows.writerow([one.name, *(pairs if labels else one.values.values())])
 
 
 def _write_output(path: Path, text: str) -> None:

@@ -7,11 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dltrain.errors import DataError, UsageError
+from dltrain.runs.prediction import Inversion
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Loaded
@@ -52,7 +53,6 @@ Plugins = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-Inversion = Literal["auto", "yes", "no"]
 Invert = Annotated[Inversion, typer.Option(help="Swap dark and bright; auto decides by the image's border.")]
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
