@@ -23,6 +23,7 @@ from dltrain.config.document import (
 from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest
 from dltrain.config.paths import Base
 from dltrain.config.sections import CHOICES
+from dltrain.config.shipped import find_shipped
 
 FLAG = "--set"
 
@@ -105,7 +106,8 @@ def _read_chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]
         named = _read_file_name(parent.node, "extends", faults)
         if named is None:
             return None
-        shown, asked_at = os.path.normpath(Path(shown).parent / named), parent.node.place
+        beside = Path(os.path.normpath(Path(shown).parent / named))
+        shown, asked_at = str(beside if beside.is_file() else find_shipped(named) or beside), parent.node.place
         if Path(shown).resolve() in seen:
             circle = " -> ".join([*seen.values(), shown])
             faults.append(Fault(asked_at, f"the files extend each other in a circle: {circle}"))

@@ -16,18 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest_file, list_folder_files
+from dltrain.config.faults import Fault, Place, Refused, SourceText
 from dltrain.config.paths import find_base
+from dltrain.config.source_files import read_source
 
 if TYPE_CHECKING:
     from yaml.error import MarkedYAMLError
     from yaml.events import Event, ScalarEvent
 
-MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 MAX_DIGITS = 400
-FILES_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def read_document(
     `asked_at` is where another file names this one; its absence is then a fault of that place.
     """
     try:
-        text = _decode(path, name, asked_at)
+        text = read_source(path, name, asked_at)
         source = SourceText(name, tuple(_BREAK.split(text)), rank, base=find_base(path, text))
         node = parse_document(text, source, faults)
     except Refused as refused:
@@ -114,36 +113,6 @@ def read_document(
 
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # what PyYAML counts as a line
-
-
-def _decode(path: Path, name: str, asked_at: Place | None) -> str:
-    whole = Place(SourceText(name))
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise Refused(_explain_unreadable(path, name, asked_at, error)) from None
-    if len(content) > MAX_BYTES:
-        raise Refused(Fault(whole, f"the file is larger than {MAX_BYTES} bytes, too large for a config"))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        offset = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)
-        line = content.count(b"\n", 0, offset) + 1
-        found = f"byte 0x{content[offset]:02x} at offset {offset}, in line {line}"
-        raise Refused(Fault(whole, f"the file is not UTF-8: {found}; save it as UTF-8")) from None
-
-
-def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OSError | ValueError) -> Fault:
-    place, subject = (Place(SourceText(name)), "") if asked_at is None else (asked_at, f"'{name}': ")
-    if isinstance(error, FileNotFoundError):
-        return Fault(place, f"{subject}there is no such file", nearest=find_nearest_file(path, name))
-    if isinstance(error, IsADirectoryError):
-        inside = [str(Path(name) / each.name) for each in list_folder_files(path) if each.suffix in (".yaml", ".yml")]
-        more = f", ... ({len(inside)} files)" if len(inside) > FILES_SHOWN else ""
-        return Fault(place, f"{subject}this is a directory, not a file", ", ".join(inside[:FILES_SHOWN]) + more or None)
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return Fault(place, f"{subject}the file cannot be read: {reason}")
 
 
 def parse_document(text: str, source: SourceText, faults: list[Fault], offset: int = 0) -> Node | None:

@@ -17,6 +17,7 @@ from dltrain.config.paths import map_paths, shorten_path
 from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, check_search_section, take_search
 from dltrain.config.sections import CHOICES, SETTINGS
+from dltrain.config.shipped import resolve_config
 from dltrain.config.values import find_misfits, to_plain
 from dltrain.options import Plan, Weights
 
@@ -114,10 +115,11 @@ class Loaded:
 def load_experiment(path: Path, overrides: Sequence[str] = (), chosen: Sequence[str] = ()) -> Loaded:
     """The experiment of a file, its parents and ``--set`` flags (each ``a.b=VALUE``); `chosen` are as in `compose`.
 
-    Raises ConfigError with all faults in one report. Executes the plug-ins; imports no torch
-    but by them, and opens no data.
+    `path` may also be the name of a shipped config, or ``-`` for one on standard input. Raises ConfigError with all
+    faults in one report. Executes the plug-ins; imports no torch but by them, and opens no data.
     """
     faults: list[Fault] = []
+    path = resolve_config(path)
     composed = compose(path, overrides, faults, chosen)
     loaded = None if composed is None else _check_composed(composed, str(path), faults)
     if faults or loaded is None:

@@ -1,7 +1,8 @@
 """Options that are paths: the folder that each is relative to, and where it is.
 
 A path is relative to the file that it is written in; one from ``--set`` to the working directory, as on any command
-line. Where the options have a folder `root`, their files are in it.
+line. A config that comes with dltrain has no folder of its own: its ``../data`` is ``data`` in the working directory.
+Where the options have a folder `root`, their files are in it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dltrain.config.annotations import Option, find_location
+from dltrain.config.shipped import CONFIGS
 from dltrain.options import Location
 
 RUN_CONFIG = "config.yaml"
@@ -48,6 +50,8 @@ class Located(NamedTuple):
 def find_base(path: Path, text: str) -> Base:
     """The base of a config file with this text; that of a run's own config knows where the run was trained."""
     folder = path.parent
+    if _normalize(folder.absolute()) == CONFIGS:  # as if it were in the working directory's folder `configs`
+        return Base(Path.cwd() / CONFIGS.name)
     if path.name == RUN_CONFIG and text.startswith(RUN_REMARK):
         return Base(folder.resolve(), _read_former_folder(folder), of_run=True)
     if path.name == RUN_CONFIG and all((folder / name).is_file() for name in ("environment.json", "metrics.jsonl")):

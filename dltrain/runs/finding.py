@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dltrain.config.source_files import STANDARD_INPUT
 from dltrain.core.checkpoint import MANIFEST, Checkpoint, Checkpoints
 from dltrain.errors import NoCheckpoint, UsageError
 from dltrain.export.weights import SUFFIX, ExportedWeights
@@ -13,7 +14,9 @@ READING_TRIES = 20
 
 
 def find_config(config: Path) -> tuple[Path, str]:
-    """The config file, given itself or by a run directory, and the name for runs of it."""
+    """The config, given itself, by its run directory or as the name of a shipped one, and the name for runs of it."""
+    if str(config) == STANDARD_INPUT:
+        return config, "stdin"
     if (config / CONFIG).is_file():
         return config / CONFIG, config.resolve().name
     return config, config.stem

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from dltrain.config.document import (
-    MAX_BYTES,
     MAX_DEPTH,
     MAX_NODES,
     ListNode,
@@ -23,6 +22,7 @@ from dltrain.config.document import (
     resolve_scalar,
 )
 from dltrain.config.faults import Fault, Refused, SourceText
+from dltrain.config.source_files import MAX_BYTES
 
 
 def parsed(text: str) -> tuple[object, list[Fault]]:

@@ -9,11 +9,12 @@ import pytest
 import yaml
 
 from dltrain.config.catalogue import load_package_catalogue
-from dltrain.config.document import MAX_BYTES, MAX_DEPTH, MAX_NODES
+from dltrain.config.document import MAX_DEPTH, MAX_NODES
 from dltrain.config.experiment import load_experiment
 from dltrain.config.generate import build_page
 from dltrain.config.schema import build_json_schema
 from dltrain.config.sections import SECTIONS
+from dltrain.config.source_files import MAX_BYTES
 from dltrain.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

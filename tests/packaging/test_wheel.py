@@ -27,7 +27,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "dltrain", source / "dltrain", ignore=CACHES)
+    for name in ("dltrain", "configs", "recipes"):
+        shutil.copytree(ROOT / name, source / name, ignore=CACHES, symlinks=True)
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", output, source)
     return next(output.glob("*.whl"))
 
@@ -56,7 +57,10 @@ def test_a_wheel_holds_all_that_is_needed_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("dltrain/**/*.py")}
     assert {"dltrain/py.typed", "dltrain/config/catalogue.json"} <= names
-    assert {name for name in names if name.endswith(".py")} == expected
+    shipped = [*ROOT.glob("configs/*"), *ROOT.glob("recipes/*")]
+    shared = {f"dltrain/{path.relative_to(ROOT)}" for path in shipped if path.is_file()}
+    assert {name for name in names if name.startswith(("dltrain/configs/", "dltrain/recipes/"))} == shared
+    assert {name for name in names if name.endswith(".py")} - shared == expected
     assert {name.partition("/")[0] for name in names} == {"dltrain", f"dltrain-{__version__}.dist-info"}
     assert any(name.endswith("/LICENSE") for name in names)
 
@@ -82,3 +86,19 @@ def test_the_readme_tour_runs_in_an_empty_folder(environment: Path, tmp_path: Pa
     where = [environment / "bin" / "python", "-I", "-c", "import dltrain; print(dltrain.__file__)"]
     assert run(*where).startswith(str(environment))
     run_steps(README, call)
+
+
+def test_shipped_configs_and_recipes_are_found_by_name_in_an_empty_folder(environment: Path, tmp_path: Path) -> None:
+    program = environment / "bin" / "dltrain"
+
+    def call(*words: str) -> str:
+        done = subprocess.run([program, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "root: data\n" in call("config", "show", "mnist_cnn")
+    assert "run directory    runs/linear_regression\n" in call("fit", "linear_regression")
+    assert call("predict", "runs/linear_regression", "x=6").splitlines()[-1].endswith("\t12")
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    recipe = next(environment.glob("lib/python*/site-packages/dltrain/recipes/mnist_cnn"))
+    assert os.access(recipe, os.X_OK)
