@@ -98,25 +98,31 @@ def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json
 
     last = run.checkpoints.last()
     assert last is not None, "a finished run has a checkpoint"
-    facts: dict[str, Any] = {**summarize_outcome(last), "run directory": str(run.directory)}
-    facts["best checkpoint"] = str(run.directory / "best")
+    places = {"run directory": str(run.directory), "best checkpoint": str(run.directory / "best")}
     if (run.directory / CURVES).exists():
-        facts["curves"] = str(run.directory / CURVES)
-    facts["next"] = f"dltrain eval {run.directory}"
+        places["curves"] = str(run.directory / CURVES)
+    following = f"dltrain eval {run.directory}"
     remarks, baselines = list_remarks(run.directory, last.record, last.goal), read_baseline_scores(run.directory)
     if as_json:
-        facts |= {"data read": read_data(run.directory), "baselines": baselines, "remarks": remarks}
-        typer.echo(json.dumps({**facts, "seconds in this process": seconds and round(seconds, 1)}))
+        from dltrain.runs.listing import read_run
+
+        plain = read_run(run.directory).to_plain("history", "config", "members")
+        plain |= {name.replace(" ", "_"): value for name, value in places.items()} | {"next": following}
+        plain |= {"torch": last.record.signature["torch"], "facts": last.record.facts, "baselines": baselines}
+        plain |= {"remarks": remarks, "data_read": read_data(run.directory)}
+        typer.echo(json.dumps({**plain, "seconds_in_this_process": seconds and round(seconds, 1)}))
     elif not messenger.quiet:
-        if baselines:
-            facts["baselines"] = format_baselines(baselines, last.goal.metric)
+        facts = summarize_outcome(last)
         if seconds is not None:
             facts["time"] = format_duration(seconds)
-        width = max(map(len, facts)) + 2
-        for name, value in facts.items():
+        if baselines:
+            facts["baselines"] = format_baselines(baselines, last.goal.metric)
+        rows = {**facts, **places, "next": following}
+        width = max(map(len, rows)) + 2
+        for name, value in rows.items():
+            if name == "next":
+                typer.echo("".join(f"note: {remark}\n" for remark in remarks), nl=False)
             typer.echo(f"{name:<{width}}{value}")
-        for remark in remarks:
-            typer.echo(f"note: {remark}")
 
 
 def format_seeds(summary: Mapping[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,10 @@ from dltrain.goal import Goal
 from dltrain.registry import observers
 
 SECONDS_BETWEEN_LINES = 30.0
+WIDTH = 80
+"""Columns that an epoch's line takes at most."""
+BAR_WIDTH = 12
+SHORT_DURATION = len("12.3 s")
 
 
 def format_duration(seconds: float) -> str:
@@ -27,12 +32,17 @@ def format_duration(seconds: float) -> str:
     return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
 
 
+def format_metric(value: float | None) -> str:
+    """A loss or metric with four decimals, or four significant digits where these would show nothing or too much."""
+    if value is None or math.isnan(value):
+        return "undefined"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
+
+
 def format_baselines(baselines: Mapping[str, Mapping[str, float | None]], metric: str) -> str:
     """The score of each baseline by `metric`: rmse of mean 1.0312, of linear 0.7264."""
-    scores = [(name, metrics.get(metric)) for name, metrics in baselines.items()]
-    return f"{metric} of " + ", of ".join(
-        f"{name} {'undefined' if score is None else format(score, '.4f')}" for name, score in scores
-    )
+    scores = [f"{name} {format_metric(metrics.get(metric))}" for name, metrics in baselines.items()]
+    return f"{metric} of {', of '.join(scores)}"
 
 
 class Narration:
@@ -50,15 +60,25 @@ class Narration:
         return f"{rate:.0f} {self._goal.counted}/s"
 
     def describe_epoch(self, event: Evaluated) -> str:
-        """The line of an epoch, and what the task shows below it."""
-        parts, metric = [f"epoch {event.epoch}/{event.epochs}", f"loss {event.training_loss:.4f}"], self._goal.metric
-        if metric in event.report:
-            parts.append(f"validation {metric} {event.report[metric]:.4f}")
-            if "loss" in event.report and metric != "loss":
-                parts.append(f"validation loss {event.report['loss']:.4f}")
-        parts.append(format_duration(time.perf_counter() - self._epoch_start))
-        line = "  ".join(parts) + ("  best" if event.improved else "")
+        """The line of an epoch, in up to `WIDTH` columns, and what the task shows below it."""
+        epoch = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
+        start = f"{epoch}  loss {format_metric(event.training_loss)}  "
+        duration = format_duration(time.perf_counter() - self._epoch_start)
+        room = WIDTH - len(start) - len("  ") - max(len(duration), SHORT_DURATION) - len("  best")
+        forms = self._list_forms(event)
+        fitting = next((form for form in forms if len(form) <= room), forms[-1])
+        line = f"{start}{fitting}{'  ' if fitting else ''}{duration}{'  best' if event.improved else ''}"
         return "\n  ".join((line, *event.shown))
+
+    def _list_forms(self, event: Evaluated) -> list[str]:
+        """The validation scores of an epoch as text, the most complete one first."""
+        metric = self._goal.metric
+        if metric not in event.report:
+            return [""]
+        score = f"{metric} {format_metric(event.report[metric])}"
+        with_loss = "loss" in event.report and metric != "loss"
+        complete = [f"validation {score}, loss {format_metric(event.report['loss'])}"] if with_loss else []
+        return [*complete, f"validation {score}", score]
 
 
 class PlainLines(Narration):
@@ -80,7 +100,7 @@ class PlainLines(Narration):
             speed = self.describe_speed(event)
             if time.perf_counter() - self._last_line >= SECONDS_BETWEEN_LINES:
                 position = f"batch {event.position}/{event.batches}"
-                self._print(f"epoch {event.epoch}  {position}  loss {event.loss:.4f}  {speed}")
+                self._print(f"epoch {event.epoch}  {position}  loss {format_metric(event.loss)}  {speed}")
         elif isinstance(event, Evaluated):
             self._print(self.describe_epoch(event))
         elif isinstance(event, Finished):
@@ -99,21 +119,21 @@ class JsonLines:
 
 
 class ProgressBar(Narration):
-    """A bar over the whole run, with loss, score, speed and the time left, and a line above it for each epoch."""
+    """A bar over the whole run, with loss, speed and the time left, and a line above it for each epoch."""
 
     def __init__(self, goal: Goal, out: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         super().__init__(goal)
-        self._score = ""
         # Refreshed by events, not by a thread of its own that would take time from training.
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(BAR_WIDTH),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=Console(file=out),
             auto_refresh=False,
             transient=True,
@@ -130,12 +150,10 @@ class ProgressBar(Narration):
                 progress.start()
             progress.refresh()
         elif isinstance(event, Logged):
-            facts = f"loss {event.loss:.4f}{self._score}  {self.describe_speed(event)}"
+            facts = f"loss {format_metric(event.loss)}  {self.describe_speed(event)}"
             progress.update(self._bar, completed=_count_batches(event), facts=facts)
             progress.refresh()
         elif isinstance(event, Evaluated):
-            if self._goal.metric in event.report:
-                self._score = f"  {self._goal.metric} {event.report[self._goal.metric]:.4f}"
             progress.console.print(self.describe_epoch(event), highlight=False, markup=False)
         elif isinstance(event, Finished):
             self.close()
@@ -197,7 +215,7 @@ class Messenger:
             self._write("note", line, line)
 
     def warn(self, line: str) -> None:
-        self._write("warning", line, f"warning: {line}")
+        self._write("warning", line, "warning: " + line.replace("\n", "\n  "))
 
     def describe(self, kind: str, values: Mapping[str, Any], lines: Sequence[str]) -> None:
         """Write `lines`, or with `json_lines` one object with the values; with `quiet` alone neither."""

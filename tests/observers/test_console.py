@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dltrain.observers.console import (
     ProgressBar,
     choose_console,
     format_duration,
+    format_metric,
     ignore,
     show_progress,
 )
@@ -54,10 +56,33 @@ def test_elsewhere_one_plain_line_an_epoch() -> None:
     for event in EVENTS:
         observer(event)
     assert out.getvalue().splitlines() == [
-        "epoch 1/2  loss 0.4000  validation accuracy 0.9000  validation loss 0.3000  0.0 s  best",
-        "epoch 2/2  loss 0.1000  validation accuracy 0.8000  validation loss 0.3000  0.0 s",
+        "epoch 1/2  loss 0.4000  validation accuracy 0.9000, loss 0.3000  0.0 s  best",
+        "epoch 2/2  loss 0.1000  validation accuracy 0.8000, loss 0.3000  0.0 s",
         "finished at step 40: all 2 epochs done",
     ]
+
+
+@pytest.mark.parametrize("metric", ["loss", "rmse", "accuracy", "balanced_accuracy", "character_error_rate"])
+@pytest.mark.parametrize("seconds", [0.1, 12.3, 3599, 7300])
+def test_an_epoch_s_line_fits_into_80_columns(metric: str, seconds: float, clock: list[float]) -> None:
+    for score, epochs in ((0.5, 9), (123456.789, 100), (1e-7, 1000)):
+        out = io.StringIO()
+        lines = PlainLines(Goal(metric, "min"), out)
+        lines(EpochStarted(1, epochs, 0, 20))
+        clock[0] += seconds
+        lines(Evaluated(20, 1, epochs, 0.4, 1e-3, {metric: score, "loss": score}, improved=True))
+        line = out.getvalue().rstrip("\n")
+        assert len(line) <= 80
+        assert f"{metric} {score:.4g}"[:-1] in line
+        assert line.endswith(f"{format_duration(seconds)}  best")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0000"), (0.12345, "0.1235"), (3.2e-05, "3.2e-05"), (12345.678, "12345.6780"), (None, "undefined")],
+)
+def test_a_number_is_never_shown_as_nothing(value: float | None, text: str) -> None:
+    assert format_metric(value) == text
 
 
 def test_long_epochs_give_a_line_every_half_minute(clock: list[float]) -> None:
@@ -75,7 +100,7 @@ def test_long_epochs_give_a_line_every_half_minute(clock: list[float]) -> None:
 
 def test_a_terminal_gets_a_bar_with_loss_score_and_speed(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     out = Terminal()
     observer = choose_console(GOAL, out)
     assert isinstance(observer, ProgressBar)
@@ -88,6 +113,7 @@ def test_a_terminal_gets_a_bar_with_loss_score_and_speed(monkeypatch: pytest.Mon
     assert "accuracy 0.9000" in shown
     assert "examples/s" in shown
     assert "75%" in shown
+    assert re.search(r"examples/s \S+0:00:01\S+ left", shown)
     assert "finished at step 40: all 2 epochs done" in shown
     observer.close()
 

@@ -150,6 +150,7 @@ def test_fit_and_eval_show_the_baselines(write_settings: Write, tmp_path: Path) 
     config = write_settings(settings(salaries(), model=model, trainer=trainer))
     told = good("fit", config, "-o", tmp_path / "run").stdout
     assert "baselines        rmse of mean " in told
+    assert told.splitlines()[-1].split() == ["next", "dltrain", "eval", str(tmp_path / "run")]
     assert "note: the model does not beat the baseline 'linear': its rmse is " in told
     assert f"continue: dltrain fit {tmp_path}/run --set trainer.epochs=8" in told
     page = (tmp_path / "run" / "report.html").read_text()

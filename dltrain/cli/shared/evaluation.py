@@ -20,7 +20,7 @@ from dltrain.cli.shared.speech import ClipScoring, Decoding, build_clip_scoring,
 from dltrain.cli.shared.tables import format_confusion, format_table
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError, Diverged, UsageError
-from dltrain.observers.console import format_baselines
+from dltrain.observers.console import format_baselines, format_metric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -238,7 +238,7 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
         yield f"{name.replace('_', ' ')}: {fact}"
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
-        yield f"{name:<{width}}{'undefined' if value is None else format(value, '.4f')}"
+        yield f"{name:<{width}}{format_metric(value)}"
     if "baselines" in result:
         yield "baselines: " + format_baselines(result["baselines"], result["goal"])
     yield from (f"note: {remark}" for remark in result.get("remarks", ()))
