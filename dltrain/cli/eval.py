@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import operator
 import re
-import time
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.adaptation import Adapt, CacheAdaptation, DynamicAdaptation
-from dltrain.cli.shared.examples import check_worst
+from dltrain.cli.shared.adaptation import Adapt
 from dltrain.cli.shared.options import (
     ChangedData,
     CheckpointName,
@@ -24,8 +21,10 @@ from dltrain.cli.shared.options import (
     Threshold,
     override_threshold,
 )
-from dltrain.cli.shared.speech import Decode, Decoding, check_decoding
+from dltrain.cli.shared.speech import Decode
 from dltrain.errors import RequirementNotMet, UsageError
+from dltrain.runs.adaptation import CacheAdaptation, DynamicAdaptation
+from dltrain.runs.clip_scoring import Decoding, check_decoding
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
 
@@ -111,31 +110,25 @@ def evaluate(
     adaptation = parse_group("--adapt", adapt, CacheAdaptation, DynamicAdaptation)
     decoding = parse_group("--decode", decode, Decoding)
     check_decoding(decoding)
-    from dltrain.cli.shared.evaluation import EvaluationMethod, collect_results, format_evaluation, run_evaluation
+    from dltrain.cli.shared.evaluation import format_evaluation
+    from dltrain.observers.console import Messenger
+    from dltrain.runs.evaluation import EvaluationMethod, collect_results, record_evaluation, run_evaluation
+    from dltrain.runs.examples import check_worst
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained
 
-    chosen = find_checkpoint(run, checkpoint)
+    chosen, messenger = find_checkpoint(run, checkpoint), Messenger()
     for one in requirements:
         one.check_metric(chosen.record.history.metrics())
     overrides = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
     trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
     check_worst(run, trained, worst)
-    evaluation = run_evaluation(run, trained, split, EvaluationMethod(adaptation, decoding, changed_data))
+    evaluation = run_evaluation(run, trained, split, EvaluationMethod(adaptation, decoding, changed_data, messenger))
     result = collect_results(evaluation, worst) | ({} if threshold is None else {"threshold": threshold})
-    record_evaluation(run, result)
+    record_evaluation(run, result, messenger)
     method = adaptation or (evaluation.judging and evaluation.judging.decoding)
     typer.echo(json.dumps(result) if as_json else "\n".join(format_evaluation(result, method)))
     raise_unmet(requirements, evaluation.report, f"{run}: on the {split} split of {evaluation.dataset.name}")
-
-
-def record_evaluation(run: Path, result: Mapping[str, Any]) -> None:
-    """Add the outcome to evaluations.jsonl, a record of how often the test set has been used."""
-    from dltrain.cli.shared.evaluation import warn_if_not_written
-
-    if (run / "checkpoints").is_dir():
-        with warn_if_not_written(), (run / "evaluations.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **result}) + "\n")
 
 
 def raise_unmet(requirements: Sequence[Requirement], report: Mapping[str, float], subject: str) -> None:

@@ -12,12 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from dltrain.cli.shared.changed_data import OpenedSplit, choose_new_examples, format_changed_data
-from dltrain.cli.shared.options import ChangedData, CheckpointName, DataRoot, JsonTables, RunPath, load_model
+from dltrain.cli.shared.options import (
+    ChangedData,
+    CheckpointName,
+    DataRoot,
+    JsonTables,
+    RunPath,
+    load_model,
+    print_notice,
+)
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import DataError, UsageError
 from dltrain.files import is_stream, write_atomically
 from dltrain.kinds import resolve_reference
+from dltrain.runs.evaluated_data import OpenedSplit, choose_new_examples, format_changed_data
 
 if TYPE_CHECKING:
     from dltrain.batch import Batch
@@ -168,7 +176,7 @@ def _read_inputs(
     if not len(stream):
         raise DataError(f"{trained.checkpoint.path}: its {chosen} split is empty", advice="leave out --split")
     opened = OpenedSplit(dataset, chosen, stream)
-    stream, changed, _ = choose_new_examples(run, trained, opened, allowed=changed_data)
+    stream, changed, _ = choose_new_examples(run, trained, opened, allowed=changed_data, warn=print_notice)
     described = f"the {chosen} split of {dataset.name}"
     if changed:
         described += f" ({format_changed_data(changed['changed_data'])})"

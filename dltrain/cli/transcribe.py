@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath, check_output, list_files, load_model
-from dltrain.cli.shared.speech import Decoding, LanguageModelFile, LanguageModelWeight, WordBonus, check_decoding
+from dltrain.cli.shared.options import (
+    CheckpointName,
+    DeviceName,
+    RunPath,
+    check_output,
+    list_files,
+    load_model,
+    print_remark,
+)
+from dltrain.cli.shared.speech import LanguageModelFile, LanguageModelWeight, WordBonus
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError, OutOfMemory, UsageError
+from dltrain.runs.clip_scoring import Decoding, check_decoding
 
 if TYPE_CHECKING:
     from dltrain.data.speech.transcription import Recording, Transcriber
@@ -95,7 +104,7 @@ def transcribe(
         model=trained.model,
         runtime=trained.runtime,
         assets=trained.record.assets,
-        decoder=decoding.decoder(task.alphabet),
+        decoder=decoding.decoder(task.alphabet, print_remark),
         batch_size=batch_size,
     )
     separator = " " if " " in task.alphabet else ""

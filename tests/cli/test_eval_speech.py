@@ -120,12 +120,12 @@ def test_requirements_and_options(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_language_model_of_words_needs_words(run: Path, tmp_path: Path) -> None:
-    from dltrain.cli.shared.speech import Decoding
+    from dltrain.runs.clip_scoring import Decoding
 
     lm = tmp_path / "lm.arpa"
     write_arpa(estimate_ngrams(["a b"], 2), lm)
     with pytest.raises(UsageError, match=r"lm\.arpa: the alphabet has no space, so .*\nnext: leave it out"):
-        Decoding(lm=str(lm)).decoder(["<blank>", "a"])
+        Decoding(lm=str(lm)).decoder(["<blank>", "a"], print)
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ import pytest
 from typer.main import get_command
 
 from dltrain.cli.main import application
-from dltrain.cli.shared.adaptation import CacheAdaptation, DynamicAdaptation
-from dltrain.cli.shared.speech import BONUS, WEIGHT, WIDTH
 from dltrain.config.annotations import REQUIRED, list_options
+from dltrain.runs.adaptation import CacheAdaptation, DynamicAdaptation
+from dltrain.runs.clip_scoring import BONUS, WEIGHT, WIDTH
 from support.commands import good
 
 FLAGS = Path(__file__).with_name("flags.txt")

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from dltrain.batch import Examples
 from dltrain.capabilities import EstimatesQuantiles
-from dltrain.cli.shared.examples import draw_forecasts
 from dltrain.errors import UsageError
 from dltrain.models.series import Autoregression
+from dltrain.runs.examples import draw_forecasts
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts

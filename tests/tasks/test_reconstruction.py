@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dltrain.batch import Examples
-from dltrain.cli.shared import examples
 from dltrain.data.images.pixels import normalize_pixels, restore_pixels, scale_pixels
 from dltrain.errors import UsageError
 from dltrain.models.autoencoder import ConvAutoencoder, DenseAutoencoder, Noise
 from dltrain.observers import pictures
+from dltrain.runs import examples
 from dltrain.tasks.reconstruction import Reconstruction
 from support.commands import call, good
 from support.images import patterns

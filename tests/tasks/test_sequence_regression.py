@@ -14,10 +14,10 @@ from torch import nn
 
 from dltrain.batch import Examples
 from dltrain.capabilities import Estimates, Forecasts
-from dltrain.cli.shared.examples import draw_forecasts
 from dltrain.data.series.reader import SeriesReader
 from dltrain.errors import UsageError
 from dltrain.models.series import Autoregression, SeriesRNN
+from dltrain.runs.examples import draw_forecasts
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import load_trained
 from dltrain.runtime.interrupts import Interrupts

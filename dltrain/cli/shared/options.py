@@ -152,6 +152,11 @@ def list_files(arguments: Sequence[str], accepts: Callable[[Path], bool], kind: 
     return files
 
 
+def print_remark(line: str) -> None:
+    """Print a line for the user beside the results."""
+    typer.echo(line, err=True)
+
+
 def print_notice(notice: str | None) -> None:
     """Print what a dataset says about itself, such as that it is a sample, or a config, as a warning."""
     if notice:

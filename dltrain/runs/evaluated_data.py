@@ -1,12 +1,10 @@
-"""What commands do about data that changed since a run was trained on them: refuse them, or use them and say so."""
+"""Evaluation on data that changed since a run was trained on them: refused, or carried out and reported."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import typer
 
 from dltrain.errors import UsageError
 
@@ -39,7 +37,9 @@ class ChosenExamples(NamedTuple):
     kept: NDArray[Any] | None
 
 
-def choose_new_examples(run: Path, trained: Trained, opened: OpenedSplit, *, allowed: bool) -> ChosenExamples:
+def choose_new_examples(
+    run: Path, trained: Trained, opened: OpenedSplit, *, allowed: bool, warn: Callable[[str], None]
+) -> ChosenExamples:
     """Choose the examples that are new to the run's weights.
 
     Raises UsageError for data that changed since training, and for a source of the weights that was trained on the
@@ -72,7 +72,7 @@ def choose_new_examples(run: Path, trained: Trained, opened: OpenedSplit, *, all
             stream = _leave_out(run, opened, kept, len(seen))
     if not changed and not facts["left_out"]:
         return ChosenExamples(stream, {}, kept)
-    typer.echo(f"warning: {format_changed_data(facts)}", err=True)
+    warn(format_changed_data(facts))
     return ChosenExamples(stream, {CHANGED: facts}, kept)
 
 
