@@ -35,15 +35,17 @@ def sweep(
 ) -> None:
     """Search for better options.
 
-    Tries values of the options that the config's `search:` section names. Each trial is a run of its own. The same
-    command continues up to the number of trials; run by several processes, or by machines that share the directory, it
-    shares the trials among them.
+    Tries values of the options that the config's `search:` section names: sampled ones, or with `sampler: grid` every
+    combination; none is tried twice. Each trial is a run of its own. The same command continues up to the number of
+    trials; run by several processes, or by machines that share the directory, it shares the trials among them.
 
     Examples:
 
       dltrain sweep configs/mnist_sweep.yaml
 
       dltrain sweep configs/mnist_sweep.yaml --set search.trials=50 --max-time 2h
+
+      dltrain sweep configs/mnist_sweep.yaml --set search.pruner=asha
     """
     if find_spec("optuna") is None:
         raise UsageError("a sweep needs Optuna, which is not installed", advice="pip install 'dltrain[sweep]'")

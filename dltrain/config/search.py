@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
 from typing_extensions import Doc
 
 from dltrain.config.annotations import REQUIRED, Option, find_group, list_members, list_options, split_annotated
@@ -26,20 +27,35 @@ SECTION = "search"
 _PATHS = Annotated[Any, Doc("mapping of paths to lists of values or ranges")]
 SPACE = Option("space", _PATHS, REQUIRED, "the options that are varied.")
 SEARCH_OPTIONS = (
-    Option("trials", PositiveInt, 20, "how many trials the sweep is made of."),
+    Option(
+        "trials",
+        PositiveInt | None,
+        None,
+        "how many trials the sweep is made of; null for all combinations of a grid, and else for 20. No combination is "
+        "tried twice, so there are never more trials than combinations.",
+    ),
     Option(
         "sampler",
-        Literal["tpe", "random"],
+        Literal["tpe", "random", "grid"],
         "tpe",
         "how values are chosen: tpe learns from the trials before (Bergstra et al. 2011, a tree of Parzen estimators; "
-        "the first ten are random).",
+        "the first ten are random); grid tries every combination of lists and of ranges with a step, in the order of "
+        "the space, the last option changing fastest.",
     ),
     Option(
         "pruner",
-        Literal["median", "none"],
+        Literal["median", "asha", "none"],
         "median",
         "which trials are stopped early: median stops one whose best validation score so far is worse than the median "
-        "of the other trials' at that epoch, once five have ended.",
+        "of the other trials' at that epoch, once five have ended; asha keeps the best share at each rung (Li et al. "
+        "2020, asynchronous successive halving).",
+    ),
+    Option(
+        "reduction",
+        Annotated[int, Ge(2)],
+        3,
+        "of asha: after epochs e, e * reduction, e * reduction^2, ..., with e = warmup_epochs or 1, a trial continues "
+        "if its best validation score so far is among the best 1/reduction of all trials up to there.",
     ),
     Option("warmup_epochs", NonNegativeInt, 0, "epochs of a trial before it may be stopped early."),
 )
@@ -84,11 +100,12 @@ class Dimension:
 class Search:
     """A sound `search` section. The dimensions that choose names come first: which others apply depends on them."""
 
-    trials: int
+    trials: int | None
     sampler: str
     pruner: str
     warmup_epochs: int
     dimensions: tuple[Dimension, ...]
+    reduction: int = 3
 
 
 def take_search(tree: MappingNode) -> tuple[Pair | None, MappingNode]:
@@ -113,6 +130,7 @@ class _SearchCheck(Check):
         plain = Check(tree, catalogue, [])
         plain.run()
         self.chosen = plain.chosen
+        self.sampler: str | None = None
 
     def read(self, node: Node) -> Search | None:
         """The search that a section asks for; sound without faults only."""
@@ -122,6 +140,7 @@ class _SearchCheck(Check):
             self._fault(node.place, message, [option.name for option in options])
             return None
         values = self._options(node, options, SECTION, "the search section")
+        self.sampler = values.get("sampler")
         values.pop(SPACE.name, None)
         return Search(**values, dimensions=self._dimensions(node))
 
@@ -210,6 +229,8 @@ class _SearchCheck(Check):
             self._fault(places["low"], f"the low end of {path} must be below the high end, {high:g}")
         if values["log"] and low <= 0:
             self._fault(places["low"], f"the low end of {path} must be > 0 where log is true")
+        if self.sampler == "grid" and (values["log"] or (step is None and kinds != {int})):
+            self._fault(node.place, f"a grid needs the values of {path}: write a list, or a range with a step")
         if values["log"] and step is not None:
             self._fault(places["step"], f"{path} has both a step and log: true; leave out one of them")
         elif step is not None and kinds == {int} and not step.is_integer():

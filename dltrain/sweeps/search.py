@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.trial import Trial, TrialState
 
+from dltrain.config.combinations import count_combinations
 from dltrain.config.experiment import Loaded, load_experiment
 from dltrain.errors import ConfigError, Stopped, UsageError
 from dltrain.files import write_atomically
@@ -22,6 +23,8 @@ from dltrain.runs.finding import find_config
 from dltrain.sweeps import trials
 from dltrain.sweeps.child import ChildFailed
 from dltrain.sweeps.members import CONFIGS, RESUME, Member, RunOptions, prepare_parent, train_member, write_summary
+from dltrain.sweeps.pruners import EPOCHS_PLANNED
+from dltrain.sweeps.samplers import DEFAULT_TRIALS, VALUES, count_trials
 from dltrain.sweeps.trials import JOURNAL, trial_name
 
 SWEEP_KIND = "dltrain sweep"
@@ -73,7 +76,16 @@ class Sweep:
             self.study = trials.open_study(self.directory, self.search, loaded.experiment.seed)
         self.failures = 0
         self.compared = ComparedRuns(self.directory)
-        self.queue = trials.TrialQueue(self.directory, self.study, self.search.trials)
+        self.queue = trials.TrialQueue(self.directory, self.study, self.search)
+        self.trials = count_trials(self.search)
+        self._announce()
+
+    def _announce(self) -> None:
+        """Report how many combinations there are, where that decides how many trials there will be."""
+        combinations, asked = count_combinations(self.search.dimensions), self.search.trials
+        if combinations is not None and (self.search.sampler == "grid" or self.trials < (asked or DEFAULT_TRIALS)):
+            part = f"the first {self.trials} of {combinations}" if self.trials < combinations else f"all {combinations}"
+            self.options.messenger.inform(f"trials: {part} combinations of values, each once")
 
     def _check_settings(self, loaded: Loaded) -> None:
         """Record the settings. Raises UsageError if this sweep was started with other ones."""
@@ -98,10 +110,11 @@ class Sweep:
                         break
                     self._run_trial(trial)
                     self.compared.add(trial_name(trial.number))
+                self._summarize()
         except Stopped as stopped:
             self.conclude()
             ended = [one for one in self.results() if one.get("outcome") or one["state"] in ("finished", "pruned")]
-            done = f"{self.directory}: {len(ended)} of {self.search.trials} trials are done"
+            done = f"{self.directory}: {len(ended)} of {self.trials} trials are done"
             raise Stopped(f"{stopped.message}\n{done}", stopped.exit_code, advice=RESUME) from None
         return self.conclude()
 
@@ -109,14 +122,13 @@ class Sweep:
         name = trial_name(trial.number)
         directory = self.directory / name
         reported = self.study.get_trials(deepcopy=False)[trial.number].intermediate_values
-        values = trials.suggest_values(trial, self.search.dimensions)
-        trial.set_user_attr("values", values)
+        values = trial.user_attrs[VALUES]
         flags = [f"{path}={value}" for path, value in values.items()]
         self.options.messenger.inform(f"{name}: {'  '.join(flags)}")
         follow = trials.Follower(trial, reported, directory, self.options.messenger.inform)
         try:
             if not follow.pruned:
-                self._train(name, flags, follow)
+                self._train(trial, flags, follow)
         except ChildFailed as failed:
             if not follow():
                 self._fail(trial, failed.exit_code, str(failed))
@@ -131,12 +143,14 @@ class Sweep:
         else:
             self._fail(trial, UsageError.exit_code, "no validation score; give data.validation a share above 0")
 
-    def _train(self, name: str, flags: Sequence[str], follow: trials.Follower) -> None:
+    def _train(self, trial: Trial, flags: Sequence[str], follow: trials.Follower) -> None:
         """Raises ChildFailed, also for values that do not fit together: that fails one trial only."""
+        name = trial_name(trial.number)
         try:
             experiment = load_experiment(self.config, self.overrides, flags).experiment
         except ConfigError as error:
             raise ChildFailed(error.message, error.exit_code) from None
+        trial.set_user_attr(EPOCHS_PLANNED, experiment.trainer.epochs)
         try:
             train_member(self.directory, Member(name, {}, experiment), self.options, follow)
         except UsageError as error:
@@ -157,13 +171,20 @@ class Sweep:
     def results(self) -> list[dict[str, Any]]:
         return [trials.describe_trial(trial, self.directory) for trial in self.study.get_trials(deepcopy=False)]
 
-    def conclude(self) -> dict[str, Any]:
-        """Write the summary, the best config and a picture; the summary."""
+    def _summarize(self) -> dict[str, Any]:
+        """Write the summary so far, and return it."""
         results = self.results()
         best = find_best_trial(results)
-        facts = {"kind": SWEEP_KIND, "trials_asked_for": self.search.trials, "best": best and best["name"]}
+        facts = {"kind": SWEEP_KIND, "trials_asked_for": self.trials, "best": best and best["name"]}
         summary = {**facts, "trials": results}
         write_summary(self.directory, summary)
+        return summary
+
+    def conclude(self) -> dict[str, Any]:
+        """Write the summary, the best config and a picture; the summary."""
+        summary = self._summarize()
+        results = summary["trials"]
+        best = find_best_trial(results)
         if best is not None:
             experiment = load_experiment(self.directory / CONFIGS / f"{best['name']}.yaml").experiment
             remark = f"{best['name']} of {len(results)}: validation {best['metric']} {best['score']:.6g}"
@@ -180,6 +201,7 @@ def describe_settings(loaded: Loaded) -> dict[str, Any]:
     search = loaded.search
     assert search is not None
     how = {name: getattr(search, name) for name in ("sampler", "pruner", "warmup_epochs")}
+    how |= {"reduction": search.reduction} if search.pruner == "asha" else {}
     space = {each.path: {**asdict(each), "names": each.names and sorted(each.names)} for each in search.dimensions}
     sources = read_plugin_sources(loaded.experiment.plugins)
     plugins = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}

@@ -9,61 +9,38 @@ known only once a trial has been scored, but a study needs its direction from th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from dltrain.config.document import format_value
-from dltrain.config.search import Dimension, Search
+from dltrain.config.search import Search
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import RunBusy
 from dltrain.goal import LOSS, Goal, Ranked
 from dltrain.runs.directory import Lock
+from dltrain.sweeps.pruners import make_pruner
+from dltrain.sweeps.samplers import VALUES, KeyedSampler, assign_values, count_trials
 
 JOURNAL, CLAIMS = "trials.journal", "claims"
 OUTCOMES = (2, 4, 5)
 """Exit codes caused by the values themselves (settings that do not fit together, divergence, no memory): a second try
 of the trial would fail too."""
 PATIENCE_SECONDS = 60.0
-MEDIAN_OF = 5
 STATES = {
     TrialState.COMPLETE: "finished",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
 }
-
-
-class KeyedSampler(RandomSampler):
-    """Samples each value from (seed, trial, option) and the trials before, whatever this process sampled so far.
-
-    So an interrupted sweep samples the same values as an uninterrupted one.
-    """
-
-    def __init__(self, sampler: str, seed: int) -> None:
-        super().__init__(seed)
-        self._sampler, self._seed = sampler, seed
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        digest = hashlib.sha256(f"{self._seed}/{trial.number}/{param_name}".encode()).digest()
-        seed = int.from_bytes(digest[:4], "big")
-        sampler = TPESampler(seed=seed) if self._sampler == "tpe" else RandomSampler(seed=seed)
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
 @contextmanager
@@ -87,12 +64,11 @@ def hold_lock(directory: Path) -> Iterator[None]:
 def open_study(directory: Path, search: Search, seed: int) -> Study:
     """The study in the directory's journal, which is created if there is none."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    pruner = optuna.pruners.MedianPruner(MEDIAN_OF, search.warmup_epochs)
     return optuna.create_study(
         study_name="sweep",
         storage=JournalStorage(JournalFileBackend(str(directory / JOURNAL))),
         sampler=KeyedSampler(search.sampler, seed),
-        pruner=pruner if search.pruner == "median" else optuna.pruners.NopPruner(),
+        pruner=make_pruner(search, is_counted),
         load_if_exists=True,
     )
 
@@ -109,19 +85,26 @@ def is_counted(trial: FrozenTrial) -> bool:
 class TrialQueue:
     """Hands out trials to this process, one after another, until the sweep is complete."""
 
-    def __init__(self, directory: Path, study: Study, trials: int) -> None:
-        self._directory, self._study, self._trials = directory, study, trials
-        self._to_start = trials - self._count_trials()  # so that trials which always fail come to an end
+    def __init__(self, directory: Path, study: Study, search: Search) -> None:
+        self._directory, self._study, self._search = directory, study, search
+        self._trials = count_trials(search)
+        self._to_start = self._trials - self._count_trials()  # so that trials which always fail come to an end
 
     def _count_trials(self) -> int:
         return sum(is_counted(trial) for trial in self._study.get_trials(deepcopy=False))
 
     @contextmanager
     def next(self) -> Iterator[Trial | None]:
-        """A trial whose process is gone, else a new one, locked by this process; None if there is nothing to do."""
-        with hold_lock(self._directory):
-            trial, lock = self._take_abandoned() or self._start_new() or (None, None)
+        """A trial whose process is gone, else a new one, locked by this process; None if there is nothing to do.
+
+        It has its values: they are chosen while no other process chooses any.
+        """
+        lock: Lock | None = None
         try:
+            with hold_lock(self._directory):
+                trial, lock = self._take_abandoned() or self._start_new() or (None, None)
+                if trial is not None:
+                    assign_values(self._study, trial, self._search, is_counted)
             yield trial
         finally:
             if lock is not None:
@@ -162,32 +145,6 @@ class TrialQueue:
             return Lock(directory)
         except RunBusy:
             return None
-
-
-def suggest_values(trial: Trial, dimensions: Sequence[Dimension]) -> dict[str, str]:
-    """The trial's value for each path that applies to it, as YAML; those an earlier process sampled are kept."""
-    values: dict[str, str] = {}
-    for dimension in dimensions:
-        if dimension.applies(values):
-            values[dimension.path] = _suggest_value(trial, dimension)
-    return values
-
-
-def _suggest_value(trial: Trial, dimension: Dimension) -> str:
-    path, low, log, step = dimension.path, dimension.low, dimension.log, dimension.step
-    if dimension.values:
-        return trial.suggest_categorical(path, dimension.values)
-    high = dimension.high if step is None else _last_step(low, dimension.high, step)
-    if isinstance(low, int) and isinstance(high, int):
-        return str(trial.suggest_int(path, low, high, step=int(step or 1), log=log))
-    return format_value(trial.suggest_float(path, low, high, step=step, log=log))
-
-
-def _last_step(low: float, high: float, step: float) -> float:
-    """The largest of low, low + step, low + 2 * step, ... that is not above `high`."""
-    first, width, last = (Decimal(str(each)) for each in (low, step, high))
-    value = first + (last - first) // width * width
-    return int(value) if isinstance(low, int) else float(value)
 
 
 def find_goal(directory: Path) -> Goal | None:
@@ -266,7 +223,7 @@ def describe_trial(trial: FrozenTrial, parent: Path) -> dict[str, Any]:
         "name": name,
         "directory": str(parent / name),
         "state": STATES[trial.state],
-        "values": noted.get("values", {}),
+        "values": noted.get(VALUES, {}),
         "epochs": max(costs, default=0),
     }
     if trial.state == TrialState.FAIL:

@@ -136,8 +136,17 @@ def test_every_value_is_checked_at_its_place(space: str, place: str, told: str, 
 @pytest.mark.parametrize(
     ("search", "told"),
     [
-        ("  trials: 0\n  space: {model.dropout: [0]}\n", "search.trials must be an integer >= 1, found 0"),
-        ("  sampler: grid\n  space: {model.dropout: [0]}\n", "search.sampler cannot be 'grid'"),
+        ("  trials: 0\n  space: {model.dropout: [0]}\n", "search.trials must be an integer >= 1 or null, found 0"),
+        ("  sampler: grids\n  space: {model.dropout: [0]}\n", "search.sampler cannot be 'grids'"),
+        (
+            "  sampler: grid\n  space: {model.dropout: {low: 0.1, high: 0.5}}\n",
+            "a grid needs the values of model.dropout: write a list, or a range with a step",
+        ),
+        (
+            "  sampler: grid\n  space: {data.batch_size: {low: 8, high: 64, log: true}}\n",
+            "a grid needs the values of data.batch_size: write a list, or a range with a step",
+        ),
+        ("  pruner: asha\n  reduction: 1\n  space: {model.dropout: [0]}\n", "search.reduction must be an integer >= 2"),
         ("  trails: 3\n  space: {model.dropout: [0]}\n", "'trails' is not an option of the search section"),
         ("  trials: 3\n", "the search section needs the option 'space': mapping of paths to lists of values or ranges"),
         ("  space: {}\n", "search.space names no option; write optimizer.learning_rate: {low: 1e-4"),

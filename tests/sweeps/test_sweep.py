@@ -23,19 +23,12 @@ from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import Diverged, RunBusy, Stopped
 from dltrain.goal import Goal, Ranked
 from dltrain.runs.directory import Lock
+from dltrain.runs.listing import read_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, trials
 from dltrain.sweeps.child import ChildFailed, FinishedProcess
-from dltrain.sweeps.trials import (
-    Follower,
-    KeyedSampler,
-    TrialQueue,
-    find_goal,
-    hold_lock,
-    open_study,
-    read_scores,
-    suggest_values,
-)
+from dltrain.sweeps.samplers import KeyedSampler, suggest_values
+from dltrain.sweeps.trials import Follower, TrialQueue, find_goal, hold_lock, open_study, read_scores
 from support.members import run_here
 from support.runs import run_once
 
@@ -143,6 +136,29 @@ def test_a_stopped_sweep_goes_on_with_the_trial_that_was_stopped(
 
 
 @pytest.mark.slow
+def test_a_grid_with_asha_is_the_same_after_it_was_stopped(config: Path, tmp_path: Path, here: list[list[str]]) -> None:
+    space = "{optimizer.learning_rate: null, model.hidden: [[4], [8]], optimizer.momentum: [0.5, 0.0, 0.9]}"
+    settings = ["search.sampler=grid", "search.pruner=asha", "search.reduction=2", "search.trials=null"]
+    settings += [f"search.space={space}", "trainer.epochs=3", "optimizer.learning_rate=0.001", "task.goal=loss"]
+    flags = [word for each in settings for word in ("--set", each)]
+    whole, parent = tmp_path / "whole", tmp_path / "broken"
+    result = swept(config, whole, *flags)
+    assert result.exit_code == 0, result.output
+    assert "trials: all 6 combinations of values, each once" in result.stderr
+    found = told(whole)
+    combinations = [(one["values"]["model.hidden"], one["values"]["optimizer.momentum"]) for one in found]
+    assert combinations == [(width, momentum) for width in ("[4]", "[8]") for momentum in ("0.5", "0.0", "0.9")]
+    assert {one["state"] for one in found} == {"finished", "pruned"}
+    for asked in (5, 12):
+        stopped = swept(config, parent, *flags, interrupts=StopAfter(asked))
+        assert "stopped by the test" in str(stopped.exception)
+    assert swept(config, parent, *flags, "--quiet").exit_code == 0
+    assert told(parent) == found
+    states = {member.path.name: member.state for member in read_run(parent).members}
+    assert states == {one["name"]: one["state"] for one in found}
+
+
+@pytest.mark.slow
 def test_more_trials_extend_a_sweep_and_other_settings_do_not(
     config: Path, tmp_path: Path, here: list[list[str]]
 ) -> None:
@@ -188,7 +204,7 @@ def test_failures_of_the_surroundings_are_tried_again(
         given.append(words)
         return FinishedProcess(3, "", ChildFailed("data: not there", 3, advice="bring it back"))
 
-    flags = ("--set", "search.space={optimizer.learning_rate: [0.001, 0.1]}")
+    flags = ("--set", "search.space={optimizer.learning_rate: [0.001, 0.1], model.hidden: [[4], [8]]}")
     monkeypatch.setattr(child, "run_dltrain", lost)
     result = swept(config, parent, *flags)
     assert len(given) == 3
@@ -231,7 +247,12 @@ def test_a_config_without_a_search_and_a_machine_without_optuna(
 def test_two_processes_share_the_trials(config: Path, tmp_path: Path) -> None:
     parent = tmp_path / "sweep"
     words = [sys.executable, "-m", "dltrain", "sweep", str(config), "-o", str(parent), "--json"]
-    words += ["--set", "search.trials=2", "--set", "search.space={model.hidden: [[4], [8]]}"]
+    words += [
+        "--set",
+        "search.trials=2",
+        "--set",
+        "search.space={optimizer.learning_rate: [0.01], model.hidden: [[4], [8]]}",
+    ]
     processes = [
         subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
         for _ in range(2)
@@ -293,7 +314,7 @@ def test_an_abandoned_trial_is_taken_up_by_one_process_alone(tmp_path: Path) -> 
     first, second = open_study(tmp_path, search, 0), open_study(tmp_path, search, 0)
     lost = first.ask()
     value = suggest_values(lost, search.dimensions)
-    claims = TrialQueue(tmp_path, first, 2), TrialQueue(tmp_path, second, 2)
+    claims = TrialQueue(tmp_path, first, search), TrialQueue(tmp_path, second, search)
     with claims[0].next() as taken, claims[1].next() as new:
         assert taken is not None
         assert new is not None
@@ -313,12 +334,13 @@ def test_an_abandoned_trial_is_taken_up_by_one_process_alone(tmp_path: Path) -> 
 
 
 def test_failed_trials_are_replaced_only_if_another_try_could_succeed(tmp_path: Path) -> None:
-    asked = open_study(tmp_path, searching(RATE), 0)
+    search = searching(RATE, trials=2)
+    asked = open_study(tmp_path, search, 0)
     for exit_code in (3, 4):
         trial = asked.ask()
         trial.set_user_attr("exit_code", exit_code)
         asked.tell(trial, state=TrialState.FAIL)
-    claims = TrialQueue(tmp_path, asked, 2)
+    claims = TrialQueue(tmp_path, asked, search)
     with claims.next() as trial:
         assert trial is not None
         assert trial.number == 2
