@@ -27,7 +27,7 @@ def write_table(path: Path, decimal: str) -> None:
 
 
 def predict(*words: object) -> list[str]:
-    return [line.partition("\t")[2] for line in good("predict", *words).stdout.splitlines()]
+    return [line.rpartition("\t")[2] for line in good("predict", *words).stdout.splitlines()]
 
 
 def test_an_export_reads_numbers_as_its_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,5 +52,7 @@ def test_an_export_reads_numbers_as_its_run_does(tmp_path: Path, monkeypatch: py
         found[decimal] = predict(decimal, f"new-{decimal}.csv")
         assert predict(f"{decimal}.safetensors", f"new-{decimal}.csv") == found[decimal]
     assert found["comma"] == found["point"]
+    assert predict("comma.safetensors", "a=1.234,50,b=3") == found["comma"][:2]
+    assert predict("point.safetensors", "a=1,234.50,b=3") == found["comma"][:2]
     other = call("predict", "comma.safetensors", "new-point.csv")
     assert "4 of 4 rows could not be read" in str(other.exception)

@@ -82,12 +82,21 @@ def _read(name: str, lines: Iterator[str], ragged: Ragged, layout: Layout) -> Ta
 
 
 def parse_row(text: str) -> Table:
-    """A row as the command line gives it: NAME=VALUE, NAME=VALUE. Raises DataError for what is not."""
+    """A row as the command line gives it: NAME=VALUE, NAME=VALUE. Raises DataError for what is not.
+
+    A comma between two digits is part of a number where no NAME= follows it: a=1,5,b=2.
+    """
     try:
         (fields,) = csv.reader([text], strict=True, skipinitialspace=True)
     except (csv.Error, ValueError):
         fields = []
-    pairs = [field.partition("=") for field in fields]
+    joined: list[str] = []
+    for field in fields:
+        if joined and joined[-1][-1:].isdigit() and field[:1].isdigit() and "=" not in field:
+            joined[-1] += f",{field}"
+        else:
+            joined.append(field)
+    pairs = [field.partition("=") for field in joined]
     names = [clean_text(name) for name, equals, _ in pairs if equals]
     if not pairs or len(set(names)) < len(pairs):
         raise DataError(
