@@ -171,13 +171,21 @@ class Comparison:
                 yield f"the {split} scores are not comparable: {self._explain_difference(split)}"
         for each in self.runs:
             yield from self._describe(each)
-        missing = [run for run in self.runs if run.counted and self.score(run, "test").mean is None]
-        if missing:
-            scoreless = next(one for one in missing[0].counted if self.metric not in one.test_metrics)
-            yield (
-                f"no test score of {_join_labels(missing)}; measure one with `dltrain eval {scoreless.path}`"
-                + (" and so on" if len(missing) > 1 or len(missing[0].counted) > 1 else "")
-            )
+        yield from self._advise_test()
+
+    def _advise_test(self) -> Iterator[str]:
+        """What to evaluate: of runs to choose from only the chosen one, or the test score is the best of many."""
+        scored = [run for run in self.runs if self.score(run, "test").mean is not None]
+        missing = [run for run in self.runs if run.counted and run not in scored and run.run.state != "pruned"]
+        if not missing:
+            return
+        first = missing[0] if scored else next((self.runs[index] for index in self.rank()), missing[0])
+        one = next(run for run in first.counted if self.metric not in run.test_metrics)
+        if scored:
+            more = " and so on" if len(missing) > 1 or len(first.counted) > 1 else ""
+            yield f"no test score of {_join_labels(missing)}; measure one with `dltrain eval {one.path}`{more}"
+        else:
+            yield f"no test scores; choose by validation, then measure the chosen one, say `dltrain eval {one.path}`"
 
     def _explain_difference(self, split: Split) -> str:
         scored = [run for run in self.runs if self.score(run, split).mean is not None]
@@ -194,7 +202,7 @@ class Comparison:
         """What a parent's numbers stand for, or why a run's are not final."""
         run, label = each.run, each.label
         if run.kind == "run":
-            if run.state != "finished":
+            if run.state not in ("finished", "pruned"):
                 yield f"{label} is {run.state}" + (f": {run.reason}" if run.reason else "")
         elif run.kind == "sweep" and each.counted:
             finished = [member for member in run.members if member.state == "finished"]
