@@ -44,13 +44,14 @@ class Logged:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An epoch has ended. `report` is the validation report, empty where there is no validation set.
+    """An epoch has ended, or the model was evaluated within one: then `epoch` has a fraction, as in 2.25.
 
-    `shown` are lines that the task made to show what the model does by now.
+    `report` is the validation report, empty where there is no validation set. `shown` are
+    lines that the task made to show what the model does by now.
     """
 
     step: int
-    epoch: int
+    epoch: float
     epochs: int
     training_loss: float
     learning_rate: float

@@ -72,6 +72,9 @@ class Plan:
         epochs: passes over the training set.
         device: auto (the CUDA device with most free memory, else mps, else cpu), cpu, cuda, cuda:N or mps.
         precision: number format of the forward pass; fp16 uses a gradient scaler.
+        max_steps: stop after this many updates, within an epoch too, and evaluate there; `epochs` still counts.
+        validate_every_steps: updates between two evaluations within an epoch, besides the one at its end; patience,
+            nt_asgd and schedules that wait for scores then count evaluations.
         accumulate: batches whose gradients are summed before each update.
         clip_norm: scale the gradient down to this norm when it is longer.
         patience: stop after this many epochs without a better validation score, or an equal one with a lower loss.
@@ -95,6 +98,8 @@ class Plan:
     """
 
     epochs: PositiveInt = 10
+    max_steps: PositiveInt | None = None
+    validate_every_steps: PositiveInt | None = None
     device: Device = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: PositiveInt = 1

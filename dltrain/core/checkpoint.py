@@ -47,7 +47,7 @@ class Checkpoint:
 
     path: Path
     step: int
-    epoch_ended: bool
+    evaluated: bool
 
     @property
     def name(self) -> str:
@@ -192,8 +192,8 @@ class Checkpoints:
             for path in self.directory.iterdir():
                 match = _NAME.fullmatch(path.name)
                 if match and path.is_dir():
-                    found.append(Checkpoint(path, int(match[1]), epoch_ended=match[2] is None))
-        return iter(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.epoch_ended)))
+                    found.append(Checkpoint(path, int(match[1]), evaluated=match[2] is None))
+        return iter(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.evaluated)))
 
     def sound(self) -> list[Checkpoint]:
         return [checkpoint for checkpoint in self if checkpoint.fault is None]
@@ -250,15 +250,15 @@ class Checkpoints:
         for path in self.directory.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def write(self, state: TrainState, record: Record, goal: Goal, epoch_ended: bool) -> Checkpoint:
+    def write(self, state: TrainState, record: Record, goal: Goal, evaluated: bool) -> Checkpoint:
         """Save `state` and `record` under the step's name. An OSError, such as a full disk, leaves nothing behind."""
         from safetensors.torch import save
 
         from dltrain.tree import make_storable, split
 
-        name = f"step-{state.step:08d}" + ("" if epoch_ended else "-mid")
+        name = f"step-{state.step:08d}" + ("" if evaluated else "-mid")
         temporary = self.directory / f"{_TEMPORARY}{name}-{os.getpid()}"
-        written = Checkpoint(self.directory / name, state.step, epoch_ended)
+        written = Checkpoint(self.directory / name, state.step, evaluated)
         if written.path.exists():  # stopped twice at one border: the state of a step is always the same
             return written
         tensors: dict[str, Tensor] = {}
@@ -272,8 +272,8 @@ class Checkpoints:
             "format": FORMAT,
             "step": state.step,
             "epoch": state.epoch,
-            "score": state.history[-1].get(goal.metric) if epoch_ended else None,
-            LOSS: state.history[-1].get(LOSS) if epoch_ended else None,
+            "score": state.history[-1].get(goal.metric) if evaluated else None,
+            LOSS: state.history[-1].get(LOSS) if evaluated else None,
             "metric": goal.metric,
             "direction": goal.direction,
             "dataset": record.dataset,

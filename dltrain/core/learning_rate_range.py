@@ -73,7 +73,7 @@ class LossRecorder:
         if isinstance(event, Logged):
             self.losses.append(event.loss)
 
-    def save(self, state: TrainState, epoch_ended: bool) -> None:
+    def save(self, state: TrainState, evaluated: bool) -> None:
         """Nothing outlives a test."""
 
     def pending(self) -> Stopped | None:

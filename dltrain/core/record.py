@@ -13,44 +13,56 @@ _PROGRESS = {"epoch", "step", "training_loss", "learning_rate"}
 
 
 class History(list[dict[str, Any]]):
-    """One entry for each finished epoch: epoch, step, training loss, learning rate, and the validation metrics."""
+    """One entry for each evaluation: epoch, step, training loss, learning rate, and the validation metrics.
+
+    `epoch` is the number of epochs that have ended, and of one evaluated within an epoch also the share of it, as in
+    2.25. The training loss is the mean since the evaluation before.
+    """
+
+    @property
+    def epochs(self) -> int:
+        """The number of epochs that have ended."""
+        return int(self[-1]["epoch"]) if self else 0
 
     def metrics(self, index: int = -1) -> dict[str, float | None]:
-        """The validation metrics of one epoch, by default the last; empty without an epoch or without validation."""
+        """The validation metrics of one entry, by default the last; empty without an entry or without validation."""
         return {name: value for name, value in self[index].items() if name not in _PROGRESS} if self else {}
 
     def scores(self, metric: str) -> list[float | None]:
-        """One value for each epoch; None where it was not measured or not finite."""
+        """One value for each entry; None where it was not measured or not finite."""
         return [entry.get(metric) for entry in self]
 
     def rank(self, goal: Goal) -> list[int]:
-        """Indices of the epochs that have a score, the best first: equal scores by their loss, then by time."""
+        """Indices of the entries that have a score, the best first: equal scores by their loss, then by time."""
         return goal.rank(list(map(Ranked, self.scores(goal.metric), self.scores(LOSS))))
 
     def best(self, goal: Goal) -> int | None:
-        """Index of the best epoch; None where none has a score."""
+        """Index of the best entry; None where none has a score."""
         return next(iter(self.rank(goal)), None)
 
     def improved(self, goal: Goal, among: int = 1) -> bool:
-        """Whether the newest epoch is one of the best `among` so far."""
+        """Whether the newest entry is one of the best `among` so far."""
         return len(self) - 1 in self.rank(goal)[:among]
 
     def improvements(self, goal: Goal) -> list[bool]:
-        """Of each epoch, whether it was better than all before it; never without a score."""
+        """Of each entry, whether it was better than all before it; never without a score."""
         return goal.find_improvements(list(map(Ranked, self.scores(goal.metric), self.scores(LOSS))))
 
     def stale(self, goal: Goal) -> int:
-        """Number of epochs since the best one; all of them where none has a score."""
+        """Number of entries since the best one; all of them where none has a score."""
         best = self.best(goal)
         return len(self) - (0 if best is None else best + 1)
 
     def finished(self, goal: Goal, plan: Plan) -> str | None:
         """Why training is over, or None while it is not."""
-        if len(self) >= plan.epochs:
+        if self.epochs >= plan.epochs:
             return "one epoch done" if plan.epochs == 1 else f"all {plan.epochs} epochs done"
+        if plan.max_steps is not None and self and self[-1]["step"] >= plan.max_steps:
+            return f"{plan.max_steps} steps done"
         stale = self.stale(goal)
         if plan.patience is not None and self and stale >= plan.patience:
-            return f"stopped early: no better {goal.metric} in {stale} epochs"
+            counted = "epochs" if plan.validate_every_steps is None else "evaluations"
+            return f"stopped early: no better {goal.metric} in {stale} {counted}"
         return None
 
 

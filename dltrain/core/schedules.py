@@ -20,8 +20,8 @@ from dltrain.registry import schedules
 class Moment(NamedTuple):
     """Where training stands before an update.
 
-    `scores` are the validation scores of the epochs that have ended, turned so that more is better. `improved` says of
-    each of these epochs whether it was better than all before it: of equal scores the lower loss is the better.
+    `scores` are the validation scores so far, one for each epoch that has ended or more, turned so that more is better.
+    `improved` says of each whether it was better than all before it: of equal scores the lower loss is the better.
     """
 
     step: int
@@ -131,8 +131,8 @@ class Plateau(Schedule):
     """Multiply the learning rate by a factor whenever validation has not improved for a while.
 
     Options:
-        patience: number of epochs without a better score that are tolerated; of equal scores the lower loss is the
-            better.
+        patience: number of epochs (or evaluations) without a better score that are tolerated; of equal scores the
+            lower loss is the better.
         gamma: the factor.
     """
 

@@ -22,10 +22,11 @@ class TrainState:
     """The state of training between two updates.
 
     `step` counts updates, `epoch` the epochs that have ended, `position` the batches of the current epoch that were
-    used. `carry` is what the task's last step handed on. `history` holds one entry for each ended epoch. `averaging`
+    used. `carry` is what the task's last step handed on. `history` holds one entry for each evaluation. `averaging`
     says whether updates enter `average`, which is then what is evaluated.
-    `loss_sum` () is the sum of loss times examples since the epoch began, over `examples` examples; `logged` holds both
-    as they were when the last line was logged. `not_finite` (1,) becomes 1 once a gradient has been NaN or infinite.
+    `loss_sum` () is the sum of loss times examples since the last evaluation, over `examples` examples; `logged` holds
+    both as they were when the last line was logged. `not_finite` (1,) becomes 1 once a gradient has been NaN or
+    infinite.
     """
 
     model: nn.Module

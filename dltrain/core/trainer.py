@@ -6,8 +6,9 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from dltrain.core.schedules import Moment, Schedule
 from dltrain.core.state import TrainState, is_averaging
 from dltrain.errors import Diverged, DltrainError, Stopped, UsageError
 from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
+from dltrain.goal import Goal
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
@@ -35,8 +37,8 @@ class Session(Protocol):
 
     def emit(self, event: Event) -> None: ...
 
-    def save(self, state: TrainState, epoch_ended: bool) -> None:
-        """Write a checkpoint; `epoch_ended` when the newest record of the history belongs to it."""
+    def save(self, state: TrainState, evaluated: bool) -> None:
+        """Write a checkpoint; `evaluated` when the newest entry of the history belongs to it."""
 
     def pending(self) -> Stopped | None:
         """Why training should stop at this border, or None."""
@@ -53,24 +55,33 @@ def train_model(
     runtime: Runtime,
     session: Session,
 ) -> None:
-    """Train from `state` on until the plan's epochs are done or patience runs out.
+    """Train from `state` on until the plan's epochs or steps are done or patience runs out.
 
     Raises Stopped, after a checkpoint, when the session asks for it, and Diverged, before the update, when a loss or
     a gradient is not finite.
     """
     state.model.train()
-    direction = 1.0 if task.goal.direction == "max" else -1.0
     cadence = Cadence(plan)
     batches = len(training)
     steps = plan.epochs * math.ceil(batches / plan.accumulate)
+    steps = steps if plan.max_steps is None else min(steps, plan.max_steps)
+    around: dict[str, Any] = {"plan": plan, "batches": batches, "runtime": runtime, "session": session}
+    evaluate = partial(evaluate_border, state, task, validation=validation, **around)
     while (why := state.history.finished(task.goal, plan)) is None:
         session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
-        known = [direction * score for score in state.history.scores(task.goal.metric) if score is not None]
-        improved = state.history.improvements(task.goal)
-        state.averaging = is_averaging(plan, known)
         stream = training.epoch(state.epoch, state.position)
-        while group := list(islice(stream, plan.accumulate)):
-            factor = schedule(Moment(state.step, steps, state.epoch, known, improved=improved))
+        progress = review_scores(state, task.goal, plan)
+        while state.position < batches:
+            if is_evaluated_within_epoch(state, plan):
+                evaluate(factor=schedule(progress.at(state.step - 1, steps)))
+                why = state.history.finished(task.goal, plan)
+                if state.history.improved(task.goal, plan.keep_best) or why:
+                    save_checkpoint(state, session, evaluated=True)
+                if why:
+                    break
+                progress = review_scores(state, task.goal, plan)
+            group = list(islice(stream, plan.accumulate))
+            factor = schedule(progress.at(state.step, steps))
             rate = factor * sum(batch.rate for batch in group) / len(group)
             for parameters, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
                 parameters["lr"] = base * rate
@@ -78,14 +89,41 @@ def train_model(
             if state.step % plan.log_every_steps == 0:
                 session.emit(summarize_updates(state, batches, factor))
             if state.position < batches and cadence.due(state.step):
-                save_checkpoint(state, session, epoch_ended=False)
+                save_checkpoint(state, session, evaluated=False)
             stop_if_asked(state, session)
-        factor = schedule(Moment(state.step - 1, steps, state.epoch, known, improved=improved))
-        end_epoch(state, task, validation=validation, plan=plan, factor=factor, runtime=runtime, session=session)
-        regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
-        if regular or state.history.improved(task.goal, plan.keep_best) or state.history.finished(task.goal, plan):
-            save_checkpoint(state, session, epoch_ended=True)
+        else:
+            evaluate(factor=schedule(progress.at(state.step - 1, steps)))
+            regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
+            if regular or state.history.improved(task.goal, plan.keep_best) or state.history.finished(task.goal, plan):
+                save_checkpoint(state, session, evaluated=True)
     session.emit(Finished(state.step, state.epoch, why))
+
+
+class Progress(NamedTuple):
+    """The epoch, the validation scores so far, turned so that more is better, and whether each was an improvement."""
+
+    epoch: int
+    scores: Sequence[float]
+    improved: Sequence[bool]
+
+    def at(self, step: int, steps: int) -> Moment:
+        return Moment(step, steps, self.epoch, self.scores, improved=self.improved)
+
+
+def review_scores(state: TrainState, goal: Goal, plan: Plan) -> Progress:
+    """The scores after an evaluation, by which schedules go, and averaging starts."""
+    direction = 1.0 if goal.direction == "max" else -1.0
+    scores = [direction * score for score in state.history.scores(goal.metric) if score is not None]
+    state.averaging = is_averaging(plan, scores)
+    return Progress(state.epoch, scores, state.history.improvements(goal))
+
+
+def is_evaluated_within_epoch(state: TrainState, plan: Plan) -> bool:
+    """Whether an evaluation is due after the last update, and has not been made."""
+    if state.position == 0 or (state.history and state.history[-1]["step"] == state.step):
+        return False
+    every = plan.validate_every_steps
+    return state.step == plan.max_steps or (every is not None and state.step % every == 0)
 
 
 def update(
@@ -183,17 +221,21 @@ def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
     )
 
 
-def end_epoch(
+def evaluate_border(
     state: TrainState,
     task: Task[Any],
     *,
     validation: Stream[Batch],
     plan: Plan,
+    batches: int,
     factor: float,
     runtime: Runtime,
     session: Session,
 ) -> None:
-    """Evaluate on the validation set, and move to the next epoch. `factor` is the schedule's last one."""
+    """Evaluate on the validation set; after the last of the epoch's `batches`, move to the next epoch.
+
+    `factor` is the schedule's last one.
+    """
     raise_if_diverged(state, state.step)
     report: dict[str, float] = {}
     metric = task.goal.metric
@@ -208,15 +250,18 @@ def end_epoch(
                 advice="return this metric from the task's method report",
             )
     training_loss = float(state.loss_sum) / state.examples
-    state.epoch += 1
-    facts: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "training_loss": training_loss}
+    ended = state.position == batches
+    state.epoch += ended
+    epoch = state.epoch if ended else state.epoch + state.position / batches
+    facts: dict[str, Any] = {"epoch": epoch, "step": state.step, "training_loss": training_loss}
     facts["learning_rate"] = state.base_rates[0] * factor
     state.history.append({**facts, **{name: value if math.isfinite(value) else None for name, value in report.items()}})
-    # The next log line covers this epoch's last updates too, so their sums are carried over.
+    # The next log line covers the last updates too, so their sums are carried over.
     state.logged = (state.logged[0] - float(state.loss_sum), state.logged[1] - state.examples)
     state.loss_sum.zero_()
-    state.examples = state.position = 0
-    state.carry = None
+    state.examples = 0
+    if ended:
+        state.position, state.carry = 0, None
     lines = show_samples(state, task, runtime.device)
     improved = state.history.improved(task.goal)
     session.emit(Evaluated(**facts, epochs=plan.epochs, report=report, improved=improved, shown=lines))
@@ -233,16 +278,16 @@ def show_samples(state: TrainState, task: Task[Any], device: torch.device) -> Se
     return lines
 
 
-def save_checkpoint(state: TrainState, session: Session, epoch_ended: bool) -> None:
+def save_checkpoint(state: TrainState, session: Session, evaluated: bool) -> None:
     raise_if_diverged(state, state.step)
-    session.save(state, epoch_ended)
+    session.save(state, evaluated)
 
 
 def stop_if_asked(state: TrainState, session: Session) -> None:
     """Save and raise Stopped where the session has a reason to stop."""
     reason = session.pending()
     if reason is not None:
-        save_checkpoint(state, session, epoch_ended=False)
+        save_checkpoint(state, session, evaluated=False)
         raise reason
 
 

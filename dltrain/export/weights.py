@@ -33,7 +33,7 @@ class ExportedWeights(Checkpoint):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, 0, epoch_ended=True)
+        super().__init__(path, 0, evaluated=True)
 
     @cached_property
     def described(self) -> dict[str, Any]:

@@ -61,9 +61,10 @@ class Narration:
 
     def describe_epoch(self, event: Evaluated) -> str:
         """The line of an epoch, in up to `WIDTH` columns, and what the task shows below it."""
-        epoch = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
-        start = f"{epoch}  loss {format_metric(event.training_loss)}  "
-        duration = format_duration(time.perf_counter() - self._epoch_start)
+        epoch = f"{event.epoch:>{len(str(event.epochs))}}" if event.epoch % 1 == 0 else f"{event.epoch:.2f}"
+        start = f"epoch {epoch}/{event.epochs}  loss {format_metric(event.training_loss)}  "
+        now = time.perf_counter()
+        duration, self._epoch_start = format_duration(now - self._epoch_start), now
         room = WIDTH - len(start) - len("  ") - max(len(duration), SHORT_DURATION) - len("  best")
         forms = self._list_forms(event)
         fitting = next((form for form in forms if len(form) <= room), forms[-1])

@@ -103,7 +103,7 @@ class TimesLog:
         if isinstance(event, EpochStarted):
             self._mark = self._mark or time.perf_counter()
             self._batches = event.batches - event.position
-        elif isinstance(event, Evaluated):
+        elif isinstance(event, Evaluated) and event.epoch % 1 == 0:
             now = time.perf_counter()
             entry = {
                 "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -211,10 +211,15 @@ def _compare_settings(directory: Path, experiment: Experiment) -> None:
         copy = directory / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != source:
             changed[name] = ("its copy in the run directory", "a changed file")
-    epochs = changed.pop("trainer.epochs", None)
-    if epochs is not None and epochs[1] < epochs[0]:
-        changed["trainer.epochs"] = epochs
-    refuse_changes(directory, "run", changed, "observers, and trainer.epochs to a larger number")
+    for name in ("trainer.epochs", "trainer.max_steps"):
+        if name in changed and _limits_more(*changed[name]):
+            continue
+        changed.pop(name, None)
+    refuse_changes(directory, "run", changed, "observers, and trainer.epochs and max_steps to larger numbers")
+
+
+def _limits_more(before: int | None, after: int | None) -> bool:
+    return after is not None and (before is None or after < before)
 
 
 def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:
@@ -229,7 +234,7 @@ def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:
         )
     if (last := run.checkpoint) is not None:
         link_best_and_last(run.directory, run.checkpoints)
-        if last.epoch_ended and last.record.history.finished(last.goal, last.record.limit(experiment.trainer)):
+        if last.evaluated and last.record.history.finished(last.goal, last.record.limit(experiment.trainer)):
             run.begins = "finished"
 
 

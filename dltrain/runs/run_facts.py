@@ -112,7 +112,7 @@ def _read_scores(directory: Path, sound: list[Checkpoint], record: Record | None
     if len(measured) > len(history):  # epochs after the last checkpoint
         history = History(_to_history(event) for event in measured)
     goal = sound[-1].goal if sound else _guess_goal(directory)
-    facts: dict[str, Any] = {"epochs": len(history), "history": tuple(history)}
+    facts: dict[str, Any] = {"epochs": history.epochs, "history": tuple(history)}
     if goal is None:
         return facts
     facts |= {"metric": goal.metric, "direction": goal.direction}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -58,13 +59,13 @@ class RunSession:
     def pending(self) -> Stopped | None:
         return self.interrupts.pending()
 
-    def save(self, state: TrainState, epoch_ended: bool) -> None:
+    def save(self, state: TrainState, evaluated: bool) -> None:
         goal, plan = self.training.task.goal, self.record.limit(self.training.experiment.trainer)
-        why = state.history.finished(goal, plan) if epoch_ended else None
+        why = state.history.finished(goal, plan) if evaluated else None
         self.metrics.sync()
         record = replace(self.record, history=state.history, finished=why, metrics=self.metrics.mark())
         try:
-            checkpoint = self.run.checkpoints.write(state, record, goal, epoch_ended)
+            checkpoint = self.run.checkpoints.write(state, record, goal, evaluated)
         except OSError as error:
             raise DataError(
                 f"{self.run.directory}: the checkpoint at step {state.step} cannot be written: {error.strerror}",
@@ -85,9 +86,11 @@ def check_exact(saved: Record, training: Training) -> list[str]:
     read_otherwise = [name for name in saved.assets if name in assets and _differ(saved.assets[name], assets[name])]
     if read_otherwise and not other_data:
         reasons.append(f"this version reads the same data in another way: other {', '.join(read_otherwise)}")
-    epochs, experiment = saved.config["trainer"]["epochs"], training.experiment
-    if epochs != experiment.trainer.epochs and training.schedule.spans_run:
-        reasons.append(f"the schedule '{experiment.schedule.name}' was planned for {epochs} epochs")
+    before, experiment = saved.config["trainer"], training.experiment
+    plan = experiment.trainer
+    for option, unit, now in (("epochs", "epochs", plan.epochs), ("max_steps", "steps", plan.max_steps)):
+        if (planned := before.get(option)) != now and training.schedule.spans_run:
+            reasons.append(f"the schedule '{experiment.schedule.name}' was planned for {planned or 'more'} {unit}")
     return reasons
 
 
@@ -231,7 +234,16 @@ def announce(training: Training, batches: Stream[Batch], messenger: Messenger) -
             messenger.inform(f"{name.replace('_', ' ')}: {value}")
         for warning in task.warnings(task.goal):
             messenger.warn(warning)
-    updates = training.experiment.trainer.epochs * len(batches)
+    plan = training.experiment.trainer
+    updates = plan.epochs * len(batches)
+    if plan.max_steps is not None:
+        possible = plan.epochs * math.ceil(len(batches) / plan.accumulate)
+        if possible < plan.max_steps:
+            messenger.warn(
+                f"trainer.max_steps {plan.max_steps} is not reached: {plan.epochs} epochs have {possible} updates; "
+                "raise trainer.epochs"
+            )
+        updates = min(updates, plan.max_steps * plan.accumulate)
     left = find_unsettled_statistics(training.state.model, updates)
     if left is not None:
         messenger.warn(

@@ -161,7 +161,7 @@ def read_outcome(directory: Path) -> dict[str, Any]:
         "metric": goal.metric,
         "direction": goal.direction,
         "epoch": history[chosen]["epoch"],
-        "epochs": len(history),
+        "epochs": history.epochs,
         "score": None if best is None else history[best][goal.metric],
         "metrics": history.metrics(chosen),
         **({"baselines": baselines} if (baselines := read_baseline_scores(directory)) else {}),

@@ -208,11 +208,10 @@ class Follower:
 
 
 def read_scores(path: Path, metric: str) -> Iterator[tuple[int, Ranked]]:
-    """Each epoch in a metrics.jsonl and its validation score and loss; an unfinished line is left out."""
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        event = json.loads(line)
-        if event["event"] == "epoch":
-            yield event["epoch"], Ranked(*(event.get(f"validation_{name}") for name in (metric, LOSS)))
+    """Each evaluation in a metrics.jsonl by number, its score and its loss; an unfinished line is left out."""
+    events = map(json.loads, path.read_bytes().split(b"\n")[:-1])
+    for number, event in enumerate((each for each in events if each["event"] == "epoch"), 1):
+        yield number, Ranked(*(event.get(f"validation_{name}") for name in (metric, LOSS)))
 
 
 def describe_trial(trial: FrozenTrial, parent: Path) -> dict[str, Any]:

@@ -512,7 +512,7 @@ def test_a_checkpoint_that_training_deletes_meanwhile_is_chosen_again(
 
 
 def _gone(checkpoint: Any) -> Any:
-    return type(checkpoint)(checkpoint.path.with_name("step-99999999"), 99999999, epoch_ended=True)
+    return type(checkpoint)(checkpoint.path.with_name("step-99999999"), 99999999, evaluated=True)
 
 
 def test_numbers_are_told_where_they_cannot_be_kept(run: Path, tmp_path: Path) -> None:

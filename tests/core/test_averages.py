@@ -87,7 +87,7 @@ def test_a_run_continues_with_the_decay_that_it_began_with(rises: bool, tmp_path
     rate = 4 / 13 if rises else 0.99
     assert state.average.module.weight.item() == pytest.approx(rate * before + (1 - rate) * weight, rel=1e-5)
     record = Record(config={}, assets={}, dataset="", fingerprint={}, notice=None, signature={}, plugins={})
-    checkpoint = Checkpoints(tmp_path).write(state, record, Goal("loss", "min"), epoch_ended=False)
+    checkpoint = Checkpoints(tmp_path).write(state, record, Goal("loss", "min"), evaluated=False)
     other = make_state(None, tmp_path)
     checkpoint.restore(other)
     assert isinstance(other.average, MovingAverage)

@@ -49,7 +49,7 @@ def written(folder: Path, step: int, score: float | None, ended: bool = True, lo
 def test_state_comes_back_bit_for_bit_with_its_memory_layout(tmp_path: Path) -> None:
     state = trained_state()
     state.carry = (torch.arange(3), {"hidden": torch.ones(2, dtype=torch.bfloat16)})
-    checkpoint = Checkpoints(tmp_path).write(state, RECORD, GOAL, epoch_ended=False)
+    checkpoint = Checkpoints(tmp_path).write(state, RECORD, GOAL, evaluated=False)
     drawn = torch.rand(5)
     other = trained_state(steps=1)
     checkpoint.restore(other)

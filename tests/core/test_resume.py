@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 import pytest
 
+from dltrain.errors import UsageError
 from dltrain.runtime.interrupts import Interrupts
 from support.files import lines
 from support.runs import Recorded, StopAt, outcome, run_once, run_to_end
@@ -31,6 +32,10 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "early stopping": {
         "trainer": {"epochs": 30, "patience": 2},
         "optimizer": {"name": "sgd", "learning_rate": 1e-5, "momentum": 0.9},
+    },
+    "evaluations within epochs": {
+        "schedule": {"name": "plateau", "patience": 0},
+        "trainer": {"validate_every_steps": 3, "max_steps": 34, "accumulate": 1, "patience": 9, "ema": 0.9},
     },
     "augmentation": {"data": {"augment": {"rotation_degrees": 20, "shift": 0.1, "erase": 0.5, "scale": [0.9, 1.1]}}},
     "augmentation by workers": {"data": {"augment": {"rotation_degrees": 20, "flip": "horizontal"}, "workers": 2}},
@@ -227,6 +232,37 @@ def test_stopped_during_evaluation(settings: dict[str, Any], write_settings: Wri
     assert (tmp_path / "broken" / "checkpoints" / "step-00000040").is_dir()
 
 
+def test_stopped_during_an_evaluation_within_an_epoch(
+    settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    settings["data"]["evaluation_batch_size"] = 2
+    settings["trainer"] |= {"validate_every_steps": 7, "max_steps": 30}
+    config = write_settings(settings)
+    run_once(config, tmp_path / "whole", Interrupts())
+    # After 7 updates the stop comes with the third batch of the evaluation; again in its second try; later, a kill.
+    run_to_end(config, tmp_path / "broken", [StopAt(10), StopAt(2), StopAt(60, kill=True)])
+    assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
+    measured = [entry for entry in lines(tmp_path / "broken" / "metrics.jsonl") if entry["event"] == "epoch"]
+    assert [(entry["epoch"], entry["step"]) for entry in measured] == [
+        (0.35, 7), (0.7, 14), (1, 20), (1.05, 21), (1.4, 28), (1.5, 30)
+    ]  # fmt: skip
+
+
+def test_more_steps_give_the_weights_of_a_run_that_was_not_cut_short(
+    settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    settings["trainer"]["max_steps"] = 27
+    run_once(write_settings(settings), tmp_path / "extended", Interrupts())
+    settings["trainer"]["max_steps"] = None
+    config = write_settings(settings)
+    run_once(config, tmp_path / "extended", Interrupts())
+    run_once(config, tmp_path / "whole", Interrupts())
+    assert outcome(tmp_path / "extended")["weights.safetensors"] == outcome(tmp_path / "whole")["weights.safetensors"]
+    settings["trainer"]["max_steps"] = 9
+    with pytest.raises(UsageError, match=r"trainer\.max_steps"):
+        run_once(write_settings(settings), tmp_path / "extended", Interrupts())
+
+
 def test_workers_change_nothing(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
     settings["data"]["augment"] = {"rotation_degrees": 20, "scale": [0.8, 1.2], "erase": 0.3}
     run_once(write_settings(settings), tmp_path / "none", Interrupts())
@@ -292,7 +328,7 @@ def test_signals_stop_at_a_step_border(
         assert process.stderr is not None
         told = ""
         for told in process.stderr:
-            if told.startswith("epoch 2/"):
+            if told.startswith("epoch   2/"):
                 process.send_signal(number)
                 break
         told = process.stderr.read()

@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from dltrain.batch import Examples
 from dltrain.core.evaluate import accumulate_counts
-from dltrain.core.schedules import Constant, Staircase
+from dltrain.core.schedules import Constant, Cosine, Staircase
 from dltrain.core.state import TrainState, is_averaging, make_average
 from dltrain.core.trainer import detach_carry, train_model
 from dltrain.errors import Diverged, Stopped
-from dltrain.events import Evaluated, Event, Logged
+from dltrain.events import Evaluated, Event, Finished, Logged
 from dltrain.goal import Goal
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
@@ -71,8 +71,8 @@ class Listening:
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
-    def save(self, state: TrainState, epoch_ended: bool) -> None:
-        self.saved.append((state.step, epoch_ended))
+    def save(self, state: TrainState, evaluated: bool) -> None:
+        self.saved.append((state.step, evaluated))
 
     def pending(self) -> Stopped | None:
         return None
@@ -211,6 +211,51 @@ def test_the_last_epoch_is_always_saved() -> None:
     state = linear(rate=1e-30)  # the score never gets better after the first epoch
     session = trained(state, Plan(epochs=3, checkpoint_every_epochs=100))
     assert session.saved == [(7, True), (21, True)]
+
+
+def test_max_steps_ends_within_an_epoch_and_evaluates_there() -> None:
+    state = linear()
+    session = trained(state, Plan(epochs=3, max_steps=10))
+    rows, model = [batch for epoch in range(2) for batch in Rows(*table(), 4).epoch(epoch)][:10], linear()
+    for batch in rows:
+        model.optimizer.zero_grad()
+        functional.mse_loss(model.model(batch.inputs)[:, 0], batch.targets).backward()
+        model.optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(state.model.parameters(), model.model.parameters(), strict=True))
+    ends = [(event.step, event.epoch) for event in session.events if isinstance(event, Evaluated)]
+    assert ends == [(7, 1), (10, 1 + 3 / 7)]
+    assert session.events[-1] == Finished(10, 1, "10 steps done")
+    assert session.saved[-1] == (10, True)
+
+
+def test_schedules_span_the_steps_that_are_made() -> None:
+    session = trained(linear(0.08), Plan(epochs=9, max_steps=4, log_every_steps=1), schedule=Cosine())
+    rates = [event.learning_rate for event in session.events if isinstance(event, Logged)]
+    assert rates == pytest.approx([0.08 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(4)])
+
+
+def test_evaluations_within_epochs_have_the_losses_between_them_and_change_no_weight() -> None:
+    state, plain = linear(), linear()
+    session = trained(state, Plan(epochs=2, validate_every_steps=3, log_every_steps=1))
+    trained(plain, Plan(epochs=2))
+    assert all(torch.equal(a, b) for a, b in zip(state.model.parameters(), plain.model.parameters(), strict=True))
+    found = [event for event in session.events if isinstance(event, Evaluated)]
+    assert [(event.step, event.epoch) for event in found] == [
+        (3, 3 / 7), (6, 6 / 7), (7, 1), (9, 1 + 2 / 7), (12, 1 + 5 / 7), (14, 2)
+    ]  # fmt: skip
+    logged = {event.step: (event.loss, event.examples) for event in session.events if isinstance(event, Logged)}
+    before = 0
+    for event in found:
+        parts = [logged[step] for step in range(before + 1, event.step + 1)]
+        expected = sum(loss * count for loss, count in parts) / sum(count for _, count in parts)
+        assert event.training_loss == pytest.approx(expected)
+        before = event.step
+
+
+def test_patience_counts_evaluations_within_epochs() -> None:
+    state = linear(rate=1e-30)  # the score never gets better after the first evaluation
+    session = trained(state, Plan(epochs=3, validate_every_steps=2, patience=2))
+    assert session.events[-1] == Finished(6, 0, "stopped early: no better error in 2 evaluations")
 
 
 def test_patience_ends_training() -> None:

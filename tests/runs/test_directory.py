@@ -113,7 +113,7 @@ def test_other_settings_are_refused_with_the_differences(path: str, value: objec
     with pytest.raises(UsageError) as caught:
         open_run(tmp_path / "run", experiment(**changed))
     assert "this run was started with other settings\n" + told in str(caught.value)
-    assert "allowed to change: observers, and trainer.epochs to a larger number" in str(caught.value)
+    assert "allowed to change: observers, and trainer.epochs and max_steps to larger numbers" in str(caught.value)
     Lock(tmp_path / "run").release()  # a refusal holds no lock
 
 
