@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class EvaluationMethod:
     """How to evaluate: with an adaptation, with a decoding, and whether on data that changed since training.
 
-    `messenger` takes what there is to report meanwhile.
+    `messenger` receives the messages meanwhile.
     """
 
     adaptation: Adaptation | None = None
