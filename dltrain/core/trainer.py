@@ -99,7 +99,7 @@ def train_model(
     session.emit(Finished(state.step, state.epoch, why))
 
 
-class Progress(NamedTuple):
+class ScoreReview(NamedTuple):
     """The epoch, the validation scores so far, turned so that more is better, and whether each was an improvement."""
 
     epoch: int
@@ -110,12 +110,12 @@ class Progress(NamedTuple):
         return Moment(step, steps, self.epoch, self.scores, improved=self.improved)
 
 
-def review_scores(state: TrainState, goal: Goal, plan: Plan) -> Progress:
+def review_scores(state: TrainState, goal: Goal, plan: Plan) -> ScoreReview:
     """The scores after an evaluation, by which schedules go, and averaging starts."""
     direction = 1.0 if goal.direction == "max" else -1.0
     scores = [direction * score for score in state.history.scores(goal.metric) if score is not None]
     state.averaging = is_averaging(plan, scores)
-    return Progress(state.epoch, scores, state.history.improvements(goal))
+    return ScoreReview(state.epoch, scores, state.history.improvements(goal))
 
 
 def is_evaluated_within_epoch(state: TrainState, plan: Plan) -> bool:
