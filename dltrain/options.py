@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
@@ -166,3 +166,25 @@ class Named:
     groups: Mapping[str, type]
     """Frozen dataclasses, with an `Options:` section in the docstring."""
     absent: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Metadata of a type: a registered function of one `kind`, chosen by its name.
+
+    In YAML it is the name alone, a mapping with `name` and options, or a mapping of the name to its options, or to the
+    value of its first option: ``huber``, ``{name: huber, delta: 2}``, ``{huber: {delta: 2}}``, ``{huber: 2}``. A
+    constructor gets a `dltrain.registry.BoundFunction`, but for a default, which stays a name. `takes` is what its
+    fact `takes` must name, if it has to.
+    """
+
+    kind: str
+    takes: str | None = None
+
+
+ClassLoss = Annotated[Any, Registered("loss", "classes")]
+NumberLoss = Annotated[Any, Registered("loss", "numbers")]
+ImageLoss = Annotated[Any, Registered("loss", "images")]
+ClassMetrics = list[Annotated[Any, Registered("metric", "classes")]]
+NumberMetrics = list[Annotated[Any, Registered("metric", "numbers")]]
+Augmentations = list[Annotated[Any, Registered("augmentation")]]

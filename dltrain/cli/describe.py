@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from dltrain.config.catalogue import Entry
     from dltrain.options import Named
 
+KINDS_HELP = "models, datasets, tasks, optimizers, schedules, observers, losses, metrics, augmentations."
 UNLISTED = "add --plugin FILE if a plug-in registers it"
 
 
 def list_names(
-    kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="models, datasets, tasks, optimizers, schedules, observers.")
-    ],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=KINDS_HELP)],
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
@@ -43,7 +42,7 @@ def list_names(
 
 
 def describe(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="model, dataset, task, optimizer, schedule or observer.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="One of them, such as model or loss.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `dltrain list` shows.")],
     as_json: Json = False,
     plugins: Plugins = None,
@@ -71,7 +70,7 @@ def parse_kind(word: str) -> str:
     """The catalogue's word for a kind, given in the singular or the plural. Raises UsageError."""
     from dltrain.registry import REGISTRIES
 
-    kinds = {f"{kind}s": kind for kind in REGISTRIES}
+    kinds = {each.plural: each.kind for each in REGISTRIES.values()}
     if word in kinds.values():
         return word
     if word not in kinds:

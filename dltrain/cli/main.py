@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import linecache
 import signal
 import sys
 import traceback
@@ -128,7 +129,10 @@ def to_dltrain_error(error: Exception) -> DltrainError:
     lines = list(traceback.walk_tb(error.__traceback__))
     in_plugins = [line for line in lines if str(line[0].f_globals.get("__name__")).startswith("dltrain_plugins.")]
     frame, number = (in_plugins or lines)[-1]  # a plug-in's author looks for its line, not for torch's
-    message = f"{type(error).__name__} in {frame.f_code.co_filename}:{number}: {error}"
+    file = frame.f_code.co_filename
+    message = f"{type(error).__name__} in {file}:{number}: {error}"
+    if in_plugins and (line := linecache.getline(file, number).strip()):
+        message = f"{message}\n    {line}"
     return DltrainError(message, advice="rerun with --debug for the full traceback")
 
 

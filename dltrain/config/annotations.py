@@ -14,7 +14,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import Doc
 
-from dltrain.options import Location, Named
+from dltrain.options import Location, Named, Registered
+from dltrain.registry import REGISTRIES
 
 
 class Missing(Enum):
@@ -82,6 +83,18 @@ def find_listed_named(annotation: Any) -> Named | None:
     return find_named(get_args(core)[0]) if get_origin(core) is list else None
 
 
+def find_registered(annotation: Any) -> Registered | None:
+    """The kind of registered functions of which a type lets one choose one; None for any other type."""
+    return next((each for each in split_annotated(annotation)[1] if isinstance(each, Registered)), None)
+
+
+def find_listed_registered(annotation: Any) -> Registered | None:
+    """The same for the items of a list type, given bare or ``| None``."""
+    members = list_members(annotation)
+    core, _ = split_annotated(members[0])
+    return find_registered(get_args(core)[0]) if len(members) == 1 and get_origin(core) is list else None
+
+
 def find_location(annotation: Any) -> Location | None:
     """What is at the path, or at each of the paths, that a type takes; None for a type without paths."""
     core, metadata = split_annotated(annotation)
@@ -101,7 +114,7 @@ def get_element_type(annotation: Any, index: int) -> Any:
 
 def explain_unsupported(annotation: Any) -> str | None:
     """Why an annotation cannot be the type of an option; None when it can."""
-    if find_named(annotation) is not None:
+    if find_named(annotation) is not None or find_registered(annotation) is not None:
         return None
     if (grouped := find_group(annotation)) is not None:
         problems = ((option.name, explain_unsupported(option.annotation)) for option in list_options(grouped))
@@ -173,6 +186,9 @@ def describe_type(annotation: Any, plural: bool = False) -> str:
         return f"mapping of {grouped.__name__.lower()} options" + (" or null" if takes_null(annotation) else "")
     if (choices := find_named(annotation)) is not None:
         return choices.noun + "s" * plural
+    if (registered := find_registered(annotation)) is not None:
+        kinds = f"{registered.takes} {registered.kind}" if registered.takes else registered.kind
+        return REGISTRIES[registered.kind].plural if plural else f"name of a {kinds}"
     core, metadata = split_annotated(annotation)
     for each in metadata:
         if isinstance(each, Doc):

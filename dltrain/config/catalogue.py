@@ -22,7 +22,7 @@ import annotated_types
 import dltrain
 from dltrain.config.annotations import REQUIRED, Option, find_listed_named, get_summary
 from dltrain.config.faults import Fault, Place, Refused, SourceText
-from dltrain.options import Location
+from dltrain.options import Location, Registered
 from dltrain.registry import REGISTRIES
 
 STORED = Path(__file__).with_name("catalogue.json")
@@ -140,7 +140,14 @@ def evaluate_expression(text: str) -> Any:
     """The type or the default that `format_expression` wrote; a group's module is imported."""
     for module in re.findall(r"dltrain(?:\.\w+)+(?=\.[A-Z])", text):
         import_module(module)
-    names = {"Location": Location, "typing": typing, "dltrain": dltrain, "NoneType": type(None), "REQUIRED": REQUIRED}
+    names = {
+        "Location": Location,
+        "Registered": Registered,
+        "typing": typing,
+        "dltrain": dltrain,
+        "NoneType": type(None),
+        "REQUIRED": REQUIRED,
+    }
     return eval(text, {**vars(annotated_types), **names})
 
 

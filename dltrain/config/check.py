@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dltrain.config.annotations import (
     REQUIRED,
@@ -14,6 +14,8 @@ from dltrain.config.annotations import (
     describe_type,
     find_group,
     find_listed_named,
+    find_listed_registered,
+    find_registered,
     list_options,
     takes_null,
 )
@@ -22,9 +24,10 @@ from dltrain.config.compose import expand_choice
 from dltrain.config.document import ListNode, MappingNode, Node, ScalarNode, build_tree, describe_node, get_source
 from dltrain.config.faults import Fault, Place, find_nearest, join_names
 from dltrain.config.paths import Base, locate_paths
-from dltrain.config.sections import CHOICES, GROUPS, NAMES, SETTINGS, Section
-from dltrain.config.values import find_misfits, read_named, read_value
-from dltrain.options import Named
+from dltrain.config.sections import CHOICES, DECIDING, GROUPS, METRICS, NAMES, SETTINGS, Section
+from dltrain.config.values import FunctionChoice, find_misfits, read_named, read_value, unfold_choice
+from dltrain.options import Named, Registered
+from dltrain.registry import REGISTRIES, list_taken
 
 DEFAULT = "default"
 """The origin of a value that nobody set."""
@@ -97,9 +100,14 @@ class Check:
             return None
         return self._choose(section, section.name, MappingNode(self.tree.place) if pair is None else pair.node)
 
-    def _choose(self, section: Section, path: str, node: Node) -> MappingNode | None:
-        """A node that names a registered thing, as a mapping, the entry noted in `chosen`; None after a fault."""
-        node, names = expand_choice(node), self.catalogue.names(section.kind)
+    def _choose(
+        self, section: Section, path: str, node: Node, names: Sequence[str] | None = None
+    ) -> MappingNode | None:
+        """A node that names a registered thing, as a mapping, the entry noted in `chosen`; None after a fault.
+
+        `names` are those that are allowed, if not all of the kind.
+        """
+        node, names = expand_choice(node), self.catalogue.names(section.kind) if names is None else names
         if not isinstance(node, MappingNode):
             message = f"{path} must be a name, or a mapping with a name and options, found {describe_node(node)}"
             self._fault(node.place, message, names)
@@ -146,7 +154,20 @@ class Check:
         if node is None or entry is None:
             return None
         given = MappingNode(node.place, {key: pair for key, pair in node.entries.items() if key != "name"})
-        return entry.name, self._options(given, entry.options, path, f"{entry.kind} '{entry.name}'")
+        options = self._extend_goal(entry, given) if entry.kind == "task" else entry.options
+        return entry.name, self._options(given, options, path, f"{entry.kind} '{entry.name}'")
+
+    def _extend_goal(self, task: Entry, node: MappingNode) -> Sequence[Option]:
+        """The options of a task, whose goal may also be one of the metrics that are chosen beside its own."""
+        pair, own = node.entries.get(METRICS), tuple(task.facts.get("metrics", ()))
+        if pair is None or not own or not isinstance(pair.node, ListNode):
+            return task.options
+        items = (expand_choice(unfold_choice(item, ())) for item in pair.node.items)
+        named = [item.entries.get("name") for item in items if isinstance(item, MappingNode)]
+        more = (each.node.text for each in named if each is not None and isinstance(each.node, ScalarNode))
+        allowed = (*own, *more)
+        goal: Any = Literal[allowed] | None
+        return [replace(each, annotation=goal) if each.name == DECIDING else each for each in task.options]
 
     def _fit_together(self) -> None:
         """Whether the data and the model are of the task's kind."""
@@ -261,6 +282,11 @@ class Check:
         choices = find_listed_named(annotation)
         if choices is not None and isinstance(node, ListNode) and node.items:
             return self._named_items(node, choices)
+        if (registered := find_registered(annotation)) is not None:
+            return self._function(node, registered, path)
+        is_null = isinstance(node, ScalarNode) and node.value is None
+        if (registered := find_listed_registered(annotation)) is not None and not is_null:
+            return self._functions(node, registered, path)
         value, faults = read_value(node, annotation, path)
         self.faults += faults
         return None if faults else value
@@ -280,6 +306,57 @@ class Check:
                 self.origins = origins
             self.numbers.pop()
         return values
+
+    def _functions(self, node: Node, registered: Registered, path: str) -> list[FunctionChoice]:
+        """A list of registered functions, without those that are at fault; each may be there once."""
+        if not isinstance(node, ListNode):
+            plural = REGISTRIES[registered.kind].plural
+            message = f"{path} must be a list of {plural}, found {describe_node(node)}"
+            self._fault(node.place, message, self._fitting(registered))
+            return []
+        chosen: list[FunctionChoice] = []
+        for index, item in enumerate(node.items):
+            one = self._function(item, registered, f"{path}[{index}]")
+            if one is not None and one.name in [each.name for each in chosen]:
+                self._fault(item.place, f"{path} lists {registered.kind} '{one.name}' twice")
+            elif one is not None:
+                chosen.append(one)
+        return chosen
+
+    def _function(self, node: Node, registered: Registered, path: str) -> FunctionChoice | None:
+        """The registered function that a node chooses, with its options; None after a fault."""
+        name = next(iter(node.entries), "") if isinstance(node, MappingNode) else ""
+        known = self.catalogue.find(registered.kind, name)
+        node = unfold_choice(node, () if known is None else known.options)
+        if path.startswith(f"task.{METRICS}") and (reported := self._find_reported(node)) is not None:
+            task = self.chosen["task"].name
+            self._fault(node.place, f"task '{task}' reports {reported} already; leave it out here")
+            return None
+        origins, self.origins = self.origins, {}  # the option has one: where it begins
+        given = self._choose(
+            Section(name=path, kind=registered.kind, several=True), path, node, self._fitting(registered)
+        )
+        entry = self.chosen.pop(path, None)
+        if entry is not None and registered.takes not in (None, *list_taken(entry.facts)):
+            takes = " and ".join(list_taken(entry.facts))
+            message = f"{entry.kind} '{entry.name}' takes {takes}, but {path} needs one of {registered.takes}"
+            self._fault(node.place, message, self._fitting(registered))
+            entry = None
+        choice = self._choice(path, given, entry)
+        self.origins = origins
+        return None if choice is None else FunctionChoice(*choice, registered.kind)
+
+    def _fitting(self, registered: Registered) -> list[str]:
+        """The names of the functions that an option may choose from."""
+        entries = self.catalogue.of(registered.kind)
+        return [each.name for each in entries if registered.takes in (None, *list_taken(each.facts))]
+
+    def _find_reported(self, node: Node) -> str | None:
+        """The metric that a node names, where the task reports it anyway."""
+        given = expand_choice(node)
+        pair = given.entries.get("name") if isinstance(given, MappingNode) else None
+        name = pair.node.text if pair is not None and isinstance(pair.node, ScalarNode) else None
+        return name if "task" in self.chosen and name in self.chosen["task"].facts.get("metrics", ()) else None
 
     def _group(self, node: Node, grouped: type, path: str, owner: str) -> Any:
         """The dataclass of an option group; None after a fault."""

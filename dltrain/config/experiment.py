@@ -18,20 +18,8 @@ from dltrain.config.plugins import add_plugin
 from dltrain.config.search import Search, check_search_section, take_search
 from dltrain.config.sections import CHOICES, SETTINGS
 from dltrain.config.shipped import resolve_config
-from dltrain.config.values import find_misfits, to_plain
+from dltrain.config.values import Choice, find_misfits, to_plain
 from dltrain.options import Plan, Weights
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One entry of the catalogue and the value of each of its options; a group of options is its dataclass."""
-
-    name: str
-    options: Mapping[str, Any]
-
-    def resolved(self) -> dict[str, Any]:
-        """The name and every option, as plain values."""
-        return {"name": self.name, **to_plain(self.options)}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import linecache
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,12 +12,22 @@ from pathlib import Path
 
 from dltrain.config.catalogue import Catalogue, Entry, load_package_catalogue
 from dltrain.config.faults import Fault, Place, Refused, SourceText, build_report, find_nearest_file
+from dltrain.config.paths import shorten_path
 from dltrain.config.signatures import read_entry, suggest_type
 from dltrain.errors import DltrainError
 from dltrain.registry import REGISTRIES, Registration
 
 _imported: dict[str, tuple[Path, str, list[Registration]]] = {}
 """By module name: the file that was executed last, its text, and what it registered."""
+
+
+_originals: dict[Path, str] = {}
+"""What a copy of a plug-in is called in messages: its original, which the user edits."""
+
+
+def name_original(copy: Path, original: Path) -> None:
+    """Let errors in `copy`, a copy of a plug-in that is imported in place of its original, name the latter."""
+    _originals[copy] = _originals.get(original, shorten_path(str(original)))
 
 
 def load_catalogue(paths: Sequence[Path]) -> Catalogue:
@@ -38,11 +49,12 @@ def add_plugin(
     `shown` is the file's name in messages, and `place` where a config names it. Faults are added to `faults`, as
     causes: those of a config that uses the plug-in follow from them.
     """
-    shown = shown or str(path)
+    shown = shown or _originals.get(path, str(path))
     found: list[Fault] = []
     try:
         text = path.read_text(encoding="utf-8-sig")
-        source = SourceText(shown, tuple(text.splitlines()), rank=500, path=str(path))
+        file = _originals.get(path, shorten_path(str(path)))
+        source = SourceText(shown, tuple(text.splitlines()), rank=500, path=file)
         for registration in import_plugin(path, text, source):
             try:
                 entry: Entry = read_entry(registration, source, str(path))
@@ -81,28 +93,30 @@ def import_plugin(path: Path, text: str, source: SourceText) -> list[Registratio
     for registry in REGISTRIES.values():
         registry.forget(name)
     try:
-        exec(compile(text, str(path), "exec", dont_inherit=True), module.__dict__)
+        linecache.cache[source.path] = (len(text), None, text.splitlines(keepends=True), source.path)
+        exec(compile(text, source.path, "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
         sys.modules.pop(name)
         if before is not None:
             sys.modules[name] = before
         if isinstance(error, DltrainError) or not isinstance(error, (Exception, SystemExit)):
             raise  # a signal arrived, or the plug-in reports an error of its own
-        raise Refused(_explain_import(error, path, source)) from error
+        raise Refused(_explain_import(error, source)) from error
     registered = [each for registry in REGISTRIES.values() for each in registry if each.module == name]
     _imported[name] = (path, text, registered)
     return registered
 
 
-def _explain_import(error: BaseException, path: Path, source: SourceText) -> Fault:
+def _explain_import(error: BaseException, source: SourceText) -> Fault:
     """Why a plug-in cannot be imported, at its own line."""
-    if isinstance(error, SyntaxError) and error.filename in (str(path), None):
+    path = source.path
+    if isinstance(error, SyntaxError) and error.filename in (path, None):
         return Fault(Place(source, error.lineno or 0, error.offset or 1), f"not Python: {error.msg}")
     if isinstance(error, ValueError) and "null bytes" in str(error):
         return Fault(Place(source), f"not Python: {error}")
     frames = traceback.extract_tb(error.__traceback__)
-    line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), None) or 0
+    line = next((frame.lineno for frame in reversed(frames) if frame.filename == path), None) or 0
     message = f"the plug-in cannot be imported: {type(error).__name__}: {error}"
-    if frames[-1].filename not in (str(path), __file__) and not frames[-1].filename.startswith("<"):
+    if frames[-1].filename not in (path, __file__) and not frames[-1].filename.startswith("<"):
         message = f"{message} (in {frames[-1].filename}:{frames[-1].lineno})"
     return Fault(Place(source, line, 1), message, nearest=suggest_type(error))

@@ -33,6 +33,8 @@ SEED = Option("seed", Annotated[int, Ge(0), Le(2**63 - 1)], 0, "what all randomn
 
 DECIDING = "goal"
 """The option that every task has, unless it declares its own: the reader of signatures adds it."""
+METRICS = "metrics"
+"""The option of a task that lists metrics to report beside its own."""
 DECIDING_MEANING = (
     "the reported metric that decides: which epoch is the best, patience, schedules that wait for progress and sweeps "
     "follow it; null for the task's own."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Literal, NoReturn, get_type_hints
 
@@ -18,6 +18,9 @@ from dltrain.config.annotations import (
     explain_unsupported,
     find_group,
     find_listed_named,
+    find_listed_registered,
+    find_location,
+    find_registered,
     list_members,
     split_annotated,
     split_docstring,
@@ -27,13 +30,31 @@ from dltrain.config.faults import Fault, Place, Refused, SourceText, find_neares
 from dltrain.config.sections import DECIDING, DECIDING_MEANING
 from dltrain.config.values import validate_value
 from dltrain.goal import find_direction
-from dltrain.registry import Registration
+from dltrain.registry import Registration, list_taken
 
 _NEEDED_FACTS = {
     "task": {"data": 'data="images"', "sizes": 'sizes=("channels", "classes")'},
     "dataset": {"data": 'data="images"'},
+    "loss": {"takes": 'takes="numbers"'},
+    "metric": {"takes": 'takes="classes"', "direction": 'direction="max"'},
 }
 """The facts without which a kind of thing cannot be registered, each with an example."""
+
+_TAKEN = {"loss": ("classes", "numbers", "images"), "metric": ("classes", "numbers")}
+"""What the fact `takes` of a kind of function may name."""
+
+_PARAMETERS = {
+    "loss": ({"outputs", "targets"}, {"weights"}),
+    "metric": ({"targets"}, {"predictions", "probabilities", "weights", "labels"}),
+    "augmentation": ({"generator"}, {"image", "images"}),
+}
+"""The parameters before `*` of each kind of function: those that it must have, and those that it may have."""
+
+_EXAMPLES = {
+    "loss": "outputs, targets",
+    "metric": "predictions, targets",
+    "augmentation": "image, generator",
+}
 
 
 def read_entry(registered: Registration, source: SourceText, module: str) -> Entry:
@@ -64,6 +85,8 @@ class _Reader:
                 options.append(self._option(each, described.get(each.name, "")))
             else:
                 provided.append(each.name)
+        if self.kind in _PARAMETERS:
+            self._check_function(provided, options)
         if self.kind == "task" and DECIDING not in {each.name for each in options}:
             options.append(Option(DECIDING, self._deciding_type(), None, DECIDING_MEANING))
         return Entry(
@@ -95,6 +118,32 @@ class _Reader:
         check = facts.get("check")
         if check is not None and not callable(check) and not str(check).startswith("dltrain."):
             self._refuse(f"the fact check={check!r} must be a function, or name a module of dltrain")
+
+    def _check_function(self, provided: Sequence[str], options: Sequence[Option]) -> None:
+        """Refuse a loss, a metric or an augmentation that cannot be called, or whose facts say nothing."""
+        if isinstance(self.thing, type):
+            self._refuse(f"a {self.kind} is a function, not a class")
+        needed, more = _PARAMETERS[self.kind]
+        taken, known = list_taken(self.registered.facts), _TAKEN.get(self.kind, ())
+        if wrong := [each for each in taken if each not in known]:
+            self._refuse(f"the fact takes of a {self.kind} names {', '.join(known)}; found {wrong[0]!r}")
+        if self.kind == "metric" and taken != ("classes",):
+            more = more - {"probabilities", "labels"}
+        example = f"def {getattr(self.thing, '__name__', self.name)}({_EXAMPLES[self.kind]}, *, ...)"
+        for name in provided:
+            if name not in needed | more:
+                message = f"the {self.kind} '{self.name}' cannot be given '{name}'; allowed before '*' are "
+                self._refuse(f"{message}{', '.join(sorted(needed | more))}, such as {example}", name)
+        for name in sorted(needed - set(provided)):
+            self._refuse(f"the {self.kind} '{self.name}' lacks the parameter '{name}', such as {example}")
+        if self.kind != "loss" and len({"predictions", "probabilities", "image", "images"} & set(provided)) == 0:
+            self._refuse(f"the {self.kind} '{self.name}' needs more parameters, such as {example}")
+        if {"image", "images"} <= set(provided):
+            self._refuse(f"the augmentation '{self.name}' takes one image or all images of a batch, not both", "images")
+        if (direction := self.registered.facts.get("direction", "max")) not in ("max", "min"):
+            self._refuse(f"the fact direction of metric '{self.name}' is 'max' or 'min'; found {direction!r}")
+        if located := next((each.name for each in options if find_location(each.annotation)), None):
+            self._refuse(f"the option '{located}' of a {self.kind} cannot be a path: a config could not move", located)
 
     def _deciding_type(self) -> Any:
         """The type of the option that chooses the deciding metric; a plug-in may not say which ones there are."""
@@ -173,4 +222,5 @@ def _takes(annotation: Any, value: Any) -> bool:
     """Whether a default is of its option's type."""
     if (grouped := find_group(annotation)) is not None and is_dataclass(value):
         return isinstance(value, grouped)
-    return find_listed_named(annotation) is not None or not validate_value(value, annotation)[1]
+    finders = (find_listed_named, find_registered, find_listed_registered)
+    return any(find(annotation) is not None for find in finders) or not validate_value(value, annotation)[1]

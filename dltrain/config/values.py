@@ -8,11 +8,12 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import import_module
 from typing import Any, Literal, get_args, get_origin
 
 from dltrain.config.annotations import (
+    Option,
     add_article,
     describe_type,
     find_listed_named,
@@ -29,6 +30,25 @@ from dltrain.config.faults import Fault, Place, find_nearest, join_names
 from dltrain.options import Named
 
 LARGEST_INTEGER = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One entry of the catalogue and the value of each of its options; a group of options is its dataclass."""
+
+    name: str
+    options: Mapping[str, Any]
+
+    def resolved(self) -> dict[str, Any]:
+        """The name and every option, as plain values."""
+        return {"name": self.name, **to_plain(self.options)}
+
+
+@dataclass(frozen=True)
+class FunctionChoice(Choice):
+    """A registered function of a `kind`, chosen as the value of an option."""
+
+    kind: str
 
 
 def read_value(node: Node, annotation: Any, path: str) -> tuple[Any, list[Fault]]:
@@ -117,9 +137,11 @@ def build_checker(annotation: Any) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """Options and defaults as plain dicts, lists and scalars."""
+    """Options and defaults as plain dicts, lists and scalars; a registered function without options is its name."""
+    if isinstance(value, Choice):
+        return value.resolved() if value.options else value.name
     if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
+        value = {each.name: getattr(value, each.name) for each in fields(value)}
     if isinstance(value, Mapping):
         return {key: to_plain(each) for key, each in value.items()}
     return [to_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
@@ -227,6 +249,22 @@ def _explain_form(node: Node, choices: Named, title: str) -> str:
 
 def _get_node_text(node: Node) -> str:
     return node.text if isinstance(node, ScalarNode) else "..."
+
+
+def unfold_choice(node: Node, options: Sequence[Option]) -> Node:
+    """A node that names a registered function as a mapping with `name`, where it gives the options below the name.
+
+    `options` are the function's, the first of which may be given without its own name.
+    """
+    if not isinstance(node, MappingNode) or len(node.entries) != 1 or "name" in node.entries:
+        return node
+    ((name, pair),) = node.entries.items()
+    given = {"name": Pair(pair.key_place, ScalarNode(pair.key_place, name, True, name))}
+    if isinstance(pair.node, MappingNode):
+        given |= pair.node.entries
+    elif options and not (isinstance(pair.node, ScalarNode) and pair.node.value is None):
+        given[options[0].name] = Pair(pair.node.place, pair.node)
+    return MappingNode(node.place, given)
 
 
 def locate_within(node: Node, path: Sequence[Any]) -> tuple[Place, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import torch
 
 from dltrain.capabilities import Wraps
 from dltrain.config.catalogue import ALL_SIZES, Entry
-from dltrain.config.experiment import Choice, Experiment, check_model
+from dltrain.config.experiment import Experiment, check_model
 from dltrain.config.plugins import load_catalogue
 from dltrain.config.sections import DECIDING
+from dltrain.config.values import Choice, FunctionChoice
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
 from dltrain.core.weights import (
@@ -27,6 +28,7 @@ from dltrain.core.weights import (
 from dltrain.dataset import Dataset
 from dltrain.errors import DltrainError, UsageError
 from dltrain.goal import Goal, find_direction
+from dltrain.registry import BoundFunction
 from dltrain.runs.initial_weights import InitialWeights, WeightsTaker, read_initial_weights
 from dltrain.runtime.precision import Runtime, start_runtime
 from dltrain.task import Task
@@ -51,6 +53,25 @@ class Names:
     def __call__(self, kind: str, name: str) -> Callable[..., Any]:
         return self.entry(kind, name).load()
 
+    def bind(self, value: Any) -> Any:
+        """The value of an option, with each registered function that it chooses bound to its options."""
+        if isinstance(value, FunctionChoice):
+            entry = self.entry(value.kind, value.name)
+            return BoundFunction(
+                value.kind,
+                value.name,
+                entry.load(),
+                provided=entry.provided,
+                options=value.options,
+                facts=entry.facts,
+                place=f"{entry.place.source.path or entry.place.source.name}:{entry.place.line}",
+            )
+        if isinstance(value, list):
+            return [self.bind(each) for each in value]
+        if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{each.name: self.bind(getattr(value, each.name)) for each in fields(value)})
+        return value
+
 
 def construct(
     names: Names, kind: str, choice: Choice, *, provided: Sequence[Any] = (), sizes: Mapping[str, Any] | None = None
@@ -59,8 +80,9 @@ def construct(
 
     Raises UsageError, naming the section, for a ValueError of its constructor.
     """
+    options = {name: names.bind(value) for name, value in choice.options.items()}
     try:
-        return names(kind, choice.name)(*provided, **(sizes or {}), **choice.options)
+        return names(kind, choice.name)(*provided, **(sizes or {}), **options)
     except ValueError as error:
         raise UsageError(f"{kind} '{choice.name}': {error}", advice="change its options in the config") from error
 

@@ -21,6 +21,7 @@ from typing import IO, Any, Literal
 from dltrain.config.document import format_yaml
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.config.paths import RUN_CONFIG, RUN_REMARK
+from dltrain.config.plugins import name_original
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import DltrainError, NoCheckpoint, RunBusy, UsageError
 from dltrain.files import EarlierContent, sync_directory, write_atomically
@@ -247,6 +248,8 @@ def copy_plugins(directory: Path, experiment: Experiment) -> Experiment:
     for name, source in sources.items():
         (directory / name).parent.mkdir(exist_ok=True)
         write_atomically(directory / name, source.encode())
+    for name, original in zip(sources, experiment.plugins, strict=True):
+        name_original((directory / name).resolve(), original)
     return dataclasses.replace(experiment, plugins=tuple((directory / name).resolve() for name in sources))
 
 

@@ -15,8 +15,10 @@ from torch import nn
 from dltrain.batch import Batch
 from dltrain.config.compose import compose
 from dltrain.config.document import MappingNode, read_texts
-from dltrain.config.experiment import Choice, Experiment, load_tree
+from dltrain.config.experiment import Experiment, load_tree
 from dltrain.config.paths import is_path, list_path_options, locate_paths
+from dltrain.config.plugins import name_original
+from dltrain.config.values import Choice
 from dltrain.core.checkpoint import Checkpoint
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
@@ -82,6 +84,7 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
             path = Path(folder) / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(source, encoding="utf-8")
+            name_original(path, checkpoint.path.parents[1] / name)
         tree["plugins"] = [str(Path(folder) / name) for name in tree.get("plugins", ())]
         experiment = load_tree(tree, str(checkpoint.path))
         names = Names(experiment.plugins)

@@ -13,7 +13,8 @@ import yaml
 
 from dltrain.config import experiment as experiment_module
 from dltrain.config.catalogue import Catalogue
-from dltrain.config.experiment import Choice, Experiment, Loaded, load_experiment, load_tree
+from dltrain.config.experiment import Experiment, Loaded, load_experiment, load_tree
+from dltrain.config.values import Choice
 from dltrain.data.images.options import Augmentation
 from dltrain.errors import ConfigError
 from dltrain.options import Plan

@@ -11,7 +11,8 @@ import yaml
 from typer.testing import CliRunner
 
 from dltrain.cli.main import application
-from dltrain.config.experiment import Choice, load_experiment
+from dltrain.config.experiment import load_experiment
+from dltrain.config.values import Choice
 from dltrain.errors import ConfigError
 from dltrain.runs.directory import open_run
 from dltrain.runtime.interrupts import Interrupts

@@ -43,8 +43,20 @@ DATASET, TASK = "dataset 'stripes' lacks", "task 'absolute_regression' lacks"
         (ABSOLUTE, TABLE, '"outputs": len', '"output": len', "the task's attribute sizes lacks outputs, "),
         (ABSOLUTE, TABLE, 'Goal("loss"', 'Goal("mae"', "goal is the metric 'mae', but its report has only loss"),
         (ABSOLUTE, TABLE, '"min"', '"minimum"', "goal's direction is 'minimum'; allowed are max and min"),
-        (STRIPES, IMAGES, "self.images[chosen]", "self.image[chosen]", r"AttributeError in .*plugins/mine.py:\d+: "),
-        (ABSOLUTE, TABLE, "model(batch.inputs)", "model(batch.inputs.T)", r"RuntimeError in .*plugins/mine.py:\d+: "),
+        (
+            STRIPES,
+            IMAGES,
+            "self.images[chosen]",
+            "self.image[chosen]",
+            r"^AttributeError in mine.py:\d+: .*\n    retu",
+        ),
+        (
+            ABSOLUTE,
+            TABLE,
+            "model(batch.inputs)",
+            "model(batch.inputs.T)",
+            r"^RuntimeError in mine.py:\d+: .*\n    retu",
+        ),
     ],
 )
 def test_the_message(

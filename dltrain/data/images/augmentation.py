@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dltrain.data.images.options import Augmentation
+from dltrain.registry import BoundFunction, augmentations, bind_function
+from dltrain.runtime.seeds import make_generator
 
 CHANCES = 10
 """Uniform numbers per image: angle, scale, shift (x, y), flip, and erase (whether, area, aspect, y, x)."""
@@ -34,6 +37,39 @@ def augment(images: Tensor, chances: Tensor, augmentation: Augmentation, backgro
     if augmentation.erase:
         images = erase(images, chances[:, 5] < augmentation.erase, chances[:, 6:10], background)
     return images
+
+
+def apply_function(
+    chosen: BoundFunction | str, images: Tensor, examples: Sequence[int], *, seed: int, epoch: int
+) -> Tensor:
+    """What a registered function makes of images (N, C, H, W) float32 with pixels in 0..1; the shape stays.
+
+    A function of one `image` is called with each example's own generator, which depends on (seed, epoch, example) and
+    on its own name alone; one of all `images` with that of the batch's first example.
+    """
+    function = bind_function(chosen, augmentations)
+    key = ("augmentation", function.name, seed, epoch)
+    if "images" in function.provided:
+        draw = make_generator(*key, examples[0])
+        return _check_images(function, function({"images": images, "generator": draw}), images)
+    made = []
+    for image, example in zip(images, examples, strict=True):
+        draw = make_generator(*key, example)
+        made.append(_check_images(function, function({"image": image.clone(), "generator": draw}), image))
+    return torch.stack(made)
+
+
+def _check_images(function: BoundFunction, made: object, given: Tensor) -> Tensor:
+    """`made` itself. Raises DltrainError where it is not of the shape and type of the images that were `given`."""
+    form = f"a float32 tensor of the shape {tuple(given.shape)}, as it was given"
+    if not isinstance(made, Tensor):
+        raise function.fault(f"returns {type(made).__name__}", f"return {form}")
+    if made.shape != given.shape or made.dtype != given.dtype:
+        kind = str(made.dtype).removeprefix("torch.")
+        raise function.fault(f"returns a {kind} tensor of the shape {tuple(made.shape)}", f"return {form}")
+    if not made.isfinite().all():
+        raise function.fault("returns pixels that are not finite", "look for a division by 0, a log or a root")
+    return made
 
 
 def flip(images: Tensor, chosen: Tensor, direction: str) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.contents import Hashes, count_classes, hash_contents
-from dltrain.data.images.augmentation import CHANCES, augment
+from dltrain.data.images.augmentation import CHANCES, apply_function, augment
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.data.sampling import Sampling, draw_balanced
@@ -92,6 +92,9 @@ class ImageBatching:
         chances = draw_uniform(self.seed, epoch, examples + len(images.pixels) * (drawn // count), CHANCES)
         pixels = images.pixels.index_select(0, examples).float()
         pixels = augment(pixels, chances, self.augmentation, 255 * assets["background"])
+        for each in self.augmentation.functions or ():
+            keys = (examples + len(images.pixels) * (drawn // count)).tolist()
+            pixels = 255 * apply_function(each, pixels / 255, keys, seed=self.seed, epoch=epoch)
         return Examples(normalize_pixels(assets, pixels), images.labels.index_select(0, chosen))
 
 
