@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from dltrain.errors import DataError
 
@@ -50,6 +50,14 @@ class Reader(Protocol):
 
     def notes(self) -> Sequence[str]:
         """Remarks on everything read so far, for the user."""
+
+
+@runtime_checkable
+class ReadsValues(Protocol):
+    """A reader that takes what a Python program holds too, such as arrays and rows."""
+
+    def read_values(self, values: Iterable[Any]) -> Iterator[NamedInput]:
+        """Read inputs, and those in collections of them, one by one; what has no name is `input 0`, `input 1`, ..."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath, load_model
-from dltrain.data.wording import join_some, suggest_name
+from dltrain.cli.shared.options import CheckpointName, DeviceName, RunPath, load_model, print_notice
 from dltrain.errors import DataError, UsageError
+from dltrain.runs.generation import (
+    encode_prompt,
+    find_banned_ids,
+    ignore_piece,
+    make_ending,
+    read_vocabulary,
+    write_samples,
+)
 
 if TYPE_CHECKING:
     from dltrain.data.text.vocabulary import Vocabulary
-    from dltrain.decoding.generation import Ending, GrowingText
-    from dltrain.decoding.sampling import Sampling
+    from dltrain.decoding.generation import GrowingText
     from dltrain.runs.loading import Trained
-
-BATCH = 64
-UNKNOWN_NAMED = 10
 
 
 def generate(
@@ -74,11 +77,12 @@ def generate(
     sampling = Sampling(temperature, top_k, top_p, repetition_penalty)
     trained, vocabulary = load_language_model(run, checkpoint, device)
     sampling = replace(sampling, banned=find_banned_ids(vocabulary, ban))
-    ids = encode_prompt(vocabulary, text)
+    ids = encode_prompt(vocabulary, text, print_notice)
     ending = make_ending(vocabulary, max_tokens, stop or [])
     shown = vocabulary.decode(ids)
     typer.echo(shown if stream else "", nl=False)
-    texts = write_samples(trained, vocabulary, ids, sampling, ending=ending, count=num_samples, seed=seed, echo=stream)
+    echo = partial(typer.echo, nl=False) if stream else ignore_piece
+    texts = write_samples(trained, vocabulary, ids, sampling, ending=ending, count=num_samples, seed=seed, echo=echo)
     for number, one in enumerate(texts):
         if as_json:
             typer.echo(format_sample(vocabulary, shown, one, number=number, seed=seed))
@@ -89,62 +93,8 @@ def generate(
 
 def load_language_model(run: Path, checkpoint: str | None, device: str | None) -> tuple[Trained, Vocabulary]:
     """A trained model that generates text, and its vocabulary. Raises UsageError for a task that generates none."""
-    from dltrain.capabilities import Generates
-    from dltrain.data.text.vocabulary import Vocabulary
-
     trained = load_model(run, checkpoint, device)
-    if not isinstance(trained.task, Generates):
-        raise trained.refuse(run, "generate text")
-    return trained, Vocabulary(trained.task.vocabulary)
-
-
-def encode_prompt(vocabulary: Vocabulary, text: str) -> list[int]:
-    """The ids of a prompt; a warning lists the words that the model does not know, and how it reads them."""
-    ids, unknown = vocabulary.encode(text)
-    if unknown:
-        words = join_some([repr(word) for word in dict.fromkeys(unknown)], UNKNOWN_NAMED)
-        fate = "left out" if vocabulary.unknown is None else f"read as {vocabulary.words[vocabulary.unknown]}"
-        typer.echo(f"warning: not in the model's vocabulary and {fate}: {words}", err=True)
-    return ids
-
-
-def make_ending(vocabulary: Vocabulary, max_tokens: int, stops: Sequence[str]) -> Ending:
-    """Where texts end; `<eos>` in a stop is a line break. Raises UsageError for an empty stop."""
-    from dltrain.decoding.generation import Ending
-
-    if "" in stops:
-        raise UsageError("--stop: found an empty text; allowed is a text of at least one character")
-    return Ending(max_tokens, tuple(stop.replace(vocabulary.words[vocabulary.end], "\n") for stop in stops))
-
-
-def write_samples(
-    trained: Trained,
-    vocabulary: Vocabulary,
-    prompt: Sequence[int],
-    sampling: Sampling,
-    *,
-    ending: Ending,
-    count: int,
-    seed: int,
-    echo: bool,
-) -> Iterator[GrowingText]:
-    """The texts of samples 0, 1, ..., batch by batch; with `echo` they are printed as they grow."""
-    from dltrain.decoding.generation import GrowingText, generate_tokens, grow_texts
-
-    model: Any = trained.model
-    device, end = trained.runtime.device, vocabulary.end
-
-    def print_piece(piece: str) -> None:
-        if echo:
-            typer.echo(piece, nl=False)
-
-    for start in range(0, count, BATCH):
-        numbers = range(start, min(start + BATCH, count))
-        texts = [GrowingText(vocabulary, prompt[-1] if prompt else end, ending) for _ in numbers]
-        # In float32 whatever the training's precision: casting the weights again costs more than a single token.
-        steps = generate_tokens(model, prompt, end=end, device=device, sampling=sampling, samples=numbers, seed=seed)
-        grow_texts(steps, texts, print_piece)
-        yield from texts
+    return trained, read_vocabulary(run, trained)
 
 
 def read_prompt(source: str | None, prompt: str | None, prompt_file: Path | None) -> str:
@@ -172,23 +122,6 @@ def read_prompt(source: str | None, prompt: str | None, prompt_file: Path | None
     except UnicodeDecodeError as error:
         message = f"{path}: byte {error.start} is not UTF-8 text"
         raise DataError(message, advice="convert it, such as with iconv -t UTF-8") from None
-
-
-def find_banned_ids(vocabulary: Vocabulary, words: Sequence[str] | None) -> tuple[int, ...]:
-    """The ids of the banned words (default: the unknown word). Raises UsageError if one is unknown or none is left."""
-    if words is None:
-        return () if vocabulary.unknown is None else (vocabulary.unknown,)
-    known = {word: index for index, word in enumerate(vocabulary.words)}
-    banned: set[int] = set()
-    for word in filter(None, words):
-        ids, unknown = ([known[word]], []) if word in known else vocabulary.encode(word)
-        if unknown or len(ids) != 1:
-            hint = suggest_name(word, vocabulary.words)
-            raise UsageError(f"--ban: '{word}' is not one of the {vocabulary.size} words of the vocabulary{hint}")
-        banned.update(ids)
-    if len(banned) == vocabulary.size:
-        raise UsageError(f"--ban: names all {vocabulary.size} words of the vocabulary; leave at least one")
-    return tuple(sorted(banned))
 
 
 def format_sample(vocabulary: Vocabulary, prompt: str, text: GrowingText, *, number: int, seed: int) -> str:

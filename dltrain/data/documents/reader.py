@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, DocumentSet
 from dltrain.data.documents.summary import describe_unknown
 from dltrain.data.layout import Layout
+from dltrain.data.objects import describe_object, flatten, is_frame, is_row, to_columns, to_row
 from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
@@ -61,6 +62,31 @@ class TextReader:
         encoded = self._encoder.encode(text)
         self._counts.add(encoded)
         return encoded.ids
+
+    def read_values(self, values: Iterable[Any]) -> Iterator[NamedInput]:
+        """Read texts, files by `Path`, and the text column of frames and rows."""
+        number = 0
+        for value in flatten(values, is_single=lambda value: is_frame(value) or self._is_row(value)):
+            if isinstance(value, Path):
+                yield from self.read([str(value)], iter(()))
+                continue
+            for text in self._list_texts(value):
+                name, number = f"input {number}", number + 1
+                if isinstance(text, str):
+                    yield NamedInput(name, refuse_bytes(name, text) or self._encoded(text))
+                else:
+                    advice = f"give texts, files as Path, or a column or key '{self._column}'"
+                    fault = f"{name}: found {describe_object(text)}; expected is a text"
+                    yield NamedInput(name, DataError(fault, advice=advice))
+
+    def _is_row(self, value: Any) -> bool:
+        return is_row(value) and self._column in to_row(value)
+
+    def _list_texts(self, value: Any) -> Sequence[Any]:
+        if is_frame(value):
+            columns = to_columns(value)
+            return columns.get(self._column) or [value]
+        return [to_row(value)[self._column] if self._is_row(value) else value]
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Tokens (N, T) int64, 0 after each text's end, and lengths (N,) int64."""

@@ -127,9 +127,20 @@ def open_picture(path: Path, form: PictureFormat) -> OpenedPicture:
         raise UnreadablePicture(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
+def open_image(image: Image.Image, form: PictureFormat) -> OpenedPicture:
+    """Convert a picture of Pillow's as `open_picture` does that of a file. Raises UnreadablePicture."""
+    try:
+        turned = image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+        several = image.format != "MPO" and getattr(image, "is_animated", False)
+        upright, deep_colour = ImageOps.exif_transpose(image), _is_deep_colour(image)
+        return _convert(upright, form, _describe(image.size, upright, deep_colour, turned=turned, several=several))
+    except _FAULTS as error:
+        raise UnreadablePicture(f"cannot be read: {error}") from None
+
+
 def _decode(source: Path | BinaryIO, form: PictureFormat, *, incomplete: bool = False) -> OpenedPicture:
     with Image.open(source) as file:
-        (width, height), side = file.size, _DRAFT * max(form.height, form.width)
+        size, side = file.size, _DRAFT * max(form.height, form.width)
         deep_colour = _is_deep_colour(file)
         several = file.format != "MPO" and getattr(file, "is_animated", False)  # a camera's MPO is one photograph
         file.draft(None, (side, side))
@@ -137,17 +148,27 @@ def _decode(source: Path | BinaryIO, form: PictureFormat, *, incomplete: bool = 
         image: Image.Image = ImageOps.exif_transpose(file)
         if incomplete and _is_mostly_missing(file):
             raise UnreadablePicture("cannot be read: more than half of the picture is missing")
-    largest = _find_largest(image, deep_colour)
-    original = OriginalPicture(
-        width,
-        height,
+    original = _describe(size, image, deep_colour, turned=turned, several=several)
+    return _convert(image, form, original._replace(incomplete=incomplete))
+
+
+def _describe(
+    size: tuple[int, int], image: Image.Image, deep_colour: bool, *, turned: bool, several: bool
+) -> OriginalPicture:
+    """What a complete picture of this `size` (width, height) was, which is now upright in `image`."""
+    return OriginalPicture(
+        *size,
         bits=16 if deep_colour or image.mode.startswith("I") else 8,
         colour=deep_colour,
-        largest=largest,
+        largest=_find_largest(image, deep_colour),
         turned=turned,
         several=several,
-        incomplete=incomplete,
+        incomplete=False,
     )
+
+
+def _convert(image: Image.Image, form: PictureFormat, original: OriginalPicture) -> OpenedPicture:
+    """In grey or colour, without transparency or 16-bit depth."""
     return OpenedPicture(_flatten(image, form.white).convert("L" if form.channels == 1 else "RGB"), original)
 
 

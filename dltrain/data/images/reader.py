@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from dltrain.data.images import pictures
+from dltrain.data.images.arrays import is_image, to_image
 from dltrain.data.images.findings import describe_borders, describe_depth
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.data.input_files import describe_skipped, list_input_files
+from dltrain.data.objects import flatten
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
 
@@ -40,11 +42,14 @@ class ReadImage(NamedTuple):
 
 
 def _read_original(path: Path, assets: Mapping[str, Any], invert: Invert) -> ReadImage:
-    form = pictures.PictureFormat.from_assets(assets)
     try:
-        image, original = pictures.open_picture(path, form)
+        return _prepare(pictures.open_picture(path, pictures.PictureFormat.from_assets(assets)), assets, invert)
     except pictures.UnreadablePicture as fault:
         raise DataError(f"{path}: {fault}") from None
+
+
+def _prepare(opened: pictures.OpenedPicture, assets: Mapping[str, Any], invert: Invert) -> ReadImage:
+    (image, original), form = opened, pictures.PictureFormat.from_assets(assets)
     levels = pictures.measure_border(np.asarray(image))
     border = sum(levels) / len(levels)
     opposite = (border > 0.5) != (assets["background"] > 0.5)
@@ -71,16 +76,36 @@ class ImageReader:
         self._files += len(files)
         for path in files:
             try:
-                pixels, inverted, original, border = _read_original(path, self._assets, self._invert)
+                pixels = self._note(_read_original(path, self._assets, self._invert))
             except DataError as error:
                 yield NamedInput(str(path), error)
                 continue
-            self._inverted += inverted
-            self._several += original.several
-            self._incomplete += original.incomplete
-            self._borders.append(1 - border if inverted else border)
-            self._largest += [original.largest] if original.bits == 16 and not original.colour else []
             yield NamedInput(str(path), pixels)
+
+    def read_values(self, values: Iterable[Any]) -> Iterator[NamedInput]:
+        """Read files and folders by name, images of Pillow's, and arrays (H, W) or (H, W, C) of whole numbers."""
+        form = pictures.PictureFormat.from_assets(self._assets)
+        for number, value in enumerate(flatten(values, is_single=is_image)):
+            if isinstance(value, (str, Path)):
+                yield from self.read([str(value)], iter(()))
+                continue
+            self._files += 1
+            try:
+                opened = pictures.open_image(to_image(value), form)
+                pixels: Any = self._note(_prepare(opened, self._assets, self._invert))
+            except (pictures.UnreadablePicture, DataError) as error:
+                pixels = DataError(f"input {number}: {error}")
+            yield NamedInput(f"input {number}", pixels)
+
+    def _note(self, image: ReadImage) -> Tensor:
+        """Count what `notes` report of an image; its pixels."""
+        pixels, inverted, original, border = image
+        self._inverted += inverted
+        self._several += original.several
+        self._incomplete += original.incomplete
+        self._borders.append(1 - border if inverted else border)
+        self._largest += [original.largest] if original.bits == 16 and not original.colour else []
+        return pixels
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Images (N, C, H, W) float32, normalised as those of training."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,21 @@ import numpy
 import torch
 from torch import Tensor
 
+from dltrain.data.arrays import LARGEST
 from dltrain.data.delimited import parse_delimited
 from dltrain.data.layout import restore_layout
+from dltrain.data.objects import describe_object, flatten, is_cell, is_frame, is_row, is_text, to_columns, to_row
 from dltrain.data.series.files import Series, read_series, restore_series_formats, select_series
 from dltrain.data.series.scaling import count_rows, standardize_series
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
+
+
+def _is_series(value: Any) -> bool:
+    """Whether a value is one series: a frame, a mapping, an array, or a list of numbers."""
+    if is_frame(value) or is_row(value) or hasattr(value, "__array__"):
+        return True
+    return isinstance(value, (list, tuple)) and all(map(is_cell, value)) and not any(map(is_text, value))
 
 
 class SeriesReader:
@@ -35,6 +44,40 @@ class SeriesReader:
                 yield NamedInput(name, self._last_window(name, self._series(name, lines)))
             except DataError as error:
                 yield NamedInput(name, error)
+
+    def read_values(self, values: Iterable[Any]) -> Iterator[NamedInput]:
+        """Read files by name, frames and mappings with the columns of training, and arrays (T, C), or (T,) for one."""
+        for number, value in enumerate(flatten(values, is_single=_is_series)):
+            if isinstance(value, (str, Path)):
+                yield from self.read([str(value)], iter(()))
+                continue
+            name = f"input {number}"
+            try:
+                yield NamedInput(name, self._last_window(name, self._convert(name, value)))
+            except DataError as error:
+                yield NamedInput(name, error)
+
+    def _convert(self, name: str, value: Any) -> Series:
+        """The columns of training, in their order. Raises DataError for missing ones and for what is no number."""
+        names = self._assets["columns"]
+        expected = f"expected are numbers, the columns {', '.join(names)}"
+        if is_frame(value) or isinstance(value, Mapping):
+            columns = to_columns(value) if is_frame(value) else to_row(value)
+            if lacking := [column for column in names if column not in columns]:
+                raise DataError(f"{name}: no column '{lacking[0]}'; {expected}", advice="give the columns of training")
+            value = [columns[column] for column in names]
+        try:
+            array = numpy.array(value, numpy.float64)
+        except (TypeError, ValueError):
+            raise DataError(f"{name}: found {describe_object(value)}; {expected}") from None
+        array = array.T if isinstance(value, list) and array.ndim == 2 else array
+        array = array[:, None] if array.ndim == 1 else array
+        if array.ndim != 2 or array.shape[1] != len(names):
+            raise DataError(f"{name}: found an array of shape {array.shape}; {expected}", advice="one row a step")
+        if not (numpy.abs(array) <= LARGEST).all():
+            step = int(numpy.flatnonzero(~(numpy.abs(array) <= LARGEST).all(1))[0])
+            raise DataError(f"{name}: step {step}: found {array[step].tolist()}; {expected}", advice="correct it")
+        return Series(array, tuple(names), "")
 
     def _series(self, name: str, lines: Iterator[str]) -> Series:
         columns, time = self._assets["columns"], self._assets["time"]

@@ -172,6 +172,11 @@ class FeatureEncoder:
         elif missing.any():
             self.replaced[feature["name"]] += int(missing.sum())
 
+    def list_categories(self, column: str) -> Sequence[str] | None:
+        """The categories of a column; None for one of numbers, or one that is not read."""
+        found = (feature.get("categories") for feature in self._features if feature["name"] == clean_text(column))
+        return next(found, None)
+
     def notes(self) -> list[str]:
         """Report the categories that were not seen in training."""
         return describe_unknown(self.unknown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from dltrain.data.cleaning import clean_text
 from dltrain.data.delimited import Ragged
 from dltrain.data.layout import Layout
+from dltrain.data.objects import Cell, flatten, is_cell, is_frame, is_row, to_cell, to_columns, to_row
 from dltrain.data.tables.features import FeatureEncoder, restore_table_layout
 from dltrain.data.tables.files import Table, build_table, parse_table, read_table
 from dltrain.errors import DataError
@@ -64,12 +65,67 @@ class TableReader:
         except DataError as error:
             return error
 
+    def read_values(self, values: Iterable[Any]) -> Iterator[NamedInput]:
+        """Read files and rows by name as `read` does, frames, rows as mappings of cells by column, and bare rows.
+
+        A bare row is a sequence of cells, or an array, in the order of training's columns, and all of these.
+        """
+        number = 0
+        for value in flatten(values, is_single=lambda value: is_frame(value) or is_row(value) or _is_bare_row(value)):
+            if isinstance(value, (str, Path)):
+                yield from self.read([str(value)], iter(()))
+                continue
+            try:
+                columns = to_columns(value) if is_frame(value) else {k: [v] for k, v in self._to_row(value).items()}
+                cells = {name: [self._to_cell(name, cell) for cell in column] for name, column in columns.items()}
+                table = build_table(cells, "the frame given" if is_frame(value) else f"input {number}")
+                given = list(self._rows(table, [f"input {number + row}" for row in range(len(table))]))
+            except DataError as error:
+                given = [NamedInput(f"input {number}", error, whole_file=is_frame(value))]
+            number += len(given)
+            yield from given
+
+    def _to_row(self, value: Any) -> dict[str, Any]:
+        """The cells of one row by column. Raises DataError for what is no row, or has not one cell for each column."""
+        if is_row(value):
+            return to_row(value)
+        columns = list(dict.fromkeys(self._encoder.columns))
+        if not _is_bare_row(value):
+            raise DataError(f"found {type(value).__name__}, which is no row", advice=_ADVICE)
+        cells = list(value)
+        if len(cells) != len(columns):
+            message = f"found a row of {len(cells)} cells; the model reads {len(columns)}: {', '.join(columns)}"
+            raise DataError(message, advice=_ADVICE)
+        return dict(zip(columns, cells, strict=True))
+
+    def _to_cell(self, column: str, value: Any) -> Cell:
+        """A cell of a table; a truth value as training's categories write it, a number for a column of numbers."""
+        cell = to_cell(value)
+        if cell not in ("true", "false") or isinstance(value, str):
+            return cell
+        categories = self._encoder.list_categories(column)
+        if categories is None:
+            return float(cell == "true")
+        return next((text for text in categories if text.casefold() == cell), cell)
+
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Rows (N, F) float32."""
         return (torch.from_numpy(numpy.stack(values)),)
 
     def notes(self) -> Sequence[str]:
         return self._encoder.notes()
+
+
+_ADVICE = "give rows as mappings, such as {'width': 2.5, 'colour': 'red'}, or a frame with the columns of training"
+
+
+def _is_bare_row(value: Any) -> bool:
+    """Whether a value is a sequence of numbers and texts, at least one of which is a number, or an array (F,)."""
+    if hasattr(value, "__array__"):
+        return numpy.ndim(value) == 1
+    if not isinstance(value, (list, tuple)):
+        return False
+    return bool(value) and all(map(is_cell, value)) and not all(isinstance(cell, str) for cell in value)
 
 
 def _read(name: str, lines: Iterator[str], ragged: Ragged, layout: Layout) -> Table:
