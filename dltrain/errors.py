@@ -33,6 +33,10 @@ class DltrainError(Exception):
         return self.message if self.advice is None else f"{self.message}\nnext: {self.advice}"
 
 
+class DltrainWarning(UserWarning):
+    """What a caller from Python should know, and the command line prints as a warning or a note."""
+
+
 class UsageError(DltrainError):
     exit_code = 2
 

@@ -19,7 +19,6 @@ from dltrain.cli.shared.options import (
     JsonTables,
     RunPath,
     Threshold,
-    override_threshold,
 )
 from dltrain.cli.shared.speech import Decode
 from dltrain.errors import RequirementNotMet, UsageError
@@ -115,7 +114,7 @@ def evaluate(
     from dltrain.runs.evaluation import EvaluationMethod, collect_results, record_evaluation, run_evaluation
     from dltrain.runs.examples import check_worst
     from dltrain.runs.finding import find_checkpoint
-    from dltrain.runs.loading import load_trained
+    from dltrain.runs.loading import load_trained, override_threshold
 
     chosen, messenger = find_checkpoint(run, checkpoint), Messenger()
     for one in requirements:

@@ -68,9 +68,7 @@ def generate(
 
       echo 'a share of' | dltrain generate runs/ptb_lstm - --json
     """
-    if stream and (num_samples > 1 or as_json):
-        other = "--json" if as_json else f"--num-samples {num_samples}"
-        raise UsageError(f"--stream prints one text as it grows and cannot go with {other}; leave one of them out")
+    check_stream(stream, num_samples, as_json)
     text = read_prompt(source, prompt, prompt_file)
     from dltrain.decoding.sampling import Sampling
 
@@ -89,6 +87,13 @@ def generate(
         else:
             title = f"--- sample {number}\n" if num_samples > 1 else ""
             typer.echo("" if stream else f"{title}{shown}{one}")
+
+
+def check_stream(stream: bool, samples: int, as_json: bool) -> None:
+    """Raises UsageError where several texts, or JSON, are to be printed as they grow."""
+    if stream and (samples > 1 or as_json):
+        other = "--json" if as_json else f"--num-samples {samples}"
+        raise UsageError(f"--stream prints one text as it grows and cannot go with {other}; leave one of them out")
 
 
 def load_language_model(run: Path, checkpoint: str | None, device: str | None) -> tuple[Trained, Vocabulary]:

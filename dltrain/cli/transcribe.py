@@ -26,6 +26,7 @@ from dltrain.cli.shared.speech import LanguageModelFile, LanguageModelWeight, Wo
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError, OutOfMemory, UsageError
 from dltrain.runs.clip_scoring import Decoding, check_decoding
+from dltrain.runs.recognisers import check_recogniser, check_speakers
 
 if TYPE_CHECKING:
     from dltrain.data.speech.transcription import Recording, Transcriber
@@ -114,14 +115,10 @@ def transcribe(
 
 def load_recogniser(run: Path, checkpoint: str | None, device: str | None) -> Trained:
     """Load a run's model. Raises UsageError if it does not transcribe."""
-    from dltrain.data.speech.recognition import Transcribes
     from dltrain.data.speech.sound import import_soundfile
 
     import_soundfile()
-    trained = load_model(run, checkpoint, device)
-    if not isinstance(trained.task, Transcribes):
-        raise trained.refuse(run, "transcribe sound")
-    return trained
+    return check_recogniser(run, load_model(run, checkpoint, device))
 
 
 def list_sound_files(files: Sequence[str], form: str | None) -> list[Path]:
@@ -188,16 +185,6 @@ def choose_form(forms: Mapping[str, bool], timestamps: bool) -> str | None:
     if timestamps and asked and asked != ["--json"]:
         raise UsageError(f"--timestamps does not go with {asked[0]}, which has times anyway", advice="leave it out")
     return asked[0] if asked else None
-
-
-def check_speakers(over: str, same_speaker: bool) -> None:
-    """Raise UsageError for --same-speaker unless features are normalised over a speaker."""
-    if same_speaker and over != "speaker":
-        raise UsageError(
-            f"--same-speaker: the features of this model are normalised over the {over}, whoever speaks; it goes with "
-            "models trained with data.normalize: speaker",
-            advice="leave it out",
-        )
 
 
 def suggest_options(run: Path, over: str, paths: Sequence[Path], *, same_speaker: bool, lm: str | None) -> None:

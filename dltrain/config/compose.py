@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from dltrain.config.document import (
     ListNode,
@@ -14,6 +15,7 @@ from dltrain.config.document import (
     Node,
     Pair,
     ScalarNode,
+    build_tree,
     clip_text,
     describe_node,
     parse_document,
@@ -43,17 +45,25 @@ class Composed:
     plugins: tuple[Plugin, ...]
 
 
-def compose(path: Path, overrides: Sequence[str], faults: list[Fault], chosen: Sequence[str] = ()) -> Composed | None:
+Written = Path | Mapping[str, Any]
+"""A config: its file, or its sections as a Python program has them."""
+GIVEN = "the config given"
+SETTINGS = "the settings given"
+
+
+def compose(
+    path: Written, overrides: Sequence[str | Mapping[str, Any]], faults: list[Fault], chosen: Sequence[str] = ()
+) -> Composed | None:
     """The tree of `path` with all that it extends and all `overrides`; None where one of these files cannot be read.
 
-    Each override is ``a.b=VALUE``. Paths in them are relative to the working directory; those in `chosen`, overrides
-    whose values the config itself lists, to the config. Faults are added to `faults`.
+    Each override is ``a.b=VALUE``, or a tree of values. Paths in them are relative to the working directory; those in
+    `chosen`, overrides whose values the config itself lists, to the config. Faults are added to `faults`.
     """
     chain = _read_chain(path, faults)
     if chain is None:
         return None
     plugins: list[Plugin] = []
-    tree = MappingNode(Place(SourceText(str(path))))
+    tree = MappingNode(chain[0][1].place)
     for shown, document in reversed(chain):
         taken, document = take_plugins(document, Path(shown).parent, faults)
         plugins += taken
@@ -61,9 +71,13 @@ def compose(path: Path, overrides: Sequence[str], faults: list[Fault], chosen: S
     tree = replace(tree, place=chain[0][1].place)
     flags = MappingNode(tree.place)
     working = Base(Path.cwd())
-    given = [(text, working) for text in overrides] + [(text, tree.place.source.base or working) for text in chosen]
+    given: list[tuple[str | Mapping[str, Any], Base]] = [(each, working) for each in overrides]
+    given += [(text, tree.place.source.base or working) for text in chosen]
     for rank, (text, base) in enumerate(given):
-        flag = _parse_override(text, rank, base, faults)
+        if isinstance(text, str):
+            flag = _parse_override(text, rank, base, faults)
+        else:
+            flag = _build_document(text, SourceText(SETTINGS, rank=1000 + rank, positions=False, base=base))
         if flag is not None:
             taken, flag = take_plugins(flag, Path(), faults)
             plugins += taken
@@ -85,17 +99,27 @@ def _drop_repeated(plugins: Sequence[Plugin], faults: list[Fault]) -> tuple[Plug
     return tuple(by_name.values())
 
 
-def _read_chain(path: Path, faults: list[Fault]) -> list[tuple[str, MappingNode]] | None:
+def _build_document(tree: Mapping[str, Any], source: SourceText) -> MappingNode:
+    node = build_tree(tree, source)
+    assert isinstance(node, MappingNode)
+    return node
+
+
+def _read_chain(path: Written, faults: list[Fault]) -> list[tuple[str, MappingNode]] | None:
     """The file's tree, then its parent's, and so on, each without its `extends` and with its name in messages.
 
     None where one of them is at fault: whatever it was to hold would be reported as missing.
     """
     chain: list[tuple[str, MappingNode]] = []
-    shown, asked_at = str(path), None
+    shown, asked_at = (GIVEN if isinstance(path, Mapping) else str(path)), None
     seen: dict[Path, str] = {}
     while True:
         seen[Path(shown).resolve()] = shown
-        document = read_document(Path(shown), shown, len(chain), faults, asked_at=asked_at)
+        document: MappingNode | None
+        if isinstance(path, Mapping) and not chain:
+            document = _build_document(path, SourceText(GIVEN, positions=False, base=Base(Path.cwd())))
+        else:
+            document = read_document(Path(shown), shown, len(chain), faults, asked_at=asked_at)
         if document is None:
             return None
         entries = dict(document.entries)

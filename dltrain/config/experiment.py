@@ -10,7 +10,7 @@ from typing import Any
 
 from dltrain.config.catalogue import Entry, load_package_catalogue
 from dltrain.config.check import Check
-from dltrain.config.compose import Composed, compose, expand_choice, take_plugins
+from dltrain.config.compose import GIVEN, Composed, Written, compose, expand_choice, take_plugins
 from dltrain.config.document import MappingNode, Node, build_tree, format_yaml
 from dltrain.config.faults import Fault, SourceText, build_report
 from dltrain.config.paths import map_paths, shorten_path
@@ -100,18 +100,21 @@ class Loaded:
     search: Search | None = None
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = (), chosen: Sequence[str] = ()) -> Loaded:
-    """The experiment of a file, its parents and ``--set`` flags (each ``a.b=VALUE``); `chosen` are as in `compose`.
+def load_experiment(
+    path: Written, overrides: Sequence[str | Mapping[str, Any]] = (), chosen: Sequence[str] = ()
+) -> Loaded:
+    """The experiment of a config, its parents and overrides; these and `chosen` are as in `compose`.
 
     `path` may also be the name of a shipped config, or ``-`` for one on standard input. Raises ConfigError with all
     faults in one report. Executes the plug-ins; imports no torch but by them, and opens no data.
     """
     faults: list[Fault] = []
-    path = resolve_config(path)
+    path = path if isinstance(path, Mapping) else resolve_config(path)
+    source = GIVEN if isinstance(path, Mapping) else str(path)
     composed = compose(path, overrides, faults, chosen)
-    loaded = None if composed is None else _check_composed(composed, str(path), faults)
+    loaded = None if composed is None else _check_composed(composed, source, faults)
     if faults or loaded is None:
-        raise build_report(faults, str(path))
+        raise build_report(faults, source)
     return loaded
 
 

@@ -73,11 +73,11 @@ class ListedRun:
     started: str | None = None
     ended: str | None = None
     chosen: str | None = None
-    config: Mapping[str, Any] = field(default_factory=dict)
-    data_sha256: Mapping[str, str] = field(default_factory=dict)
-    test_sha256: Mapping[str, str] = field(default_factory=dict)
-    history: Sequence[Mapping[str, Any]] = ()
-    members: Sequence[ListedRun] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    data_sha256: Mapping[str, str] = field(default_factory=dict, repr=False)
+    test_sha256: Mapping[str, str] = field(default_factory=dict, repr=False)
+    history: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    members: Sequence[ListedRun] = field(default=(), repr=False)
 
     def to_plain(self, *leave_out: str) -> dict[str, Any]:
         """Every field but those of `leave_out` as plain JSON."""

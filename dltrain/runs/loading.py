@@ -124,3 +124,16 @@ def find_data(experiment: Experiment, names: Names, run: Path, overridden: Colle
     places = {name: place for name, place in experiment.places.items() if name.removeprefix("data.") not in paths}
     places |= {f"data.{name}": located.places[name] for name in paths if name in located.places}
     return replace(experiment, data=Choice(experiment.data.name, located.values), places=places)
+
+
+def override_threshold(run: Path, record: Record, threshold: float | None) -> dict[str, Any]:
+    """The settings to override in a checkpoint's config. Raises UsageError for a bad value or a task without one."""
+    if threshold is None:
+        return {}
+    if not 0 < threshold < 1:
+        raise UsageError(f"--threshold: found {threshold:g}; allowed is a probability, above 0 and below 1")
+    task = record.config["task"]
+    if "threshold" not in task:
+        message = f"{run}: --threshold is for binary classifiers; the task '{task['name']}' has none"
+        raise UsageError(message, advice="leave it out")
+    return {"task": {"threshold": threshold}}

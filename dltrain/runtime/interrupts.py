@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType, TracebackType
 
@@ -58,3 +59,22 @@ class Interrupts:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return Stopped("stopped: the time given by --max-time is spent", EXIT_OUT_OF_TIME)
         return None
+
+
+class HostedInterrupts(Interrupts):
+    """Interrupts of training inside another program, such as a notebook, which keeps its own signal handlers.
+
+    Only a SIGINT that would raise KeyboardInterrupt asks training to stop, and only in the main thread: elsewhere
+    Python allows no handlers. A second one raises KeyboardInterrupt at once.
+    """
+
+    def __enter__(self) -> Self:
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, self._receive)
+        return self
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None or not self.training:
+            raise KeyboardInterrupt
+        self._signal = signal.Signals(number)

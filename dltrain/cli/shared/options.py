@@ -16,7 +16,6 @@ from dltrain.runs.prediction import Inversion
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Loaded
-    from dltrain.core.record import Record
     from dltrain.runs.loading import Trained
 
 ConfigFile = Annotated[Path, typer.Argument(help="A YAML file that describes the training, or a run directory.")]
@@ -104,19 +103,6 @@ def check_output(output: Path | None) -> None:
     raise UsageError(f"--output {output}: {fault}", advice=advice)
 
 
-def override_threshold(run: Path, record: Record, threshold: float | None) -> dict[str, Any]:
-    """The settings to override in a checkpoint's config. Raises UsageError for a bad value or a task without one."""
-    if threshold is None:
-        return {}
-    if not 0 < threshold < 1:
-        raise UsageError(f"--threshold: found {threshold:g}; allowed is a probability, above 0 and below 1")
-    task = record.config["task"]
-    if "threshold" not in task:
-        message = f"{run}: --threshold is for binary classifiers; the task '{task['name']}' has none"
-        raise UsageError(message, advice="leave it out")
-    return {"task": {"threshold": threshold}}
-
-
 def load_model(
     run: Path,
     checkpoint: str | None,
@@ -127,7 +113,7 @@ def load_model(
 ) -> Trained:
     """The model that RUN and --checkpoint name, with other `settings`; prints the notice of its training data."""
     from dltrain.runs.finding import find_checkpoint
-    from dltrain.runs.loading import load_trained
+    from dltrain.runs.loading import load_trained, override_threshold
 
     chosen = find_checkpoint(run, checkpoint)
     changed = {**(settings or {}), **({"trainer": {"device": device}} if device else {})}
