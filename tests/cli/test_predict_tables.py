@@ -147,6 +147,27 @@ def test_rows_as_the_command_line_gives_them() -> None:
             parse_row(text)
 
 
+@pytest.mark.parametrize(
+    ("given", "quoted"),
+    [
+        ("place=Paris, Texas", '"place=Paris, Texas"'),
+        ("a=1, place=Paris,Texas,b=3", 'a=1,"place=Paris,Texas",b=3'),
+        ("note=1,a", '"note=1,a"'),
+    ],
+)
+def test_a_comma_in_a_value_needs_quotes(given: str, quoted: str) -> None:
+    with pytest.raises(DataError) as caught:
+        parse_row(given)
+    assert f"quote a value that has a comma: '{quoted}'" in str(caught.value)
+    assert len(parse_row(quoted).columns) == given.count("=")
+
+
+def test_json_names_the_positive_label(tumours: Path, line: Path) -> None:
+    told = good("predict", tumours, tumours.parent / "test.csv", "--json").stdout.splitlines()
+    assert {json.loads(text)["positive_label"] for text in told} == {"malignant"}
+    assert "positive_label" not in json.loads(good("predict", line, "x=6", "--json").stdout)
+
+
 def test_standard_input_that_is_no_text() -> None:
     def lines() -> Iterator[str]:
         yield b"x\n\xff\n".decode()

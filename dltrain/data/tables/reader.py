@@ -157,6 +157,20 @@ def parse_row(text: str) -> Table:
     if not pairs or len(set(names)) < len(pairs):
         raise DataError(
             f"{text}: not a row; allowed is NAME=VALUE for each column, between commas, such as width=2.5,colour=red",
-            advice="correct the row, or name a file",
+            advice=_quote_commas(text) or "correct the row, or name a file",
         )
     return build_table({name: [value] for name, (_, _, value) in zip(names, pairs, strict=True)}, text)
+
+
+def _quote_commas(text: str) -> str | None:
+    """Advice where a value is likely to contain commas, such as place=Paris, Texas: a field without = follows one."""
+    joined: list[str] = []
+    for field in text.split(","):
+        if "=" in field:
+            joined.append(field.strip())
+        elif joined and field.strip():
+            joined[-1] += f",{field.rstrip()}"
+        else:
+            return None
+    quoted = ",".join(f'"{field}"' if "," in field else field for field in joined)
+    return None if '"' in text else f"quote a value that has a comma: '{quoted}'"
