@@ -23,6 +23,7 @@ from dltrain.data.series.overview import Borders, describe_concerns, summarize_s
 from dltrain.data.series.scaling import find_trend, learn_scales, measure_changes, standardize_series
 from dltrain.data.series.seasons import find_season
 from dltrain.data.series.times import Gaps
+from dltrain.data.series.values import MissingValues
 from dltrain.data.text_files import require_files
 from dltrain.data.wording import suggest_name
 from dltrain.dataset import DataSummary, SplitName, no_test_split
@@ -63,6 +64,8 @@ class SeriesWindows:
         time: time column; it must increase from row to row, and is not read by the model.
         gaps: what becomes of windows that run across a gap, a step in `time` of more than 1.5 usual ones: keep them and
             report how many, skip them, or stop with an error.
+        missing: what becomes of missing values (empty, NA, NaN, null, None or ?): stop with an error that names all of
+            them, or repeat the one before, previous; both in training and in later use. They are counted.
         window: steps that the model reads.
         horizon: steps that it predicts.
         season: steps after which the series repeats, such as 12 months, for a baseline that repeats the last season; by
@@ -100,6 +103,7 @@ class SeriesWindows:
         target: Names | None = None,
         time: str | None = None,
         gaps: Literal["keep", "skip", "error"] = "keep",
+        missing: MissingValues = "error",
         window: PositiveInt = 16,
         horizon: PositiveInt = 1,
         season: Annotated[int, Ge(2)] | None = None,
@@ -116,6 +120,7 @@ class SeriesWindows:
     ) -> None:
         self._seed, self.file, self._root = seed, file, Path(root).expanduser()
         self._window, self._horizon, self._stride, self._treatment = window, horizon, stride, gaps
+        self._missing: MissingValues = missing
         self._normalize, self._difference = normalize, difference or []
         self._rows, self._season = window + sum(self._difference), season
         self._validation, self._test, self._fold = validation, test, fold
@@ -252,9 +257,8 @@ class SeriesWindows:
         else:
             (path,) = require_files(self._root, [self.file])
             layout = restore_layout(self.assets, self.assets.get("columns", ()), self._layout)
-            series = read_series(
-                path, self.assets.get("columns", self._columns), self._time, layout=layout, numbers=self._numbers
-            )
+            columns = self.assets.get("columns", self._columns)
+            series = read_series(path, columns, self._time, layout=layout, numbers=self._numbers, missing=self._missing)
         self.fingerprint["eeg.dat" if self._substituted else self.file] = series.sha256
         return series
 
@@ -316,6 +320,7 @@ class SeriesWindows:
             "dataset": self.name,
             **self._layout.to_assets(),
             **({"formats": {name: form.to_plain() for name, form in series.formats.items()}} if series.formats else {}),
+            **({"missing": self._missing} if self._missing != "error" else {}),
             "columns": list(series.columns),
             "targets": targets,
             "time": self._time,

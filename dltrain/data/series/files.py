@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.arrays import LARGEST, read_arrays
+from dltrain.data.arrays import read_arrays
 from dltrain.data.delimited import FOUND, SUFFIXES, DelimitedTable, get_table_suffix, read_delimited
 from dltrain.data.layout import Layout
 from dltrain.data.numbers import (
@@ -24,14 +24,22 @@ from dltrain.data.numbers import (
     find_formats,
     parse_number,
 )
-from dltrain.data.series.times import Times, looks_like_dates, parse_times
+from dltrain.data.series.times import Times, parse_times
+from dltrain.data.series.values import (
+    Marks,
+    MissingValues,
+    Source,
+    Values,
+    combine_columns,
+    read_array,
+    read_texts,
+)
 from dltrain.data.substitute import Sample
 from dltrain.data.text_files import scan_file
 from dltrain.data.wording import suggest_name
 from dltrain.dataset import Treatment
 from dltrain.errors import DataError, UsageError
 
-Values = NDArray[numpy.float64]
 Numbering = Decimal | Mapping[str, NumberFormat]
 """The decimal mark of a new model's numbers, or the formats of a trained one's."""
 
@@ -40,7 +48,6 @@ SAMPLE = Sample(
     replaces="your data",
     contents="four channels of a real electroencephalogram, 800 samples each",
 )
-_BOUNDS = f" between {-LARGEST:.2g} and {LARGEST:.2g}"
 _EEG_STEPS, _EEG_CHANNELS = 800, 4
 
 
@@ -48,7 +55,8 @@ class Series(NamedTuple):
     """Numbers in time order, (T, C) float64, the names of their columns, and the SHA-256 of the file's content.
 
     `times` are None without a time column. `form` is what was found of the file's form, if it is not usual.
-    `formats` are those of numbers that are written with separators or signs, `treatments` report them.
+    `formats` are those of numbers that are written with separators or signs, `treatments` report them. `filled` (T, C)
+    marks values that are missing in the file and repeat the one before, None if there are none.
     """
 
     values: Values
@@ -58,6 +66,7 @@ class Series(NamedTuple):
     form: str | None = None
     formats: Mapping[str, NumberFormat] = MappingProxyType({})
     treatments: Sequence[Treatment] = ()
+    filled: Marks | None = None
 
 
 def read_series(
@@ -67,15 +76,16 @@ def read_series(
     *,
     layout: Layout = FOUND,
     numbers: Numbering = "auto",
+    missing: MissingValues = "error",
 ) -> Series:
     """Read the named columns of a file, in that order; all except `time` if none are named.
 
     `time` is the time column, which must increase from row to row. `numbers` are the decimal mark, or the formats of a
-    trained model's numbers. Raises DataError for an unreadable file, a missing
-    column, and a value that is no finite number, with its line.
+    trained model's numbers. `missing` values are an error, or repeat the one before. Raises DataError for an unreadable
+    file, a missing column, and for all values that are no finite numbers, with the first line of each column.
     """
     if path.suffix.lower() == ".npz":
-        return _select_arrays(path, columns, time)
+        return _select_arrays(path, columns, time, missing, known=isinstance(numbers, Mapping))
     if get_table_suffix(path) is None:
         raise DataError(
             f"{path}: ends in '{path.suffix}'; allowed are {', '.join(SUFFIXES)} (plain or .gz) and .npz",
@@ -83,20 +93,28 @@ def read_series(
         )
     file = scan_file(path)
     table = read_delimited(file, layout=layout)
-    return select_series(table, columns, time, numbers=numbers)._replace(sha256=file.sha256)
+    return select_series(table, columns, time, numbers=numbers, missing=missing)._replace(sha256=file.sha256)
 
 
 def select_series(
-    table: DelimitedTable, columns: Sequence[str] | None, time: str | None, *, numbers: Numbering = "auto"
+    table: DelimitedTable,
+    columns: Sequence[str] | None,
+    time: str | None,
+    *,
+    numbers: Numbering = "auto",
+    missing: MissingValues = "error",
 ) -> Series:
     """Select the named columns of a table as `read_series` does, without a hash."""
     table.check_header()
     times = None if time is None else parse_times(table.name, table.lines, table.column(time, "data.time"))
     names = _choose_columns(table.columns, columns, time)
-    fields = {name: table.column(name, "data.columns") for name in names}
+    fields = {name: table.column(name, "data.columns", absent="") for name in names}
     formats, treatments = (numbers, ()) if isinstance(numbers, Mapping) else _find_formats(table, fields, numbers)
-    values = [_convert_column(table, name, fields[name], formats.get(name)) for name in names]
-    series = Series(numpy.stack(values, 1), names, "", times, form=table.form)
+    known = isinstance(numbers, Mapping)
+    source = Source(table.name, "column '{}'".format, lambda row: f"line {table.lines[row]}", known=known)
+    read = [read_texts(name, fields[name], formats.get(name)) for name in names]
+    values, filled = combine_columns(source, read, missing)
+    series = Series(values, names, "", times, form=table.form, filled=filled)
     return series._replace(formats=formats, treatments=treatments)
 
 
@@ -123,40 +141,9 @@ def _choose_columns(found: Sequence[str], columns: Sequence[str] | None, time: s
     return tuple(name for name in found if name != time) if columns is None else tuple(columns)
 
 
-def _convert_column(
-    table: DelimitedTable, name: str, fields: Sequence[str], form: NumberFormat | None = None
-) -> Values:
-    if form is not None:
-        parsed = [form.parse(field) for field in fields]
-        for line, field, value in zip(table.lines, fields, parsed, strict=True):
-            if value is None:
-                raise form.refuse(f"{table.name}, line {line}, column '{name}'", field, known=False)
-        fields = [field if value != value else repr(value) for field, value in zip(fields, parsed, strict=True)]
-    try:
-        numbers = numpy.array([float(field) for field in fields])
-        if (numpy.abs(numbers) <= LARGEST).all():
-            return numbers
-    except ValueError:
-        pass
-    pairs = zip(table.lines, fields, strict=True)
-    line, field = next((line, one) for line, one in pairs if not (_is_finite(one) and abs(float(one)) <= LARGEST))
-    shown = f"'{field}'" if field.strip() else "nothing"
-    bounds = _BOUNDS if _is_finite(field) else ""
-    advice = "correct the field, or name the columns to read in data.columns, or the time column in data.time"
-    raise DataError(
-        f"{table.name}, line {line}, column '{name}': expected is a number{bounds}, found {shown}",
-        advice=f"set data.time={name}" if looks_like_dates(fields) else advice,
-    )
-
-
-def _is_finite(field: str) -> bool:
-    try:
-        return bool(numpy.isfinite(float(field)))
-    except ValueError:
-        return False
-
-
-def _select_arrays(path: Path, columns: Sequence[str] | None, time: str | None) -> Series:
+def _select_arrays(
+    path: Path, columns: Sequence[str] | None, time: str | None, missing: MissingValues, *, known: bool
+) -> Series:
     """Select columns: an array (T,) is one of its own name, an array (T, C) holds NAME[0], NAME[1] and so on."""
     arrays, sha256 = read_arrays(path)
     found: dict[str, NDArray[Any]] = {}
@@ -165,19 +152,10 @@ def _select_arrays(path: Path, columns: Sequence[str] | None, time: str | None) 
             found |= {f"{name}[{column}]": array[:, column] for column in range(array.shape[1])}
         elif array.ndim == 1:
             found[name] = array
-    times = None
-    if time is not None:
-        moments = _read_array(path, found, time, "data.time")
-        late = numpy.flatnonzero(~(moments[1:] > moments[:-1]))
-        if len(late):
-            raise DataError(
-                f"{path}, '{time}', item {late[0] + 1}: {moments[late[0] + 1]} is not later than the item before",
-                advice="sort the items by time, and remove repeated ones",
-            )
-        times = Times(moments, [f"{moment:.15g}" for moment in moments], dates=False)
+    times = None if time is None else _read_times(path, found, time)
     names = _choose_columns(tuple(found), columns, time)
-    values = [_read_array(path, found, name, "data.columns") for name in names]
-    lengths = {name: len(array) for name, array in zip(names, values, strict=True)}
+    chosen = {name: _get_array(path, found, name, "data.columns") for name in names}
+    lengths = {name: len(array) for name, array in chosen.items()}
     if times is not None:
         lengths[f"{time}"] = len(times.moments)
     if not names or not min(lengths.values()):
@@ -185,26 +163,32 @@ def _select_arrays(path: Path, columns: Sequence[str] | None, time: str | None) 
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise DataError(f"{path}: columns of different lengths ({listed})", advice="name those to read in data.columns")
-    return Series(numpy.stack(values, 1), names, sha256, times)
+    source = Source(f"{path}", "'{}'".format, "item {}".format, known=known)
+    values, filled = combine_columns(source, [read_array(name, array) for name, array in chosen.items()], missing)
+    return Series(values, names, sha256, times, filled=filled)
 
 
-def _read_array(path: Path, found: dict[str, NDArray[Any]], name: str, option: str) -> Values:
+def _read_times(path: Path, found: Mapping[str, NDArray[Any]], time: str) -> Times:
+    column = read_array(time, _get_array(path, found, time, "data.time"))
+    source = Source(f"{path}", "'{}'".format, "item {}".format, known=True)
+    moments = combine_columns(source, [column], "error")[0][:, 0]
+    late = numpy.flatnonzero(~(moments[1:] > moments[:-1]))
+    if len(late):
+        raise DataError(
+            f"{path}, '{time}', item {late[0] + 1}: {moments[late[0] + 1]} is not later than the item before",
+            advice="sort the items by time, and remove repeated ones",
+        )
+    return Times(moments, [f"{moment:.15g}" for moment in moments], dates=False)
+
+
+def _get_array(path: Path, found: Mapping[str, NDArray[Any]], name: str, option: str) -> NDArray[Any]:
     if name not in found:
         raise DataError(
             f"{path}: no column '{name}' ({option}); found {', '.join(map(repr, found)) or 'none'}"
             f"{suggest_name(name, found)}",
             advice=f"set {option} to a column",
         )
-    array = found[name]
-    usable = numpy.abs(array) <= LARGEST if array.dtype.kind in "fiub" else numpy.zeros(1, bool)
-    if not usable.all():
-        wrong = int(numpy.flatnonzero(~usable)[0])
-        bounds = _BOUNDS if _is_finite(str(array[wrong])) else ""
-        raise DataError(
-            f"{path}, '{name}', item {wrong}: expected is a number{bounds}, found {array[wrong]!s:.40}",
-            advice="correct the item, or name the columns to read in data.columns",
-        )
-    return array.astype(numpy.float64)
+    return found[name]
 
 
 def read_eeg() -> Series:

@@ -49,6 +49,7 @@ def describe_concerns(source: str, data: SeriesWindows, splits: Sequence[SplitNa
                 f"; {across} of {len(windows)} windows run across one as if it were not there "
                 "(data.gaps=skip leaves them out)"
             )
+    notes += [note for split in splits if split != "training" for note in _describe_filled(data, split)]
     training = series.values[: data.borders.validation]
     constant = numpy.equal(training.min(0), training.max(0)).tolist()
     for name, value, same in zip(series.columns, training[0], constant, strict=True):
@@ -67,7 +68,33 @@ def describe_concerns(source: str, data: SeriesWindows, splits: Sequence[SplitNa
 def _list_forms(data: SeriesWindows) -> list[Treatment]:
     series = data.series
     forms = {} if series.form is None else {data.file: (series.form, len(series.values))}
-    return [*list_forms(forms), *series.treatments]
+    return [*list_forms(forms), *series.treatments, *_list_filled(series)]
+
+
+def _list_filled(series: Series) -> list[Treatment]:
+    counts = [] if series.filled is None else series.filled.sum(0).tolist()
+    total = len(series.values)
+    return [
+        Treatment(
+            what=f"missing values of '{name}': repeat the one before", count=n, total=total, option="data.missing"
+        )
+        for name, n in zip(series.columns, counts, strict=bool(counts))
+        if n
+    ]
+
+
+def _describe_filled(data: SeriesWindows, split: SplitName) -> list[str]:
+    """Notes on target values of a split that are missing, so that forecasts are compared with the value before."""
+    filled, (first, end) = data.series.filled, data.borders.rows(split)
+    if filled is None:
+        return []
+    counts = {name: int(filled[first:end, data.assets["columns"].index(name)].sum()) for name in data.assets["targets"]}
+    return [
+        f"{count} of {end - first} {split} values of '{name}' are missing in the file; forecasts of them are compared "
+        "with the value before"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def _describe_range(data: SeriesWindows, split: SplitName) -> list[str]:
@@ -126,12 +153,12 @@ def summarize_series(source: str, data: SeriesWindows) -> DataSummary:
 def _summarize_columns(data: SeriesWindows) -> tuple[ColumnSummary, ...]:
     series, training = data.series, slice(0, data.borders.validation)
     columns = []
-    for name, values in zip(series.columns, series.values[training].T, strict=True):
+    for number, (name, values) in enumerate(zip(series.columns, series.values[training].T, strict=True)):
         facts = {
             "minimum": float(values.min()),
             "mean": float(values.mean()),
             "maximum": float(values.max()),
-            "missing": 0,
+            "missing": 0 if series.filled is None else int(series.filled[training, number].sum()),
             "distinct": len(numpy.unique(values)),
         }
         role = "target" if name in data.assets["targets"] else "input"

@@ -19,6 +19,9 @@ from dltrain.data.series.scaling import count_rows, standardize_series
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
 
+_NOTED = 5
+"""The notes about single files that are shown."""
+
 
 def _is_series(value: Any) -> bool:
     """Whether a value is one series: a frame, a mapping, an array, or a list of numbers."""
@@ -36,7 +39,11 @@ class SeriesReader:
     def __init__(self, assets: Mapping[str, Any]) -> None:
         self._assets = assets
         self._layout = restore_layout(assets, assets["columns"])
-        self._formats = restore_series_formats(assets)
+        self._options: dict[str, Any] = {
+            "numbers": restore_series_formats(assets),
+            "missing": assets.get("missing", "error"),
+        }
+        self._notes: list[str] = []
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
@@ -83,14 +90,19 @@ class SeriesReader:
         columns, time = self._assets["columns"], self._assets["time"]
         if name == "-":
             table = parse_delimited("".join(lines), "standard input", ".csv", layout=self._layout)
-            return select_series(table, columns, time, numbers=self._formats)
-        return read_series(Path(name), columns, time, layout=self._layout, numbers=self._formats)
+            return select_series(table, columns, time, **self._options)
+        return read_series(Path(name), columns, time, layout=self._layout, **self._options)
 
     def _last_window(self, name: str, series: Series) -> numpy.ndarray[Any, Any]:
         rows = count_rows(self._assets)
         if len(series.values) < rows:
             raise DataError(
                 f"{name}: {len(series.values)} rows, but the model reads {rows}", advice="give a longer series"
+            )
+        if series.filled is not None and (count := int(series.filled[-rows:].sum())):
+            self._notes.append(
+                f"{name}: {count} of {series.filled[-rows:].size} values of the last window are missing, and repeat "
+                "the one before (data.missing=previous)"
             )
         return standardize_series(self._assets, series.values[-rows:])
 
@@ -99,4 +111,6 @@ class SeriesReader:
         return (torch.from_numpy(numpy.stack(values)),)
 
     def notes(self) -> Sequence[str]:
-        return ()
+        """What is unusual about the windows read so far, of some files."""
+        others = len(self._notes) - _NOTED
+        return (*self._notes[:_NOTED], *([f"{others} more notes of this kind"] if others > 0 else []))

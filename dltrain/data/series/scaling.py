@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.series.files import Values
+from dltrain.data.series.values import Values
 
 TRENDING = 0.1
 """The share of the last fifth of the training values beyond the range of those before that makes a trend."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy
 
-from dltrain.data.series.files import Values
+from dltrain.data.series.values import Values
 
 LONGEST, REPEATS = 1000, 3
 """Steps of the longest season that is looked for, and how often it must fit into the training rows."""

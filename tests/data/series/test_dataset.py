@@ -122,10 +122,10 @@ def test_times_may_be_months_or_dates_with_the_year_last(times: list[str], tmp_p
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("a,b\n1,2\n3,\n", "line 3, column 'b': expected is a number, found nothing\nnext: correct the field, or name"),
-        ("a,b\n1,x\n3,4\n", "line 2, column 'b': expected is a number, found 'x'"),
-        ("a,b\n1,2\ninf,4\n", "line 3, column 'a': expected is a number, found 'inf'"),
-        ("a\n1\n\n2\n", "line 3, column 'a': expected is a number, found nothing"),
+        ("a,b\n1,2\n3,\n", "column 'b': no value in 1 of 2 rows, the first in line 3\nnext: set data.missing=previous"),
+        ("a,b\n1,x\n3,4\n", "column 'b': 1 of 2 values is not a number, the first is 'x' in line 2\nnext: correct"),
+        ("a,b\n1,2\ninf,4\n", "column 'a': 1 of 2 values is not a number, the first is 'inf' in line 3"),
+        ("a\n1\n\n2\n", "column 'a': no value in 1 of 3 rows, the first in line 3"),
         ("1,2\n3,4\n", "its first line holds numbers (1, 2), not the columns' names\nnext: add a first line"),
         ("", "the file is empty (0 bytes)"),
     ],
@@ -158,10 +158,10 @@ def test_faults_of_arrays(tmp_path: Path) -> None:
     assert refused().startswith(": not an .npz file of arrays (")
     assert "Object arrays cannot be loaded" in refused(a=numpy.array([1, None]))
     assert refused(a=[1.0, numpy.nan]) == (
-        ", 'a', item 1: expected is a number, found nan\n"
-        "next: correct the item, or name the columns to read in data.columns"
+        ": 'a': no value in 1 of 2 rows, the first in item 1\n"
+        "next: set data.missing=previous to repeat the value before"
     )
-    assert refused(a=["x", "y"]).startswith(", 'a', item 0: expected is a number, found x\n")
+    assert refused(a=["x", "y"]).startswith(": 'a': 2 of 2 values are not a number, the first is 'x' in item 0\n")
     assert refused(["b"], ab=[1, 2]).startswith(": no column 'b' (data.columns); found 'ab'\ndid you mean 'ab'?\n")
     assert refused(a=[1, 2], b=[1]) == (
         ": columns of different lengths (a: 2, b: 1)\nnext: name those to read in data.columns"
@@ -270,12 +270,12 @@ def test_folds_are_those_of_scikit_learns_time_series_split(of: int, tmp_path: P
         ({"target": ["nn"]}, "the target 'nn' (data.target) is not one of the columns read: n, twice\ndid you mean"),
         ({"columns": ["n", "twise"]}, "no column 'twise' (data.columns); found 'day', 'n', 'twice'\ndid you mean 'tw"),
         ({"columns": None},
-         "line 2, column 'day': expected is a number, found '2024-01-01T00:00'\nnext: set data.time=day"),
+         "column 'day' holds dates\nnext: set data.time=day"),
         ({"time": "Day"}, "no column 'Day' (data.time); found 'day', 'n', 'twice'\ndid you mean 'day'?"),
         ({"file": "t.csv"}, "t.csv (plain or .gz): not found in "),
         ({"file": "huge.csv", "time": None},
-         "line 3, column 'n': expected is a number between -3.4e+38 and 3.4e+38, found '1e300'"),
-        ({"file": "huge.npz", "time": None}, "'n', item 1: expected is a number between -3.4e+38 and 3.4e+38, found"),
+         "column 'n': 1 of 2 values is not a number between -3.4e+38 and 3.4e+38, the first is '1e300' in line 3"),
+        ({"file": "huge.npz", "time": None}, "'n': 1 of 2 values is not a number between -3.4e+38 and 3.4e+38, the"),
         ({"file": "s.txt"}, "ends in '.txt'; allowed are .csv, .tsv, .jsonl (plain or .gz) and .npz"),
     ],
 )  # fmt: skip

@@ -28,7 +28,7 @@ def test_decimal_commas_of_a_series(tmp_path: Path) -> None:
     assert "formats" not in plain.assets
     (read,) = SeriesReader(found.assets).read([str(tmp_path / "s.csv")], iter(()))
     (same,) = SeriesReader(plain.assets).read([str(tmp_path / "plain.csv")], iter(()))
-    assert np.array_equal(read.value, same.value)
+    assert np.array_equal(np.asarray(read.value), np.asarray(same.value))
     (tmp_path / "new.csv").write_text("t;v\n" + "".join(f"{t};1.5\n" for t in range(5)))
     (wrong,) = SeriesReader(found.assets).read([str(tmp_path / "new.csv")], iter(()))
     assert "line 2, column 'v': '1.5' is not a number with a decimal comma" in str(wrong.value)
