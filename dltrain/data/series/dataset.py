@@ -276,6 +276,12 @@ class SeriesWindows:
                 advice="fill the gaps, or set data.gaps=skip to leave out the windows that run across one",
             )
 
+    def _measure_step(self) -> dict[str, Any]:
+        times = self.series.times
+        if times is None:
+            return {}
+        return times.select(slice(self.borders.validation)).measure_step(across_gaps=self._treatment == "keep")
+
     @cached_property
     def borders(self) -> Borders:
         rows = len(self.series.values)
@@ -324,6 +330,7 @@ class SeriesWindows:
             "columns": list(series.columns),
             "targets": targets,
             "time": self._time,
+            **self._measure_step(),
             "window": self._window,
             "horizon": self._horizon,
             "season": self._season or find_season(targeted),

@@ -26,9 +26,9 @@ from dltrain.data.numbers import (
 )
 from dltrain.data.series.times import Times, parse_times
 from dltrain.data.series.values import (
+    ColumnSource,
     Marks,
     MissingValues,
-    Source,
     Values,
     combine_columns,
     read_array,
@@ -111,7 +111,7 @@ def select_series(
     fields = {name: table.column(name, "data.columns", absent="") for name in names}
     formats, treatments = (numbers, ()) if isinstance(numbers, Mapping) else _find_formats(table, fields, numbers)
     known = isinstance(numbers, Mapping)
-    source = Source(table.name, "column '{}'".format, lambda row: f"line {table.lines[row]}", known=known)
+    source = ColumnSource(table.name, "column '{}'".format, lambda row: f"line {table.lines[row]}", known=known)
     read = [read_texts(name, fields[name], formats.get(name)) for name in names]
     values, filled = combine_columns(source, read, missing)
     series = Series(values, names, "", times, form=table.form, filled=filled)
@@ -163,14 +163,14 @@ def _select_arrays(
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise DataError(f"{path}: columns of different lengths ({listed})", advice="name those to read in data.columns")
-    source = Source(f"{path}", "'{}'".format, "item {}".format, known=known)
+    source = ColumnSource(f"{path}", "'{}'".format, "item {}".format, known=known)
     values, filled = combine_columns(source, [read_array(name, array) for name, array in chosen.items()], missing)
     return Series(values, names, sha256, times, filled=filled)
 
 
 def _read_times(path: Path, found: Mapping[str, NDArray[Any]], time: str) -> Times:
     column = read_array(time, _get_array(path, found, time, "data.time"))
-    source = Source(f"{path}", "'{}'".format, "item {}".format, known=True)
+    source = ColumnSource(f"{path}", "'{}'".format, "item {}".format, known=True)
     moments = combine_columns(source, [column], "error")[0][:, 0]
     late = numpy.flatnonzero(~(moments[1:] > moments[:-1]))
     if len(late):

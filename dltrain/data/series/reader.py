@@ -99,12 +99,21 @@ class SeriesReader:
             raise DataError(
                 f"{name}: {len(series.values)} rows, but the model reads {rows}", advice="give a longer series"
             )
+        self._note_times(name, series, rows)
         if series.filled is not None and (count := int(series.filled[-rows:].sum())):
             self._notes.append(
                 f"{name}: {count} of {series.filled[-rows:].size} values of the last window are missing, and repeat "
                 "the one before (data.missing=previous)"
             )
         return standardize_series(self._assets, series.values[-rows:])
+
+    def _note_times(self, name: str, series: Series, rows: int) -> None:
+        step = self._assets.get("step")  # models without times, and those of earlier versions, have none
+        if step is None or series.times is None:
+            return
+        difference = series.times.select(slice(-rows, None)).compare_step(step)
+        if difference is not None:
+            self._notes.append(f"{name}: {difference}")
 
     def inputs(self, values: Sequence[Any]) -> tuple[Tensor, ...]:
         """Windows (N, rows, columns)."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -16,6 +17,18 @@ from dltrain.errors import DataError
 LONGER = 1.5
 """A step is a gap if it is longer than this many usual steps. A month, quarter or year never is."""
 
+USUAL_GAPS = 0.05
+"""The share of training's steps from which on longer ones belong to the series, such as weekends."""
+
+ENOUGH_STEPS = 5
+"""The steps of a window that may all be long ones by chance are fewer."""
+
+_CLOCKS_BACK = timedelta(hours=1)
+_CHANGES_OF_CLOCKS = (3, 4, 9, 10, 11)
+"""The months in which daylight saving time ends, in the south and in the north; it does so around a Sunday."""
+_SATURDAY = 5
+
+_OFFSET = re.compile(r":\d{2}(?:[.,]\d+)?\s*(?:[AaPp]\.?[Mm]\.?)?\s*(?:Z|UTC|([-+])(\d{2}):?(\d{2})?)")
 _UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _EPOCH = datetime(1970, 1, 1)
 
@@ -57,6 +70,44 @@ class Times:
     texts: Sequence[str]
     dates: bool
 
+    def measure_step(self, across_gaps: bool) -> dict[str, Any]:
+        """What a model keeps of its training rows' steps: the `usual` one, and the `longest` that is no gap.
+
+        With windows `across_gaps`, those are no gaps that are frequent. Empty for fewer than two rows.
+        """
+        if len(self.moments) < 2:
+            return {}
+        steps = numpy.diff(self.moments)
+        usual = float(numpy.median(steps))
+        longest = float(numpy.quantile(steps, 1 - USUAL_GAPS, method="lower")) if across_gaps else usual
+        return {"step": {"usual": usual, "longest": max(usual, longest), "dates": self.dates}}
+
+    def compare_step(self, step: Mapping[str, Any]) -> str | None:
+        """Describe how the steps of these rows differ from those of training, as `measure_step` gives them."""
+        if self.dates != step["dates"]:
+            kinds = ("dates", "numbers") if self.dates else ("numbers", "dates")
+            return f"the times of the last window are {kinds[0]}, those of training {kinds[1]}"
+        usual, gaps = step["usual"], self.find_gaps(step["longest"])
+        if gaps is None:
+            return None
+        steps = numpy.diff(self.moments)
+        own = float(numpy.quantile(steps, 0.5, method="lower"))
+        most = usual if len(steps) >= ENOUGH_STEPS else step["longest"]
+        if not (usual <= LONGER * own and own <= LONGER * most):
+            return (
+                f"the usual step in time of the last window is {self.format_step(own)}, that of training is "
+                f"{self.format_step(usual)}; forecasts are for training's"
+            )
+        if not gaps.after.any():
+            return None
+        return (
+            f"the last window runs across a gap: {gaps.describe_longest(self)}, where training's usual step is "
+            f"{self.format_step(usual)}"
+        )
+
+    def select(self, rows: slice) -> Times:
+        return Times(self.moments[rows], self.texts[rows], self.dates)
+
     def find_gaps(self, usual: float | None = None) -> Gaps | None:
         """Find the steps longer than 1.5 `usual` ones, by default the median; None for fewer than two rows."""
         if len(self.moments) < 2:
@@ -83,9 +134,14 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_times(name: str, lines: Sequence[int], fields: Sequence[str]) -> Times:
-    """Parse a time column. Raises DataError for a field that is no time, or not later than the one before it."""
+    """Parse a time column.
+
+    Raises DataError for a field that is no time, or not later than the one before it, and where some have an offset
+    from UTC and others have none.
+    """
     dates = not _is_number(fields[0])
     order = None if not dates or _parse_time(fields[0], True) is not None else find_date_order(fields)
+    zoned = dates and _find_offset(fields[0]) is not None
     moments = numpy.zeros(len(fields))
     for row, (line, field) in enumerate(zip(lines, fields, strict=True)):
         now = _parse_time(field, dates) if order is None else _parse_day(field, order)
@@ -94,13 +150,49 @@ def parse_times(name: str, lines: Sequence[int], fields: Sequence[str]) -> Times
             raise DataError(
                 f"{name}, line {line}: the time is '{field}'; expected is {allowed}", advice="correct the line"
             )
-        if row and not now > moments[row - 1]:
+        if dates and zoned != (_find_offset(field) is not None):
+            has, other = ("has no", "has one") if zoned else ("has an", "has none")
             raise DataError(
-                f"{name}, line {line}: the time '{field}' is not later than in the row before",
-                advice="sort the rows by time, and remove repeated ones",
+                f"{name}, line {line}: the time '{field}' {has} offset from UTC, but '{fields[0]}' in line {lines[0]} "
+                f"{other}",
+                advice="write all times with an offset, or all of them without",
             )
+        if row and not now > moments[row - 1]:
+            message = f"{name}, line {line}: the time '{field}' is not later than in the row before"
+            if dates and _is_clock_change(field, float(moments[row - 1]), now):
+                raise DataError(
+                    f"{message}; clocks may have been set back there, so that an hour occurs twice",
+                    advice="write the times in UTC, or with their offset from UTC, such as +02:00",
+                )
+            raise DataError(message, advice="sort the rows by time, and remove repeated ones")
         moments[row] = now
     return Times(moments, [field.strip() for field in fields], dates)
+
+
+def _find_offset(field: str) -> timedelta | None:
+    """The offset from UTC in a date's text; None without one."""
+    try:
+        return _parse_iso(field).utcoffset()
+    except ValueError:
+        match = _OFFSET.search(field)
+    if match is None:
+        return None
+    sign, hours, minutes = match.groups()
+    size = timedelta(hours=int(hours or 0), minutes=int(minutes or 0))
+    return -size if sign == "-" else size
+
+
+def _is_clock_change(field: str, before: float, now: float) -> bool:
+    """Whether a local time that is not later than the one before may be of the hour that clocks repeat in autumn."""
+    moment = _EPOCH + timedelta(seconds=now)
+    return (
+        ":" in field
+        and _find_offset(field) is None
+        and timedelta(seconds=before - now) <= _CLOCKS_BACK
+        and moment.month in _CHANGES_OF_CLOCKS
+        and moment.weekday() >= _SATURDAY
+        and (moment.hour < 3 or moment.hour == 23)
+    )
 
 
 def looks_like_dates(fields: Sequence[str]) -> bool:
@@ -123,13 +215,17 @@ def _parse_time(field: str, date: bool) -> float | None:
     if not date:
         return float(field) if _is_number(field) else None
     try:
-        moment = datetime.fromisoformat(field.strip().replace("Z", "+00:00"))  # Python 3.10 does not know the Z
+        moment = _parse_iso(field)
     except ValueError:
         return None
     return (moment.replace(tzinfo=None) - (moment.utcoffset() or timedelta()) - _EPOCH).total_seconds()
 
 
+def _parse_iso(field: str) -> datetime:
+    return datetime.fromisoformat(field.strip().replace("Z", "+00:00"))  # Python 3.10 does not know the Z
+
+
 def _parse_day(field: str, order: DateOrder) -> float | None:
     """Parse a date that is not written as ISO 8601 says, such as 03/31/2024 or 1949-01; None if the field is none."""
     moment = parse_date(field, order)
-    return None if moment is None else (moment - _EPOCH).total_seconds()
+    return None if moment is None else (moment - (_find_offset(field) or timedelta()) - _EPOCH).total_seconds()

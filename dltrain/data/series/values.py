@@ -37,7 +37,7 @@ class ReadColumn(NamedTuple):
         return len(texts) == len(self.fields) and bool(self.wrong.all()) and looks_like_dates(texts)
 
 
-class Source(NamedTuple):
+class ColumnSource(NamedTuple):
     """Where columns are from: its name, what its columns and rows are called, and whether a trained model reads it."""
 
     name: str
@@ -65,7 +65,7 @@ def read_array(name: str, array: NDArray[Any]) -> ReadColumn:
 
 
 def combine_columns(
-    source: Source, columns: Sequence[ReadColumn], policy: MissingValues
+    source: ColumnSource, columns: Sequence[ReadColumn], policy: MissingValues
 ) -> tuple[Values, Marks | None]:
     """The values (T, C) of the columns, and which of them repeat the one before as they are missing; None for none.
 
@@ -82,7 +82,7 @@ def combine_columns(
     return numpy.take_along_axis(values, numpy.maximum.accumulate(rows, axis=0), axis=0), missing
 
 
-def _find_faults(source: Source, column: ReadColumn, policy: MissingValues) -> Iterator[DataError]:
+def _find_faults(source: ColumnSource, column: ReadColumn, policy: MissingValues) -> Iterator[DataError]:
     if column.holds_dates:
         yield DataError(f"{source.title(column.name)} holds dates", advice=f"set data.time={column.name}")
         return
@@ -92,7 +92,7 @@ def _find_faults(source: Source, column: ReadColumn, policy: MissingValues) -> I
         yield _describe_wrong(source, column)
 
 
-def _describe_missing(source: Source, column: ReadColumn, policy: MissingValues) -> DataError:
+def _describe_missing(source: ColumnSource, column: ReadColumn, policy: MissingValues) -> DataError:
     title, count, total = source.title(column.name), int(column.missing.sum()), len(column.fields)
     remove = "remove the rows before the first value of each column"
     if count == total:
@@ -109,7 +109,7 @@ def _describe_missing(source: Source, column: ReadColumn, policy: MissingValues)
     return DataError(f"{title}: no value in {count} of {total} rows, the first in {first}", advice=advice)
 
 
-def _describe_wrong(source: Source, column: ReadColumn) -> DataError:
+def _describe_wrong(source: ColumnSource, column: ReadColumn) -> DataError:
     count, first = int(column.wrong.sum()), int(column.wrong.argmax())
     title, field, place = source.title(column.name), column.fields[first], source.place(first)
     if column.form is not None:
@@ -125,7 +125,7 @@ def _describe_wrong(source: Source, column: ReadColumn) -> DataError:
     )
 
 
-def _join_faults(source: Source, faults: Sequence[DataError]) -> DataError:
+def _join_faults(source: ColumnSource, faults: Sequence[DataError]) -> DataError:
     parts = [part for fault in faults for part in (fault.advice or "").split("; ") if part]
     advice = "; ".join(dict.fromkeys(parts))
     if len(faults) == 1:

@@ -359,4 +359,4 @@ def test_the_last_window_of_files_and_of_standard_input(tmp_path: Path, monkeypa
     ]  # fmt: skip
     assert str(given[2].value) == "short.csv: 2 rows, but the model reads 4\nnext: give a longer series"
     assert str(given[3].value).startswith("absent.csv: cannot be read (No such file")
-    assert reader.notes() == ()
+    assert reader.notes() == ("-: the times of the last window are numbers, those of training dates",)
