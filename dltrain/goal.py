@@ -9,6 +9,10 @@ from typing import Literal, NamedTuple
 LOSS = "loss"
 """The metric that every task reports, and that decides between equal scores: the lower one is better."""
 
+COVERAGE = "coverage_"
+"""What the share of true values in a prediction interval is called: this, and the nominal percentage, with _ as the
+decimal point."""
+
 Direction = Literal["max", "min"]
 
 DIRECTIONS: dict[str, Direction] = {

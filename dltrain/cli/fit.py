@@ -102,14 +102,15 @@ def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json
     if (run.directory / CURVES).exists():
         places["curves"] = str(run.directory / CURVES)
     following = f"dltrain eval {run.directory}"
-    remarks, baselines = list_remarks(run.directory, last.record, last.goal), read_baseline_scores(run.directory)
+    data, baselines = read_data(run.directory), read_baseline_scores(run.directory)
+    remarks = list_remarks(run.directory, last.record, last.goal, data)
     if as_json:
         from dltrain.runs.listing import read_run
 
         plain = read_run(run.directory).to_plain("history", "config", "members")
         plain |= {name.replace(" ", "_"): value for name, value in places.items()} | {"next": following}
         plain |= {"torch": last.record.signature["torch"], "facts": last.record.facts, "baselines": baselines}
-        plain |= {"remarks": remarks, "data_read": read_data(run.directory)}
+        plain |= {"remarks": remarks, "data_read": data}
         typer.echo(json.dumps({**plain, "seconds_in_this_process": seconds and round(seconds, 1)}))
     elif not messenger.quiet:
         facts = summarize_outcome(last)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from dltrain.core.record import Record
-from dltrain.goal import Goal, Ranked
+from dltrain.goal import COVERAGE, Goal, Ranked
 from dltrain.registry import REGISTRIES
 
 BASELINES, BASELINE_WEIGHTS = "baselines.json", "baselines.safetensors"
@@ -23,6 +24,9 @@ AS_GOOD_AS_NOTHING = 1e-3
 """Share of the first epoch's loss below which it does not matter whether the loss still falls."""
 RESTING = 0.01
 """Share of the highest learning rate below which a schedule has ended."""
+COVERAGE_OFF, DEVIATIONS = 0.05, 3
+"""How far the coverage of an interval must be from its nominal one to be reported: as a share of the examples, and in
+standard deviations of the binomial distribution."""
 MORE_EPOCHS = 4
 """What the number of epochs is multiplied by in the advice to continue."""
 
@@ -44,12 +48,17 @@ def read_baseline_scores(directory: Path) -> dict[str, Scores]:
     return {name: metrics for name, metrics in scores.items() if metrics}
 
 
-def list_remarks(directory: Path, record: Record, goal: Goal) -> list[str]:
-    """Sentences about the outcome of a finished run in `directory`: baselines that it does not beat, too few epochs."""
+def list_remarks(directory: Path, record: Record, goal: Goal, data: Mapping[str, Any] | None) -> list[str]:
+    """Sentences about the outcome of a finished run in `directory`.
+
+    They are about baselines that it does not beat, intervals that cover too little or too much, and too few epochs.
+    `data` is what the run has read, None where that is not known.
+    """
     best = record.history.best(goal)
     metrics = {} if best is None else record.history.metrics(best)
     remarks = (
         compare_with_baselines(metrics, read_baseline_scores(directory), goal, solved=record.solved is not None),
+        check_coverage(metrics, _count_validation(data), record.assets),
         describe_unfinished(directory, record, goal),
     )
     return [remark for remark in remarks if remark is not None]
@@ -73,6 +82,33 @@ def compare_with_baselines(metrics: Scores, baselines: Mapping[str, Scores], goa
         return None
     own_score, other = f"its {goal.metric} is {own:.6g}", f"the baseline's is {score:.6g}"
     return f"the model does not beat the baseline '{name}': {own_score}, and {other}"
+
+
+def check_coverage(metrics: Scores, examples: int | None, assets: Mapping[str, Any]) -> str | None:
+    """One sentence where prediction intervals cover far more or fewer examples than they claim, beyond chance.
+
+    Windows of a series that predict several steps overlap, so they count as fewer: `examples` / horizon.
+    """
+    independent = (examples or 0) // int(assets.get("horizon", 1))
+    if not independent:
+        return None
+    off = []
+    for name, coverage in metrics.items():
+        if not name.startswith(COVERAGE) or coverage is None:
+            continue
+        nominal = float(name.removeprefix(COVERAGE).replace("_", ".")) / 100
+        distance = abs(coverage - nominal)
+        chance = DEVIATIONS * sqrt(nominal * (1 - nominal) / independent) + 0.5 / independent
+        if distance >= COVERAGE_OFF and distance > chance:
+            off.append(f"the {100 * nominal:.4g} % interval covers {100 * coverage:.3g} % of the true values")
+    if not off:
+        return None
+    return f"prediction intervals are miscalibrated: {', '.join(off)}, which is more than chance explains"
+
+
+def _count_validation(data: Mapping[str, Any] | None) -> int | None:
+    counts = [split["examples"] for split in (data or {}).get("splits", ()) if split["name"] == "validation"]
+    return counts[0] if counts else None
 
 
 def describe_unfinished(directory: Path, record: Record, goal: Goal) -> str | None:

@@ -111,7 +111,7 @@ def _format_cell(value: object) -> object:
 def write_report(directory: Path, title: str, last: Checkpoint) -> None:
     """report.html: what was trained on what, its baselines, the history as a table, and the pictures in plots/."""
     history, notice = last.record.history, last.record.notice
-    notices = [*([notice] if notice else []), *list_remarks(directory, last.record, last.goal)]
+    notices = [*([notice] if notice else []), *list_remarks(directory, last.record, last.goal, read_data(directory))]
     warning = "".join(f"<p class=notice>{html.escape(each)}</p>" for each in notices)
     baselines = read_baseline_scores(directory)
     measured = list(next(iter(baselines.values()), {}))

@@ -148,18 +148,20 @@ def collect_results(evaluation: Evaluation, worst: int | None) -> dict[str, Any]
 
 
 def collect_baselines(evaluation: Evaluation) -> dict[str, Any]:
-    """The metrics of the run's baselines on the same split, and a sentence where the model does not beat them."""
-    from dltrain.core.verdict import compare_with_baselines
+    """The metrics of the run's baselines on the same split, and sentences about what is wrong with the outcome."""
+    from dltrain.core.verdict import check_coverage, compare_with_baselines
     from dltrain.runs.baselines import score_baselines
 
-    trained = evaluation.trained
+    trained, record = evaluation.trained, evaluation.trained.record
     directory = trained.checkpoint.path.parent.parent
+    goal, examples = trained.checkpoint.goal, evaluation.counts.get("examples")
     baselines = score_baselines(directory, trained.task, evaluation.stream, trained.runtime)
+    off = check_coverage(evaluation.report, None if examples is None else int(examples), record.assets)
+    found = {"remarks": [off]} if off else {}
     if not baselines:
-        return {}
-    goal, solved = trained.checkpoint.goal, trained.record.solved is not None
-    remark = compare_with_baselines(evaluation.report, baselines, goal, solved=solved)
-    return {"baselines": baselines, "goal": goal.metric, "remarks": [] if remark is None else [remark]}
+        return found
+    remark = compare_with_baselines(evaluation.report, baselines, goal, solved=record.solved is not None)
+    return {"baselines": baselines, "goal": goal.metric, "remarks": [one for one in (remark, off) if one]}
 
 
 def describe_evaluation(evaluation: Evaluation) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import torch
 from annotated_types import Gt, Lt, MinLen
 from torch import Tensor
 
+from dltrain.goal import COVERAGE
+
 Quantiles = Annotated[list[Annotated[float, Gt(0), Lt(1)]], MinLen(1)]
 MEDIAN = 0.5
 
@@ -74,6 +76,6 @@ def report_intervals(
     found = {"pinball_loss": float((counts["pinball"] / examples * deviations).mean())}
     for number, (low, high) in enumerate(pair_quantiles(quantiles)):
         nominal = f"{100 * (quantiles[high] - quantiles[low]):.4g}".replace(".", "_")
-        found[f"coverage_{nominal}"] = float(counts["covered"][number].double().mean() / examples)
+        found[f"{COVERAGE}{nominal}"] = float(counts["covered"][number].double().mean() / examples)
         found[f"width_{nominal}"] = float((counts["widths"][number] / examples * deviations).mean())
     return found

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from dltrain.core.record import History, Record
-from dltrain.core.verdict import compare_with_baselines, describe_unfinished, read_baselines
+from dltrain.core.verdict import check_coverage, compare_with_baselines, describe_unfinished, read_baselines
 from dltrain.goal import Goal
 
 LEAST, MOST = Goal("rmse", "min"), Goal("accuracy", "max")
@@ -81,3 +82,28 @@ def test_a_run_without_baselines_has_none(tmp_path: Path) -> None:
     for content in ("{", "[1]"):
         (tmp_path / "baselines.json").write_text(content)
         assert read_baselines(tmp_path) == {}
+
+
+@pytest.mark.parametrize("nominal", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("examples", [20, 100, 1000])
+def test_honest_intervals_are_seldom_called_miscalibrated(nominal: float, examples: int) -> None:
+    name = f"coverage_{100 * nominal:g}"
+    covered = numpy.random.default_rng(0).binomial(examples, nominal, 2000) / examples
+    wrong = [check_coverage({name: float(share)}, examples, {}) for share in covered]
+    assert sum(one is not None for one in wrong) <= 20, "at most 1 %, and the true share of 3 deviations is 0.3 %"
+    too_few = nominal - 0.4 if examples == 20 else nominal - 0.2
+    assert check_coverage({name: too_few}, examples, {}) is not None
+
+
+def test_the_coverage_is_reported_with_both_numbers() -> None:
+    metrics = {"rmse": 1.0, "coverage_80": 0.55, "width_80": 2.0, "coverage_99_5": 0.9, "coverage_50": 0.47}
+    assert check_coverage(metrics, 300, {}) == (
+        "prediction intervals are miscalibrated: the 80 % interval covers 55 % of the true values, the 99.5 % interval "
+        "covers 90 % of the true values, which is more than chance explains"
+    )
+    assert check_coverage({"coverage_80": 0.99}, 300, {}) is not None, "too wide is wrong, too"
+    assert check_coverage({"coverage_80": 0.7}, 300, {}) is not None
+    assert check_coverage({"coverage_80": 0.7}, 300, {"horizon": 12}) is None, "overlapping windows are few"
+    assert check_coverage({"coverage_80": 0.76}, 10**6, {}) is None, "a difference without a meaning"
+    assert check_coverage(metrics, None, {}) is None
+    assert check_coverage({"rmse": 1.0, "coverage_80": None}, 300, {}) is None
