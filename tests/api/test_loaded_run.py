@@ -140,7 +140,7 @@ def test_series_as_files_arrays_and_frames(fit: Callable[..., dltrain.LoadedRun]
     for wrong, message in (
         (draw[:, 0], "expected are numbers, the columns x, y"),
         (frame[["x"]], "no column 'y'"),
-        (draw * numpy.nan, "step 0"),
+        (draw * numpy.nan, "column 'x': no value in any row"),
         (draw[:2], "the model reads"),
     ):
         with pytest.raises(DataError, match=message):

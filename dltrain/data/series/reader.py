@@ -10,12 +10,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from dltrain.data.arrays import LARGEST
 from dltrain.data.delimited import parse_delimited
 from dltrain.data.layout import restore_layout
 from dltrain.data.objects import describe_object, flatten, is_cell, is_frame, is_row, is_text, to_columns, to_row
 from dltrain.data.series.files import Series, read_series, restore_series_formats, select_series
 from dltrain.data.series.scaling import count_rows, standardize_series
+from dltrain.data.series.values import ColumnSource, combine_columns, read_array
 from dltrain.errors import DataError
 from dltrain.kinds import NamedInput
 
@@ -81,10 +81,10 @@ class SeriesReader:
         array = array[:, None] if array.ndim == 1 else array
         if array.ndim != 2 or array.shape[1] != len(names):
             raise DataError(f"{name}: found an array of shape {array.shape}; {expected}", advice="one row a step")
-        if not (numpy.abs(array) <= LARGEST).all():
-            step = int(numpy.flatnonzero(~(numpy.abs(array) <= LARGEST).all(1))[0])
-            raise DataError(f"{name}: step {step}: found {array[step].tolist()}; {expected}", advice="correct it")
-        return Series(array, tuple(names), "")
+        source = ColumnSource(name, "column '{}'".format, "step {}".format, known=True)
+        read = [read_array(*column) for column in zip(names, array.T, strict=True)]
+        numbers, filled = combine_columns(source, read, self._options["missing"])
+        return Series(numbers, tuple(names), "", filled=filled)
 
     def _series(self, name: str, lines: Iterator[str]) -> Series:
         columns, time = self._assets["columns"], self._assets["time"]

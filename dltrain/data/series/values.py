@@ -96,7 +96,8 @@ def _describe_missing(source: ColumnSource, column: ReadColumn, policy: MissingV
     title, count, total = source.title(column.name), int(column.missing.sum()), len(column.fields)
     remove = "remove the rows before the first value of each column"
     if count == total:
-        return DataError(f"{title}: no value in any row", advice="name the columns to read in data.columns")
+        advice = "fill them in" if source.known else "name the columns to read in data.columns"
+        return DataError(f"{title}: no value in any row", advice=advice)
     if policy == "previous":
         rows = f"the first {int(column.missing.argmin())} of {total} rows"
         return DataError(f"{title}: no value in {rows}, and none before them to repeat", advice=remove)

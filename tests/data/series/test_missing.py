@@ -132,6 +132,8 @@ def test_predict_repeats_values_as_training_did_and_counts_them(tmp_path: Path) 
     assert reader.notes() == (
         f"{new}: 3 of 8 values of the last window are missing, and repeat the one before (data.missing=previous)",
     )
+    (held,) = reader.read_values([{"a": [7, 1, np.nan, 3, 4], "b": [9, 2, 3, np.nan, np.nan]}])
+    assert np.array_equal(np.asarray(held.value), np.asarray(same.value))
     plain = SeriesReader({name: value for name, value in assets.items() if name != "missing"})
     (refused,) = plain.read([str(new)], iter(()))
     assert "2 faults" in str(refused.value)
