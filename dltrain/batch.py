@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, device, float64
 
@@ -62,6 +63,28 @@ def move_tensor(tensor: Tensor, target: device) -> Tensor:
     return narrowed.to(target, non_blocking=True)
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """A batch whose examples can be computed in several parts: their losses, weighted by count, give the batch's."""
+
+    def divide(self, parts: int) -> Sequence[Batch]:
+        """Up to `parts` batches of nearly the same size with this one's examples, in order."""
+
+
+def divide_batch(batch: Batch, parts: int) -> Sequence[Batch]:
+    """The parts of a batch; the batch itself where it cannot be divided."""
+    return batch.divide(parts) if parts > 1 and isinstance(batch, Divisible) else [batch]
+
+
+def divide_tensors(batch: B, parts: int) -> list[B]:
+    """Divide each of a batch's tensors (N, ...) by its first axis, and leave other values as they are."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+    pieces = min(parts, min(len(tensor) for tensor in tensors.values()))
+    columns = (tensor.tensor_split(pieces) for tensor in tensors.values())
+    return [replace(batch, **dict(zip(tensors, row, strict=True))) for row in zip(*columns, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class Examples:
     """Inputs (N, ...) and targets (N, ...), of N examples.
@@ -82,6 +105,9 @@ class Examples:
     @property
     def arguments(self) -> tuple[Tensor]:
         return (self.inputs,)
+
+    def divide(self, parts: int) -> list[Examples]:
+        return divide_tensors(self, parts)
 
 
 NO_TARGET = -1

@@ -18,12 +18,16 @@ from dltrain.goal import Goal
 
 @dataclass(frozen=True)
 class EpochStarted:
-    """An epoch starts, or continues at `position` of its `batches` after a resume."""
+    """An epoch starts, or continues at `position` of its `batches` after a resume.
+
+    `limit` is the number of batches in the whole run where its steps are limited.
+    """
 
     epoch: int
     epochs: int
     position: int
     batches: int
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,14 @@ class Logged:
     examples: int
     loss: float
     learning_rate: float
+
+
+@dataclass(frozen=True)
+class BatchesDivided:
+    """Memory ran out: from update number `step` on, each batch is computed in so many `parts`."""
+
+    step: int
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -92,5 +104,5 @@ class WatchedRun:
     quiet: bool = False
 
 
-Event = EpochStarted | Logged | Evaluated | Saved | Finished
+Event = EpochStarted | Logged | BatchesDivided | Evaluated | Saved | Finished
 Observer = Callable[[Event], None]

@@ -26,7 +26,7 @@ class TrainState:
     says whether updates enter `average`, which is then what is evaluated.
     `loss_sum` () is the sum of loss times examples since the last evaluation, over `examples` examples; `logged` holds
     both as they were when the last line was logged. `not_finite` (1,) becomes 1 once a gradient has been NaN or
-    infinite.
+    infinite. Each batch is computed in so many `parts`, more than one once it did not fit into memory.
     """
 
     model: nn.Module
@@ -41,6 +41,7 @@ class TrainState:
     loss_sum: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
     examples: int = 0
     logged: tuple[float, int] = (0.0, 0)
+    parts: int = 1
     history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
@@ -70,6 +71,7 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "model": dict(self.model.state_dict()) if self.averaging else None,
             "averaged": None if self.average is None else self.average.n_averaged,
+            **({"parts": self.parts} if self.parts > 1 else {}),
             **({"decay_rises": self.average.rises} if isinstance(self.average, MovingAverage) else {}),
             # The global generators, which dropout draws from.
             "generators": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if cuda else []},
@@ -90,6 +92,7 @@ class TrainState:
         self.step, self.epoch, self.position = tree["step"], tree["epoch"], tree["position"]
         self.loss_sum = tree["loss_sum"].to(self.loss_sum.device)
         self.examples, self.logged = tree["examples"], tree["logged"]
+        self.parts = tree.get("parts", 1)
         self.history = History(tree["history"])
         self.carry = map_tensors(tree["carry"], lambda part: part.to(self.loss_sum.device))
         torch.set_rng_state(tree["generators"]["cpu"])

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from dltrain.batch import Batch, to_device
+from dltrain.batch import Batch, divide_batch, to_device
 from dltrain.capabilities import Shows
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.schedules import Moment, Schedule
 from dltrain.core.state import TrainState, is_averaging
 from dltrain.errors import Diverged, DltrainError, Stopped, UsageError
-from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged
+from dltrain.events import BatchesDivided, EpochStarted, Evaluated, Event, Finished, Logged
 from dltrain.goal import Goal
 from dltrain.options import Plan
+from dltrain.runtime.memory import is_out_of_memory
 from dltrain.runtime.precision import Runtime
 from dltrain.stream import Stream
 from dltrain.task import Task
@@ -64,11 +65,12 @@ def train_model(
     cadence = Cadence(plan)
     batches = len(training)
     steps = plan.epochs * math.ceil(batches / plan.accumulate)
-    steps = steps if plan.max_steps is None else min(steps, plan.max_steps)
+    limit = None if plan.max_steps is None else min(plan.epochs * batches, plan.max_steps * plan.accumulate)
+    steps = min(steps, plan.max_steps or steps)
     around: dict[str, Any] = {"plan": plan, "batches": batches, "runtime": runtime, "session": session}
     evaluate = partial(evaluate_border, state, task, validation=validation, **around)
     while (why := state.history.finished(task.goal, plan)) is None:
-        session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches))
+        session.emit(EpochStarted(state.epoch + 1, plan.epochs, state.position, batches, limit=limit))
         stream = training.epoch(state.epoch, state.position)
         progress = review_scores(state, task.goal, plan)
         while state.position < batches:
@@ -85,7 +87,10 @@ def train_model(
             rate = factor * sum(batch.rate for batch in group) / len(group)
             for parameters, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
                 parameters["lr"] = base * rate
+            parts = state.parts
             update(state, task, group, clip_norm=plan.clip_norm, runtime=runtime)
+            if state.parts != parts:
+                session.emit(BatchesDivided(state.step, state.parts))
             if state.step % plan.log_every_steps == 0:
                 session.emit(summarize_updates(state, batches, factor))
             if state.position < batches and cadence.due(state.step):
@@ -131,14 +136,7 @@ def update(
 ) -> None:
     """One step of the optimizer on the mean loss over all examples of `batches`."""
     examples = sum(batch.count for batch in batches)
-    losses: list[Tensor] = []
-    for batch in batches:
-        with runtime.autocast():
-            step = task.step(state.model, to_device(batch, runtime.device), state.carry)
-        loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        state.carry = detach_carry(step.carry)
-        losses.append(loss.detach())
+    losses = compute_within_memory(state, task, batches, runtime)
     state.loss_sum.add_(losses[0] if len(losses) == 1 else torch.stack(losses).sum(), alpha=examples)
     state.scaler.unscale_(state.optimizer)
     parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
@@ -155,6 +153,43 @@ def update(
     state.examples += examples
     state.position += len(batches)
     state.step += 1
+
+
+def compute_within_memory(
+    state: TrainState, task: Task[Any], batches: Sequence[Batch], runtime: Runtime
+) -> list[Tensor]:
+    """Compute the gradients of `batches`; where memory runs out, from then on in twice as many parts.
+
+    The gradients are the same but for rounding, what batch normalisation sees and what dropout draws. Raises the
+    device's error where the batches cannot be divided further.
+    """
+    while True:
+        pieces = [piece for batch in batches for piece in divide_batch(batch, state.parts)]
+        try:
+            return compute_gradients(state, task, pieces, runtime)
+        except (RuntimeError, MemoryError) as error:
+            divided = sum(len(divide_batch(batch, 2 * state.parts)) for batch in batches)
+            if not is_out_of_memory(error) or state.carry is not None or divided == len(pieces):
+                raise
+        # Only here, after the error, are its tensors free.
+        state.parts *= 2
+        state.optimizer.zero_grad()
+        if runtime.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def compute_gradients(state: TrainState, task: Task[Any], batches: Sequence[Batch], runtime: Runtime) -> list[Tensor]:
+    """Add the gradients of the mean loss over all examples; the share in it of each of `batches`."""
+    examples = sum(batch.count for batch in batches)
+    losses: list[Tensor] = []
+    for batch in batches:
+        with runtime.autocast():
+            step = task.step(state.model, to_device(batch, runtime.device), state.carry)
+        loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        state.carry = detach_carry(step.carry)
+        losses.append(loss.detach())
+    return losses
 
 
 def note_gradients(state: TrainState, parameters: Sequence[Tensor]) -> None:

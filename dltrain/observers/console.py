@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from dltrain.errors import DltrainError
-from dltrain.events import EpochStarted, Evaluated, Event, Finished, Logged, Observer, WatchedRun
+from dltrain.events import BatchesDivided, EpochStarted, Evaluated, Event, Finished, Logged, Observer, WatchedRun
 from dltrain.goal import Goal
 from dltrain.registry import observers
 
@@ -82,6 +82,10 @@ class Narration:
         return [*complete, f"validation {score}", score]
 
 
+def describe_division(event: BatchesDivided) -> str:
+    return f"note: no memory left at step {event.step}: from there on each batch is computed in {event.parts} parts"
+
+
 class PlainLines(Narration):
     """One line an epoch, and one every half minute within long epochs: for files, pipes and cron."""
 
@@ -102,6 +106,8 @@ class PlainLines(Narration):
             if time.perf_counter() - self._last_line >= SECONDS_BETWEEN_LINES:
                 position = f"batch {event.position}/{event.batches}"
                 self._print(f"epoch {event.epoch}  {position}  loss {format_metric(event.loss)}  {speed}")
+        elif isinstance(event, BatchesDivided):
+            self._print(describe_division(event))
         elif isinstance(event, Evaluated):
             self._print(self.describe_epoch(event))
         elif isinstance(event, Finished):
@@ -145,7 +151,7 @@ class ProgressBar(Narration):
         progress = self._progress
         if isinstance(event, EpochStarted):
             self._epoch_start = time.perf_counter()
-            total, done = event.epochs * event.batches, _count_batches(event)
+            total, done = event.limit or event.epochs * event.batches, _count_batches(event)
             progress.update(self._bar, description=f"epoch {event.epoch}/{event.epochs}", total=total, completed=done)
             if not progress.live.is_started:
                 progress.start()
@@ -154,6 +160,8 @@ class ProgressBar(Narration):
             facts = f"loss {format_metric(event.loss)}  {self.describe_speed(event)}"
             progress.update(self._bar, completed=_count_batches(event), facts=facts)
             progress.refresh()
+        elif isinstance(event, BatchesDivided):
+            progress.console.print(describe_division(event), highlight=False)
         elif isinstance(event, Evaluated):
             progress.console.print(self.describe_epoch(event), highlight=False, markup=False)
         elif isinstance(event, Finished):

@@ -35,6 +35,11 @@ def keep_freed_blocks() -> bool:
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or Python means that no memory is left, on a device or on this machine."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 @contextmanager
 def explain_memory_errors() -> Iterator[None]:
     """Turns what torch and Python raise when no memory is left into OutOfMemory, which says what to change."""
@@ -47,7 +52,7 @@ def explain_memory_errors() -> Iterator[None]:
                 f"a size is too large, no memory can hold its tensors: {text.splitlines()[0]}",
                 advice="lower the sizes in the config's section model, or data.batch_size",
             ) from error
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in text:
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
             f"no memory left: {text.splitlines()[0] if text else 'the machine has none to give'}",

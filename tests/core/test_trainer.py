@@ -18,7 +18,7 @@ from dltrain.core.schedules import Constant, Cosine, Staircase
 from dltrain.core.state import TrainState, is_averaging, make_average
 from dltrain.core.trainer import detach_carry, train_model
 from dltrain.errors import Diverged, Stopped
-from dltrain.events import Evaluated, Event, Finished, Logged
+from dltrain.events import BatchesDivided, Evaluated, Event, Finished, Logged
 from dltrain.goal import Goal
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
@@ -211,6 +211,51 @@ def test_the_last_epoch_is_always_saved() -> None:
     state = linear(rate=1e-30)  # the score never gets better after the first epoch
     session = trained(state, Plan(epochs=3, checkpoint_every_epochs=100))
     assert session.saved == [(7, True), (21, True)]
+
+
+@dataclass
+class Small(Squares):
+    """A task for which memory ends beyond `room` examples."""
+
+    room: int
+
+    def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
+        loss = functional.mse_loss(model(batch.inputs)[:, 0], batch.targets)
+        if batch.count > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return Step(loss)
+
+
+@pytest.mark.parametrize(("room", "parts"), [(10, 1), (8, 2), (3, 4), (1, 16)])
+def test_batches_that_do_not_fit_into_memory_are_computed_in_parts(room: int, parts: int) -> None:
+    state, session = linear(), Listening()
+    rows = Rows(*table(), 10)
+    train(state, Small(room), (rows, rows), Plan(epochs=2, log_every_steps=1), session)
+    for mine, expected in zip(state.model.parameters(), by_hand(linear(), 2, 10), strict=True):
+        torch.testing.assert_close(mine, expected)
+    assert (state.parts, state.step, state.epoch) == (parts, 6, 2)
+    assert [event for event in session.events if isinstance(event, BatchesDivided)] == (
+        [] if parts == 1 else [BatchesDivided(1, parts)]
+    )
+    whole = trained(linear(), Plan(epochs=2, log_every_steps=1), 10)
+    losses = [[event.loss for event in each.events if isinstance(event, Logged)] for each in (session, whole)]
+    assert losses[0] == pytest.approx(losses[1])
+
+
+def test_memory_that_no_example_fits_into_is_an_error_and_changes_nothing() -> None:
+    state, rows = linear(), Rows(*table(), 10)
+    before = [parameter.detach().clone() for parameter in state.model.parameters()]
+    with pytest.raises(torch.OutOfMemoryError):
+        train(state, Small(0), (rows, rows), Plan(), Listening())
+    assert all(torch.equal(a, b) for a, b in zip(state.model.parameters(), before, strict=True))
+
+
+def test_a_resumed_run_computes_in_as_many_parts() -> None:
+    state, other = linear(), linear()
+    rows = Rows(*table(), 10)
+    train(state, Small(3), (rows, rows), Plan(epochs=1), Listening())
+    other.restore(dict(state.evaluated_model.state_dict()), state.tree())
+    assert other.parts == 4
 
 
 def test_max_steps_ends_within_an_epoch_and_evaluates_there() -> None:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+from dltrain.batch import divide_tensors
 from dltrain.data.batching import IndexedBatches, order_by_length
 from dltrain.data.cleaning import FORM, compose_prose
 from dltrain.data.sampling import Sampling, draw_examples
@@ -56,6 +57,9 @@ class Documents:
     @property
     def arguments(self) -> tuple[Tensor, Tensor]:
         return (self.tokens, self.lengths)
+
+    def divide(self, parts: int) -> list[Documents]:
+        return divide_tensors(self, parts)
 
 
 class Tokenizer(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from dltrain.batch import NO_TARGET
+from dltrain.batch import NO_TARGET, divide_tensors
 from dltrain.data.speech import augmentation as changes
 from dltrain.data.speech.log_mel import FrequencyBands
 from dltrain.data.speech.manifests import Clip
@@ -48,6 +48,9 @@ class Utterances:
     @property
     def arguments(self) -> tuple[Tensor, Tensor]:
         return (self.features, self.frames)
+
+    def divide(self, parts: int) -> list[Utterances]:
+        return [replace(part, count=int(part.target_lengths.sum())) for part in divide_tensors(self, parts)]
 
 
 @dataclass
