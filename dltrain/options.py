@@ -41,7 +41,7 @@ SourcePath = Annotated[str, Location("source")]
 """A constructor gets paths that can be opened from the working directory."""
 
 Device = Literal[
-    "auto", "cpu", "mps", "cuda",
+    "auto", "gpu", "cpu", "mps", "cuda",
     "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7",
     "cuda:8", "cuda:9", "cuda:10", "cuda:11", "cuda:12", "cuda:13", "cuda:14", "cuda:15",
 ]  # fmt: skip
@@ -70,7 +70,8 @@ class Plan:
 
     Options:
         epochs: passes over the training set.
-        device: auto (the CUDA device with most free memory, else mps, else cpu), cpu, cuda, cuda:N or mps.
+        device: auto (the CUDA device with most free memory, else mps, else cpu), gpu (the same, but never cpu), cpu,
+            cuda, cuda:N or mps.
         precision: number format of the forward pass; fp16 uses a gradient scaler.
         max_steps: stop after this many updates, within an epoch too, and evaluate there; `epochs` still counts.
         validate_every_steps: updates between two evaluations within an epoch, besides the one at its end; patience,

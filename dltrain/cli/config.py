@@ -8,28 +8,31 @@ from typing import Annotated
 
 import typer
 
-from dltrain.cli.shared.options import Json, Overrides, Plugins, load_config
+from dltrain.cli.shared.options import ConfigFile, Json, Overrides, Plugins, load_config
+from dltrain.cli.shared.settings import takes_settings
 
 app = typer.Typer(help="Check or show a config, or print its JSON Schema.", no_args_is_help=True)
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The experiment's YAML.")]
-
 
 @app.command("check")
-def check_config(file: File, overrides: Overrides = None) -> None:
+@takes_settings()
+def check_config(config: ConfigFile, overrides: Overrides = None) -> None:
     """Check a config without touching data or device."""
-    experiment = load_config(file, overrides).experiment
+    from dltrain.runs.finding import find_config
+
+    experiment = load_config(find_config(config)[0], overrides).experiment
     epochs = "1 epoch" if experiment.trainer.epochs == 1 else f"{experiment.trainer.epochs} epochs"
     typer.echo(
-        f"{file}: ok\n"
+        f"{config}: ok\n"
         f"{experiment.task.name}: {experiment.model.name} on {experiment.data.name}, {experiment.optimizer.name} "
         f"with {experiment.schedule.name} schedule, {epochs}, seed {experiment.seed}"
     )
 
 
 @app.command("show")
+@takes_settings()
 def show_config(
-    file: File,
+    config: ConfigFile,
     overrides: Overrides = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
     as_json: Json = False,
@@ -39,8 +42,9 @@ def show_config(
     Parents, flags and environment variables are resolved. Paths are relative to the working directory.
     """
     from dltrain.config.document import format_yaml
+    from dltrain.runs.finding import find_config
 
-    loaded = load_config(file, overrides)
+    loaded = load_config(find_config(config)[0], overrides)
     tree = loaded.experiment.place_in(Path()).resolved()
     if as_json:
         output = {"config": tree, "origins": dict(loaded.origins)} if origin else tree

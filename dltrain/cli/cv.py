@@ -9,11 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
+from dltrain.cli.shared.settings import SHORTHANDS, takes_settings
 from dltrain.cli.shared.tables import format_confusion, format_facts, format_members, print_summary
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
 
 
+@takes_settings(*SHORTHANDS)
 def cross_validate(
     context: typer.Context,
     config: ConfigFile,
@@ -39,7 +41,7 @@ def cross_validate(
 
       dltrain cv configs/iris_dense.yaml
 
-      dltrain cv configs/mnist_mlp.yaml --folds 10 --set trainer.epochs=3 --json
+      dltrain cv configs/mnist_mlp.yaml --folds 10 --epochs 3 --json
     """
     from dltrain.sweeps.members import RunOptions
     from dltrain.sweeps.repeats import train_folds

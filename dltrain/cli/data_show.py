@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Overrides, check_output, load_config, print_notice
+from dltrain.cli.shared.settings import takes_settings
 from dltrain.cli.shared.tables import format_table
 from dltrain.errors import UsageError
 
@@ -23,6 +24,7 @@ LONGEST_VALUE = 300
 """Characters of a value that are printed; `--json` has all of it."""
 
 
+@takes_settings()
 def show(
     config: ConfigFile,
     split: Annotated[

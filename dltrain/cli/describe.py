@@ -15,7 +15,7 @@ from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
     from dltrain.config.annotations import Option
-    from dltrain.config.catalogue import Entry
+    from dltrain.config.catalogue import Catalogue, Entry
     from dltrain.options import Named
 
 KINDS_HELP = "models, datasets, tasks, optimizers, schedules, observers, losses, metrics, augmentations."
@@ -23,42 +23,82 @@ UNLISTED = "add --plugin FILE if a plug-in registers it"
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help=KINDS_HELP)],
+    kind: Annotated[str | None, typer.Argument(metavar="KIND", help=f"{KINDS_HELP} [default: all]")] = None,
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
     """List the models, datasets and other parts of a config."""
     from dltrain.config.plugins import load_catalogue
+    from dltrain.registry import REGISTRIES
 
-    kind = parse_kind(kind)
-    entries = load_catalogue(plugins or ()).of(kind)
+    kinds = list(REGISTRIES) if kind is None else [parse_kind(kind)]
+    catalogue = load_catalogue(plugins or ())
+    entries = [entry for each in kinds for entry in catalogue.of(each)]
     if as_json:
-        rows = [{"name": entry.name, "summary": entry.summary, "module": entry.module} for entry in entries]
+        rows = [({} if kind else {"kind": entry.kind}) | encode_summary(entry) for entry in entries]
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
     width = max((len(entry.name) for entry in entries), default=0)
-    for entry in entries:
-        typer.echo(indent_text(f"{entry.name:{width}}  ", entry.summary))
+    for each in kinds:
+        indent = "" if kind else "  "
+        if not kind:
+            typer.echo(f"{REGISTRIES[each].plural}:")
+        for entry in catalogue.of(each):
+            typer.echo(indent_text(f"{indent}{entry.name:{width}}  ", entry.summary))
 
 
 def describe(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="One of them, such as model or loss.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name that `dltrain list` shows.")],
+    kind: Annotated[str, typer.Argument(metavar="[KIND]", help="One of them, such as model or loss.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A name that `dltrain list` shows.")] = None,
     as_json: Json = False,
     plugins: Plugins = None,
 ) -> None:
-    """Describe a model, dataset or task and its options."""
+    """Describe a model, dataset or task and its options.
+
+    Examples:
+
+      dltrain describe model cnn
+
+      dltrain describe cnn --json
+    """
     from dltrain.config.plugins import load_catalogue
 
-    kind = parse_kind(kind)
-    catalogue = load_catalogue(plugins or ())
-    entry = catalogue.find(kind, name)
-    if entry is None:
-        advice = None if plugins else UNLISTED
-        raise make_unknown_error(f"{kind} '{name}' is not known", name, catalogue.names(kind), advice)
+    entries = find_entries(load_catalogue(plugins or ()), kind, name, advice=None if plugins else UNLISTED)
     if as_json:
-        typer.echo(json.dumps(encode_description(entry), indent=2, ensure_ascii=False))
+        found = [encode_description(entry) for entry in entries]
+        typer.echo(json.dumps(found[0] if len(found) == 1 else found, indent=2, ensure_ascii=False))
         return
+    for number, entry in enumerate(entries):
+        if number:
+            typer.echo()
+        print_description(entry)
+
+
+def find_entries(catalogue: Catalogue, kind: str, name: str | None, *, advice: str | None) -> list[Entry]:
+    """The entry of a kind, or all of any kind that are called as the one word given. Raises UsageError."""
+    from dltrain.registry import REGISTRIES
+
+    kinds = list(REGISTRIES) if name is None else [parse_kind(kind)]
+    word, what = (kind, "name") if name is None else (name, kinds[0])
+    entries = [entry for each in kinds if (entry := catalogue.find(each, word)) is not None]
+    if entries:
+        return entries
+    plurals = {text: each.plural for each in REGISTRIES.values() for text in (each.kind, each.plural)}
+    if name is None and word in plurals:
+        raise UsageError(f"'{word}' is a kind of name", advice=f"dltrain list {plurals[word]}")
+    message = f"{what} '{word}' is not known"
+    held = next((found for each in kinds if (found := catalogue.find_value(each, word)) is not None), None)
+    if held is not None:
+        entry, option = held
+        raise UsageError(
+            f"{message}: it is a value of {option.name} of {entry.kind} '{entry.name}'",
+            advice=f"dltrain describe {entry.kind} {entry.name}",
+        )
+    raise make_unknown_error(message, word, [each for one in kinds for each in catalogue.names(one)], advice)
+
+
+def print_description(entry: Entry) -> None:
+    """Print an entry's documentation and its options."""
     typer.echo(f"{entry.kind} {entry.name}\n\n{textwrap.indent(entry.doc, '  ')}\n")
     typer.echo("\n".join(["options:", *format_options(entry.options)] if entry.options else ["It has no options."]))
     for choices in list_named(entry.options):
@@ -85,6 +125,10 @@ def make_unknown_error(message: str, name: str, known: Sequence[str], advice: st
     near = find_nearest(name, known)
     hint = f"\ndid you mean '{near}'?" if near else ""
     return UsageError(f"{message}\nallowed: {join_names(known)}{hint}", advice=None if near else advice)
+
+
+def encode_summary(entry: Entry) -> dict[str, str]:
+    return {"name": entry.name, "summary": entry.summary, "module": entry.module}
 
 
 def format_options(options: Sequence[Option], indent: str = "  ") -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Overrides, load_config, print_notice
+from dltrain.cli.shared.settings import takes_settings
 from dltrain.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 RATE = "learning_rate"
 
 
+@takes_settings("device", "batch_size", "seed")
 def find_lr(
     config: ConfigFile,
     overrides: Overrides = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
+from dltrain.cli.shared.settings import SHORTHANDS, takes_settings
 from dltrain.cli.shared.tables import format_facts, format_members, print_summary
 from dltrain.observers.console import Messenger
 from dltrain.runtime.interrupts import Interrupts
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dltrain.sweeps.members import RunOptions
 
 
+@takes_settings(*SHORTHANDS)
 def fit(
     context: typer.Context,
     config: ConfigFile,
@@ -44,7 +46,9 @@ def fit(
 
       dltrain fit configs/mnist_cnn.yaml
 
-      dltrain fit configs/mnist_cnn.yaml --set trainer.epochs=3 --set model.channels=[16,32] -o runs/small
+      dltrain fit mnist_cnn --epochs 3 --lr 2e-3 --device cpu
+
+      dltrain fit configs/mnist_cnn.yaml trainer.epochs=3 model.channels=[16,32] -o runs/small
 
       dltrain fit configs/mnist_cnn.yaml --sample --max-time 30m
 

@@ -7,7 +7,7 @@ import linecache
 import signal
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Annotated
 
@@ -15,6 +15,7 @@ import typer
 
 from dltrain import __version__
 from dltrain.cli.shared.closed_output import survive_closed_output
+from dltrain.cli.usage import expand_synonym, explain_usage, refuse_command
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -104,8 +105,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # for after the command: KeyboardInterrupt at exit is a traceback
     with Interrupts() as interrupts:
         try:
-            named = [argument for argument in sys.argv[1:2] if argument in COMMANDS]
-            application(named or COMMANDS)(obj=interrupts)
+            sys.exit(run_command(sys.argv[1:], interrupts))
         except Exception as error:
             if debug:
                 raise
@@ -113,6 +113,23 @@ def main() -> None:
             as_json = bool({"--json", "--json-logs"} & set(sys.argv))
             print(format_error(fault, as_json), file=sys.stderr)  # noqa: T201
             sys.exit(fault.exit_code)
+
+
+def run_command(words: Sequence[str], interrupts: Interrupts | None = None) -> int:
+    """Carry out a command line; its exit code. Raises UsageError for one that cannot be parsed."""
+    words = expand_synonym(words)
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise refuse_command(words[0], list(COMMANDS))
+    command = typer.main.get_command(application(words[:1] if words and words[0] in COMMANDS else COMMANDS))
+    try:
+        return command.main(words, "dltrain", standalone_mode=False, obj=interrupts or Interrupts()) or 0
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(str(error), err=True)
+            return 2
+        if hasattr(error, "format_message"):  # what all usage errors have, whichever click Typer brings along
+            raise explain_usage(error, words) from error
+        raise
 
 
 def to_dltrain_error(error: Exception) -> DltrainError:

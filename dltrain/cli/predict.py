@@ -61,7 +61,9 @@ class InputCounts:
 
 def predict(
     run: RunPath,
-    inputs: Annotated[list[str], typer.Argument(help="Files, folders of images, rows such as x=6, or - (see above).")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders of images, rows such as x=6, texts, or - (see above).")
+    ],
     top: Annotated[int, typer.Option(min=1, help="Number of labels to print for each input.")] = 1,
     threshold: Threshold = None,
     invert: Invert = "auto",
@@ -76,8 +78,8 @@ def predict(
 
     Prints a line for each input: its name, then label and probability, or numbers, tab-separated. A model of images
     reads PNG or JPEG files, folders, and - for file names on standard input. Of tables: files with the columns of
-    training, - for such a table on standard input, or rows as NAME=VALUE,NAME=VALUE. Of texts: text files, a text a
-    line, and tables. Of series: tables, of which the last rows count.
+    training, - for such a table on standard input, or rows as NAME=VALUE,NAME=VALUE. Of texts: a text in quotes, text
+    files, a text a line, and tables. Of series: tables, of which the last rows count.
 
     Unreadable files are reported on stderr, the rest are processed, and the exit code is 3.
 
@@ -90,6 +92,8 @@ def predict(
       dltrain predict runs/linear_regression x=6 x=7.5
 
       dltrain predict runs/iris_dense flowers.csv -o species.csv
+
+      dltrain predict runs/text_classification 'How do I open a file?'
     """
     if output is not None and as_json:
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Overrides, load_config, print_notice
+from dltrain.cli.shared.settings import takes_settings
 from dltrain.cli.shared.tables import format_table
 
 if TYPE_CHECKING:
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 COUNTED = "matrix products, convolutions, recurrent layers and attention; a multiply-add is two"
 
 
+@takes_settings("batch_size")
 def summarize_model(
     config: ConfigFile,
     overrides: Overrides = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Set data.batch_size.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, numbers in full.")] = False,
 ) -> None:
     """Show layers, shapes, parameters, FLOPs, memory.
@@ -38,8 +39,7 @@ def summarize_model(
     from dltrain.runs.finding import find_config
     from dltrain.runtime.memory import explain_memory_errors
 
-    settings = [*(overrides or []), *([] if batch_size is None else [f"data.batch_size={batch_size}"])]
-    experiment = load_config(find_config(config)[0], settings).experiment
+    experiment = load_config(find_config(config)[0], overrides).experiment
     plan = replace(experiment.trainer, device="cpu", compile=False)
     with explain_memory_errors():
         training = build_training(replace(experiment, trainer=plan))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
+from dltrain.cli.shared.settings import SHORTHANDS, takes_settings
 from dltrain.cli.shared.tables import format_score, format_table
 from dltrain.errors import UsageError
 from dltrain.goal import Goal, Ranked
@@ -20,6 +21,7 @@ from dltrain.runtime.interrupts import Interrupts
 ROWS_SHOWN = 15
 
 
+@takes_settings(*SHORTHANDS)
 def sweep(
     context: typer.Context,
     config: ConfigFile,

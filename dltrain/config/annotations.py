@@ -60,6 +60,12 @@ def list_members(annotation: Any) -> tuple[Any, ...]:
     return tuple(member for member in get_args(core) if member is not types.NoneType)
 
 
+def list_values(annotation: Any) -> list[Any]:
+    """The values that an option can have, as far as its type names each of them."""
+    members = [split_annotated(member)[0] for member in list_members(annotation)]
+    return [value for member in members if get_origin(member) is Literal for value in get_args(member)]
+
+
 def takes_null(annotation: Any) -> bool:
     core, _ = split_annotated(annotation)
     return core in (None, types.NoneType) or (is_union(core) and types.NoneType in get_args(core))

@@ -20,7 +20,7 @@ from typing import Any, get_origin
 import annotated_types
 
 import dltrain
-from dltrain.config.annotations import REQUIRED, Option, find_listed_named, get_summary
+from dltrain.config.annotations import REQUIRED, Option, find_listed_named, get_summary, list_values
 from dltrain.config.faults import Fault, Place, Refused, SourceText
 from dltrain.options import Location, Registered
 from dltrain.registry import REGISTRIES
@@ -88,6 +88,11 @@ class Catalogue:
 
     def names(self, kind: str) -> list[str]:
         return [entry.name for entry in self.of(kind)]
+
+    def find_value(self, kind: str, word: str) -> tuple[Entry, Option] | None:
+        """The entry of a kind that has `word` among the values of an option, and that option; None without one."""
+        pairs = ((entry, option) for entry in self.of(kind) for option in entry.options)
+        return next((pair for pair in pairs if word in list_values(pair[1].annotation)), None)
 
 
 @functools.cache

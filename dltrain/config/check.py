@@ -122,11 +122,17 @@ class Check:
             self._fault(name.place, f"{path}.name must be a name, found {describe_node(name)}", names)
         elif (entry := self.catalogue.find(section.kind, name.text)) is None:
             nearest, allowed = find_nearest(name.text, names), join_names(names)
+            message = f"{section.kind} '{name.text}' is not known"
+            held = self.catalogue.find_value(section.kind, name.text)
+            if held is not None:
+                holder, option = held
+                message += f", but {holder.name} has it as {option.name}"
+                nearest = f"{section.name}: {{name: {holder.name}, {option.name}: {name.text}}}"
             if any(fault.cause for fault in self.faults):
                 allowed = f"{allowed}; a plug-in with a fault, reported above, may register it"
             elif nearest is None:
                 allowed = f"{allowed}; or what a file listed under plugins: registers"
-            self.faults.append(Fault(name.place, f"{section.kind} '{name.text}' is not known", allowed, nearest))
+            self.faults.append(Fault(name.place, message, allowed, nearest))
         else:
             self.chosen[path] = entry
         return node
@@ -253,19 +259,29 @@ class Check:
 
     def _refuse_key(self, key: str, place: Place, *, problem: str, path: str, names: Sequence[str]) -> None:
         """Report an unknown key, and where it does belong or the nearest known one."""
-        message, word = f"'{key}' is {problem}", None
+        message, nearest = f"'{key}' is {problem}", find_nearest(key, names)
         homes = [name for name in (*GROUPS, *CHOICES) if name != path and key in self._known_options(name)]
         if key in NAMES and path:
             message = f"{message}; '{key}' is a section of its own, at the left margin"
         elif homes:
             message = f"{message}; '{key}' belongs to '{homes[0]}'"
-        elif find_nearest(key, names) is not None:
-            word = key
+        elif nearest is not None:
+            self.faults.append(Fault(place, message, join_names(names), nearest))
+            return
         elif path in CHOICES:
             entries = self.catalogue.of(CHOICES[path].kind)
             others = [each.name for each in entries if any(option.name == key for option in each.options)]
             message += f"; it is one of {join_names(others)}" if others else ""
-        self._fault(place, message, names, word)
+            nearest = None if others else self._find_path(key)
+        else:
+            nearest = self._find_path(key)
+        self.faults.append(Fault(place, message, join_names(names), nearest))
+
+    def _find_path(self, key: str) -> str | None:
+        """The path of the option that is nearest to `key`, in any section."""
+        paths = {name: f"{home}.{name}" for home in (*CHOICES, *GROUPS) for name in self._known_options(home)}
+        near = find_nearest(key, paths)
+        return None if near is None else paths[near]
 
     def _known_options(self, section: str) -> list[str]:
         if section in GROUPS:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from dltrain.config.faults import Fault, Place, Refused, SourceText, find_nearest, find_nearest_file, list_folder_files
+from dltrain.config.paths import RUN_CONFIG
 from dltrain.config.shipped import list_shipped_names
 
 STANDARD_INPUT = "-"
@@ -57,7 +58,10 @@ def _explain_unreadable(path: Path, name: str, asked_at: Place | None, error: OS
         near = find_nearest_file(path, name) or find_nearest(path.stem, list_shipped_names())
         return Fault(place, f"{subject}there is no such file", nearest=near)
     if isinstance(error, IsADirectoryError):
-        inside = [str(Path(name) / each.name) for each in list_folder_files(path) if each.suffix in (".yaml", ".yml")]
+        runs = [str(Path(name) / each.parent.name) for each in sorted(path.glob(f"*/{RUN_CONFIG}"))]
+        inside = runs or [
+            str(Path(name) / each.name) for each in list_folder_files(path) if each.suffix in (".yaml", ".yml")
+        ]
         more = f", ... ({len(inside)} files)" if len(inside) > FILES_SHOWN else ""
         return Fault(place, f"{subject}this is a directory, not a file", ", ".join(inside[:FILES_SHOWN]) + more or None)
     reason = error.strerror if isinstance(error, OSError) else str(error)

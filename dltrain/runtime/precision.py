@@ -51,15 +51,15 @@ def format_gibibytes(size: int) -> str:
 
 
 def choose_device(name: str, source: str = "trainer.device", option: str = "trainer.device") -> ChosenDevice:
-    """The device that `name` means: auto, cpu, cuda, cuda:N or mps.
+    """The device that `name` means: auto, gpu, cpu, cuda, cuda:N or mps.
 
-    `auto` and `cuda` take the CUDA device with most free memory. Raises UsageError, listing those available, for a
-    device that this machine does not have: there is no silent fall back. `source` is what gave the name, `option` what
-    another one is given with.
+    `gpu` is CUDA, else MPS. `auto`, `gpu` and `cuda` take the CUDA device with most free memory. Raises UsageError,
+    listing those available, for a device that this machine does not have: there is no silent fall back. `source` is
+    what gave the name, `option` what another one is given with.
     """
     devices = list_devices()
     cuda = [device for device in devices if device.name.startswith("cuda")]
-    if name in ("auto", "cuda") and cuda:
+    if name in ("auto", "gpu", "cuda") and cuda:
         most = max(cuda, key=lambda device: device.free_bytes or 0)
         free = format_gibibytes(most.free_bytes or 0)
         why = f"{most.description}, {free} free" + (f", most of {len(cuda)} devices" if len(cuda) > 1 else "")
@@ -68,8 +68,8 @@ def choose_device(name: str, source: str = "trainer.device", option: str = "trai
         first = devices[0]
         return ChosenDevice(torch.device(first.name), "no CUDA device" + (" and no MPS" if first.name == "cpu" else ""))
     for device in devices:
-        if device.name == name:
-            return ChosenDevice(torch.device(name), "as configured")
+        if device.name == ("mps" if name == "gpu" else name):
+            return ChosenDevice(torch.device(device.name), "as configured")
     there = "\n".join(f"  {device.name}: {device.description}" for device in devices)
     raise UsageError(
         f"{source}: this machine has no device '{name}'\navailable:\n{there}",

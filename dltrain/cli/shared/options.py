@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from dltrain.config.experiment import Loaded
     from dltrain.runs.loading import Trained
 
-ConfigFile = Annotated[Path, typer.Argument(help="A YAML file that describes the training, or a run directory.")]
+ConfigFile = Annotated[
+    Path, typer.Argument(help="A YAML file, a run directory, the name of a shipped config, or - for standard input.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override one value of the config; may be repeated."),
@@ -33,7 +35,24 @@ Inexact = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
 JsonTables = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
-RunPath = Annotated[Path, typer.Argument(help="A run directory, a checkpoint in it, or an exported .safetensors file.")]
+
+def use_run(path: Path) -> Path:
+    """The run that RUN names, which may also be that of a config; prints a note then."""
+    from dltrain.runs.finding import find_run
+
+    found = find_run(path)
+    if found != path:
+        typer.echo(f"note: the run {found} is used", err=True)
+    return found
+
+
+RunPath = Annotated[
+    Path,
+    typer.Argument(
+        callback=use_run,
+        help="A run directory, a checkpoint in it, an exported .safetensors file, or the config of runs/NAME.",
+    ),
+]
 CheckpointName = Annotated[str | None, typer.Option(help="last, or the name of a checkpoint. [default: best]")]
 DeviceName = Annotated[str | None, typer.Option(help="Device to run on. [default: the one used in training]")]
 DataRoot = Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")]

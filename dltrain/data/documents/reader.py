@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from dltrain.kinds import NamedInput
 class TextReader:
     """Reads texts: the lines of text files, `-` for those of standard input, and the text column of tables.
 
-    The names are FILE:LINE. Tables are .csv, .tsv and .jsonl files, plain or .gz, with the column that the training
-    files had.
+    What is not the name of a file is a text itself, and its own name. The other names are FILE:LINE. Tables are .csv,
+    .tsv and .jsonl files, plain or .gz, with the column that the training files had.
     """
 
     def __init__(self, assets: Mapping[str, Any]) -> None:
@@ -36,6 +37,9 @@ class TextReader:
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
         for name in names:
+            if is_text(name):
+                yield NamedInput(" ".join(name.split()), refuse_bytes("the text", name) or self._encoded(name))
+                continue
             ragged: Ragged = []
             try:
                 for line, text in self._numbered(name, lines, ragged):
@@ -99,6 +103,17 @@ class TextReader:
         if counts.truncated:
             notes.append(f"{counts.truncated} of {counts.texts} texts were cut after {self._most} {self._unit}s")
         return notes
+
+
+_SUFFIXES = (".txt", ".text", ".md", ".csv", ".tsv", ".json", ".jsonl", ".gz", ".parquet", ".xlsx", ".html")
+
+
+def is_text(argument: str) -> bool:
+    """Whether an argument is a text, and not the name of a file: there is none, and it is not written like one."""
+    if argument == "-" or os.path.exists(argument):  # noqa: PTH110 - Path.exists raises for names that are too long
+        return False
+    spaced = any(map(str.isspace, argument))
+    return not argument.lower().endswith(_SUFFIXES) and (spaced or "/" not in argument) and argument.strip() != ""
 
 
 def refuse_bytes(place: str, text: str) -> DataError | None:
