@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import linecache
+import os
 import signal
 import sys
 import traceback
@@ -14,7 +15,9 @@ from typing import Annotated
 import typer
 
 from dltrain import __version__
+from dltrain.cli.completion.server import ASKED, complete
 from dltrain.cli.shared.closed_output import survive_closed_output
+from dltrain.cli.shell_completion import print_script
 from dltrain.cli.usage import expand_synonym, explain_usage, refuse_command
 from dltrain.errors import ConfigError, DataError, DltrainError
 from dltrain.runtime.interrupts import Interrupts
@@ -44,6 +47,7 @@ COMMANDS = {
     "list": "describe:list_names",
     "describe": "describe:describe",
     "devices": "devices:print_devices",
+    "completion": "shell_completion:print_script",
 }
 """Where in dltrain.cli each command is: a function, or an app with commands of its own."""
 
@@ -54,9 +58,34 @@ def show_version(requested: bool) -> None:
         raise typer.Exit
 
 
+def show_completion(requested: bool) -> None:
+    if requested:
+        print_script()
+        raise typer.Exit
+
+
+def install_completion(requested: bool) -> None:
+    if requested:
+        print_script(install=True)
+        raise typer.Exit
+
+
 def set_options(
     version: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    install: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=install_completion,
+            is_eager=True,
+            help="Install completion for this shell.",
+        ),
+    ] = False,
+    show: Annotated[
+        bool,
+        typer.Option("--show-completion", callback=show_completion, is_eager=True, help="Print its script instead."),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
 ) -> None:
@@ -82,6 +111,7 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         name="dltrain",
         epilog=EPILOG,
         no_args_is_help=True,
+        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -99,6 +129,8 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
 
 def main() -> None:
     """Run the console script: an error is one message on stderr and an exit code, never a traceback."""
+    if ASKED in os.environ:  # a script that was installed by an earlier version calls this function
+        sys.exit(sys.stdout.write(complete(os.environ[ASKED], sys.argv[1:])) and 0)
     debug = "--debug" in sys.argv
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
     survive_closed_output()

@@ -25,6 +25,7 @@ from dltrain.config.annotations import (
 )
 from dltrain.config.catalogue import STORED, Catalogue, Entry, encode_catalogue, load_package_catalogue, locate_module
 from dltrain.config.document import format_value
+from dltrain.config.option_paths import OPTION_PATHS, encode_option_paths
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 from dltrain.config.signatures import read_entry
@@ -122,5 +123,6 @@ def _format_options(options: Sequence[Option]) -> str:
 if __name__ == "__main__":
     STORED.write_text(encode_catalogue(read_package()), encoding="utf-8")
     load_package_catalogue.cache_clear()
+    OPTION_PATHS.write_text(encode_option_paths(load_package_catalogue()), encoding="utf-8")
     introduction = PAGE.read_text(encoding="utf-8").partition(START)[0]
     PAGE.write_text(introduction + build_page(), encoding="utf-8")
