@@ -30,7 +30,7 @@ SETTING = ("--set",)
 SECTION = r"^{0}:[ \t]*(?:\{{[^}}\n]*?name:[ \t]*|\n(?:[ \t]+.*\n)*?[ \t]+name:[ \t]*)?([A-Za-z_]\w*)"
 
 Candidate = tuple[str, str]
-"""What may stand in the place of the current word, and what it means."""
+"""A completion of the current word, and what it means."""
 
 
 def complete(shell: str, arguments: Sequence[str]) -> str:
