@@ -44,6 +44,7 @@ COMMANDS = {
     "summary": "summary:summarize_model",
     "config": "config:app",
     "data": "data:app",
+    "recipe": "recipe:run_recipe",
     "list": "describe:list_names",
     "describe": "describe:describe",
     "devices": "devices:print_devices",

@@ -87,6 +87,7 @@ def test_what_is_stored_is_up_to_date() -> None:
         ("dltrain fit mnist_mlp model.", [f"model.{name}=" for name in MLP]),
         ("dltrain fit mine.yaml model.pa", ["model.padding="]),
         ("dltrain fit mnist_cnn model=torchvision model.architecture=resnet18", ["model.architecture=resnet18"]),
+        ("dltrain recipe mnist_b", ["mnist_best"]),
         ("dltrain sweep mnist_sweep search.tri", ["search.trials="]),
         ("dltrain xyzzy ", []),
         ("dltrain devices ", []),

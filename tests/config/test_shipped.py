@@ -13,6 +13,7 @@ from dltrain.config.experiment import load_experiment
 from dltrain.config.shipped import find_recipe, find_shipped, list_recipes, list_shipped, list_shipped_names
 from dltrain.errors import ConfigError
 from dltrain.runs.finding import find_config
+from support.commands import call, good
 from support.pages import ROOT
 
 
@@ -88,21 +89,30 @@ def test_a_config_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         load_experiment(Path("-"))
 
 
-def test_recipes_train_in_the_working_directory(tmp_path: Path) -> None:
-    """A `dltrain` that prints its words takes the place of the real one."""
+@pytest.mark.parametrize("by_name", [False, True])
+def test_recipes_train_in_the_working_directory(by_name: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `dltrain` that prints its words, beside the Python that runs this, takes the place of the real one."""
     program = tmp_path / "bin" / "dltrain"
     program.parent.mkdir()
     program.write_text('#!/bin/sh\npwd\nfor word in "$@"; do echo "$word"; done\n')
     program.chmod(0o755)
-    done = subprocess.run(
-        [ROOT / "recipes" / "mnist_cnn", "1"],
-        cwd=tmp_path,
-        env={"PATH": f"{program.parent}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
+    script = (
+        f"import sys; sys.executable = {str(program)!r}; sys.argv = ['dltrain', 'recipe', 'mnist_cnn', '1']\n"
+        "from dltrain.cli.main import main; main()"
     )
+    by_path = [ROOT / "recipes" / "mnist_cnn", "1"]
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    words = [sys.executable, "-c", script] if by_name else by_path
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[0] == str(tmp_path)
     assert Path(lines[2]).samefile(ROOT / "configs" / "mnist_cnn.yaml")
     assert lines[3:5] == ["-o", "runs/mnist_cnn-seed1"]
+
+
+def test_recipes_are_listed_and_a_misspelt_one_is_answered() -> None:
+    assert [line.split()[0] for line in good("recipe").stdout.splitlines()] == [each.name for each in list_recipes()]
+    told = str(call("recipe", "mnist_cn").exception)
+    assert "recipe 'mnist_cn' is not known\nallowed: demo, " in told
+    assert told.endswith("did you mean 'mnist_cnn'?")

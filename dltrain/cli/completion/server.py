@@ -27,6 +27,7 @@ CHOSEN = {
     "--max-time": ("30m", "2h"),
 }
 SETTING = ("--set",)
+HELPERS = ("__pycache__", "train_and_require")
 SECTION = r"^{0}:[ \t]*(?:\{{[^}}\n]*?name:[ \t]*|\n(?:[ \t]+.*\n)*?[ \t]+name:[ \t]*)?([A-Za-z_]\w*)"
 
 Candidate = tuple[str, str]
@@ -114,6 +115,9 @@ def _complete_argument(
     name = arguments[min(len(given), len(arguments) - 1)]["name"]
     if name == "config":
         yield from _complete_config(current)
+    elif name == "recipe":
+        names = sorted(entry.name for entry in os.scandir(os.path.join(PACKAGE, "recipes")))  # noqa: PTH118
+        yield from _filter(((each, "") for each in names if "." not in each and each not in HELPERS), current)
     elif name in ("run", "runs"):
         yield from _complete_run(current)
     elif name == "settings":
