@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from math import inf, isnan
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 LOSS = "loss"
 """The metric that every task reports, and that decides between equal scores: the lower one is better."""
@@ -23,6 +23,9 @@ DIRECTIONS: dict[str, Direction] = {
 }
 """Whether more or less of a metric is better. A plug-in's task may declare others, with its fact `metrics`."""
 
+FORMER_NAMES = {f"weighted_{name}": f"row_weighted_{name}" for name in ("rmse", "mse", "mae", "r2")}
+"""Metrics by the names that earlier versions gave them, in configs and in run directories."""
+
 VARIANTS = ("row_weighted_", "class_weighted_", "unweighted_", "weighted_", "macro_")
 """Prefixes that change nothing about the direction."""
 
@@ -35,6 +38,22 @@ def find_direction(metric: str, declared: Mapping[str, Direction] | Collection[s
         return DIRECTIONS[metric]
     plain = next((metric.removeprefix(prefix) for prefix in VARIANTS if metric.startswith(prefix)), None)
     return None if plain is None else find_direction(plain)
+
+
+def get_current_name(metric: str, reported: Collection[str]) -> str:
+    """The metric's name among those that are reported, which earlier versions may have called otherwise."""
+    current = FORMER_NAMES.get(metric, metric)
+    return current if metric not in reported and current in reported else metric
+
+
+def rename_metrics(entry: dict[str, Any]) -> dict[str, Any]:
+    """Metrics by their names in this version; the same object where these are the same.
+
+    Earlier versions reported all of the renamed ones or none; others are a plug-in's.
+    """
+    if not FORMER_NAMES.keys() <= entry.keys():
+        return entry
+    return {FORMER_NAMES.get(name, name): value for name, value in entry.items()}
 
 
 class Ranked(NamedTuple):

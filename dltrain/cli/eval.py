@@ -22,6 +22,7 @@ from dltrain.cli.shared.options import (
 )
 from dltrain.cli.shared.speech import Decode
 from dltrain.errors import RequirementNotMet, UsageError
+from dltrain.goal import get_current_name
 from dltrain.runs.adaptation import CacheAdaptation, DynamicAdaptation
 from dltrain.runs.clip_scoring import Decoding, check_decoding
 
@@ -48,13 +49,13 @@ class Requirement(NamedTuple):
 
     def check_metric(self, metrics: Collection[str]) -> None:
         """Raises UsageError with the list of metrics where this one is unknown; without validations, none is known."""
-        if metrics and self.metric not in metrics:
+        if metrics and get_current_name(self.metric, metrics) not in metrics:
             raise UsageError(f"--require {self}: unknown metric '{self.metric}'; available: {', '.join(metrics)}")
 
     def is_met(self, report: Mapping[str, float]) -> bool:
         """Whether the report fulfils it; raises UsageError as `check_metric`."""
         self.check_metric(report)
-        return bool(OPERATORS[self.comparison](report[self.metric], self.bound))
+        return bool(OPERATORS[self.comparison](report[get_current_name(self.metric, report)], self.bound))
 
 
 def parse_requirement(text: str) -> Requirement:

@@ -26,6 +26,7 @@ from dltrain.config.faults import Fault, Place, find_nearest, join_names
 from dltrain.config.paths import Base, locate_paths
 from dltrain.config.sections import CHOICES, DECIDING, GROUPS, METRICS, NAMES, SETTINGS, Section
 from dltrain.config.values import FunctionChoice, find_misfits, read_named, read_value, unfold_choice
+from dltrain.goal import get_current_name
 from dltrain.options import Named, Registered
 from dltrain.registry import REGISTRIES, list_taken
 
@@ -164,13 +165,18 @@ class Check:
         return entry.name, self._options(given, options, path, f"{entry.kind} '{entry.name}'")
 
     def _extend_goal(self, task: Entry, node: MappingNode) -> Sequence[Option]:
-        """The options of a task, whose goal may also be one of the metrics that are chosen beside its own."""
+        """The options of a task, whose goal may also be a metric chosen beside its own, or go by a former name."""
         pair, own = node.entries.get(METRICS), tuple(task.facts.get("metrics", ()))
-        if pair is None or not own or not isinstance(pair.node, ListNode):
-            return task.options
-        items = (expand_choice(unfold_choice(item, ())) for item in pair.node.items)
+        listed = pair.node.items if pair is not None and isinstance(pair.node, ListNode) else ()
+        items = (expand_choice(unfold_choice(item, ())) for item in listed)
         named = [item.entries.get("name") for item in items if isinstance(item, MappingNode)]
-        more = (each.node.text for each in named if each is not None and isinstance(each.node, ScalarNode))
+        more = [each.node.text for each in named if each is not None and isinstance(each.node, ScalarNode)]
+        chosen = node.entries.get(DECIDING)
+        if own and chosen is not None and isinstance(chosen.node, ScalarNode):
+            former = chosen.node.text
+            more += [former] if get_current_name(former, own) != former else []
+        if not own or not more:
+            return task.options
         allowed = (*own, *more)
         goal: Any = Literal[allowed] | None
         return [replace(each, annotation=goal) if each.name == DECIDING else each for each in task.options]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
 from dltrain.files import find_free_directory, hash_file, sync_directory, write_synced
-from dltrain.goal import LOSS, Goal, Ranked
+from dltrain.goal import FORMER_NAMES, LOSS, Goal, Ranked, get_current_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +135,10 @@ class Checkpoint:
 
     @property
     def goal(self) -> Goal:
-        return Goal(self.manifest["metric"], self.manifest["direction"])
+        metric = self.manifest["metric"]
+        if metric in FORMER_NAMES:
+            metric = get_current_name(metric, self.record.history.metrics())
+        return Goal(metric, self.manifest["direction"])
 
     @property
     def score(self) -> float | None:

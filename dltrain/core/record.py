@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from dltrain.goal import LOSS, Goal, Ranked
+from dltrain.goal import LOSS, Goal, Ranked, rename_metrics
 from dltrain.options import Plan
 
 _PROGRESS = {"epoch", "step", "training_loss", "learning_rate"}
@@ -18,6 +18,9 @@ class History(list[dict[str, Any]]):
     `epoch` is the number of epochs that have ended, and of one evaluated within an epoch also the share of it, as in
     2.25. The training loss is the mean since the evaluation before.
     """
+
+    def __init__(self, entries: Iterable[dict[str, Any]] = ()) -> None:
+        super().__init__(map(rename_metrics, entries))
 
     @property
     def epochs(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.core.record import Record
-from dltrain.goal import COVERAGE, Goal, Ranked
+from dltrain.goal import COVERAGE, Goal, Ranked, rename_metrics
 from dltrain.registry import REGISTRIES
 
 BASELINES, BASELINE_WEIGHTS = "baselines.json", "baselines.safetensors"
@@ -44,7 +44,7 @@ def read_baselines(directory: Path) -> dict[str, dict[str, Any]]:
 
 def read_baseline_scores(directory: Path) -> dict[str, Scores]:
     """The validation metrics of each baseline of a run, by name; empty without a validation split."""
-    scores = {name: each.get("validation") or {} for name, each in read_baselines(directory).items()}
+    scores = {name: rename_metrics(each.get("validation") or {}) for name, each in read_baselines(directory).items()}
     return {name: metrics for name, metrics in scores.items() if metrics}
 
 

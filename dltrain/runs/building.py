@@ -27,7 +27,7 @@ from dltrain.core.weights import (
 )
 from dltrain.dataset import Dataset
 from dltrain.errors import DltrainError, UsageError
-from dltrain.goal import Goal, find_direction
+from dltrain.goal import Goal, find_direction, get_current_name
 from dltrain.registry import BoundFunction
 from dltrain.runs.initial_weights import InitialWeights, WeightsTaker, read_initial_weights
 from dltrain.runtime.precision import Runtime, start_runtime
@@ -111,6 +111,7 @@ def construct_task(names: Names, experiment: Experiment, assets: Mapping[str, An
     options = {name: value for name, value in choice.options.items() if name != DECIDING}
     task = construct(names, "task", Choice(choice.name, options), provided=[assets])
     if metric is not None:
+        metric = get_current_name(metric, entry.facts.get("metrics", ()))
         direction = find_direction(metric, entry.facts.get("metrics"))
         if direction is None:
             raise UsageError(

@@ -12,7 +12,7 @@ from dltrain.config.document import ListNode, MappingNode, Node, read_document
 from dltrain.config.faults import Fault
 from dltrain.core.checkpoint import WEIGHTS, Checkpoint, Checkpoints, rank_checkpoints
 from dltrain.core.record import History, Record
-from dltrain.goal import Goal, find_direction
+from dltrain.goal import Goal, find_direction, get_current_name, rename_metrics
 from dltrain.runs.directory import CONFIG, ENVIRONMENT, is_locked
 
 READING_TRIES = 3
@@ -111,7 +111,7 @@ def _read_scores(directory: Path, sound: list[Checkpoint], record: Record | None
     measured = [] if record and record.finished else read_json_lines(directory / "metrics.jsonl", b'{"event": "epoch"')
     if len(measured) > len(history):  # epochs after the last checkpoint
         history = History(_to_history(event) for event in measured)
-    goal = sound[-1].goal if sound else _guess_goal(directory)
+    goal = sound[-1].goal if sound else _guess_goal(directory, history)
     facts: dict[str, Any] = {"epochs": history.epochs, "history": tuple(history)}
     if goal is None:
         return facts
@@ -123,6 +123,7 @@ def _read_scores(directory: Path, sound: list[Checkpoint], record: Record | None
         facts["validation"] = history.metrics(best)
     evaluation = _find_test(directory, sound)
     if evaluation is not None:
+        evaluation["metrics"] = rename_metrics(evaluation["metrics"])
         facts["test"] = evaluation["metrics"].get(goal.metric)
         facts["test_metrics"] = evaluation["metrics"]
         facts["test_sha256"] = evaluation.get("data_sha256", {})
@@ -136,11 +137,12 @@ def _to_history(event: Mapping[str, Any]) -> dict[str, Any]:
     return progress | scores
 
 
-def _guess_goal(directory: Path) -> Goal | None:
+def _guess_goal(directory: Path, history: History) -> Goal | None:
     """The goal of a run without a checkpoint; None for a metric whose direction only its plug-in knows."""
     header = next(iter(read_json_lines(directory / "metrics.jsonl", b'{"event": "run"')), {})
-    direction = find_direction(header.get("metric", ""))
-    return None if direction is None else Goal(header["metric"], direction)
+    metric = get_current_name(header.get("metric", ""), history.metrics())
+    direction = find_direction(metric)
+    return None if direction is None else Goal(metric, direction)
 
 
 def _find_test(directory: Path, sound: list[Checkpoint]) -> dict[str, Any] | None:

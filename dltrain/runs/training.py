@@ -24,6 +24,7 @@ from dltrain.data.reading import ReadFiles, collect_read_files
 from dltrain.data.wording import suggest_name
 from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
+from dltrain.goal import get_current_name
 from dltrain.observers.console import Messenger
 from dltrain.observers.metrics import MetricsLog
 from dltrain.runs import directory
@@ -197,7 +198,7 @@ def check_goal(training: Training, validation: Stream[Batch]) -> None:
     if metric is None or not len(validation):
         return
     reported = list_reported_metrics(training.state.model, task, validation, training.runtime)
-    if metric not in reported:
+    if get_current_name(metric, reported) not in reported:
         raise UsageError(
             f"task.goal: the task '{training.experiment.task.name}' does not report '{metric}' for this data; "
             f"it reports {', '.join(reported)}{suggest_name(metric, reported)}",

@@ -34,6 +34,7 @@ FEWEST_DIGITS = 7
 """Significant digits of a number that float32 holds."""
 
 
+WEIGHTED_PREFIX = "row_weighted_"
 ERRORS = ("rmse", "mse", "mae", "r2")
 """The metrics of numbers that may decide which epoch is the best, beside the loss."""
 
@@ -43,7 +44,7 @@ ERRORS = ("rmse", "mse", "mae", "r2")
     data="table",
     target="numbers",
     sizes=("inputs", "outputs"),
-    metrics=(*ERRORS, "pinball_loss", "loss", *(f"weighted_{name}" for name in ERRORS)),
+    metrics=(*ERRORS, "pinball_loss", "loss", *(f"{WEIGHTED_PREFIX}{name}" for name in ERRORS)),
 )
 class Regression:
     """One number or several for each row; the best epoch has the lowest validation rmse.
@@ -52,7 +53,7 @@ class Regression:
     around the split's own mean; 1 or 0 for a target that never changes, as scikit-learn's `force_finite`), in the
     data's own units and averaged over the targets; and loss, what is trained on, which counts in the target's standard
     deviations where the data standardises it. Where rows have weights (data.weight), training and loss are weighted,
-    and weighted_rmse, weighted_mse, weighted_mae and weighted_r2 are reported too.
+    and row_weighted_rmse, row_weighted_mse, row_weighted_mae and row_weighted_r2 are reported too.
 
     With `quantiles` the median is the number of these metrics, and reported are also pinball_loss (its mean, in units,
     not weighted), which decides, and of each interval, such as the one from 0.1 to 0.9, coverage_80 (the share of rows
@@ -131,7 +132,7 @@ class Regression:
             return metrics
         weighted = _divide(counts, "weighted_")
         loss = weighted.pop("loss")
-        return {**metrics, **{f"weighted_{name}": value for name, value in weighted.items()}, "loss": loss}
+        return {**metrics, **{f"{WEIGHTED_PREFIX}{name}": value for name, value in weighted.items()}, "loss": loss}
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         if not self.quantiles:

@@ -96,7 +96,7 @@ def test_row_weights_count_in_training_and_in_scores_of_their_own() -> None:
         counts = {name: counts.get(name, 0) + value for name, value in score.items()}
     y, p, w = (values.double().numpy() for values in (2 * truth + 3, 2 * found + 3, weights))
     told = task.report(counts)
-    for prefix, sample_weight in (("", None), ("weighted_", w)):
+    for prefix, sample_weight in (("", None), ("row_weighted_", w)):
         mean_squares = metrics.root_mean_squared_error(y, p, sample_weight=sample_weight)
         assert told[f"{prefix}rmse"] == pytest.approx(mean_squares, rel=1e-6)
         mean_absolute = metrics.mean_absolute_error(y, p, sample_weight=sample_weight)
