@@ -1,4 +1,4 @@
-"""Numbers as spreadsheets write them: decimal commas, thousands separators, currency and percent signs."""
+"""Numbers as spreadsheets write them: decimal commas, thousands separators, signs, negatives in parentheses."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _SIGNED = re.compile(
     rf"(?P<minus>[-+\u2212]?)\s*(?P<before>{_CURRENCY})?\s*(?P<later>[-+\u2212]?)\s*"
     rf"(?P<body>[\d.,][\d.,'’{_BLANKS}]*?(?:[eE][-+]?\d+)?)\s*(?P<after>{_CURRENCY})?\s*(?P<percent>%)?"
 )
+_PARENTHESES = re.compile(rf"(?P<before>{_CURRENCY})?\s*\((?P<inner>[^()]+)\)\s*(?P<after>{_CURRENCY}|%)?")
 _MARKS: Mapping[Mark, tuple[str, str]] = {"point": (".", ","), "comma": (",", ".")}
 """The decimal mark, and the other one, which then separates thousands."""
 _BODIES = {
@@ -38,6 +39,7 @@ _BODIES = {
 }
 _FEW = 5
 _THOUSANDS, _SMALL = re.compile(r"-?[1-9]\d{0,2}\.\d{3}"), re.compile(r"-?\d{1,3}")
+_NUMBERED = re.compile(r"\(\d+\)")
 _LONG = re.compile(rf"\d+(?:[{_BLANKS}]\d{{3}}){{2,}}")
 
 
@@ -69,7 +71,7 @@ def read_number(text: str) -> ReadNumber:
     plain = parse_number(text)
     if isinstance(text, PlainNumber) or (plain is not None and "." not in text):
         return ReadNumber(plain, plain)
-    match = _SIGNED.fullmatch(text.strip())
+    match = _match_signed(text)
     if match is None or (match["minus"] and match["later"]) or (match["before"] and match["after"]):
         return ReadNumber(plain, None)
     sign = -1.0 if (match["minus"] or match["later"]) in ("-", "\u2212") else 1.0
@@ -78,6 +80,18 @@ def read_number(text: str) -> ReadNumber:
     point, comma = (None if value is None else _scale(sign * value, scale) for value in values)
     currency = match["before"] or match["after"] or ""
     return ReadNumber(point if plain is None else plain, comma, currency, bool(match["percent"]))
+
+
+def _match_signed(text: str) -> re.Match[str] | None:
+    """Match a number with its signs; parentheses around it are a minus, as accounts write (1,234) and $(5)."""
+    text = text.strip()
+    if (match := _PARENTHESES.fullmatch(text)) is not None:
+        text = f"-{match['before'] or ''}{match['inner'].strip()}{match['after'] or ''}"
+    return _SIGNED.fullmatch(text)
+
+
+def _is_negative_of_accounts(text: str) -> bool:
+    return _PARENTHESES.fullmatch(text.strip()) is not None
 
 
 def _scale(value: float, scale: float) -> float:
@@ -176,7 +190,9 @@ class NumberColumn:
 
     @property
     def looks_like_codes(self) -> bool:
-        """Whether all are groups of digits between blanks, equally long, as phone numbers are."""
+        """Whether all are groups of digits between blanks, equally long, as phone numbers are; or integers like (1)."""
+        if self.texts and all(_NUMBERED.fullmatch(text.strip()) for text in self.texts):
+            return True
         return len({len(text.strip()) for text in self.texts}) == 1 and all(
             _LONG.fullmatch(text.strip()) for text in self.texts
         )
@@ -206,10 +222,11 @@ class NumberColumn:
         if not changed:
             return None
         comma = form.decimal == "comma"
-        bodies = [match["body"] for text in changed if (match := _SIGNED.fullmatch(text.strip()))]
+        bodies = [match["body"] for text in changed if (match := _match_signed(text))]
         kinds = [
             *(["thousands separators"] if any(_has_groups(body, form.decimal) for body in bodies) else []),
             *(["decimal commas"] if comma and any("," in body for body in bodies) else []),
+            *(["negatives in parentheses"] if any(map(_is_negative_of_accounts, changed)) else []),
             *(["currency signs"] if form.currency else []),
             *(["percent signs (12% is 0.12)"] if form.percent else []),
         ]

@@ -42,7 +42,30 @@ def test_what_is_written_is_read(mark: str, group: str, signs: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1-2", "2024-01-31", "31.12.2024", "12:30", "555-1234", "030 123 456", "1.2.3", "1,23,4",
+    ("text", "value"),
+    [("(5)", -5), ("(1,234)", -1234), ("(1,234.50)", -1234.5), ("($1,234.50)", -1234.5), ("$(1,234.50)", -1234.5),
+     ("($12)", -12), ("(12.5%)", -0.125), ("(12.5)%", -0.125), (" ( 7 ) ", -7), ("(3) €", -3), ("(0)", 0)],
+)  # fmt: skip
+def test_parentheses_are_the_minus_of_accounts(text: str, value: float) -> None:
+    assert read_number(text).point == value
+    column = NumberColumn(Counter({text: 1, "1,000,000": 2, "2.5": 1}))
+    assert column.mark == "point"
+    form = column.make_format("point")
+    assert form.parse(text) in (value, None), "a currency or a percent sign of its own is another format"
+    told = NumberColumn(Counter({"(5)": 1, "7": 3})).describe("x", NumberFormat("point"))
+    assert told is not None
+    assert (told.what, told.count) == ("column 'x': numbers with negatives in parentheses, such as '(5)'", 1)
+
+
+def test_a_column_of_numbers_in_parentheses_alone_holds_codes() -> None:
+    assert NumberColumn(Counter(["(1)", "(2)", "(10)"])).looks_like_codes
+    assert not NumberColumn(Counter(["(1)", "(2)", "10"])).looks_like_codes
+    assert not NumberColumn(Counter(["($1.50)", "($2.20)"])).looks_like_codes
+
+
+@pytest.mark.parametrize(
+    "text", ["(", "()", "(-5)", "-(5)", "((5))", "(5", "5)", "(a)", "(030) 1234", "(1) (2)", "(1-2)", "($5 €)",
+             "1-2", "2024-01-31", "31.12.2024", "12:30", "555-1234", "030 123 456", "1.2.3", "1,23,4",
              "12 34", "5 apples", "$5 €", "1,,234", "1'23", ",", ".", "%", "$", "--5", "0x1",
              "1_000", "012,345.5", "192.168.0.1"],
 )  # fmt: skip
