@@ -179,9 +179,18 @@ def _measure_grown(
 
 
 def list_preparations(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """How the data were prepared differently there: the settings among assets, such as lower case or not."""
+    """How the data were prepared differently there: the settings among assets, such as lower case or not.
+
+    Assets hold the `normalize` and `difference` of a series only where they are not the usual ones.
+    """
+    if "normalize" in here or "normalize" in there:
+        usual = {"normalize": "standard", "difference": []}
+        here, there = {**usual, **here}, {**usual, **there}
     return [
         f"{name} {value!r} there, {here[name]!r} here"
         for name, value in there.items()
-        if isinstance(value, (str, bool)) and name in here and name != "dataset" and here[name] != value
+        if (isinstance(value, (str, bool)) or name == "difference")
+        and name in here
+        and name != "dataset"
+        and here[name] != value
     ]

@@ -30,6 +30,7 @@ SCHEMES: Mapping[str, Callable[[Tensor], Tensor]] = {
 RECURRENT = re.compile(r"weight_(ih|hh)_l\d+(_reverse)?|weight_(ih|hh)")
 """Matrices of several gates, one below the other, as torch's recurrent layers name them."""
 GATES = {nn.LSTM: 4, nn.LSTMCell: 4, nn.GRU: 3, nn.GRUCell: 3}
+WRAPPED = "model."
 MULTIPLIER, SPARED = "multiplier", "spared"
 PYTORCH_SIGNATURES = (b"PK\x03\x04", b"\x80")
 """How a file of PyTorch's begins: a zip archive, or before version 1.6 a pickle."""
@@ -130,6 +131,19 @@ def copy_matching_tensors(
             f"(there: {there}, ...; here: {here}, ...)"
         )
     return CopiedTensors(taken, kept, [meaning.describe(size) for size, meaning in translation.meanings.items()])
+
+
+def align_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors by their names in the model, where one of both is within a wrapper that holds it as `model`.
+
+    Series are read by such wrappers if windows are relative to themselves; other programs write them, too.
+    """
+    own = model.state_dict().keys()
+    if own & tensors.keys():
+        return tensors
+    inner = {name.removeprefix(WRAPPED): tensor for name, tensor in tensors.items() if name.startswith(WRAPPED)}
+    outer = {f"{WRAPPED}{name}": tensor for name, tensor in tensors.items()}
+    return next((found for found in (inner, outer) if own & found.keys()), tensors)
 
 
 def freeze(model: nn.Module, patterns: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from dltrain.capabilities import NamesIndices
 from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import MANIFEST, WEIGHTS, Checkpoint
 from dltrain.core.translation import Translation, list_preparations, make_translation
-from dltrain.core.weights import copy_matching_tensors, read_tensors
+from dltrain.core.weights import align_names, copy_matching_tensors, read_tensors
 from dltrain.data.mirrors import SCHEMES, fetch_weights
 from dltrain.errors import NoCheckpoint, UsageError
 from dltrain.export.weights import ExportedWeights, get_description_path
@@ -99,7 +99,7 @@ class WeightsTaker:
     def take(self, initial: InitialWeights, model: nn.Module) -> str:
         """Copy the tensors; a note about it. Raises ValueError for what stands for something else, or nothing fits."""
         translation = self._translate(initial, model)
-        copied = copy_matching_tensors(model, initial.tensors, initial.source, translation)
+        copied = copy_matching_tensors(model, align_names(model, initial.tensors), initial.source, translation)
         note = f"weights from {initial.source} (sha256 {initial.sha256}): {copied}"
         if initial.checkpoint is None:
             return f"{note}\n  taken by position: what the indices stand for there is not known"

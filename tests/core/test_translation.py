@@ -264,3 +264,43 @@ def test_autoregression_takes_the_channels_of_each_step_by_name(tmp_path: Path) 
     good("fit", tmp_path / "second.yaml", "-q", "-o", tmp_path / "b", "--set", f"weights.init_from={tmp_path / 'a'}")
     source, taken = (weights_of(tmp_path / run)["linear.weight"].reshape(1, 3, 3) for run in ("a", "b"))
     torch.testing.assert_close(taken, source[:, :, [2, 0, 1]])
+
+
+@pytest.mark.parametrize("columns", ["x,z", "z,x"])
+@pytest.mark.parametrize("source", ["standard", "window"])
+def test_series_models_of_levels_and_of_relative_windows_exchange_weights_by_name(
+    source: str, columns: str, tmp_path: Path
+) -> None:
+    draw = random.Random(0)
+    target = "window" if source == "standard" else "standard"
+    for name, order, normalize in (("a", "x,z", source), ("b", columns, target)):
+        rows = [",".join(f"{draw.random():.4f}" for _ in "xz") for _ in range(60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([order, *rows]) + "\n")
+        config = {
+            "task": "sequence_regression",
+            "data": {
+                "name": "series",
+                "file": f"{name}.csv",
+                "window": 4,
+                "target": ["x"],
+                "root": str(tmp_path),
+                "normalize": normalize,
+            },
+            "model": {"name": "series_rnn", "cell": "lstm", "hidden": 5},
+            "optimizer": {"name": "sgd", "learning_rate": 1e-12},
+            "trainer": {"epochs": 1, "device": "cpu", "threads": 1},
+        }
+        write_config(tmp_path / f"{name}.yaml", config)
+    good("fit", tmp_path / "a.yaml", "-q", "-o", tmp_path / "a")
+    told = good("fit", tmp_path / "b.yaml", "-o", tmp_path / "b", "--set", f"weights.init_from={tmp_path / 'a'}").output
+    assert f"data prepared differently: normalize '{source}' there, '{target}' here" in told
+    there, here = (
+        {name.removeprefix("model."): value for name, value in weights_of(tmp_path / run).items()} for run in "ab"
+    )
+    assert there.keys() == here.keys()
+    assert f"{len(here)} of {len(here)} tensors taken" in told
+    for name, tensor in here.items():
+        expected = there[name]
+        if tensor.shape[-1] == 2 and "weight_ih_l0" in name and columns == "z,x":
+            expected = expected.flip(-1)
+        assert torch.allclose(tensor, expected, atol=1e-6), name
