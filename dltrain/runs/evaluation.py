@@ -154,12 +154,13 @@ def collect_baselines(evaluation: Evaluation) -> dict[str, Any]:
 
     trained, record = evaluation.trained, evaluation.trained.record
     directory = trained.checkpoint.path.parent.parent
-    goal, examples = trained.checkpoint.goal, evaluation.counts.get("examples")
+    examples = evaluation.counts.get("examples")
     baselines = score_baselines(directory, trained.task, evaluation.stream, trained.runtime)
     off = check_coverage(evaluation.report, None if examples is None else int(examples), record.assets)
     found = {"remarks": [off]} if off else {}
     if not baselines:
         return found
+    goal = trained.checkpoint.goal  # an export has neither baselines nor a goal
     remark = compare_with_baselines(evaluation.report, baselines, goal, solved=record.solved is not None)
     return {"baselines": baselines, "goal": goal.metric, "remarks": [one for one in (remark, off) if one]}
 
