@@ -8,14 +8,15 @@ from math import isfinite
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from dltrain.batch import Batch
 from dltrain.errors import UsageError
-from dltrain.stream import Stream
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from dltrain.batch import Batch
+    from dltrain.stream import Stream
 
 SplitName = Literal["training", "validation", "test"]
 

@@ -29,6 +29,7 @@ SIGINT/SIGTERM.
 """
 
 COMMANDS = {
+    "init": "init:init",
     "fit": "fit:fit",
     "eval": "eval:evaluate",
     "predict": "predict:predict",

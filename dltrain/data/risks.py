@@ -27,7 +27,7 @@ MORE_THAN_INSIDE = 1.5
 """How many times the share of repeated training rows the share of a later split's is, from which it is reported."""
 CORRELATION_MARGIN = 1e-9
 _NAMED = 3
-_IDENTIFIER = re.compile(r"(.*[\W_])?(id|uid|uuid|guid|index|rowid|rownum|row number|unnamed: 0)|", re.IGNORECASE)
+IDENTIFIER = re.compile(r"(.*[\W_])?(id|uid|uuid|guid|index|rowid|rownum|row number|unnamed: 0)|", re.IGNORECASE)
 
 
 def find_risks(dataset: Dataset, summary: DataSummary) -> list[str]:
@@ -128,7 +128,7 @@ def _find_identifiers(summary: DataSummary) -> Iterator[str]:
         return
     for column in summary.columns:
         differs = column.role == "input" and column.facts.get("distinct") == training.examples
-        if differs and _IDENTIFIER.fullmatch(column.name.strip()):
+        if differs and IDENTIFIER.fullmatch(column.name.strip()):
             yield f"column '{column.name}' numbers the rows, and is an input; leave it out with data.ignore"
         elif differs and column.kind == "categories" and "numbers_as" not in column.facts:
             yield f"column '{column.name}' has another category in each training row; leave it out with data.ignore"

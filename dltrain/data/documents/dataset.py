@@ -17,6 +17,7 @@ from dltrain.data.contents import Hashes, describe_trained, hash_fields
 from dltrain.data.delimited import read_delimited
 from dltrain.data.documents import batches
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, Documents, DocumentSet, Tokenizer
+from dltrain.data.documents.folders import read_class_folders, require_texts
 from dltrain.data.documents.rows import (
     SAMPLE,
     LabelledRow,
@@ -37,7 +38,7 @@ from dltrain.data.layout import Layout, Quoting, Separator, list_forms
 from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out_rows, select_fold
 from dltrain.data.text.vocabulary import END
-from dltrain.data.text_files import require_files, scan_file
+from dltrain.data.text_files import scan_file
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, no_test_split
 from dltrain.errors import DataError
@@ -66,10 +67,11 @@ class LabelledTexts:
     and test are separate files, or stratified shares of the training files' rows; with `group` they are shares of the
     groups instead. The vocabulary is that of the training texts. Every text ends with the token `<eos>`, so an empty
     one can be read too; empty texts are kept and reported.
+    In place of a file a folder may be named, with a folder of .txt files for each class: FOLDER/CLASS/NAME.txt.
     Batches hold texts of similar lengths.
 
     Options:
-        training: files to train on.
+        training: files to train on, or folders of the classes' folders.
         validation: share of the training files' rows, or files.
         test: share of the training files' rows, or files.
         root: folder that the file names are relative to.
@@ -144,7 +146,7 @@ class LabelledTexts:
         self._layout = Layout(separator, quoting)
         self._forms: dict[str, tuple[str, int]] = {}
         self._sample_notice = SAMPLE.substitute(
-            assets, sample, when_missing, check_files=lambda: require_files(self._root, training)
+            assets, sample, when_missing, check_files=lambda: require_texts(self._root, training)
         )
         self.name = SAMPLE.name if self._sample_notice else variant
         self.fingerprint: dict[str, str] = {}
@@ -209,9 +211,8 @@ class LabelledTexts:
         if not self._list_own_files("test"):
             return describe_trained(self.identities("test"), self.identities("training"), "texts")
         try:
-            files = map(scan_file, require_files(self._root, self._training))
-            tables = [read_delimited(file, layout=self._layout) for file in files]
-            rows = [row for table in tables for row in select_rows(table, self._columns, self._composed)]
+            paths = require_texts(self._root, self._training)
+            rows = [row for path in paths for row in self._read_one(path)[0]]
         except DataError:
             return None
         return describe_trained(self.identities("test"), hash_rows(rows), "texts")
@@ -266,13 +267,10 @@ class LabelledTexts:
 
     def _read(self, names: Sequence[str]) -> list[LabelledRow]:
         rows: list[LabelledRow] = []
-        for name, path in zip(names, require_files(self._root, names), strict=True):
-            file = scan_file(path)
-            self.fingerprint[name] = file.sha256
-            table = read_delimited(file, layout=self._layout)
-            if table.form is not None:
-                self._forms[name] = table.form, len(table.rows)
-            found = select_rows(table, self._columns, self._composed)
+        for name, path in zip(names, require_texts(self._root, names), strict=True):
+            found, self.fingerprint[name], form = self._read_one(path)
+            if form is not None:
+                self._forms[name] = form, len(found)
             if self._missing_label == "error":
                 check_labels(found, str(self._columns["label"]))
             self._unlabelled += sum(not row.label for row in found)
@@ -281,6 +279,14 @@ class LabelledTexts:
             raise DataError(f"{', '.join(names)}: no row has a label", advice="set data.label to another column")
         self._empty |= {row.source: None for row in rows if not row.text.strip()}
         return rows
+
+    def _read_one(self, path: Path) -> tuple[list[LabelledRow], str, str | None]:
+        """Read the rows of a table or of a folder, the SHA-256 of the content, and what is not usual of its form."""
+        if path.is_dir():
+            return (*read_class_folders(path), None)
+        file = scan_file(path)
+        table = read_delimited(file, layout=self._layout)
+        return select_rows(table, self._columns, self._composed), file.sha256, table.form
 
     def _describe_division(self) -> str | None:
         if self._fold is not None:
