@@ -41,6 +41,8 @@ COMMANDS = {
     "sweep": "sweep:sweep",
     "runs": "runs:list_all_runs",
     "compare": "compare:compare",
+    "reproduce": "reproduce:reproduce",
+    "share": "share:share",
     "find-lr": "find_lr:find_lr",
     "summary": "summary:summarize_model",
     "config": "config:app",
