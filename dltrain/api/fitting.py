@@ -15,11 +15,10 @@ from dltrain.errors import Stopped
 from dltrain.events import Event, Observer
 from dltrain.files import find_free_directory
 from dltrain.observers.console import Guarded
-from dltrain.runs.finding import find_config
+from dltrain.runs.finding import RUNS, find_config
 from dltrain.runs.fitting import fit_experiment
 from dltrain.runtime.interrupts import HostedInterrupts
 
-RUNS = Path("runs")
 INTERRUPTED = 130
 
 

@@ -12,7 +12,7 @@ from dltrain.api.host import PythonMessenger, borrow_torch, issue_warning, name_
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import ReadsValues
-from dltrain.runs.finding import find_checkpoint
+from dltrain.runs.finding import find_checkpoint, find_run
 from dltrain.runs.listing import ListedRun
 from dltrain.runs.prediction import Inversion, Prediction, make_predictor
 
@@ -278,13 +278,15 @@ def load(
 ) -> LoadedRun:
     """Load the model of a run directory, a checkpoint, an exported .safetensors file, or one of `dltrain.runs()`.
 
+    The config, or its name, stands for its run in `runs`.
+
     `checkpoint` is "best" (the default), "last" or a checkpoint's name. `device` is another one than that of training,
     `threshold` the probability from which a binary classifier says yes. Executes the plug-ins of the run. Raises
     NoCheckpoint, naming runs nearby, where there is none that can be used.
     """
     from dltrain.runs.loading import load_trained, override_threshold
 
-    path = run.path if isinstance(run, ListedRun) else Path(run)
+    path = run.path if isinstance(run, ListedRun) else find_run(Path(run))
     with name_faults(), borrow_torch():
         chosen = find_checkpoint(path, checkpoint)
         changed = {"trainer": {"device": device}} if device else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import JsonTables, Overrides, Quiet
+from dltrain.cli.shared.options import JsonTables, Overrides, Quiet, use_run
 from dltrain.errors import RequirementNotMet, UsageError
 from dltrain.runtime.interrupts import Interrupts
 
@@ -22,7 +22,9 @@ NOTHING_AROUND = "nothing that was recorded differs: the processor, or a library
 
 def reproduce(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run directory, or a file that `dltrain share` wrote.")],
+    run: Annotated[
+        Path, typer.Argument(callback=use_run, help="A run directory, or a file that `dltrain share` wrote.")
+    ],
     epochs: Annotated[int | None, typer.Option(min=1, metavar="N", help="Compare the first N epochs alone.")] = None,
     root: Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")] = None,
     overrides: Overrides = None,

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from dltrain.cli.shared.options import Json, check_output
+from dltrain.cli.shared.options import Json, check_output, use_run
 
 
 def share(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    run: Annotated[Path, typer.Argument(callback=use_run, help="A run directory, or the config of runs/NAME.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file. [default: NAME.dltrain.zip]")
     ] = None,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from dltrain.cli.shared.options import Overrides
+from dltrain.config.settings import SHORTHANDS as SETTINGS
 from dltrain.errors import UsageError
 
 DEVICES = ("gpu", "cuda", "cpu", "mps", "auto")
@@ -30,10 +31,10 @@ class Shorthand(NamedTuple):
 
 
 SHORTHANDS = {
-    "epochs": Shorthand("trainer.epochs", ["--epochs"], "N"),
-    "device": Shorthand("trainer.device", ["--device"], "NAME"),
-    "learning_rate": Shorthand("optimizer.learning_rate", ["--lr", "--learning-rate"], "RATE"),
-    "batch_size": Shorthand("data.batch_size", ["--batch-size"], "N"),
+    "epochs": Shorthand(SETTINGS["epochs"], ["--epochs"], "N"),
+    "device": Shorthand(SETTINGS["device"], ["--device"], "NAME"),
+    "learning_rate": Shorthand(SETTINGS["lr"], ["--lr", "--learning-rate"], "RATE"),
+    "batch_size": Shorthand(SETTINGS["batch_size"], ["--batch-size"], "N"),
     "seed": Shorthand("seed", ["--seed"], "N"),
 }
 
