@@ -102,7 +102,7 @@ def explain_usage(error: Any, words: Sequence[str]) -> UsageError:
         return UsageError(f"{name}: {parameter.name} is missing", advice=_advise_missing(parameter.name, name))
     if "unexpected extra argument" in message:
         advice = f"quote an argument that has spaces; {name} --help shows what is allowed"
-    return UsageError(f"{name}: {message}", advice=advice)
+    return UsageError(f"{name}: {message.replace('Value error, ', '')}", advice=advice)
 
 
 def _lower(text: str) -> str:
@@ -123,7 +123,7 @@ def _explain_option(flag: str, context: Any) -> UsageError:
         return UsageError(message, advice="dltrain --version" if name == "dltrain" else QUIET)
     if word in FOREIGN:
         advice = FOREIGN[word].format(command=context.info_name) if trains else ELSEWHERE.format(name=name)
-        return UsageError(message, advice=advice)
+        return UsageError(message, advice=_write_as_setting(advice, flags))
     if near is not None:
         return UsageError(f"{message}\ndid you mean '{near}'?")
     if trains and (path := find_path(flag)):
@@ -131,6 +131,15 @@ def _explain_option(flag: str, context: Any) -> UsageError:
     if any(word in each.flags for each in SHORTHANDS.values()):
         return UsageError(message, advice=ELSEWHERE.format(name=name))
     return UsageError(message, advice=f"{name} --help shows all options")
+
+
+def _write_as_setting(advice: str, flags: Sequence[str]) -> str:
+    """Advice to write a flag that is a shorthand, for a command that has not this one, as the setting that it means."""
+    for short in SHORTHANDS.values():
+        for flag in short.flags:
+            if advice.startswith(f"write {flag} ") and flag not in flags:
+                return f"write --set {short.path}=" + advice.removeprefix(f"write {flag} ")
+    return advice
 
 
 def find_path(flag: str) -> str | None:
@@ -171,4 +180,6 @@ def _advise_missing(parameter: str, command: str) -> str:
     if parameter == "run":
         here = list_runs_here()
         return f"{command} {here[0]} (runs: {', '.join(here[:5])})" if here else "train one with `dltrain fit CONFIG`"
+    if parameter in ("kind", "name"):
+        return "`dltrain list` shows all kinds and names"
     return f"{command} --help shows examples"
