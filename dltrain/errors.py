@@ -18,6 +18,10 @@ The command line prints both without a traceback (``--debug`` shows one) and exi
 
 from __future__ import annotations
 
+import linecache
+import traceback
+from typing import NamedTuple
+
 
 class DltrainError(Exception):
     """A `message` for the person who runs the command, and one line of `advice` on what to do next, or None."""
@@ -83,3 +87,20 @@ class Stopped(DltrainError):
     def __init__(self, message: str, exit_code: int, *, advice: str | None = None) -> None:
         super().__init__(message, advice=advice)
         self.exit_code = exit_code
+
+
+class SourceLine(NamedTuple):
+    """A line of a file, by its number from 1, and its text where that can be read."""
+
+    file: str
+    number: int
+    text: str
+
+
+def find_plugin_line(error: BaseException) -> SourceLine | None:
+    """The plug-in's line that was being executed last when an error was raised; None if no plug-in was."""
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if str(frame.f_globals.get("__name__")).startswith("dltrain_plugins."):
+            file = frame.f_code.co_filename
+            return SourceLine(file, number, linecache.getline(file, number).strip())
+    return None

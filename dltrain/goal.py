@@ -18,7 +18,8 @@ Direction = Literal["max", "min"]
 DIRECTIONS: dict[str, Direction] = {
     **dict.fromkeys(("accuracy", "balanced_accuracy", "precision", "recall", "f1"), "max"),
     **dict.fromkeys(("roc_auc", "average_precision", "r2", "psnr"), "max"),
-    **dict.fromkeys((LOSS, "mse", "rmse", "mae", "mase", "pinball_loss", "perplexity", "bits_per_character"), "min"),
+    **dict.fromkeys((LOSS, "mse", "rmse", "mae", "mase", "pinball_loss", "cross_entropy"), "min"),
+    **dict.fromkeys(("perplexity", "bits_per_character"), "min"),
     **dict.fromkeys(("word_error_rate", "character_error_rate", "utterance_error_rate"), "min"),
 }
 """Whether more or less of a metric is better. A plug-in's task may declare others, with its fact `metrics`."""

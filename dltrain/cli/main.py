@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+<<<<<<< HEAD
 import linecache
 import os
+=======
+>>>>>>> bdcb40f (Choose losses and metrics by name, and check what a plug-in's functions return)
 import signal
 import sys
 import traceback
@@ -17,9 +20,13 @@ import typer
 from dltrain import __version__
 from dltrain.cli.completion.server import ASKED, complete
 from dltrain.cli.shared.closed_output import survive_closed_output
+<<<<<<< HEAD
 from dltrain.cli.shell_completion import print_script
 from dltrain.cli.usage import expand_synonym, explain_usage, refuse_command
 from dltrain.errors import ConfigError, DataError, DltrainError
+=======
+from dltrain.errors import ConfigError, DataError, DltrainError, find_plugin_line
+>>>>>>> bdcb40f (Choose losses and metrics by name, and check what a plug-in's functions return)
 from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """
@@ -179,13 +186,12 @@ def to_dltrain_error(error: Exception) -> DltrainError:
         path = f"{error.filename}: " if error.filename else ""
         advice = "free some disk space, or change the permissions or the location"
         return DataError(f"{path}{error.strerror}", advice=advice)
-    lines = list(traceback.walk_tb(error.__traceback__))
-    in_plugins = [line for line in lines if str(line[0].f_globals.get("__name__")).startswith("dltrain_plugins.")]
-    frame, number = (in_plugins or lines)[-1]  # a plug-in's author looks for its line, not for torch's
-    file = frame.f_code.co_filename
-    message = f"{type(error).__name__} in {file}:{number}: {error}"
-    if in_plugins and (line := linecache.getline(file, number).strip()):
-        message = f"{message}\n    {line}"
+    if (line := find_plugin_line(error)) is not None:  # a plug-in's author looks for its line, not for torch's
+        message = f"{type(error).__name__} in {line.file}:{line.number}: {error}"
+        message = f"{message}\n    {line.text}" if line.text else message
+    else:
+        frame, number = list(traceback.walk_tb(error.__traceback__))[-1]
+        message = f"{type(error).__name__} in {frame.f_code.co_filename}:{number}: {error}"
     return DltrainError(message, advice="rerun with --debug for the full traceback")
 
 

@@ -237,7 +237,7 @@ class Check:
                 message = f"{owner} needs the option '{option.name}': {describe_type(option.annotation)}"
                 self._fault(node.place, message)
             else:
-                values[option.name] = copy.deepcopy(option.default)
+                values[option.name] = self._default(option)
                 self._note_defaults(option, inner)
         if path in (*CHOICES, *GROUPS) and len(self.faults) == before:
             return self._locate(node, options, path, values)
@@ -255,6 +255,14 @@ class Check:
         self.folders |= {f"{path}.{name}" for name in located.folders}
         self.warnings += located.warnings
         return dict(located.values)
+
+    def _default(self, option: Option) -> Any:
+        """The value of an option that is not given; of a registered function with its own options."""
+        registered = find_registered(option.annotation)
+        entry = None if registered is None else self.catalogue.find(registered.kind, str(option.default))
+        if registered is None or entry is None:
+            return copy.deepcopy(option.default)
+        return FunctionChoice(entry.name, {each.name: self._default(each) for each in entry.options}, registered.kind)
 
     def _note_defaults(self, option: Option, path: str) -> None:
         self.origins[path] = DEFAULT

@@ -31,7 +31,7 @@ from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
 from dltrain.config.signatures import read_entry
 from dltrain.config.values import to_plain
 from dltrain.options import Named
-from dltrain.registry import REGISTRIES
+from dltrain.registry import REGISTRIES, list_taken
 
 PAGE = Path("docs/configuration.md")
 START = "## Sections\n"
@@ -60,7 +60,7 @@ def build_page() -> str:
         note = f"Default: {default}." if section.default else "Required."
         blocks.append(f"## `{section.name}`\n\n{textwrap.fill(f'{section.meaning} {note}', WIDTH)}\n")
         blocks += _describe_entries(section, catalogue.of(section.kind))
-    blocks += [*_describe_used_groups(catalogue), _describe_search()]
+    blocks += [*_describe_used_groups(catalogue), *_describe_functions(catalogue), _describe_search()]
     return "\n".join(blocks)
 
 
@@ -86,6 +86,30 @@ def _describe_entries(section: Section, entries: Sequence[Entry]) -> list[str]:
         name = f"[{entry.name}]" if section.several else entry.name
         names.setdefault(f"{entry.doc}\n\n{options}", []).append(f"`{section.name}: {name}`")
     return [f"### {', '.join(headings)}\n\n{body}" for body, headings in names.items()]
+
+
+FUNCTIONS = {
+    "loss": ("What is trained on: the value of `task.loss`.", "task.loss: {}"),
+    "metric": ("What is reported beside a task's own metrics: `task.metrics` lists them.", "task.metrics: [{}]"),
+    "augmentation": (
+        "Changes to training images: `data.augment.functions` lists them. The package has none; a plug-in may.",
+        "data.augment.functions: [{}]",
+    ),
+}
+"""The kinds of functions that are values of options: what for, and how one is chosen."""
+
+
+def _describe_functions(catalogue: Catalogue) -> list[str]:
+    """A part for each kind of registered functions, with those that the package has."""
+    ways = "Each is a name, a mapping of `name` and options, or a mapping of the name to its options."
+    blocks = []
+    for kind, (meaning, choice) in FUNCTIONS.items():
+        blocks.append(f"## {REGISTRIES[kind].plural.capitalize()}\n\n{textwrap.fill(f'{meaning} {ways}', WIDTH)}\n")
+        for entry in catalogue.of(kind):
+            takes = f"It takes {' and '.join(list_taken(entry.facts))}."
+            options = _format_options(entry.options) if entry.options else "It has no options.\n"
+            blocks.append(f"### `{choice.format(entry.name)}`\n\n{entry.doc}\n\n{takes}\n\n{options}")
+    return blocks
 
 
 def _describe_used_groups(catalogue: Catalogue) -> list[str]:

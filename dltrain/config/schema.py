@@ -11,16 +11,19 @@ from dltrain.config.annotations import (
     Option,
     find_group,
     find_listed_named,
+    find_listed_registered,
+    find_registered,
     get_summary,
     list_options,
     takes_null,
 )
-from dltrain.config.catalogue import Entry
+from dltrain.config.catalogue import Catalogue, Entry
 from dltrain.config.plugins import load_catalogue
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
-from dltrain.config.sections import CHOICES, GROUPS, LISTS, SEED, Section
+from dltrain.config.sections import CHOICES, DECIDING, GROUPS, LISTS, METRICS, SEED, Section
 from dltrain.config.values import to_plain
-from dltrain.options import Named
+from dltrain.options import Named, Registered
+from dltrain.registry import list_taken
 
 _REFERENCE = {
     "type": "string",
@@ -36,6 +39,12 @@ def build_json_schema(plugins: Sequence[Path] = ()) -> dict[str, Any]:
     definitions: dict[str, Any] = {"reference": _REFERENCE}
     entries = {each.name: catalogue.of(each.kind) for each in (*CHOICES.values(), *LISTS.values())}
     sections = {each.name: _build_choice(each, entries[each.name], definitions) for each in CHOICES.values()}
+    for task in catalogue.of("task"):
+        if METRICS in [option.name for option in task.options]:
+            chosen = {"enum": catalogue.names("metric"), "description": "One of those that `metrics` lists."}
+            definitions[f"task.{task.name}"]["properties"][DECIDING]["anyOf"].append(chosen)
+    for registered in FUNCTIONS:
+        definitions[_name_function(registered)] = _build_function(registered, catalogue)
     for each in LISTS.values():
         items = _build_choice(each, entries[each.name], definitions)
         sections[each.name] = {"type": "array", "items": items, "default": list(each.default)}
@@ -90,6 +99,43 @@ def _build_choice(section: Section, entries: Sequence[Entry], definitions: dict[
     return {**chosen, "default": section.default[0]} if section.default and not section.several else chosen
 
 
+FUNCTIONS = (
+    *(Registered("loss", takes) for takes in ("classes", "numbers", "images")),
+    *(Registered("metric", takes) for takes in ("classes", "numbers")),
+    Registered("augmentation"),
+)
+"""The registered functions that an option may choose from."""
+
+
+def _name_function(registered: Registered) -> str:
+    return f"function.{registered.kind}.{registered.takes or 'any'}"
+
+
+def _build_function(registered: Registered, catalogue: Catalogue) -> dict[str, Any]:
+    """A registered function: its name alone, with `name` and options, or as a mapping of the name to its options."""
+    branches: list[dict[str, Any]] = [_TO_REFERENCE]
+    for entry in catalogue.of(registered.kind):
+        if registered.takes not in (None, *list_taken(entry.facts)):
+            continue
+        given = _build_object(entry.options, entry.summary)
+        needed = [option.name for option in entry.options if option.default is REQUIRED]
+        named = {"name": {"const": entry.name}, **given["properties"]}
+        branches += [
+            {**given, "properties": named, "required": ["name", *needed]},
+            {"type": "object", "properties": {entry.name: _build_short(entry, {**given, "required": needed})}}
+            | {"required": [entry.name], "additionalProperties": False},
+        ]
+        if not needed:
+            branches.append({"const": entry.name, "description": entry.summary})
+    return {"anyOf": branches}
+
+
+def _build_short(entry: Entry, given: dict[str, Any]) -> dict[str, Any]:
+    """What a function's name may be mapped to: its options, its first one's value, or null."""
+    first = [_build_option(entry.options[0])] if entry.options else []
+    return {"anyOf": [given, *first, {"type": "null"}]}
+
+
 def _build_named(choices: Named) -> dict[str, Any]:
     """Something that is chosen by name: the name alone, or a mapping of it to its options or to its first one."""
     branches: list[dict[str, Any]] = []
@@ -141,6 +187,11 @@ def _build_type(annotation: Any) -> dict[str, Any]:
     if (grouped := find_group(annotation)) is not None:
         schema = _build_object(list_options(grouped), get_summary(grouped.__doc__))
         return {"anyOf": [schema, {"type": "null"}]} if takes_null(annotation) else schema
+    if (registered := find_registered(annotation)) is not None:
+        return {"anyOf": [{"$ref": f"#/$defs/{_name_function(registered)}"}]}
+    if (registered := find_listed_registered(annotation)) is not None:
+        listed = {"type": "array", "items": {"$ref": f"#/$defs/{_name_function(registered)}"}}
+        return {"anyOf": [listed, {"type": "null"}]} if takes_null(annotation) else listed
     schema = _allow_references(TypeAdapter(annotation).json_schema())
     if (choices := find_listed_named(annotation)) is not None:
         schema["items"] = {"$ref": f"#/$defs/{choices.noun}"}

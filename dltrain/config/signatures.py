@@ -47,13 +47,18 @@ _PARAMETERS = {
     "loss": ({"outputs", "targets"}, {"weights"}),
     "metric": ({"targets"}, {"predictions", "probabilities", "weights", "labels"}),
     "augmentation": ({"generator"}, {"image", "images"}),
+    "observer": ({"event"}, {"run"}),
 }
 """The parameters before `*` of each kind of function: those that it must have, and those that it may have."""
+
+_ONE_OF = {"predictions", "probabilities", "image", "images"}
+"""The parameters of which a metric or an augmentation needs one."""
 
 _EXAMPLES = {
     "loss": "outputs, targets",
     "metric": "predictions, targets",
     "augmentation": "image, generator",
+    "observer": "event, run",
 }
 
 
@@ -85,7 +90,7 @@ class _Reader:
                 options.append(self._option(each, described.get(each.name, "")))
             else:
                 provided.append(each.name)
-        if self.kind in _PARAMETERS:
+        if self.kind in _PARAMETERS and (self.kind != "observer" or "event" in provided):
             self._check_function(provided, options)
         if self.kind == "task" and DECIDING not in {each.name for each in options}:
             options.append(Option(DECIDING, self._deciding_type(), None, DECIDING_MEANING))
@@ -136,7 +141,9 @@ class _Reader:
                 self._refuse(f"{message}{', '.join(sorted(needed | more))}, such as {example}", name)
         for name in sorted(needed - set(provided)):
             self._refuse(f"the {self.kind} '{self.name}' lacks the parameter '{name}', such as {example}")
-        if self.kind != "loss" and len({"predictions", "probabilities", "image", "images"} & set(provided)) == 0:
+        if self.kind in ("metric", "augmentation") and not (
+            {"predictions", "probabilities", "image", "images"} & set(provided)
+        ):
             self._refuse(f"the {self.kind} '{self.name}' needs more parameters, such as {example}")
         if {"image", "images"} <= set(provided):
             self._refuse(f"the augmentation '{self.name}' takes one image or all images of a batch, not both", "images")

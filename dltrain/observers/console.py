@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from dltrain.errors import DltrainError
+from dltrain.errors import DltrainError, find_plugin_line
 from dltrain.events import BatchesDivided, EpochStarted, Evaluated, Event, Finished, Logged, Observer, WatchedRun
 from dltrain.goal import Goal
 from dltrain.registry import observers
@@ -262,7 +262,9 @@ class Guarded:
             raise
         except Exception as error:
             self._failed = True
-            self._warn(f"observer '{self._name}' failed and is dropped: {type(error).__name__}: {error}")
+            line = find_plugin_line(error)
+            where = "" if line is None else f" ({line.file}:{line.number}: {line.text})"
+            self._warn(f"observer '{self._name}' failed and is dropped: {type(error).__name__}: {error}{where}")
 
     def close(self) -> None:
         close = getattr(self._observer, "close", None)

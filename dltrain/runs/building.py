@@ -15,7 +15,7 @@ from dltrain.capabilities import Wraps
 from dltrain.config.catalogue import ALL_SIZES, Entry
 from dltrain.config.experiment import Experiment, check_model
 from dltrain.config.plugins import load_catalogue
-from dltrain.config.sections import DECIDING
+from dltrain.config.sections import DECIDING, METRICS
 from dltrain.config.values import Choice, FunctionChoice
 from dltrain.core.schedules import Schedule
 from dltrain.core.state import TrainState, make_average
@@ -26,7 +26,8 @@ from dltrain.core.weights import (
     parameter_groups,
 )
 from dltrain.dataset import Dataset
-from dltrain.errors import DltrainError, UsageError
+from dltrain.errors import DltrainError, UsageError, find_plugin_line
+from dltrain.events import Event, Observer, WatchedRun
 from dltrain.goal import Goal, find_direction, get_current_name
 from dltrain.registry import BoundFunction
 from dltrain.runs.initial_weights import InitialWeights, WeightsTaker, read_initial_weights
@@ -53,6 +54,11 @@ class Names:
     def __call__(self, kind: str, name: str) -> Callable[..., Any]:
         return self.entry(kind, name).load()
 
+    def locate(self, kind: str, name: str) -> str:
+        """Where something is registered: a plug-in's file and line, or a file of the package."""
+        place = self.entry(kind, name).place
+        return f"{place.source.path}:{place.line}" if place.source.path else place.source.name
+
     def bind(self, value: Any) -> Any:
         """The value of an option, with each registered function that it chooses bound to its options."""
         if isinstance(value, FunctionChoice):
@@ -64,7 +70,7 @@ class Names:
                 provided=entry.provided,
                 options=value.options,
                 facts=entry.facts,
-                place=f"{entry.place.source.path or entry.place.source.name}:{entry.place.line}",
+                place=self.locate(value.kind, value.name),
             )
         if isinstance(value, list):
             return [self.bind(each) for each in value]
@@ -84,7 +90,31 @@ def construct(
     try:
         return names(kind, choice.name)(*provided, **(sizes or {}), **options)
     except ValueError as error:
-        raise UsageError(f"{kind} '{choice.name}': {error}", advice="change its options in the config") from error
+        source = find_plugin_line(error)
+        where = f" ({source.file}:{source.number})" if source else ""
+        message = f"{kind} '{choice.name}': {error}{where}"
+        raise UsageError(message, advice="change its options in the config") from error
+
+
+def construct_observer(names: Names, choice: Choice, run: WatchedRun) -> Observer:
+    """The observer of a run: what is registered makes one, or is one itself, if it has a parameter `event`.
+
+    Raises DltrainError for what makes none.
+    """
+    if "event" in names.entry("observer", choice.name).provided:
+        function = names.bind(FunctionChoice(choice.name, choice.options, "observer"))
+        return partial(_call_observer, function, run)
+    built = construct(names, "observer", choice, provided=[run])
+    if not callable(built):
+        where = f"{names.locate('observer', choice.name)}: observer '{choice.name}'"
+        advice = "return a function of an event, or call the parameter event: a function of it is an observer itself"
+        raise DltrainError(f"{where} returns {type(built).__name__}, which cannot be called", advice=advice)
+    observer: Observer = built
+    return observer
+
+
+def _call_observer(function: BoundFunction, run: WatchedRun, event: Event) -> None:
+    function({"event": event, "run": run})
 
 
 def construct_dataset(names: Names, experiment: Experiment, assets: Mapping[str, Any] | None = None) -> Dataset:
@@ -108,11 +138,13 @@ def construct_task(names: Names, experiment: Experiment, assets: Mapping[str, An
     metric = choice.options.get(DECIDING)
     if DECIDING in inspect.signature(entry.load()).parameters:  # a plug-in's own option
         return construct(names, "task", choice, provided=[assets])
-    options = {name: value for name, value in choice.options.items() if name != DECIDING}
+    options = {name: names.bind(value) for name, value in choice.options.items() if name != DECIDING}
     task = construct(names, "task", Choice(choice.name, options), provided=[assets])
     if metric is not None:
-        metric = get_current_name(metric, entry.facts.get("metrics", ()))
-        direction = find_direction(metric, entry.facts.get("metrics"))
+        declared = entry.facts.get("metrics")
+        metric = get_current_name(metric, declared or ())
+        chosen = {each.name: each.facts["direction"] for each in options.get(METRICS) or () if is_metric(each)}
+        direction = find_direction(metric, declared) or chosen.get(metric)
         if direction is None:
             raise UsageError(
                 f"task.goal: whether more or less of '{metric}' is better is not known",
@@ -120,6 +152,11 @@ def construct_task(names: Names, experiment: Experiment, assets: Mapping[str, An
             )
         object.__setattr__(task, "goal", Goal(metric, direction, task.goal.counted))  # it may be a frozen dataclass
     return task
+
+
+def is_metric(value: Any) -> bool:
+    """Whether an option's value is a metric that a config has chosen."""
+    return isinstance(value, BoundFunction) and value.kind == "metric"
 
 
 def construct_model(
@@ -143,13 +180,14 @@ def construct_model(
     return task.wrap(model) if isinstance(task, Wraps) else model
 
 
-def check_contract(kind: str, name: str, thing: object, contract: type) -> None:
+def check_contract(names: Names, kind: str, choice: Choice, thing: object, *, contract: type) -> None:
     """Raise DltrainError where `thing` lacks attributes or methods of a protocol: a plug-in's may be incomplete."""
     members = [member for member in {**contract.__annotations__, **vars(contract)} if not member.startswith("_")]
     missing = [member for member in members if not hasattr(thing, member)]
     if missing:
+        where = f"{names.locate(kind, choice.name)}: {kind} '{choice.name}'"
         raise DltrainError(
-            f"{kind} '{name}' lacks {', '.join(missing)}: {contract.__module__}.{contract.__name__} requires "
+            f"{where} lacks {', '.join(missing)}: {contract.__module__}.{contract.__name__} requires "
             f"{', '.join(members)}",
             advice="add what is missing; docs/extending.md has complete examples",
         )
@@ -184,9 +222,9 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
     runtime = start_runtime(plan, recorded)
     dataset = construct_dataset(names, experiment)
-    check_contract("dataset", experiment.data.name, dataset, Dataset)
+    check_contract(names, "dataset", experiment.data, dataset, contract=Dataset)
     task = construct_task(names, experiment, dataset.assets)
-    check_contract("task", experiment.task.name, task, Task)
+    check_contract(names, "task", experiment.task, task, contract=Task)
     if task.goal.direction not in ("max", "min"):
         message = f"the goal's direction is '{task.goal.direction}'; allowed are max and min"
         raise DltrainError(message, advice=f"correct the goal of the task '{experiment.task.name}'")

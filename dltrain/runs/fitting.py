@@ -77,7 +77,7 @@ def _train(
     """Train to the end with the config's observers; the seconds that it took."""
     from dltrain.events import WatchedRun
     from dltrain.observers.console import Guarded
-    from dltrain.runs.building import construct
+    from dltrain.runs.building import construct_observer
     from dltrain.runs.training import train_run
 
     guarded: list[Guarded] = []
@@ -92,7 +92,7 @@ def _train(
             quiet=messenger.quiet or messenger.json_lines,
         )
         for choice in experiment.observers:
-            built = construct(training.names, "observer", choice, provided=[watched])
+            built = construct_observer(training.names, choice, watched)
             guarded.append(Guarded(choice.name, built, messenger.warn))
         return [*watching, *guarded]
 

@@ -7,10 +7,9 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any
 
-from dltrain.batch import Batch, check_batch
+from dltrain.batch import Batch
 from dltrain.capabilities import Clarifies
 from dltrain.config.experiment import Experiment
 from dltrain.config.sections import DECIDING
@@ -31,6 +30,7 @@ from dltrain.runs import directory
 from dltrain.runs.baselines import FittedBaselines, fit_baselines
 from dltrain.runs.building import Training, build_training
 from dltrain.runs.changed_data import DataReading
+from dltrain.runs.contracts import check_plugins
 from dltrain.runs.data_report import report_data
 from dltrain.runs.directory import Run
 from dltrain.runs.solving import AtRest, solve_weights
@@ -132,7 +132,7 @@ def train_run(
     saved = None if run.checkpoint is None else run.checkpoint.record
     with add_checkpoint_to_errors(run):
         experiment = directory.copy_plugins(run.directory, experiment)
-        training, batches, validation, files = build_and_read(experiment, saved)
+        training, batches, validation, files = build_and_read(experiment, saved, messenger)
         with explain_memory_errors():
             solved = solve_weights(training, batches) if saved is None else saved.solved
             baselines = fit_baselines(training, batches, validation) if saved is None else FittedBaselines()
@@ -155,9 +155,8 @@ def train_run(
         header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
         metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
         session = RunSession(run, training, record, metrics=metrics, interrupts=interrupts)
-        session.observers = observe(training)
         try:
-            interrupts.training = True
+            session.observers, interrupts.training = observe(training), True
             hints = explain_single_examples("raise data.batch_size")
             with directory.record_end(run.directory), explain_memory_errors(), hints:
                 train_model(
@@ -178,7 +177,7 @@ def train_run(
 
 
 def build_and_read(
-    experiment: Experiment, saved: Record | None
+    experiment: Experiment, saved: Record | None, messenger: Messenger
 ) -> tuple[Training, Stream[Batch], Stream[Batch], ReadFiles]:
     """Build a training, its streams of training and validation, and the states of the files that were read for it."""
     with collect_read_files() as files:
@@ -186,9 +185,8 @@ def build_and_read(
             training = build_training(experiment, None if saved is None else saved.signature)
         dataset, training.notice = training.dataset, training.dataset.notice
         streams = dataset.training(), dataset.validation()
-        if experiment.plugins:
-            for batch in (batch for stream in streams if len(stream) for batch in islice(stream.epoch(0), 1)):
-                check_batch(batch, f"dataset '{experiment.data.name}'")
+        with explain_memory_errors():
+            check_plugins(training, *streams, messenger)
         return training, *streams, files
 
 

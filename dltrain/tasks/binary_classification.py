@@ -15,7 +15,7 @@ from dltrain.data.wording import suggest_name
 from dltrain.errors import UsageError
 from dltrain.goal import Goal
 from dltrain.models.mlp import LinearModel
-from dltrain.options import NonNegativeFloat, PositiveFloat
+from dltrain.options import ClassLoss, ClassMetrics, NonNegativeFloat, PositiveFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Each, Score, Step
 from dltrain.tasks import class_scores
@@ -44,7 +44,7 @@ OBVIOUS = (
 
 METRICS = (
     "accuracy", "precision", "recall", "f1", "balanced_accuracy", "macro_f1", "roc_auc", "average_precision", "loss",
-    "class_weighted_loss",
+    "class_weighted_loss", "cross_entropy",
 )  # fmt: skip
 
 
@@ -68,6 +68,9 @@ class BinaryClassification(Classification):
 
     Options:
         positive: the label that counts as positive; when not given the last one, such as 1, true or yes.
+        loss: what is trained on and reported as loss: a registered loss of logits (N, 2) in the order of the labels, of
+            which the negative one's is 0, and labels (N,), by its name or with its options. With another one than
+            cross_entropy, cross_entropy is reported too.
         threshold: probability at or above which the positive label is predicted.
         positive_weight: how much a positive example weighs in training, a negative one weighing 1; class_weights do
             the same for any label, and decide the best epoch too.
@@ -84,11 +87,17 @@ class BinaryClassification(Classification):
         positive_weight: PositiveFloat = 1.0,
         class_weights: ClassWeights | None = None,
         focal_gamma: NonNegativeFloat = 0.0,
+        loss: ClassLoss = "cross_entropy",
+        metrics: ClassMetrics | None = None,
     ) -> None:
         if positive_weight != 1 and class_weights is not None:
             raise ValueError("positive_weight and class_weights both weigh the positive label; give one of them")
         labels = read_target_labels(assets, "binary_classification")
-        super().__init__(labels, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma)
+        super().__init__(
+            labels, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma, loss=loss, metrics=metrics
+        )
+        if self.loss is not None and positive_weight != 1:
+            raise ValueError("positive_weight changes cross_entropy; with another loss give class_weights")
         self.sizes = {"inputs": len(assets["inputs"]), "outputs": 1}
         self.positive = self._find_positive(positive)
         self.is_positive_chosen = positive is not None
@@ -134,6 +143,8 @@ class BinaryClassification(Classification):
     def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
         logits = to_full_precision(model(*batch.arguments)[:, 0])
         weights = multiply_weights(self.class_weights, batch)
+        if self.loss is not None:
+            return Step(self.loss.measure(self._widen(logits), batch.targets, weights).mean())
         if weights is None and not self.focal_gamma:
             return Step(self._compute_nats(logits, batch.targets, "mean"))
         losses = self._compute_nats(logits, batch.targets, "none")
@@ -155,8 +166,13 @@ class BinaryClassification(Classification):
         logits = to_float64(model(*batch.arguments)[:, 0])
         truth = batch.targets == self.positive
         nats = functional.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype), reduction="none")
-        counts = self._count(batch, nats, self._classes(logits.sigmoid() >= self.threshold))
+        counts = self._count(batch, nats, self._classes(logits.sigmoid() >= self.threshold), self._widen(logits))
         return Score({**counts, "logits": Each((logits,)), "truth": Each((truth,))})
+
+    def _widen(self, logits: Tensor) -> Tensor:
+        """Logits of both labels (N, 2), in their order, from that of the positive one (N,): the other's is 0."""
+        both = (torch.zeros_like(logits), logits)
+        return torch.stack(both if self.positive == 1 else both[::-1], 1)
 
     def _average(self, by_class: dict[str, Tensor]) -> dict[str, float]:
         positive = {name: float(by_class[name][self.positive].nan_to_num()) for name in ("precision", "recall", "f1")}
@@ -186,7 +202,7 @@ class BinaryClassification(Classification):
 
         return {
             "class shares": make_constant_baseline(1, compute_log_odds, self.shares_counted),
-            "linear": make_linear_baseline(LinearModel, self.without_focus()),
+            "linear": make_linear_baseline(LinearModel, self.with_cross_entropy()),
         }
 
     def _classes(self, positive: Tensor) -> Tensor:

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import Self
 
+import dltrain.tasks.losses
+import dltrain.tasks.metrics  # noqa: F401  (registers them)
 from dltrain.batch import Batch
 from dltrain.capabilities import Baseline
 from dltrain.data.wording import join_some
 from dltrain.errors import UsageError
+from dltrain.functions import Loss, Metrics
 from dltrain.goal import Goal
 from dltrain.models.mlp import LinearModel
-from dltrain.options import Fraction, NonNegativeFloat
+from dltrain.options import ClassLoss, ClassMetrics, Fraction, NonNegativeFloat
 from dltrain.registry import tasks
 from dltrain.task import Counts, Each, Score, Step
 from dltrain.tasks import class_scores
@@ -46,7 +49,7 @@ ROW_WEIGHTED = (
 
 METRICS = (
     "accuracy", "loss", "macro_precision", "macro_recall", "macro_f1", "balanced_accuracy", "weighted_f1", "roc_auc",
-    "class_weighted_loss",
+    "class_weighted_loss", "cross_entropy",
 )  # fmt: skip
 """The metrics that may decide which epoch is the best."""
 
@@ -81,6 +84,9 @@ class Classification:
             scikit-learn's compute_class_weight), or a weight by class name, 1 for those not named. null weighs all 1.
         focal_gamma: in training, multiply each example's loss by (1 - p)**gamma, p being the probability of its true
             class (focal loss, Lin et al. 2017, arXiv:1708.02002); 0 is cross-entropy, 2 their choice.
+        loss: what is trained on and reported as loss: a registered loss of logits (N, classes) and classes (N,), by its
+            name or with its options. With another one than cross_entropy, cross_entropy is reported too.
+        metrics: registered metrics to report beside the task's own, each by its name or with its options.
     """
 
     goal = Goal("accuracy", "max")
@@ -93,9 +99,19 @@ class Classification:
         assets: Mapping[str, Any] | None = None,
         class_weights: ClassWeights | None = None,
         focal_gamma: float = 0.0,
+        loss: ClassLoss = "cross_entropy",
+        metrics: ClassMetrics | None = None,
     ) -> None:
         if label_smoothing and focal_gamma:
             raise ValueError("label_smoothing and focal_gamma change the same loss in opposite ways; give one of them")
+        chosen = Loss(loss)
+        self.loss = None if chosen.name == "cross_entropy" else chosen
+        """What is trained on in place of cross-entropy; None for that."""
+
+        if self.loss is not None and (label_smoothing or focal_gamma):
+            option = "label_smoothing" if label_smoothing else "focal_gamma"
+            raise ValueError(f"{option} changes cross_entropy, but loss is {self.loss.name}; give one of them")
+        self.metrics = Metrics(metrics, labels)
         known: Mapping[str, Any] = assets or {}
         self.labels: tuple[str, ...] = tuple(labels)
         self.label_smoothing, self.focal_gamma = label_smoothing, focal_gamma
@@ -119,6 +135,7 @@ class Classification:
     @property
     def facts(self) -> dict[str, str]:
         facts = {} if self.sampling is None else {"sampling": self.sampling}
+        facts |= {} if self.loss is None else {"loss": str(self.loss)}
         if self.class_weights is None:
             return facts
         pairs = [
@@ -143,6 +160,8 @@ class Classification:
     def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
         logits = model(*batch.arguments)
         weights = multiply_weights(self.class_weights, batch)
+        if self.loss is not None:
+            return Step(self.loss.measure(to_full_precision(logits), batch.targets, weights).mean())
         if weights is None and not self.focal_gamma:
             return Step(functional.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing))
         losses = self._compute_losses(to_full_precision(logits), batch.targets)
@@ -156,26 +175,43 @@ class Classification:
     def score(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Score:
         logits = to_float64(model(*batch.arguments))  # (N, classes)
         nats, predicted = functional.cross_entropy(logits, batch.targets, reduction="none"), logits.argmax(1)
-        counts = self._count(batch, nats, predicted)
+        counts = self._count(batch, nats, predicted, logits)
         if len(self.labels) <= RANKED_CLASSES:
             odds = class_scores.compute_log_odds(logits)
             counts |= {"scores": Each((odds,)), "truth": Each((batch.targets,))}
         return Score(counts)
 
-    def _count(self, batch: LabelledBatch, nats: Tensor, predicted: Tensor) -> dict[str, Any]:
-        """Count losses `nats` (N,) and predictions (N,), with the weights of rows and of classes too, if any."""
+    def _count(self, batch: LabelledBatch, nats: Tensor, predicted: Tensor, logits: Tensor) -> dict[str, Any]:
+        """Count losses and predictions (N,), with the weights of rows and of classes too, if any.
+
+        `nats` (N,) are -log p of the true class, `logits` (N, classes) what another loss is computed from.
+        """
+
+        def measure(weights: Tensor | None = None) -> Tensor:
+            if self.loss is not None:
+                return to_float64(self.loss.measure_examples(logits, batch.targets, weights))
+            return nats if weights is None else nats * weights
+
         count_confusion = partial(
             class_scores.compute_confusion_matrix, batch.targets, predicted, classes=len(self.labels)
         )
-        counts: dict[str, Any] = {"nats": nats.sum(), "confusion": count_confusion()}
+        counts: dict[str, Any] = {"nats": measure().sum(), "confusion": count_confusion()}
+        if self.loss is not None:
+            counts["cross_entropy"] = nats.sum()
+        counts |= self.metrics.collect(
+            predictions=predicted,
+            targets=batch.targets,
+            probabilities=logits.softmax(1) if self.metrics.takes("probabilities") else None,
+            weights=get_row_weights(batch),
+        )
         if (rows := get_row_weights(batch)) is not None:
             rows = to_float64(rows)
             confusion = count_confusion(weights=rows)
-            counts |= {"row_nats": (nats * rows).sum(), "row_confusion": confusion, "row_weights": Each((rows,))}
+            counts |= {"row_nats": measure(rows).sum(), "row_confusion": confusion, "row_weights": Each((rows,))}
         weights = None if self.class_balance is None else multiply_weights(self.class_balance, batch)
         if weights is not None:
             weights = to_float64(weights)
-            counts |= {"class_nats": (nats * weights).sum(), "class_weights": weights.sum()}
+            counts |= {"class_nats": measure(weights).sum(), "class_weights": weights.sum()}
         return counts
 
     def report(self, counts: Counts) -> dict[str, float]:
@@ -197,7 +233,9 @@ class Classification:
             metrics |= {f"row_weighted_{name}": weighted[name] for name in ROW_WEIGHTED if name in weighted}
         if "class_nats" in counts:
             metrics["class_weighted_loss"] = float(counts["class_nats"].cpu() / counts["class_weights"].cpu())
-        return metrics
+        if "cross_entropy" in counts:
+            metrics["cross_entropy"] = float(counts["cross_entropy"].cpu() / counts["confusion"].sum().cpu())
+        return {**metrics, **self.metrics.report(counts, metrics)}
 
     def _average(self, by_class: dict[str, Tensor]) -> dict[str, float]:
         """The metrics that follow from those of each class."""
@@ -233,14 +271,16 @@ class Classification:
 
     @property
     def why_not_convex(self) -> str | None:
+        if self.loss is not None and self.loss.why_not_convex:
+            return self.loss.why_not_convex
         if self.focal_gamma:
             return f"task.focal_gamma: {self.focal_gamma:g}"
         return "data.sampling: balanced draws other examples in each epoch" if self.sampling == "balanced" else None
 
-    def without_focus(self) -> Self:
-        """The same task without focal loss, which has no closed optimum."""
+    def with_cross_entropy(self) -> Self:
+        """The same task without focal loss, which has no closed optimum, and without another loss."""
         plain = copy.copy(self)
-        plain.focal_gamma = 0.0
+        plain.focal_gamma, plain.loss = 0.0, None
         return plain
 
     def baselines(self) -> dict[str, Baseline]:
@@ -271,7 +311,8 @@ def to_float64(numbers: Tensor) -> Tensor:
 class ImageClassification(Classification):
     """Cross-entropy over classes; the best epoch has the highest validation accuracy.
 
-    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights);
+    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights; or the mean of
+    another loss that is chosen);
     macro_precision, macro_recall and macro_f1, the plain means over the classes that are true or predicted in some
     example; balanced_accuracy, the mean recall of the classes that have examples; weighted_f1, the mean F1 weighted by
     the classes' examples; and for up to 100 classes roc_auc, the mean over the classes, each against the others: as
@@ -286,9 +327,17 @@ class ImageClassification(Classification):
         label_smoothing: Fraction = 0.0,
         class_weights: ClassWeights | None = None,
         focal_gamma: NonNegativeFloat = 0.0,
+        loss: ClassLoss = "cross_entropy",
+        metrics: ClassMetrics | None = None,
     ) -> None:
         super().__init__(
-            assets["labels"], label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma
+            assets["labels"],
+            label_smoothing,
+            assets=assets,
+            class_weights=class_weights,
+            focal_gamma=focal_gamma,
+            loss=loss,
+            metrics=metrics,
         )
         sides = {"height": assets["height"], "width": assets["width"]}
         self.sizes = {"image_channels": assets["channels"], **sides, "classes": len(self.labels)}
@@ -307,7 +356,8 @@ class ImageClassification(Classification):
 class TextClassification(Classification):
     """Cross-entropy over classes; the best epoch has the highest validation accuracy.
 
-    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights);
+    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights; or the mean of
+    another loss that is chosen);
     macro_precision, macro_recall and macro_f1, the plain means over the classes that are true or predicted in some
     example; balanced_accuracy, the mean recall of the classes that have examples; weighted_f1, the mean F1 weighted by
     the classes' examples; and for up to 100 classes roc_auc, the mean over the classes, each against the others: as
@@ -322,9 +372,17 @@ class TextClassification(Classification):
         label_smoothing: Fraction = 0.0,
         class_weights: ClassWeights | None = None,
         focal_gamma: NonNegativeFloat = 0.0,
+        loss: ClassLoss = "cross_entropy",
+        metrics: ClassMetrics | None = None,
     ) -> None:
         super().__init__(
-            assets["labels"], label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma
+            assets["labels"],
+            label_smoothing,
+            assets=assets,
+            class_weights=class_weights,
+            focal_gamma=focal_gamma,
+            loss=loss,
+            metrics=metrics,
         )
         self.sizes = {"vocabulary": len(assets["words"]), "classes": len(self.labels)}
 
@@ -343,7 +401,8 @@ class TextClassification(Classification):
 class TabularClassification(Classification):
     """Cross-entropy over the labels of a table; the best epoch has the lowest validation loss.
 
-    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights);
+    Reports accuracy; loss (mean cross-entropy in nats, without smoothing, focal_gamma and class_weights; or the mean of
+    another loss that is chosen);
     macro_precision, macro_recall and macro_f1, the plain means over the classes that are true or predicted in some
     example; balanced_accuracy, the mean recall of the classes that have examples; weighted_f1, the mean F1 weighted by
     the classes' examples; and for up to 100 classes roc_auc, the mean over the classes, each against the others: as
@@ -360,9 +419,19 @@ class TabularClassification(Classification):
         label_smoothing: Fraction = 0.0,
         class_weights: ClassWeights | None = None,
         focal_gamma: NonNegativeFloat = 0.0,
+        loss: ClassLoss = "cross_entropy",
+        metrics: ClassMetrics | None = None,
     ) -> None:
         labels = read_target_labels(assets, "tabular_classification")
-        super().__init__(labels, label_smoothing, assets=assets, class_weights=class_weights, focal_gamma=focal_gamma)
+        super().__init__(
+            labels,
+            label_smoothing,
+            assets=assets,
+            class_weights=class_weights,
+            focal_gamma=focal_gamma,
+            loss=loss,
+            metrics=metrics,
+        )
         self.sizes = {"inputs": len(assets["inputs"]), "outputs": len(self.labels)}
 
     @staticmethod
@@ -371,7 +440,7 @@ class TabularClassification(Classification):
 
     def baselines(self) -> dict[str, Baseline]:
         """The class shares, and multinomial logistic regression."""
-        return {**super().baselines(), "linear": make_linear_baseline(LinearModel, self.without_focus())}
+        return {**super().baselines(), "linear": make_linear_baseline(LinearModel, self.with_cross_entropy())}
 
 
 def read_target_labels(assets: Mapping[str, Any], task: str) -> Sequence[str]:

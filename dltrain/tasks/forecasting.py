@@ -13,11 +13,13 @@ from torch.nn import functional
 from dltrain.batch import Examples
 from dltrain.capabilities import Baseline
 from dltrain.data.series.scaling import count_rows, is_relative
+from dltrain.functions import Loss, Metrics
 from dltrain.goal import Goal
 from dltrain.models.series import Autoregression
+from dltrain.options import NumberLoss, NumberMetrics
 from dltrain.registry import tasks
-from dltrain.task import Counts, Score, Step
-from dltrain.tasks.baselines import make_linear_baseline
+from dltrain.task import Counts, Each, Score, Step
+from dltrain.tasks.baselines import make_linear_baseline, to_full_precision
 from dltrain.tasks.naive_forecasts import build_naive_baselines
 from dltrain.tasks.quantiles import (
     MEDIAN,
@@ -55,12 +57,24 @@ class SequenceRegression:
 
     Options:
         quantiles: learn these quantiles by the pinball loss (Koenker and Bassett 1978), such as [0.1, 0.5, 0.9], in
-            place of the mean by the squared error; the median is one of them.
+            place of the mean by the loss; the median is one of them.
+        loss: what is trained on: a registered loss of outputs (N, numbers) and targets (N, numbers), by its name or
+            with its options.
+        metrics: registered metrics to report beside the task's own, in the data's units, each by its name or with its
+            options.
     """
 
     goal = Goal("rmse", "min")
 
-    def __init__(self, assets: Mapping[str, Any], *, quantiles: Quantiles | None = None) -> None:
+    def __init__(
+        self,
+        assets: Mapping[str, Any],
+        *,
+        quantiles: Quantiles | None = None,
+        loss: NumberLoss = "mse",
+        metrics: NumberMetrics | None = None,
+    ) -> None:
+        self.loss, self.metrics = Loss(loss), Metrics(metrics)
         columns: list[str] = assets["columns"]
         horizon = int(assets["horizon"])
         self.quantiles = check_quantiles(quantiles)
@@ -93,19 +107,25 @@ class SequenceRegression:
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
         outputs = model(batch.inputs)
-        if not self.quantiles:
+        if not self.quantiles and self.loss.name == "mse":
             return Step(functional.mse_loss(outputs, batch.targets))
+        if not self.quantiles:
+            return Step(self.loss.measure(to_full_precision(outputs), batch.targets).mean())
         rising = sort_quantiles(outputs.to(batch.targets.dtype), len(self.numbers), self.quantiles)
         return Step(compute_pinball_losses(rising, batch.targets, self.quantiles).mean())
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         float_type = torch.float32 if batch.targets.device.type == "mps" else torch.float64
         targets = batch.targets.to(float_type)  # (N, numbers)
-        outputs, intervals = model(batch.inputs).to(float_type), {}
+        outputs = model(batch.inputs).to(float_type)
+        intervals: dict[str, Any] = {}
         if self.quantiles:
             rising = sort_quantiles(outputs, len(self.numbers), self.quantiles)
             intervals = count_intervals(rising, targets, self.quantiles)
             outputs = rising[..., self.quantiles.index(MEDIAN)]
+        elif self.loss.name != "mse":
+            intervals = {"losses": self.loss.measure_examples(outputs, targets).to(float_type).sum()}
+        intervals |= self.metrics.collect(predictions=self.in_units(outputs), targets=self.in_units(targets))
         errors = outputs - targets
         naive = batch.inputs[:, -1, self._targets].repeat(1, self._horizon).to(float_type) - targets
         counts = {
@@ -120,6 +140,10 @@ class SequenceRegression:
         return Score({"examples": examples, **{name: values.sum(0) for name, values in counts.items()}, **intervals})
 
     def report(self, counts: Counts) -> dict[str, float]:
+        reported = self._report_own({name: count for name, count in counts.items() if not isinstance(count, Each)})
+        return {**reported, **self.metrics.report(counts, reported)}
+
+    def _report_own(self, counts: Counts) -> dict[str, float]:
         examples = int(counts["examples"])
         sums = {name: values.cpu().double() for name, values in counts.items() if name != "examples"}
         mse, naive_mse = ((sums[name] / examples * self._deviation.square()) for name in ("squared", "naive_squared"))
@@ -135,7 +159,8 @@ class SequenceRegression:
         if "change" in self._assets:
             found["mase"] = float((mae / self._change).mean())
         if not self.quantiles:
-            return {**found, "loss": float(sums["squared"].mean() / examples)}
+            losses = sums["losses"] if "losses" in sums else sums["squared"].mean()
+            return {**found, "loss": float(losses / examples)}
         intervals = report_intervals(sums, self.quantiles, examples, self._deviation)
         return {**found, **intervals, "loss": float(sums["pinball"].mean() / examples)}
 
@@ -158,7 +183,7 @@ class SequenceRegression:
 
     @property
     def why_not_convex(self) -> str | None:
-        return "task.quantiles" if self.quantiles else None
+        return "task.quantiles" if self.quantiles else self.loss.why_not_convex
 
     def baselines(self) -> dict[str, Baseline]:
         """Forecasts without a model, and linear autoregression on the whole window, by least squares."""

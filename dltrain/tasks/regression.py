@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import nan
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+import dltrain.tasks.losses
+import dltrain.tasks.metrics  # noqa: F401  (registers them)
 from dltrain.batch import Examples
 from dltrain.capabilities import Baseline
 from dltrain.errors import UsageError
+from dltrain.functions import Loss, Metrics
 from dltrain.goal import Goal
 from dltrain.models.mlp import LinearModel
-from dltrain.options import PositiveFloat
-from dltrain.registry import tasks
+from dltrain.options import NumberLoss, NumberMetrics, PositiveFloat
+from dltrain.registry import BoundFunction, bind_function, losses, tasks
 from dltrain.task import Counts, Score, Step
 from dltrain.tasks.baselines import average_targets, make_constant_baseline, make_linear_baseline, to_full_precision
 from dltrain.tasks.quantiles import (
@@ -60,8 +63,12 @@ class Regression:
     in it) and width_80.
 
     Options:
-        loss: mse (squared error), mae (absolute error), or huber (squared where small; Huber 1964).
-        huber_delta: the error up to which huber is squared, in the units of the loss.
+        loss: what is trained on: mse (squared error), mae (absolute error), huber (squared where small; Huber 1964),
+            or another registered loss of outputs and targets (N, numbers), by its name or with its options.
+        huber_delta: the error up to which huber is squared, in the units of the loss; another way to write
+            loss: {huber: DELTA}.
+        metrics: registered metrics to report beside the task's own, in the data's units, each by its name or with its
+            options.
         quantiles: learn these quantiles by the pinball loss (Koenker and Bassett 1978), such as [0.1, 0.5, 0.9], in
             place of one number by `loss`; the median is one of them.
     """
@@ -72,9 +79,10 @@ class Regression:
         self,
         assets: Mapping[str, Any],
         *,
-        loss: Literal["mse", "mae", "huber"] = "mse",
+        loss: NumberLoss = "mse",
         huber_delta: PositiveFloat = 1.0,
         quantiles: Quantiles | None = None,
+        metrics: NumberMetrics | None = None,
     ) -> None:
         if labels := assets.get("labels"):
             raise UsageError(
@@ -94,7 +102,7 @@ class Regression:
         self.deviations = torch.tensor(target["std"], dtype=torch.float64)
         digits = count_digits(self.means, self.deviations) if self.standardized else [FEWEST_DIGITS] * len(self.numbers)
         self.digits = [each for each in digits for _ in self.quantiles or (MEDIAN,)]
-        self.loss, self.huber_delta = loss, huber_delta
+        self.loss, self.metrics = Loss(set_huber_delta(loss, huber_delta)), Metrics(metrics)
 
     @staticmethod
     def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
@@ -102,27 +110,38 @@ class Regression:
         return {"inputs": assets["inputs"], "outputs": name_quantiles(assets["target"]["columns"], quantiles)}
 
     def step(self, model: nn.Module, batch: Examples, carry: None) -> Step:
-        losses = self._losses(to_full_precision(model(*batch.arguments)), batch.targets)
-        return Step((losses if batch.weights is None else losses * batch.weights[:, None]).mean())
+        outputs = to_full_precision(model(*batch.arguments))
+        return Step(self._losses(outputs, batch.targets, batch.weights).mean())
 
     def score(self, model: nn.Module, batch: Examples, carry: None) -> Score:
         outputs = model(*batch.arguments).float()  # (N, outputs)
-        losses, intervals = self._losses(outputs, batch.targets).cpu().double(), {}
+        losses, intervals = self._measure_rows(outputs, batch.targets), {}
+        weighted = None if batch.weights is None else self._weigh(losses, outputs, batch.targets, batch.weights)
         if self.quantiles:
             rising = sort_quantiles(outputs, len(self.numbers), self.quantiles).cpu().double()
             intervals = count_intervals(rising, batch.targets.cpu().double(), self.quantiles)
             outputs = rising[..., self.quantiles.index(MEDIAN)]
-        truth = self._in_units(batch.targets)
-        errors = self._in_units(outputs) - truth
+        truth, estimates = self._in_units(batch.targets), self._in_units(outputs)
+        errors = estimates - truth
         around = truth - self.means  # of the numbers themselves the squares would cancel in the end
-        counts = {"examples": torch.tensor(len(truth)), **_sum_rows(losses, errors, around), **intervals}
+        counts: dict[str, Any] = {
+            "examples": torch.tensor(len(truth)),
+            **_sum_rows(losses, errors, around),
+            **intervals,
+        }
+        counts |= self.metrics.collect(predictions=estimates, targets=truth, weights=batch.weights)
         if batch.weights is not None:
             weights = batch.weights.cpu().double()
-            sums = _sum_rows(losses, errors, around, weights)
+            assert weighted is not None
+            sums = _sum_rows(weighted, errors, around, weights)
             counts |= {"weighted_examples": weights.sum(), **{f"weighted_{name}": part for name, part in sums.items()}}
         return Score(counts)
 
     def report(self, counts: Counts) -> dict[str, float]:
+        reported = self._report_own(counts)
+        return {**reported, **self.metrics.report(counts, reported)}
+
+    def _report_own(self, counts: Counts) -> dict[str, float]:
         metrics = _divide(counts, "")
         if self.quantiles:
             scale = self.deviations if self.standardized else torch.ones_like(self.deviations)
@@ -154,7 +173,7 @@ class Regression:
     def why_not_convex(self) -> str | None:
         if self.quantiles:
             return "task.quantiles"
-        return "task.loss: mae" if self.loss == "mae" else None
+        return self.loss.why_not_convex
 
     def baselines(self) -> dict[str, Baseline]:
         """The mean of the training targets, and linear regression on squared errors, whatever `loss` is."""
@@ -164,16 +183,24 @@ class Regression:
             "linear": make_linear_baseline(LinearModel, squared),
         }
 
-    def _losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each number, (N, numbers)."""
-        if self.quantiles:
-            rising = sort_quantiles(outputs, len(self.numbers), self.quantiles)
-            return compute_pinball_losses(rising, targets, self.quantiles).mean(-1)
-        if self.loss == "mse":
-            return functional.mse_loss(outputs, targets, reduction="none")
-        if self.loss == "mae":
-            return functional.l1_loss(outputs, targets, reduction="none")
-        return functional.huber_loss(outputs, targets, reduction="none", delta=self.huber_delta)
+    def _losses(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """The loss of each number, (N, numbers), of each row, or their mean, with the rows' weights (N,)."""
+        if not self.quantiles:
+            return self.loss.measure(outputs, targets, weights)
+        rising = sort_quantiles(outputs, len(self.numbers), self.quantiles)
+        losses = compute_pinball_losses(rising, targets, self.quantiles).mean(-1)
+        return losses if weights is None else losses * weights[:, None]
+
+    def _measure_rows(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The loss of each row, (N,) float64 on the CPU."""
+        losses = self._losses(outputs, targets, weights).cpu().double()
+        return losses.expand(len(outputs)) if losses.ndim == 0 else losses.reshape(len(outputs), -1).mean(1)
+
+    def _weigh(self, losses: Tensor, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """The `losses` of rows (N,) with their weights (N,), by the loss itself where it takes these."""
+        if self.loss.takes_weights and not self.quantiles:
+            return self._measure_rows(outputs, targets, weights)
+        return weights.cpu().double() * losses
 
     def _in_units(self, numbers: Tensor) -> Tensor:
         """Numbers (..., numbers) in the data's own units, float64 on the CPU."""
@@ -181,18 +208,29 @@ class Regression:
         return exact * self.deviations + self.means if self.standardized else exact
 
 
+def set_huber_delta(loss: BoundFunction | str, delta: float) -> BoundFunction | str:
+    """The chosen `loss`, where it is huber with this `delta`, unless its own options give one."""
+    chosen = bind_function(loss, losses)
+    if chosen.name != "huber" or delta == 1:
+        return chosen
+    if chosen.options.get("delta", 1.0) not in (1.0, delta):
+        raise ValueError(
+            f"huber_delta is {delta:g}, and the loss's own delta {chosen.options['delta']:g}; give one of them"
+        )
+    return replace(chosen, options={"delta": delta})
+
+
 def _sum_rows(losses: Tensor, errors: Tensor, around: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
-    """Sums over the rows of (N, outputs) each, times the rows' weights (N,)."""
+    """Sums over the rows of (N, outputs) each, times the rows' weights (N,), which `losses` (N,) have already."""
     parts = {
-        "losses": losses.mean(1),
         "squared": errors.square(),
         "absolute": errors.abs(),
         "around": around,
         "around_squared": around.square(),
     }
     if weights is not None:
-        parts = {name: (weights * part.mT).mT if part.ndim > 1 else weights * part for name, part in parts.items()}
-    return {name: part.sum() if name == "losses" else part.sum(0) for name, part in parts.items()}
+        parts = {name: (weights * part.mT).mT for name, part in parts.items()}
+    return {"losses": losses.sum(), **{name: part.sum(0) for name, part in parts.items()}}
 
 
 def _divide(counts: Counts, prefix: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ import yaml
 from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.document import MAX_DEPTH, MAX_NODES
 from dltrain.config.experiment import load_experiment
-from dltrain.config.generate import build_page
+from dltrain.config.generate import FUNCTIONS, build_page
 from dltrain.config.schema import build_json_schema
 from dltrain.config.sections import SECTIONS
 from dltrain.config.source_files import MAX_BYTES
@@ -35,8 +35,11 @@ def test_the_page_gives_the_limits_of_a_file() -> None:
 def test_the_page_names_every_option() -> None:
     page = build_page()
     for entry in load_package_catalogue().entries:
-        section = next(section for section in SECTIONS if section.kind == entry.kind)
-        assert f"`{section.name}: {f'[{entry.name}]' if section.several else entry.name}`" in page
+        section = next((section for section in SECTIONS if section.kind == entry.kind), None)
+        if section is None:
+            assert f"`{FUNCTIONS[entry.kind][1].format(entry.name)}`" in page
+        else:
+            assert f"`{section.name}: {f'[{entry.name}]' if section.several else entry.name}`" in page
         for option in entry.options:
             assert f"| `{option.name}` |" in page
 
