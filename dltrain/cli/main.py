@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-<<<<<<< HEAD
-import linecache
 import os
-=======
->>>>>>> bdcb40f (Choose losses and metrics by name, and check what a plug-in's functions return)
 import signal
 import sys
 import traceback
@@ -20,13 +16,9 @@ import typer
 from dltrain import __version__
 from dltrain.cli.completion.server import ASKED, complete
 from dltrain.cli.shared.closed_output import survive_closed_output
-<<<<<<< HEAD
 from dltrain.cli.shell_completion import print_script
 from dltrain.cli.usage import expand_synonym, explain_usage, refuse_command
-from dltrain.errors import ConfigError, DataError, DltrainError
-=======
 from dltrain.errors import ConfigError, DataError, DltrainError, find_plugin_line
->>>>>>> bdcb40f (Choose losses and metrics by name, and check what a plug-in's functions return)
 from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """

@@ -355,6 +355,7 @@ class Check:
 
     def _function(self, node: Node, registered: Registered, path: str) -> FunctionChoice | None:
         """The registered function that a node chooses, with its options; None after a fault."""
+        node = self._drop_replaced(node, registered.kind)
         name = next(iter(node.entries), "") if isinstance(node, MappingNode) else ""
         known = self.catalogue.find(registered.kind, name)
         node = unfold_choice(node, () if known is None else known.options)
@@ -375,6 +376,17 @@ class Check:
         choice = self._choice(path, given, entry)
         self.origins = origins
         return None if choice is None else FunctionChoice(*choice, registered.kind)
+
+    def _drop_replaced(self, node: Node, kind: str) -> Node:
+        """A mapping that names a function twice, since `--set` or a child's file is merged with another: the later."""
+        if not isinstance(node, MappingNode):
+            return node
+        choosers = [key for key in node.entries if key == "name" or self.catalogue.find(kind, key) is not None]
+        sources = {node.entries[key].key_place.source for key in choosers}
+        if len(sources) < 2:
+            return node
+        kept = node.entries if choosers[-1] == "name" else {choosers[-1]: node.entries[choosers[-1]]}
+        return MappingNode(node.place, {key: pair for key, pair in kept.items() if key not in choosers[:-1]})
 
     def _fitting(self, registered: Registered) -> list[str]:
         """The names of the functions that an option may choose from."""

@@ -156,6 +156,44 @@ def test_an_observer_follows_a_run(here: Path) -> None:
     assert {rate for _, rate in lines} == {"0.01"}
 
 
+def test_a_loss_of_the_page_trains(here: Path) -> None:
+    good("config", "check", "asymmetric.yaml")
+    good("fit", "asymmetric.yaml", "-o", "run", "-q")
+    assert json.loads(good("eval", "run", "--json").stdout)["metrics"]["loss"] > 0
+    refused = call("config", "check", "asymmetric.yaml", "--set", "task.loss={asymmetric: -1}")
+    assert "task.loss.factor must be a number > 0, found -1" in str(refused.exception)
+    assert "asymmetric     The absolute error" in good("list", "losses", "--plugin", "asymmetric.py").stdout
+    assert (
+        "factor  number > 0; default 3.0"
+        in good(*["describe", "loss", "asymmetric", "--plugin", "asymmetric.py"]).stdout
+    )
+
+
+def test_a_metric_of_the_page_decides(here: Path) -> None:
+    good("fit", "cost.yaml", "-o", "run", "-q")
+    found = json.loads(good("eval", "run", "--json").stdout)
+    costs = [10 if label == "virginica" else 1 for label in found["classes"]]
+    missed = [sum(row) - row[index] for index, row in enumerate(found["confusion"])]
+    total = sum(cost * count for cost, count in zip(costs, missed, strict=True))
+    assert found["metrics"]["cost"] == pytest.approx(total / sum(map(sum, found["confusion"])))
+    assert "cohen_kappa" in found["metrics"]
+    assert found["goal"] == "cost"
+
+
+def test_an_augmentation_of_the_page_trains_the_same_with_workers(here: Path) -> None:
+    for workers in (0, 2):
+        good("fit", "dim.yaml", "-o", f"run{workers}", "-q", "--set", f"data.workers={workers}")
+    assert Path("run0/metrics.jsonl").read_bytes() == Path("run2/metrics.jsonl").read_bytes()
+
+
+def test_a_callback_of_the_page_writes_a_line_for_each_better_epoch(here: Path) -> None:
+    good("fit", "note.yaml", "-o", "run", "-q")
+    events = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    better = [event["epoch"] for event in events if event["event"] == "epoch" and event["improved"]]
+    lines = Path("run/progress.txt").read_text().splitlines()
+    assert [int(line.split()[1].strip(":")) for line in lines] == better
+
+
 def test_a_command_is_added(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (entry,) = re.findall(r'`"(\w+)": "(\w+:\w+)"`', PAGE)
     module = ModuleType("dltrain.cli.steps")
