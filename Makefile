@@ -50,7 +50,6 @@ site: setup
 
 docs: setup
 	$(BIN)/python -m dltrain.config.generate
-	$(BIN)/python -m dltrain.cli.completion.generate
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
@@ -150,3 +152,5 @@ if __name__ == "__main__":
     OPTION_PATHS.write_text(encode_option_paths(load_package_catalogue()), encoding="utf-8")
     introduction = PAGE.read_text(encoding="utf-8").partition(START)[0]
     PAGE.write_text(introduction + build_page(), encoding="utf-8")
+    # What the command line has is above this package, which cannot import it.
+    subprocess.run([sys.executable, "-m", "dltrain.cli.completion.generate"], check=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
+from dltrain.cli.completion.generate import COMMANDS, encode_commands
 from dltrain.cli.main import application
 from dltrain.config.annotations import REQUIRED, list_options
 from dltrain.runs.adaptation import CacheAdaptation, DynamicAdaptation
@@ -36,6 +37,11 @@ def test_every_flag_is_a_decision() -> None:
     """A new flag is entered in flags.txt by hand: first see whether a grouped option or the config has it already."""
     lines = [" ".join(["dltrain", *names, *flags(command)]) for names, command in commands()]
     assert "\n".join(lines) + "\n" == FLAGS.read_text(encoding="utf-8")
+
+
+def test_the_commands_stored_for_completion_are_up_to_date() -> None:
+    outdated = "run `make docs`: .venv/bin/python -m dltrain.config.generate"
+    assert COMMANDS.read_text(encoding="utf-8") == encode_commands() + "\n", outdated
 
 
 def test_help_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:

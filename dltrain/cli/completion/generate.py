@@ -1,4 +1,4 @@
-"""What ``make docs`` runs after the catalogue: store the commands and their options for completion.
+"""What ``make docs`` also runs (`dltrain.config.generate`): store the commands and their options for completion.
 
 ``python -m dltrain.cli.completion.generate`` in the root of a checkout.
 """

@@ -133,7 +133,7 @@ def _complete_argument(
         stored = _read(PACKAGE, "config", "option_paths.json")
         names = stored["kinds"].get(stored["plurals"].get(given[0], given[0]), {})
         yield from _filter(names.items(), current)
-    elif name in ("folder", "path"):
+    elif name == "folder":
         yield from _complete_path(current, ())
     elif name not in ("name", "shell"):
         yield FILES, ""
