@@ -22,6 +22,17 @@ Widths = Annotated[list[PositiveInt], MinLen(1)]
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid"]
 
 
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class OrAuto:
+    """Metadata of a number in whose place `auto` is allowed; a constructor never gets that."""
+
+
+BatchSize = Annotated[int, Ge(1), OrAuto()]
+
+
 @dataclass(frozen=True)
 class Location:
     """Metadata of a text that is a path, relative to the file in which it is written.

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from typing_extensions import Doc
 
-from dltrain.options import Location, Named, Registered
+from dltrain.options import AUTO, Location, Named, OrAuto, Registered
 from dltrain.registry import REGISTRIES
 
 
@@ -87,6 +87,11 @@ def find_listed_named(annotation: Any) -> Named | None:
     """The same for the items of a list type."""
     core, _ = split_annotated(annotation)
     return find_named(get_args(core)[0]) if get_origin(core) is list else None
+
+
+def allows_auto(annotation: Any) -> bool:
+    """Whether `auto` is allowed in place of a number, by the type or a member of a union."""
+    return any(isinstance(each, OrAuto) for member in list_members(annotation) for each in split_annotated(member)[1])
 
 
 def find_registered(annotation: Any) -> Registered | None:
@@ -213,7 +218,7 @@ def describe_type(annotation: Any, plural: bool = False) -> str:
         return "paths" if plural else "path"
     names = {int: ("integer", "integers"), float: ("number", "numbers"), str: ("text", "texts")}
     if core in names:
-        return names[core][plural] + _describe_bounds(metadata)
+        return names[core][plural] + _describe_bounds(metadata) + f" or {AUTO}" * allows_auto(annotation)
     return "true or false" if core is bool else "null"
 
 

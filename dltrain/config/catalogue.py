@@ -22,7 +22,7 @@ import annotated_types
 import dltrain
 from dltrain.config.annotations import REQUIRED, Option, find_listed_named, get_summary, list_values
 from dltrain.config.faults import Fault, Place, Refused, SourceText
-from dltrain.options import Location, Registered
+from dltrain.options import Location, OrAuto, Registered
 from dltrain.registry import REGISTRIES
 
 STORED = Path(__file__).with_name("catalogue.json")
@@ -147,6 +147,7 @@ def evaluate_expression(text: str) -> Any:
         import_module(module)
     names = {
         "Location": Location,
+        "OrAuto": OrAuto,
         "Registered": Registered,
         "typing": typing,
         "dltrain": dltrain,

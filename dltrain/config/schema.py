@@ -9,6 +9,7 @@ from typing import Any
 from dltrain.config.annotations import (
     REQUIRED,
     Option,
+    allows_auto,
     find_group,
     find_listed_named,
     find_listed_registered,
@@ -22,7 +23,7 @@ from dltrain.config.plugins import load_catalogue
 from dltrain.config.search import RANGE_OPTIONS, SEARCH_OPTIONS, SPACE
 from dltrain.config.sections import CHOICES, DECIDING, GROUPS, LISTS, METRICS, SEED, Section
 from dltrain.config.values import to_plain
-from dltrain.options import Named, Registered
+from dltrain.options import AUTO, Named, Registered
 from dltrain.registry import list_taken
 
 _REFERENCE = {
@@ -193,6 +194,8 @@ def _build_type(annotation: Any) -> dict[str, Any]:
         listed = {"type": "array", "items": {"$ref": f"#/$defs/{_name_function(registered)}"}}
         return {"anyOf": [listed, {"type": "null"}]} if takes_null(annotation) else listed
     schema = _allow_references(TypeAdapter(annotation).json_schema())
+    if allows_auto(annotation):
+        schema = {"anyOf": [schema, {"const": AUTO}]}
     if (choices := find_listed_named(annotation)) is not None:
         schema["items"] = {"$ref": f"#/$defs/{choices.noun}"}
     return schema

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from dltrain.config.annotations import (
     Option,
     add_article,
+    allows_auto,
     describe_type,
     find_listed_named,
     get_element_type,
@@ -27,7 +28,7 @@ from dltrain.config.annotations import (
 from dltrain.config.catalogue import Entry
 from dltrain.config.document import ListNode, MappingNode, Node, Pair, ScalarNode, describe_node, resolve_scalar
 from dltrain.config.faults import Fault, Place, find_nearest, join_names
-from dltrain.options import Named
+from dltrain.options import AUTO, Named
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -68,6 +69,8 @@ def _convert_node(node: Node, annotation: Any) -> tuple[Any, list[tuple[int | st
     is read as the first member that takes the node, text last.
     """
     core, metadata = split_annotated(annotation)
+    if isinstance(node, ScalarNode) and node.value == AUTO and allows_auto(annotation):
+        return AUTO, []
     if not is_union(core):
         return validate_value(_read_plain(node, annotation), annotation)
     if isinstance(node, ScalarNode) and node.value is None and takes_null(annotation):

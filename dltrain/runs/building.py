@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dltrain.capabilities import Wraps
+from dltrain.config.annotations import allows_auto
 from dltrain.config.catalogue import ALL_SIZES, Entry
 from dltrain.config.experiment import Experiment, check_model
 from dltrain.config.plugins import load_catalogue
@@ -29,6 +30,7 @@ from dltrain.dataset import Dataset
 from dltrain.errors import DltrainError, UsageError, find_plugin_line
 from dltrain.events import Event, Observer, WatchedRun
 from dltrain.goal import Goal, find_direction, get_current_name
+from dltrain.options import AUTO
 from dltrain.registry import BoundFunction
 from dltrain.runs.initial_weights import InitialWeights, WeightsTaker, read_initial_weights
 from dltrain.runtime.precision import Runtime, start_runtime
@@ -123,9 +125,14 @@ def construct_dataset(names: Names, experiment: Experiment, assets: Mapping[str,
     A dataset whose targets can be read in two ways has a parameter `target_kind`: the task's fact `target`, or None.
     """
     provided: tuple[Any, ...] = (experiment.data.name, experiment.seed, assets)
-    if "target_kind" in names.entry("dataset", experiment.data.name).provided:
+    choice, entry = experiment.locate().data, names.entry("dataset", experiment.data.name)
+    automatic = {option.name: option.default for option in entry.options if allows_auto(option.annotation)}
+    # Training has put a number there (see runs/batch_size); elsewhere the default serves.
+    numbers = {name: number for name, number in automatic.items() if choice.options.get(name) == AUTO}
+    choice = replace(choice, options={**choice.options, **numbers})
+    if "target_kind" in entry.provided:
         provided = (*provided, names.entry("task", experiment.task.name).facts.get("target"))
-    dataset: Dataset = construct(names, "dataset", experiment.locate().data, provided=provided)
+    dataset: Dataset = construct(names, "dataset", choice, provided=provided)
     return dataset
 
 

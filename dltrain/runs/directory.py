@@ -25,6 +25,7 @@ from dltrain.config.plugins import name_original
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import DltrainError, NoCheckpoint, RunBusy, UsageError
 from dltrain.files import EarlierContent, sync_directory, write_atomically
+from dltrain.options import AUTO
 
 CONFIG, LOCK, ENVIRONMENT = RUN_CONFIG, "lock", "environment.json"
 LOCK_TRIES, LOCK_SECONDS = 4, 0.02
@@ -208,6 +209,8 @@ def _compare_settings(directory: Path, experiment: Experiment) -> None:
     before = load_experiment(directory / CONFIG).experiment
     changed = drop_moved(find_differences(resolve_for_run(before), config), before, experiment)
     changed.pop("observers", None)
+    if changed.get("data.batch_size", (None, None))[1] == AUTO:  # the run has recorded a number
+        del changed["data.batch_size"]
     for name, source in plugins.items():
         copy = directory / name
         if not copy.exists() or copy.read_text(encoding="utf-8") != source:

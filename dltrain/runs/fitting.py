@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dltrain.config.experiment import Experiment
 from dltrain.events import Observer
 from dltrain.observers.console import Messenger
+from dltrain.options import AUTO
 from dltrain.runs.directory import Run, open_run
 from dltrain.runtime.interrupts import Interrupts
 
@@ -56,6 +57,7 @@ def fit_experiment(
             messenger.warn(warning)
         if run.begins == "finished":
             return FittedRun(run, completed=complete_report(run, experiment))
+        experiment = _settle_batch_size(experiment, run, messenger)
         seconds = _train(experiment, run, interrupts, messenger, inexact=inexact, watching=watching)
         return FittedRun(run, seconds)
     except BaseException:
@@ -63,6 +65,18 @@ def fit_experiment(
         raise
     finally:
         run.lock.release()
+
+
+def _settle_batch_size(experiment: Experiment, run: Run, messenger: Messenger) -> Experiment:
+    """The experiment with a number for `data.batch_size: auto`, which is found now or was recorded."""
+    if experiment.data.options.get("batch_size") != AUTO:
+        return experiment
+    from dltrain.runs.batch_size import settle_batch_size
+
+    experiment, found = settle_batch_size(experiment, None if run.checkpoint is None else run.checkpoint.record)
+    if found is not None:
+        messenger.inform(f"data.batch_size: {found.size} ({found.why})")
+    return experiment
 
 
 def _train(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
 from dltrain.errors import OutOfMemory, UsageError
+from dltrain.runtime.cores import CGROUPS
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_THRESHOLD = -3
@@ -33,6 +35,15 @@ def keep_freed_blocks() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
+
+
+def measure_machine_memory() -> int:
+    """The bytes of memory of this machine, or of this process's control group where that has fewer."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # `max` is no limit
+            whole = min(whole, int((CGROUPS / name).read_text()))
+    return whole
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ from dltrain.core.verdict import read_baseline_scores
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
 from dltrain.files import EarlierContent, find_free_directory, write_atomically
 from dltrain.observers.console import Messenger
+from dltrain.options import AUTO
 from dltrain.runs.changed_data import ComparedRuns
 from dltrain.runs.directory import CONFIG, LOCK, Lock, open_run
 from dltrain.runs.listing import SUMMARY
@@ -182,6 +183,7 @@ def run_members(
     trains them, UsageError if they have different data, and ChildFailed if the first one's config or data is refused
     before training: the others share it. A parent that was made for nothing is removed again.
     """
+    refuse_automatic_batches(members[0].experiment)
     place = options.output or directory
     before = EarlierContent.look(find_free_directory(place) if options.fresh else place)
     parent = prepare_parent(place, kind, options.fresh)
@@ -269,6 +271,15 @@ def raise_failed(parent: Path, results: Sequence[Mapping[str, Any]]) -> None:
         codes = {result["exit_code"] for result in failed}
         advice = "correct what they report, and run the same command again; it does only what is missing"
         raise ChildFailed(message, codes.pop() if len(codes) == 1 else 1, advice=advice)
+
+
+def refuse_automatic_batches(experiment: Experiment) -> None:
+    """Raises UsageError for runs that are compared with each other, of which each might find another number."""
+    if experiment.data.options.get("batch_size") == AUTO:
+        raise UsageError(
+            "data.batch_size: auto is for a single run: runs that are compared need the same batch size",
+            advice="train once with `dltrain fit`, and set the number that it prints",
+        )
 
 
 def refuse_override(overrides: Sequence[str], path: str, command: str) -> None:

@@ -22,7 +22,16 @@ from dltrain.runs.directory import find_differences, read_plugin_sources, refuse
 from dltrain.runs.finding import find_config
 from dltrain.sweeps import trials
 from dltrain.sweeps.child import ChildFailed
-from dltrain.sweeps.members import CONFIGS, RESUME, Member, RunOptions, prepare_parent, train_member, write_summary
+from dltrain.sweeps.members import (
+    CONFIGS,
+    RESUME,
+    Member,
+    RunOptions,
+    prepare_parent,
+    refuse_automatic_batches,
+    train_member,
+    write_summary,
+)
 from dltrain.sweeps.pruners import EPOCHS_PLANNED
 from dltrain.sweeps.samplers import DEFAULT_TRIALS, VALUES, count_trials
 from dltrain.sweeps.trials import JOURNAL, trial_name
@@ -63,6 +72,7 @@ class Sweep:
                 "  search: {trials: 20, space: {optimizer.learning_rate: {low: 1e-4, high: 0.1, log: true}}}",
             )
         self.search = loaded.search
+        refuse_automatic_batches(loaded.experiment)
         options.warn(loaded.experiment)
         self.directory = prepare_parent(options.output or Path("runs") / f"{name}-sweep", SWEEP_KIND, options.fresh)
         with trials.hold_lock(self.directory):

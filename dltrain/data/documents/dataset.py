@@ -42,7 +42,7 @@ from dltrain.data.text_files import scan_file
 from dltrain.data.wording import join_some, suggest_name
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, no_test_split
 from dltrain.errors import DataError
-from dltrain.options import FilePaths, Fold, FolderPath, Fraction, PositiveInt
+from dltrain.options import BatchSize, FilePaths, Fold, FolderPath, Fraction, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -124,7 +124,7 @@ class LabelledTexts:
         max_vocabulary: Annotated[int, Ge(3)] | None = None,
         max_tokens: PositiveInt = 400,
         missing_label: Literal["error", "drop"] = "error",
-        batch_size: PositiveInt = 32,
+        batch_size: BatchSize = 32,
         sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 128,
         when_missing: Literal["error", "sample"] = "error",

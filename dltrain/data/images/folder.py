@@ -36,7 +36,16 @@ from dltrain.data.splits import hold_out, select_fold
 from dltrain.data.wording import join_some
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Fold, FolderPath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
+from dltrain.options import (
+    BatchSize,
+    Fold,
+    FolderPath,
+    Fraction,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+)
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -118,7 +127,7 @@ class ImageFolder:
         white: PositiveInt | Literal["largest"] = FULL,
         resize: Literal["fit", "crop", "stretch"] = "fit",
         max_bad_fraction: UnitInterval = 0.05,
-        batch_size: PositiveInt = 64,
+        batch_size: BatchSize = 64,
         sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 128,
         normalize: Literal["standard", "symmetric", "unit", "imagenet"] = "standard",

@@ -30,7 +30,7 @@ from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.dataset import DataSummary, SplitName
 from dltrain.errors import DataError, UsageError
-from dltrain.options import Fold, FolderPath, Fraction, NonNegativeInt, PositiveInt
+from dltrain.options import BatchSize, Fold, FolderPath, Fraction, NonNegativeInt, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -74,7 +74,7 @@ class IDXImages:
         validation: Fraction = 0.1,
         stratified: bool = True,
         fold: Fold | None = None,
-        batch_size: PositiveInt = 64,
+        batch_size: BatchSize = 64,
         sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 128,
         normalize: Literal["standard", "symmetric", "unit"] = "standard",

@@ -28,7 +28,7 @@ from dltrain.data.text_files import require_files
 from dltrain.data.wording import suggest_name
 from dltrain.dataset import DataSummary, SplitName, no_test_split
 from dltrain.errors import DataError
-from dltrain.options import FilePath, Fold, FolderPath, Fraction, PositiveInt
+from dltrain.options import BatchSize, FilePath, Fold, FolderPath, Fraction, PositiveInt
 from dltrain.registry import datasets
 from dltrain.runtime.seeds import draw_permutation, mix_bits
 from dltrain.stream import Loader
@@ -113,7 +113,7 @@ class SeriesWindows:
         validation: Fraction = 0.1,
         test: Fraction = 0.1,
         fold: Fold | None = None,
-        batch_size: PositiveInt = 32,
+        batch_size: BatchSize = 32,
         evaluation_batch_size: PositiveInt = 256,
         when_missing: Literal["error", "sample"] = "error",
         sample: bool = False,

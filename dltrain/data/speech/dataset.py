@@ -41,7 +41,16 @@ from dltrain.data.splits import hold_out_speakers
 from dltrain.dataset import DataSummary, SplitSummary
 from dltrain.errors import DataError, UsageError
 from dltrain.files import hash_file
-from dltrain.options import FilePath, FolderPath, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, UnitInterval
+from dltrain.options import (
+    BatchSize,
+    FilePath,
+    FolderPath,
+    Fraction,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    UnitInterval,
+)
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -142,7 +151,7 @@ class SpokenClips:
         normalize: Literal["utterance", "speaker", "corpus"] = "utterance",
         spaces: bool = True,
         alphabet: str | None = None,
-        batch_size: PositiveInt = 16,
+        batch_size: BatchSize = 16,
         batch_seconds: PositiveFloat | None = None,
         evaluation_batch_size: PositiveInt = 32,
         augment: SpeechAugmentation | None = None,

@@ -18,7 +18,7 @@ from dltrain.data.tables.dataset import Division, TableDataset, Texts
 from dltrain.data.tables.date_parts import DateColumns, DatePart
 from dltrain.data.tables.files import Table, build_table, join_tables, read_table
 from dltrain.errors import UsageError
-from dltrain.options import FilePath, FilePaths, Fold, FolderPath, Fraction, PositiveInt
+from dltrain.options import BatchSize, FilePath, FilePaths, Fold, FolderPath, Fraction, PositiveInt
 from dltrain.registry import datasets
 
 Values = dict[str, list[float | str]]
@@ -104,7 +104,7 @@ class TableFiles(TableDataset):
         normalize_target: Literal["standard", "none"] = "standard",
         stratified: bool = True,
         fold: Fold | None = None,
-        batch_size: PositiveInt | None = 32,
+        batch_size: BatchSize | None = 32,
         sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 1024,
     ) -> None:
@@ -214,7 +214,7 @@ class BundledTable(TableDataset):
         normalize_target: Literal["standard", "none"] = "standard",
         stratified: bool = True,
         fold: Fold | None = None,
-        batch_size: PositiveInt | None = 32,
+        batch_size: BatchSize | None = 32,
         sampling: Sampling = "shuffled",
         evaluation_batch_size: PositiveInt = 1024,
     ) -> None:

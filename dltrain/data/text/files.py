@@ -17,7 +17,7 @@ from dltrain.data.text.sets import Split
 from dltrain.data.text_files import LineSpan, TextFile, require_files
 from dltrain.dataset import no_test_split
 from dltrain.errors import DataError
-from dltrain.options import FilePaths, FolderPath, Fraction, PositiveFloat, PositiveInt
+from dltrain.options import BatchSize, FilePaths, FolderPath, Fraction, PositiveFloat, PositiveInt
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
@@ -67,7 +67,7 @@ class TextFiles(TextDataset):
         min_count: PositiveInt | None = None,
         max_vocabulary: Annotated[int, Ge(3)] | None = None,
         form: TextForm = "stream",
-        batch_size: PositiveInt = 20,
+        batch_size: BatchSize = 20,
         sequence_length: PositiveInt = 35,
         random_lengths: bool = False,
         max_words: PositiveInt = 100,

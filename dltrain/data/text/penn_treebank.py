@@ -13,7 +13,7 @@ from dltrain.data.text.dataset import TextDataset, TextForm, TextLayout
 from dltrain.data.text.sets import TEXT_SETS, Split, fetch, locate_text_set
 from dltrain.data.text_files import LineSpan
 from dltrain.files import write_synced
-from dltrain.options import FolderPath, PositiveFloat, PositiveInt
+from dltrain.options import BatchSize, FolderPath, PositiveFloat, PositiveInt
 from dltrain.registry import datasets
 
 
@@ -49,7 +49,7 @@ class PennTreebank(TextDataset):
         *,
         root: FolderPath = "data",
         form: TextForm = "stream",
-        batch_size: PositiveInt = 20,
+        batch_size: BatchSize = 20,
         sequence_length: PositiveInt = 35,
         random_lengths: bool = False,
         max_words: PositiveInt = 100,
