@@ -158,6 +158,10 @@ class LoadedRun:
         from dltrain.runs.evaluation import EvaluationMethod, collect_results, record_evaluation, run_evaluation
         from dltrain.runs.examples import check_worst
 
+        if split not in ("test", "validation"):
+            raise UsageError(f"split: found '{split}'; allowed are test and validation")
+        if worst is not None and worst < 1:
+            raise UsageError(f"worst: found {worst}; allowed is at least 1")
         decoding = None if beam is None and lm is None else Decoding(beam=beam, lm=None if lm is None else str(lm))
         check_decoding(decoding)
         check_worst(self.path, self._trained, worst)

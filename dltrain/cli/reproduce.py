@@ -99,8 +99,9 @@ def format_result(recorded: RecordedRun, result: Reproduction) -> Iterator[str]:
     """The outcome as lines."""
     if result.difference is None:
         weights = f"weights of {', '.join(result.checkpoints)}" if result.checkpoints else "no weights: none were kept"
+        epochs = "1 epoch" if result.epochs == 1 else f"{result.epochs:g} epochs"
         extent = "" if result.complete else f" (of {recorded.record.history[-1]['epoch']:g})"
-        yield f"identical: {result.epochs:g} epochs{extent}, {result.measurements} measurements, {weights}"
+        yield f"identical: {epochs}{extent}, {result.measurements} measurements, {weights}"
     else:
         yield f"first difference: {format_difference(result)}"
     if result.around:

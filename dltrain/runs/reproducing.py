@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dltrain.config.experiment import Experiment, load_experiment, load_tree
 from dltrain.config.values import Choice
-from dltrain.core.checkpoint import WEIGHTS, Checkpoint, Checkpoints
+from dltrain.core.checkpoint import MANIFEST, WEIGHTS, Checkpoint, Checkpoints
 from dltrain.core.record import Record
 from dltrain.errors import DataError, NoCheckpoint, Stopped, UsageError
 from dltrain.events import Evaluated, Event
@@ -70,6 +70,11 @@ class RecordedRun:
     @cached_property
     def record(self) -> Record:
         """Of its last checkpoint. Raises NoCheckpoint where there is none, or no epoch was finished."""
+        if (self.directory / MANIFEST).is_file():
+            raise UsageError(
+                f"{self.shown}: is one checkpoint of a run, and the whole run is compared",
+                advice=f"name the run directory, {self.directory.resolve().parents[1]}",
+            )
         if not (self.directory / CONFIG).is_file():
             find_checkpoint(self.directory)  # names the runs nearby
         last = next(reversed(self.checkpoints.values()), None)

@@ -103,6 +103,11 @@ def test_rows_as_mappings_bare_rows_and_frames(tmp_path: Path) -> None:
     for given in (tmp_path / "few.csv", frame, rows, numbers, bare, [frame.iloc[row] for row in range(5)]):
         assert as_plain(run.predict(given)) == printed
     assert run.predict("a=1,b=2,positive=no")[0].value == run.predict({"a": 1, "b": 2, "positive": "no"})[0].value
+    mixed = run.predict([rows[0], {"a": 1}, 5, rows[1], {**rows[2], "a": "many"}, rows[3]], on_error="keep")
+    assert [one.error is None for one in mixed] == [True, False, False, True, False, True]
+    assert [one.name for one in mixed] == [f"input {number}" for number in range(6)]
+    assert mixed[3].values == printed[1]["estimates"]
+    assert str(mixed[4].error).startswith("input 4, row ")
     with pytest.raises(DataError, match=r"no column 'positive'"):
         run.predict({"a": 1, "b": 2})
     with pytest.raises(DataError, match=r"found a row of 2 cells; the model reads 3: a, b, positive"):
@@ -177,6 +182,9 @@ def test_history_model_and_checkpoints(fit: Callable[..., dltrain.LoadedRun]) ->
     for refused in (run.generate, run.transcribe):
         with pytest.raises(UsageError, match="the task 'tabular_classification' does not"):
             refused("a")
+    for wrong in ({"split": "training"}, {"worst": 0}):
+        with pytest.raises(UsageError, match="allowed"):
+            run.evaluate(**wrong)
     with pytest.raises(NoCheckpoint):
         dltrain.load(run.path, checkpoint="step-1")
     with pytest.raises(UsageError, match="--threshold is for binary"):

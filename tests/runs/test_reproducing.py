@@ -284,3 +284,9 @@ def test_what_is_no_run_is_refused_with_advice(tmp_path: Path, monkeypatch: pyte
         result = call(*words)
         assert getattr(result.exception, "exit_code", None) == 7
     assert not list(tmp_path.iterdir())
+
+
+def test_one_checkpoint_is_answered_with_its_run(run: Path) -> None:
+    error = call("reproduce", run / "best").exception
+    assert isinstance(error, UsageError)
+    assert f"name the run directory, {run.resolve()}" in str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,31 +72,55 @@ class TableReader:
         A bare row is a sequence of cells, or an array, in the order of training's columns, and all of these.
         """
         number = 0
-        for value in flatten(values, is_single=lambda value: is_frame(value) or is_row(value) or _is_bare_row(value)):
-            if isinstance(value, (str, Path)):
-                yield from self.read([str(value)], iter(()))
+        for part in self._collect(values):
+            if isinstance(part, str):
+                yield from self.read([part], iter(()))
                 continue
-            try:
-                columns = to_columns(value) if is_frame(value) else {k: [v] for k, v in self._to_row(value).items()}
-                cells = {name: [self._to_cell(name, cell) for cell in column] for name, column in columns.items()}
-                table = build_table(cells, "the frame given" if is_frame(value) else f"input {number}")
-                given = list(self._rows(table, [f"input {number + row}" for row in range(len(table))]))
-            except DataError as error:
-                given = [NamedInput(f"input {number}", error, whole_file=is_frame(value))]
+            given = [NamedInput(f"input {number}", part)]
+            if not isinstance(part, DataError):
+                given = self._read_columns(part, number)
             number += len(given)
             yield from given
 
-    def _to_row(self, value: Any) -> dict[str, Any]:
-        """The cells of one row by column. Raises DataError for what is no row, or has not one cell for each column."""
+    def _collect(self, values: Iterable[Any]) -> Iterator[str | DataError | dict[str, list[Any]]]:
+        """The names of files, why a value is no row, and columns: of a frame, or of rows that have the same ones."""
+        rows: list[dict[str, Any]] = []
+        for value in flatten(values, is_single=lambda value: is_frame(value) or is_row(value) or _is_bare_row(value)):
+            row = None if isinstance(value, (str, Path)) or is_frame(value) else self._to_row(value)
+            if rows and not (isinstance(row, dict) and row.keys() == rows[0].keys()):
+                yield _join_rows(rows)
+                rows = []
+            if isinstance(row, dict):
+                rows.append(row)
+            elif row is not None:
+                yield row
+            else:
+                yield to_columns(value) if is_frame(value) else str(value)
+        if rows:
+            yield _join_rows(rows)
+
+    def _read_columns(self, columns: Mapping[str, Sequence[Any]], number: int) -> list[NamedInput]:
+        """The rows of columns, of which the first is `input NUMBER`."""
+        count = max(map(len, columns.values()), default=1)
+        names = [f"input {number + row}" for row in range(count)]
+        try:
+            cells = {name: [self._to_cell(name, cell) for cell in column] for name, column in columns.items()}
+            table = replace(build_table(cells, "the rows given"), files=numpy.array(names, object))
+            return list(self._rows(table, names))
+        except DataError as error:
+            return [NamedInput(name, error) for name in names]
+
+    def _to_row(self, value: Any) -> dict[str, Any] | DataError:
+        """The cells of one row by column, or why it is none: it has not one cell for each column, say."""
         if is_row(value):
-            return to_row(value)
+            return to_row(value) or DataError("found a row without cells", advice=_ADVICE)
         columns = list(dict.fromkeys(self._encoder.columns))
         if not _is_bare_row(value):
-            raise DataError(f"found {type(value).__name__}, which is no row", advice=_ADVICE)
+            return DataError(f"found {type(value).__name__}, which is no row", advice=_ADVICE)
         cells = list(value)
         if len(cells) != len(columns):
             message = f"found a row of {len(cells)} cells; the model reads {len(columns)}: {', '.join(columns)}"
-            raise DataError(message, advice=_ADVICE)
+            return DataError(message, advice=_ADVICE)
         return dict(zip(columns, cells, strict=True))
 
     def _to_cell(self, column: str, value: Any) -> Cell:
@@ -117,6 +142,10 @@ class TableReader:
 
 
 _ADVICE = "give rows as mappings, such as {'width': 2.5, 'colour': 'red'}, or a frame with the columns of training"
+
+
+def _join_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _is_bare_row(value: Any) -> bool:
