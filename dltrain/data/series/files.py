@@ -24,7 +24,7 @@ from dltrain.data.numbers import (
     find_formats,
     parse_number,
 )
-from dltrain.data.series.times import Times, parse_times
+from dltrain.data.series.times import Times, describe_order, parse_times
 from dltrain.data.series.values import (
     ColumnSource,
     Marks,
@@ -56,7 +56,8 @@ class Series(NamedTuple):
 
     `times` are None without a time column. `form` is what was found of the file's form, if it is not usual.
     `formats` are those of numbers that are written with separators or signs, `treatments` report them. `filled` (T, C)
-    marks values that are missing in the file and repeat the one before, None if there are none.
+    marks values that are missing in the file and repeat the one before, None if there are none. `disorder` describes
+    columns of dates that are not read and not in rising order, where no time column is named.
     """
 
     values: Values
@@ -67,6 +68,7 @@ class Series(NamedTuple):
     formats: Mapping[str, NumberFormat] = MappingProxyType({})
     treatments: Sequence[Treatment] = ()
     filled: Marks | None = None
+    disorder: Mapping[str, str] = MappingProxyType({})
 
 
 def read_series(
@@ -115,7 +117,14 @@ def select_series(
     read = [read_texts(name, fields[name], formats.get(name)) for name in names]
     values, filled = combine_columns(source, read, missing)
     series = Series(values, names, "", times, form=table.form, filled=filled)
-    return series._replace(formats=formats, treatments=treatments)
+    disorder = _find_disorder(table, names) if time is None else {}
+    return series._replace(formats=formats, treatments=treatments, disorder=disorder)
+
+
+def _find_disorder(table: DelimitedTable, read: Sequence[str]) -> dict[str, str]:
+    others = [name for name in table.columns if name not in read and table.columns.count(name) == 1]
+    found = {name: describe_order(name, table.column(name, "data.time", absent="")) for name in others}
+    return {name: order for name, order in found.items() if order is not None}
 
 
 def _find_formats(

@@ -50,6 +50,7 @@ def describe_concerns(source: str, data: SeriesWindows, splits: Sequence[SplitNa
                 "(data.gaps=skip leaves them out)"
             )
     notes += [note for split in splits if split != "training" for note in _describe_filled(data, split)]
+    notes += [f"{order} (data.time={name} checks that)" for name, order in series.disorder.items()]
     training = series.values[: data.borders.validation]
     constant = numpy.equal(training.min(0), training.max(0)).tolist()
     for name, value, same in zip(series.columns, training[0], constant, strict=True):
@@ -115,13 +116,22 @@ def _describe_range(data: SeriesWindows, split: SplitName) -> list[str]:
 
 
 def _describe_time_columns(series: Series) -> list[str]:
-    """Notes on columns that are called as times are, and rise from row to row."""
-    rising = numpy.diff(series.values, axis=0).min(0) > 0
-    return [
-        f"column '{name}' rises from row to row like a time, but is read as a value; if it is one, set data.time={name}"
-        for name, rises in zip(series.columns, rising, strict=True)
-        if rises and _NAMES_OF_TIME.fullmatch(name)
-    ]
+    """Notes on columns that are called as times are, and rise or fall from row to row."""
+    steps, notes = numpy.diff(series.values, axis=0), []
+    for name, least, most in zip(series.columns, steps.min(0), steps.max(0), strict=True):
+        if not _NAMES_OF_TIME.fullmatch(name):
+            continue
+        if least > 0:
+            notes.append(
+                f"column '{name}' rises from row to row like a time, but is read as a value; if it is one, set "
+                f"data.time={name}"
+            )
+        elif most < 0:
+            notes.append(
+                f"column '{name}' falls from row to row like a time with the newest row first, but is read as a value; "
+                f"a series is read from the oldest: reverse the rows, and set data.time={name}"
+            )
+    return notes
 
 
 def summarize_series(source: str, data: SeriesWindows) -> DataSummary:

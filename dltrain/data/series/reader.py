@@ -100,6 +100,7 @@ class SeriesReader:
                 f"{name}: {len(series.values)} rows, but the model reads {rows}", advice="give a longer series"
             )
         self._note_times(name, series, rows)
+        self._notes += [f"{name}: {order}" for order in series.disorder.values()]
         if series.filled is not None and (count := int(series.filled[-rows:].sum())):
             self._notes.append(
                 f"{name}: {count} of {series.filled[-rows:].size} values of the last window are missing, and repeat "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy
@@ -144,7 +145,7 @@ def parse_times(name: str, lines: Sequence[int], fields: Sequence[str]) -> Times
     zoned = dates and _find_offset(fields[0]) is not None
     moments = numpy.zeros(len(fields))
     for row, (line, field) in enumerate(zip(lines, fields, strict=True)):
-        now = _parse_time(field, dates) if order is None else _parse_day(field, order)
+        now = _parse(field, dates, order)
         if now is None:
             allowed = "a date as ISO 8601 writes it, such as 2024-03-31T12:00" if dates else "a number"
             raise DataError(
@@ -164,9 +165,40 @@ def parse_times(name: str, lines: Sequence[int], fields: Sequence[str]) -> Times
                     f"{message}; clocks may have been set back there, so that an hour occurs twice",
                     advice="write the times in UTC, or with their offset from UTC, such as +02:00",
                 )
+            if _all_fall(fields, dates, order):
+                raise DataError(
+                    f"{name}, column of times: each time is before the one in the row before: the newest is first",
+                    advice="reverse the rows, since a series is read from the oldest",
+                )
             raise DataError(message, advice="sort the rows by time, and remove repeated ones")
         moments[row] = now
     return Times(moments, [field.strip() for field in fields], dates)
+
+
+def _parse(field: str, dates: bool, order: DateOrder | None) -> float | None:
+    return _parse_time(field, dates) if order is None else _parse_day(field, order)
+
+
+def _all_fall(fields: Sequence[str], dates: bool, order: DateOrder | None) -> bool:
+    moments = [_parse(field, dates, order) for field in fields]
+    return all(before is not None and after is not None and after < before for before, after in pairwise(moments))
+
+
+def describe_order(column: str, fields: Sequence[str]) -> str | None:
+    """Describe a column of dates that is not in rising order; None for other columns, and for one that is."""
+    if not looks_like_dates(fields):
+        return None
+    order = None if _parse_time(fields[0], True) is not None else find_date_order(fields)
+    moments = [_parse(field, True, order) for field in fields]
+    known = numpy.array([moment for moment in moments if moment is not None])
+    falls = int((numpy.diff(known) < 0).sum())
+    if not falls:
+        return None
+    if falls == len(known) - 1:
+        found = "falls from row to row, so that the newest row is first"
+    else:
+        found = f"is not in order: {falls} of {len(known) - 1} rows are before the row above"
+    return f"column '{column}' {found}; a series is read from the oldest"
 
 
 def _find_offset(field: str) -> timedelta | None:

@@ -152,3 +152,53 @@ def test_models_of_earlier_versions_note_nothing(tmp_path: Path) -> None:
     reader = SeriesReader({name: value for name, value in data.assets.items() if name != "step"})
     list(reader.read([str(write(tmp_path / "new.csv", [24.0 * n for n in range(20)]))], iter(())))
     assert reader.notes() == ()
+
+
+# --- the order of rows
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%Y-%m-%d %H:%M"])
+def test_rows_from_the_newest_to_the_oldest_are_named(form: str) -> None:
+    fields = [f"{START - timedelta(days=n):{form}}" for n in range(20)]
+    with pytest.raises(DataError, match=r"before the one in the row before: the newest is first\nnext: rev"):
+        parse(fields)
+    with pytest.raises(DataError, match="line 3: the time '4' is not later than in the row before"):
+        parse(["5", "4", "6"])
+    with pytest.raises(DataError, match="the newest is first"):
+        parse(["5", "4", "3"])
+
+
+def read_beside_dates(root: Path, days: list[int], **options: object) -> SeriesWindows:
+    rows = [f"{START + timedelta(days=day):%Y-%m-%d},{row % 7},{day}" for row, day in enumerate(days)]
+    (root / "s.csv").write_text("Date,v,n\n" + "\n".join(rows) + "\n")
+    data = SeriesWindows("s", 0, None, file="s.csv", root=str(root), window=4, **options)  # type: ignore[arg-type]
+    data.training()
+    return data
+
+
+def test_dates_that_are_not_read_show_the_order_of_rows(tmp_path: Path) -> None:
+    days = list(range(100))
+    assert read_beside_dates(tmp_path, days, columns=["v"]).notice is None
+    assert read_beside_dates(tmp_path, sorted([*days, *days]), columns=["v"]).notice is None
+    falling = read_beside_dates(tmp_path, days[::-1], columns=["v"])
+    text = "column 'Date' falls from row to row, so that the newest row is first; a series is read from the oldest"
+    assert falling.notice == f"{text} (data.time=Date checks that)"
+    reader = SeriesReader(falling.assets)
+    list(reader.read([str(tmp_path / "s.csv")], iter(())))
+    assert reader.notes() == (f"{tmp_path / 's.csv'}: {text}",)
+    mixed = read_beside_dates(tmp_path, [*days[50:], *days[:50]], columns=["v"])
+    assert mixed.notice == (
+        "column 'Date' is not in order: 1 of 99 rows are before the row above; a series is read from the oldest "
+        "(data.time=Date checks that)"
+    )
+
+
+def test_numbers_that_fall_like_a_time_are_reported(tmp_path: Path) -> None:
+    rows = [f"{2000 - row},{row % 7}" for row in range(100)]
+    (tmp_path / "s.csv").write_text("year,v\n" + "\n".join(rows) + "\n")
+    data = SeriesWindows("s", 0, None, file="s.csv", root=str(tmp_path), window=4, target=["v"])
+    data.training()
+    assert data.notice == (
+        "column 'year' falls from row to row like a time with the newest row first, but is read as a value; a series "
+        "is read from the oldest: reverse the rows, and set data.time=year"
+    )
