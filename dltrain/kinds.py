@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -31,12 +31,14 @@ Late = str | Callable[..., Any]
 class NamedInput(NamedTuple):
     """An input of `dltrain predict`: its name in the output, and its value, or the reason why it has none.
 
-    `whole_file` marks a file of several inputs, none of which could be read.
+    `whole_file` marks a file of several inputs, none of which could be read. `kept` are the cells of the columns that
+    the reader's option `keep` names.
     """
 
     name: str
     value: Any | DataError
     whole_file: bool = False
+    kept: Mapping[str, str] = {}
 
 
 class Reader(Protocol):

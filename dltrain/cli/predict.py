@@ -72,6 +72,9 @@ def predict(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a CSV file instead of lines.")
     ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Repeat this column of the input; may be repeated.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
     """Predict labels or numbers for new inputs.
@@ -91,7 +94,7 @@ def predict(
 
       dltrain predict runs/linear_regression x=6 x=7.5
 
-      dltrain predict runs/iris_dense flowers.csv -o species.csv
+      dltrain predict runs/iris_dense flowers.csv -o species.csv --keep id
 
       dltrain predict runs/text_classification 'How do I open a file?'
     """
@@ -99,7 +102,7 @@ def predict(
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
     check_output(output)
     trained = load_model(run, checkpoint, device, threshold=threshold)
-    predictor = make_predictor(run, trained, invert, top)
+    predictor = make_predictor(run, trained, invert, top, keep=list(dict.fromkeys(keep or ())))
     trained.runtime.check(trained.model)
     counts, table = InputCounts(), io.StringIO()
     for number, predictions in enumerate(_predict_batches(predictor, inputs, counts)):
@@ -153,18 +156,18 @@ def _format_predictions(
     """Lines to print; numbers have a `head` with the outputs' names above them."""
     key, positive = predictor.kind.key, _name_positive_label(predictor.trained.task) if as_json else {}
     if head and not predictor.labels and not as_json:
-        yield "\t".join([key, *predictions[0].values])
+        yield "\t".join([key, *predictions[0].kept, *predictions[0].values])
     for one in predictions:
         if as_json:
             labels = [{"label": label, "probability": value} for label, value in one.probabilities.items()]
             found = {"labels": labels, **positive} if predictor.labels else {"estimates": dict(one.values)}
-            yield json.dumps({key: one.name, **found})
+            yield json.dumps({key: one.name, **({"kept": dict(one.kept)} if one.kept else {}), **found})
         elif predictor.labels:
             pairs = (f"{label}\t{probability:.4f}" for label, probability in one.probabilities.items())
-            yield "\t".join([one.name, *pairs])
+            yield "\t".join([one.name, *one.kept.values(), *pairs])
         else:
             numbers = zip(_list_digits(predictor.trained.task), one.values.values(), strict=True)
-            yield "\t".join([one.name, *(f"{value:.{digits}g}" for digits, value in numbers)])
+            yield "\t".join([one.name, *one.kept.values(), *(f"{value:.{digits}g}" for digits, value in numbers)])
 
 
 def _write_csv(file: io.StringIO, predictions: Sequence[Prediction], labels: bool, head: bool) -> None:
@@ -174,10 +177,11 @@ def _write_csv(file: io.StringIO, predictions: Sequence[Prediction], labels: boo
         first = predictions[0]
         suffixes = ["", *(f"_{number}" for number in range(2, len(first.probabilities) + 1))]
         titles = [f"{what}{suffix}" for suffix in suffixes for what in ("label", "probability")]
-        rows.writerow(["input", *(titles if labels else first.values)])
+        titles = titles if labels else list(first.values)
+        rows.writerow(["input", *first.kept, *(f"predicted {name}" if name in first.kept else name for name in titles)])
     for one in predictions:
         pairs = (part for pair in one.probabilities.items() for part in pair)
-        rows.writerow([one.name, *(pairs if labels else one.values.values())])
+        rows.writerow([one.name, *one.kept.values(), *(pairs if labels else one.values.values())])
 
 
 def _write_output(path: Path, text: str) -> None:

@@ -30,12 +30,14 @@ class Prediction:
     `name` is the input's: a file, FILE:LINE, a text, or "input 0" for what has none. `probabilities` map labels to
     their probabilities, the chosen label first, then the most probable ones; `values` map the outputs of a regression
     or a forecast to numbers in the units of the data. An input that could not be read has an `error` and neither.
+    `kept` are the input's cells in the columns to keep.
     """
 
     name: str
     probabilities: Mapping[str, float] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     error: DataError | None = None
+    kept: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str | None:
@@ -74,7 +76,9 @@ class Predictor(NamedTuple):
             ]
 
 
-def make_predictor(run: Path, trained: Trained, invert: Inversion = "auto", top: int | None = None) -> Predictor:
+def make_predictor(
+    run: Path, trained: Trained, invert: Inversion = "auto", top: int | None = None, *, keep: Sequence[str] = ()
+) -> Predictor:
     """Raises UsageError where the task gives neither labels nor numbers, or nothing reads this kind of data."""
     from dltrain.capabilities import Estimates, Predicts
 
@@ -85,8 +89,12 @@ def make_predictor(run: Path, trained: Trained, invert: Inversion = "auto", top:
         advice = f"register a reader in the plug-in: register(Kind(name='{kind.name}', reader=...))"
         message = f"{run}: nothing reads inputs of the kind of data '{kind.name}'"
         raise UsageError(message, advice=f"{advice}, see docs/extending.md")
-    options = {"invert": invert} if "invert" in kind.reader_options else {}
-    if not options and invert != "auto":
+    options: dict[str, Any] = {"invert": invert} if "invert" in kind.reader_options else {}
+    if keep and "keep" not in kind.reader_options:
+        raise UsageError(f"{run}: --keep is for tables; the task '{task}' reads {kind.plural}", advice="leave it out")
+    if keep:
+        options["keep"] = keep
+    if "invert" not in options and invert != "auto":
         raise UsageError(f"{run}: --invert is for images; the task '{task}' reads {kind.plural}", advice="leave it out")
     try:
         reader = resolve_reference(kind.reader)(trained.record.assets, **options)
@@ -111,9 +119,10 @@ def _predict_inputs(predictor: Predictor, given: Sequence[NamedInput]) -> list[P
         results = (task.probabilities if predictor.labels else task.estimates)(trained.model, *inputs).cpu()
     if predictor.labels:
         ranked = _rank_labels(task, results, predictor.top)
-        return [Prediction(name=one.name, probabilities=each) for one, each in zip(given, ranked, strict=True)]
+        pairs = zip(given, ranked, strict=True)
+        return [Prediction(name=one.name, probabilities=each, kept=one.kept) for one, each in pairs]
     numbers = [dict(zip(task.outputs, row, strict=True)) for row in results.tolist()]
-    return [Prediction(name=one.name, values=each) for one, each in zip(given, numbers, strict=True)]
+    return [Prediction(name=one.name, values=each, kept=one.kept) for one, each in zip(given, numbers, strict=True)]
 
 
 def _rank_labels(task: Any, probabilities: Tensor, top: int | None) -> list[dict[str, float]]:

@@ -18,6 +18,7 @@ from dltrain.data.tables.table_files import load_bundled_table
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import find_kind, resolve_reference
 from support.commands import call, good
+from support.examples import write_config, write_labelled
 
 PROJECT = Path(__file__).parents[2]
 
@@ -293,3 +294,56 @@ trainer: {{epochs: 1, device: cpu, threads: 1}}
     told = good("fit", tmp_path / "city.yaml", "-o", tmp_path / "run")
     assert "column 'city' of the validation split: 'Oslo' is not among the categories trained on" in told.stderr
     assert "Oslo" not in good("predict", tmp_path / "run", "city=Rome").stderr
+
+
+def test_columns_of_the_input_are_kept_beside_the_predictions(tumours: Path, tmp_path: Path) -> None:
+    table = tumours.parent / "test.csv"
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    words = ("predict", tumours, table, "--keep", "side", "--keep", "diagnosis")
+    call(*words, "-o", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open() as file:
+        written = list(csv.reader(file))
+    assert written[0] == ["input", "side", "diagnosis", "label", "probability"]
+    assert [row[1:3] for row in written[1:]] == [[row["side"], row["diagnosis"]] for row in rows]
+    plain = [line.split("\t") for line in good("predict", tumours, table).stdout.splitlines()]
+    kept = [line.split("\t") for line in good(*words).stdout.splitlines()]
+    assert [[row[0], *row[3:]] for row in kept] == plain
+    first = json.loads(good(*words, "--json").stdout.splitlines()[0])
+    assert first["kept"] == {"side": rows[0]["side"], "diagnosis": rows[0]["diagnosis"]}
+
+
+def test_a_kept_column_does_not_hide_the_number_that_is_predicted(line: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("x,y,id\n6,1,a\n7,2,b\n")
+    good("predict", line, tmp_path / "in.csv", "--keep", "y", "--keep", "id", "-o", tmp_path / "out.csv")
+    head, *rows = list(csv.reader((tmp_path / "out.csv").read_text().splitlines()))
+    assert head == ["input", "y", "id", "predicted y"]
+    assert [row[1:3] for row in rows] == [["1", "a"], ["2", "b"]]
+
+
+def test_a_column_to_keep_that_is_not_there(line: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("x,name\n6,a\n")
+    refused = call("predict", line, tmp_path / "in.csv", "--keep", "nam")
+    assert refused.exit_code != 0
+    assert (
+        f"{tmp_path}/in.csv: has no column 'nam' to keep; its columns are x, name\ndid you mean 'name'?"
+        in refused.stderr
+    )
+
+
+def test_texts_keep_the_cells_of_their_table(tmp_path: Path) -> None:
+    write_labelled(tmp_path)
+    config = {
+        "task": "text_classification",
+        "data": {"name": "labelled_text", "training": ["texts.csv"]},
+        "model": "text_cnn",
+        "trainer": {"epochs": 1, "device": "cpu", "threads": 1},
+    }
+    good("fit", write_config(tmp_path / "texts.yaml", config), "-q", "-o", tmp_path / "run")
+    lines = good("predict", tmp_path / "run", tmp_path / "texts.csv", "--keep", "author").stdout.splitlines()
+    with (tmp_path / "texts.csv").open() as file:
+        authors = [row["author"] for row in csv.DictReader(file)]
+    assert [line.split("\t")[1] for line in lines] == authors
+    (tmp_path / "lines.txt").write_text("one\n")
+    refused = call("predict", tmp_path / "run", tmp_path / "lines.txt", "--keep", "author")
+    assert "has no columns to keep" in refused.stderr

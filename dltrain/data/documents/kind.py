@@ -9,6 +9,7 @@ register(
         name="documents",
         axes=((BATCH, LENGTH), (BATCH,)),
         reader="dltrain.data.documents.reader:TextReader",
+        reader_options=("keep",),
         singular="text",
         plural="texts",
         preparation=(

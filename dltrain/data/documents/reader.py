@@ -13,6 +13,7 @@ from torch import Tensor
 from dltrain.data.delimited import Ragged, get_table_suffix, read_delimited
 from dltrain.data.documents.batches import DocumentCounts, DocumentEncoder, DocumentSet
 from dltrain.data.documents.summary import describe_unknown
+from dltrain.data.kept import list_kept_cells
 from dltrain.data.layout import Layout
 from dltrain.data.objects import describe_object, flatten, is_frame, is_row, to_columns, to_row
 from dltrain.data.text_files import LineSpan, read_text_pieces, scan_file
@@ -27,8 +28,8 @@ class TextReader:
     .tsv and .jsonl files, plain or .gz, with the column that the training files had.
     """
 
-    def __init__(self, assets: Mapping[str, Any]) -> None:
-        self._encoder = DocumentEncoder(assets)
+    def __init__(self, assets: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
+        self._encoder, self._keep = DocumentEncoder(assets), keep
         self._layout = Layout(**assets.get("layout", {} if "unicode" in assets else {"quoting": "none"}))
         self._column: str = assets["text"]
         self._counts = DocumentCounts()
@@ -42,25 +43,33 @@ class TextReader:
                 continue
             ragged: Ragged = []
             try:
-                for line, text in self._numbered(name, lines, ragged):
+                for line, text, kept in self._numbered(name, lines, ragged):
                     place = f"{name}:{line}"
-                    yield NamedInput(place, refuse_bytes(place, text) or self._encoded(text))
+                    yield NamedInput(place, refuse_bytes(place, text) or self._encoded(text), kept=kept)
             except DataError as error:
                 yield NamedInput(name, error, whole_file=True)
             yield from (NamedInput(f"{name}:{line}", error) for line, error in ragged)
 
-    def _numbered(self, name: str, lines: Iterator[str], ragged: Ragged) -> Iterator[tuple[int, str]]:
+    def _numbered(
+        self, name: str, lines: Iterator[str], ragged: Ragged
+    ) -> Iterator[tuple[int, str, Mapping[str, str]]]:
+        """The line, the text, and the cells to keep of each text."""
         if name == "-":
-            yield from enumerate((line.rstrip("\r\n") for line in lines), 1)
+            yield from ((number, line.rstrip("\r\n"), {}) for number, line in enumerate(lines, 1))
             return
         file = scan_file(Path(name))
         if get_table_suffix(file.path) is None:
+            if self._keep:
+                raise DataError(f"{name}: has no columns to keep", advice="leave out --keep, or name a table")
             content = "".join(piece.text for piece in read_text_pieces(LineSpan(file, 0, file.lines), "character"))
-            yield from enumerate(content.removesuffix("\n").split("\n"), 1)
+            yield from ((number, line, {}) for number, line in enumerate(content.removesuffix("\n").split("\n"), 1))
             return
         table = read_delimited(file, ragged, self._layout)
         advice = f"call the column with the texts '{self._column}', as in training"
-        yield from zip(table.lines, table.column(self._column, "data.text in training", advice), strict=True)
+        texts = table.column(self._column, "data.text in training", advice)
+        columns = {column: table.column(column, "--keep", "correct --keep", absent="") for column in self._keep}
+        kept = list_kept_cells(columns, self._keep, name, len(texts))
+        yield from zip(table.lines, texts, kept, strict=True)
 
     def _encoded(self, text: str) -> list[int]:
         encoded = self._encoder.encode(text)

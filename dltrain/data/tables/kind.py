@@ -9,6 +9,7 @@ register(
         name="table",
         axes=((BATCH,),),
         reader="dltrain.data.tables.reader:TableReader",
+        reader_options=("keep",),
         singular="row",
         plural="rows",
         preparation=(

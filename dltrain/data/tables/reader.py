@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dltrain.data.cleaning import clean_text
 from dltrain.data.delimited import Ragged
+from dltrain.data.kept import list_kept_cells
 from dltrain.data.layout import Layout
 from dltrain.data.objects import Cell, flatten, is_cell, is_frame, is_row, to_cell, to_columns, to_row
 from dltrain.data.tables.features import FeatureEncoder, restore_table_layout
@@ -30,8 +31,8 @@ class TableReader:
     are called FILE:LINE, or FILE:ROW where there are no lines.
     """
 
-    def __init__(self, assets: Mapping[str, Any]) -> None:
-        self._encoder = FeatureEncoder(assets["features"])
+    def __init__(self, assets: Mapping[str, Any], keep: Sequence[str] = ()) -> None:
+        self._encoder, self._keep = FeatureEncoder(assets["features"]), keep
         self._layout = restore_table_layout(assets)
 
     def read(self, names: Sequence[str], lines: Iterator[str]) -> Iterator[NamedInput]:
@@ -50,6 +51,7 @@ class TableReader:
 
     def _rows(self, table: Table, names: Sequence[str]) -> Iterator[NamedInput]:
         """The table's rows by their names; where one is at fault, the others all the same."""
+        kept = list_kept_cells(table.columns, self._keep, table.name, len(names))
         try:
             rows = list(self._encoder.inputs(table))
         except DataError:
@@ -57,8 +59,8 @@ class TableReader:
             if lacks:
                 raise
             rows = [self._row(table, row) for row in range(len(table))]
-        for name, row in zip(names, rows, strict=True):
-            yield NamedInput(name, row)
+        for name, row, cells in zip(names, rows, kept, strict=True):
+            yield NamedInput(name, row, kept=cells)
 
     def _row(self, table: Table, row: int) -> Any:
         try:
