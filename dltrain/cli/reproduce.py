@@ -99,9 +99,9 @@ def format_result(recorded: RecordedRun, result: Reproduction) -> Iterator[str]:
     """The outcome as lines."""
     if result.difference is None:
         weights = f"weights of {', '.join(result.checkpoints)}" if result.checkpoints else "no weights: none were kept"
-        epochs = "1 epoch" if result.epochs == 1 else f"{result.epochs:g} epochs"
+        epochs, measured = count_things(result.epochs, "epoch"), count_things(result.measurements, "measurement")
         extent = "" if result.complete else f" (of {recorded.record.history[-1]['epoch']:g})"
-        yield f"identical: {epochs}{extent}, {result.measurements} measurements, {weights}"
+        yield f"identical: {epochs}{extent}, {measured}, {weights}"
     else:
         yield f"first difference: {format_difference(result)}"
     if result.around:
@@ -109,6 +109,10 @@ def format_result(recorded: RecordedRun, result: Reproduction) -> Iterator[str]:
         yield from (f"  {name}: {before} -> {after}" for name, (before, after) in result.around.items())
     elif result.difference is not None:
         yield NOTHING_AROUND
+
+
+def count_things(number: float, name: str) -> str:
+    return f"{number:g} {name}" + ("" if number == 1 else "s")
 
 
 def format_difference(result: Reproduction) -> str:

@@ -224,6 +224,7 @@ def reproduce_run(
         fit_experiment(experiment, directory, interrupts=stop, messenger=messenger, watching=[comparison])
     except Stopped as stopped:
         if stopped.exit_code:
+            stopped.advice = "run the same command again; with -o, in another directory"
             raise
     except DataError as error:
         advice = "where the data is elsewhere, give --root DIR or --set data.OPTION=PATH"

@@ -130,7 +130,7 @@ def test_other_weights_with_the_same_metrics_are_found(run: Path, rows: dict[str
 def test_an_unfinished_run_is_compared_as_far_as_it_went(rows: dict[str, Any], write_settings: Write) -> None:
     good("fit", write_settings(rows), "-o", "r")
     recorded = RecordedRun(Path("r"), Path("r"))
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="run the same command again"):
         reproduce_run(
             recorded,
             recorded.load([], plugins=False),
