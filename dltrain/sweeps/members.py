@@ -209,7 +209,6 @@ def run_members(
                 refused = failed.exit_code in (UsageError.exit_code, DataError.exit_code)
                 started = Checkpoints(parent / member.name / "checkpoints").last()
                 if number == 1 and len(members) > 1 and refused and not started:
-                    write_summary(parent, summarize_members(kind, [result], len(members)))
                     first = f"{parent}: {member.name}, the first of {len(members)} runs, cannot start"
                     message = f"{first}; the others were not tried\n{failed.message}"
                     raise ChildFailed(message, failed.exit_code, advice=failed.advice) from None

@@ -108,8 +108,8 @@ def test_list_of_an_unknown_kind() -> None:
         run("list", "modles")
     assert str(caught.value) == (
         "'modles' is not a kind of registered name\n"
-        "allowed: models, datasets, tasks, optimizers, schedules, observers\n"
-        "did you mean 'models'?"
+        "allowed: models, datasets, tasks, optimizers, schedules, observers, losses, metrics, "
+        "augmentations\ndid you mean 'models'?"
     )
 
 

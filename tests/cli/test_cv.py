@@ -106,7 +106,7 @@ def test_too_many_folds_are_told_of_once(tmp_path: Path, write_settings: Write, 
         f"{tmp_path}/cv: fold-0, the first of 100 runs, cannot start; the others were not tried\n"
         "100 folds need as many examples, found 60\nnext: make fewer folds"
     )
-    assert [one["state"] for one in json.loads((tmp_path / "cv" / "summary.json").read_text())["members"]] == ["failed"]
+    assert not (tmp_path / "cv").exists()
     assert cv(config, "--folds", 2, "-o", tmp_path / "cv", "--quiet").exit_code == 0
 
 

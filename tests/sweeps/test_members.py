@@ -153,7 +153,8 @@ def test_seeds_do_what_fit_does_and_only_what_is_missing(
         fit_seeds(fragile, [], "3,5", parent, options(quiet=False))
     assert caught.value.exit_code == 2
     assert f"{parent}: 1 of 2 runs failed, the others count\n" in str(caught.value)
-    assert "seed-5: exit code 2: model 'fragile': this seed is refused\n  next: change its options" in str(caught.value)
+    assert "seed-5: exit code 2: model 'fragile': this seed is refused (" in str(caught.value)
+    assert "fragile.py:18)\n  next: change its options" in str(caught.value)
     out, err = capsys.readouterr()
     assert "validation split of mnist, the best epoch of each run by accuracy" in out
     assert "   5  failed: exit code 2" in out
