@@ -97,8 +97,8 @@ def dltrain_process(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Members run in this process, without pictures, which take longer than their training; the commands given."""
-    for picture in ("draw_curves", "draw_confusion_picture"):
-        monkeypatch.setattr(f"dltrain.observers.report.{picture}", lambda *_, **__: None)
+    for picture in ("report.outcome.draw_curves", "observers.run_pictures.draw_confusion_picture"):
+        monkeypatch.setattr(f"dltrain.{picture}", lambda *_, **__: None)
     given: list[list[str]] = []
 
     def run(words: Sequence[str], *rest: Any) -> FinishedProcess:

@@ -88,7 +88,7 @@ def evaluate(
     """Evaluate a trained model.
 
     Reads the checkpoint with the best validation score by default. Each evaluation is added to evaluations.jsonl in the
-    run directory, and its picture is drawn in plots/: a confusion matrix, reconstructions or forecasts.
+    run directory, report.html is written again, and a picture is drawn in plots/.
 
     The model is most wrong about the examples where it assigns the true class the lowest probability, of numbers about
     those with the largest errors, of speech about the clips with the most. They are named by file, line or row, and
@@ -112,6 +112,7 @@ def evaluate(
     check_decoding(decoding)
     from dltrain.cli.shared.evaluation import format_evaluation
     from dltrain.observers.console import Messenger
+    from dltrain.report.building import update_report
     from dltrain.runs.evaluation import EvaluationMethod, collect_results, record_evaluation, run_evaluation
     from dltrain.runs.examples import check_worst
     from dltrain.runs.finding import find_checkpoint
@@ -128,6 +129,7 @@ def evaluate(
     record_evaluation(run, result, messenger)
     method = adaptation or (evaluation.judging and evaluation.judging.decoding)
     typer.echo(json.dumps(result) if as_json else "\n".join(format_evaluation(result, method)))
+    update_report(evaluation, result, messenger.warn)
     raise_unmet(requirements, evaluation.report, f"{run}: on the {split} split of {evaluation.dataset.name}")
 
 

@@ -98,7 +98,8 @@ def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json
     from dltrain.core.verdict import list_remarks, read_baseline_scores
     from dltrain.observers.console import format_baselines, format_duration
     from dltrain.observers.data_report import read_data
-    from dltrain.observers.report import CURVES, summarize_outcome
+    from dltrain.observers.run_pictures import CURVES
+    from dltrain.report.outcome import summarize_outcome
 
     last = run.checkpoints.last()
     assert last is not None, "a finished run has a checkpoint"

@@ -40,6 +40,7 @@ COMMANDS = {
     "sweep": "sweep:sweep",
     "runs": "runs:list_all_runs",
     "compare": "compare:compare",
+    "report": "report:report",
     "reproduce": "reproduce:reproduce",
     "share": "share:share",
     "find-lr": "find_lr:find_lr",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from dltrain.dataset import Dataset, SplitName
     from dltrain.runs.loading import Trained
+    from dltrain.runs.recording import Recorder
     from dltrain.stream import Stream
     from dltrain.task import Counts
 
@@ -60,6 +61,8 @@ class Evaluation:
     kept: NDArray[Any] | None
     """The places in the split of the examples that are evaluated, (N,), where others are left out."""
     messenger: Messenger
+    recorder: Recorder | None = None
+    """What a report shows of the evaluation; None with an adaptation, which scores another model."""
 
     def draw(self, name: str, draw_picture: Callable[..., None], key: str = "picture") -> dict[str, str]:
         """Call `draw_picture` with title and path; the path under `key`. A checkpoint that stands alone gets none."""
@@ -76,6 +79,8 @@ class Evaluation:
 
 def run_evaluation(run: Path, trained: Trained, split: SplitName, how: EvaluationMethod) -> Evaluation:
     """Score a split. Raises UsageError where task or data do not allow it, Diverged for an adaptation that does."""
+    from dltrain.runs.recording import Recorder
+
     adaptation, decoding, warn = how.adaptation, how.decoding, how.messenger.warn
     if adaptation:
         trained = prepare_adaptation(run, trained, adaptation)
@@ -86,6 +91,8 @@ def run_evaluation(run: Path, trained: Trained, split: SplitName, how: Evaluatio
     if dataset.notice:
         warn(dataset.notice)
     scorer: Any = adaptation.scorer(trained, dataset) if adaptation else judges or trained.task
+    recorder = None if adaptation else Recorder(trained, scorer, warn)
+    scorer = recorder or scorer
     counts = replace(trained, task=scorer).counts(stream)
     report = trained.task.report(counts)
     if adaptation and not all(map(math.isfinite, report.values())):
@@ -104,6 +111,7 @@ def run_evaluation(run: Path, trained: Trained, split: SplitName, how: Evaluatio
         changed=changed,
         kept=kept,
         messenger=how.messenger,
+        recorder=recorder,
     )
 
 
@@ -192,13 +200,24 @@ def replace_nan(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
-    """The metrics of each class and the confusion matrix, which is drawn too."""
-    from dltrain.observers.report import draw_confusion_picture
+def describe_findings(task: Any, counts: Counts) -> dict[str, Any]:
+    """What a task says of its counts beside the metrics: the metrics of each class and the confusion matrix."""
+    from dltrain.capabilities import Classifies
 
-    by_class, confusion = task.by_class(evaluation.counts), task.confusion(evaluation.counts)
+    if not isinstance(task, Classifies):
+        return {}
+    by_class, confusion = task.by_class(counts), task.confusion(counts)
     columns = zip(*(map(replace_nan, values.tolist()) for values in by_class.values()), strict=True)
     classes = {label: dict(zip(by_class, each, strict=True)) for label, each in zip(task.labels, columns, strict=True)}
+    return {"classes": classes, "confusion": confusion.tolist()}
+
+
+def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
+    """The metrics of each class and the confusion matrix, which is drawn too."""
+    from dltrain.observers.run_pictures import draw_confusion_picture
+
+    found, confusion = describe_findings(task, evaluation.counts), task.confusion(evaluation.counts)
+    classes = found["classes"]
     absent = [label for label, scores in classes.items() if scores["f1"] is None]
     picture = evaluation.draw("confusion", partial(draw_confusion_picture, confusion, task.labels))
     missed = ((confusion.sum(0) == 0) & (confusion.sum(1) > 0)).tolist()
@@ -206,7 +225,7 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
         "classes": classes,
         "absent_classes": absent,
         "never_predicted": [label for label, never in zip(task.labels, missed, strict=True) if never],
-        "confusion": confusion.tolist(),
+        "confusion": found["confusion"],
         **picture,
     }
 

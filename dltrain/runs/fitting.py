@@ -111,20 +111,35 @@ def _train(
         return [*watching, *guarded]
 
     try:
-        train_run(experiment, run, interrupts, observe, messenger=messenger, inexact=inexact)
+        training = train_run(experiment, run, interrupts, observe, messenger=messenger, inexact=inexact)
+        if any(choice.name == "report" for choice in experiment.observers):
+            _note_validation(run, training, messenger)
     finally:
         for observer in guarded:
             observer.close()
     return time.perf_counter() - start
 
 
+def _note_validation(run: Run, training: Training, messenger: Messenger) -> None:
+    """Keep for the report what the best weights do on the validation split; a fault there is a warning, no error."""
+    from dltrain.report.building import keep_validation
+
+    try:
+        keep_validation(run.directory, training.dataset, messenger.warn)
+    except Exception as error:  # the run itself is finished, and nothing may take that back
+        messenger.warn(f"the report lacks the findings on the validation split: {type(error).__name__}: {error}")
+
+
 def complete_report(run: Run, experiment: Experiment) -> bool:
     """Write the report of a finished run that was killed before it was written; whether it was missing."""
-    from dltrain.observers.report import write_outcome
+    from dltrain.report.building import write_report
+    from dltrain.report.contents import REPORT
+    from dltrain.report.outcome import draw_outcome
 
     last = run.checkpoints.last()
     reports = any(choice.name == "report" for choice in experiment.observers)
-    if last is None or not reports or (run.directory / "report.html").exists():
+    if last is None or not reports or (run.directory / REPORT).exists():
         return False
-    write_outcome(run.directory, last)
+    draw_outcome(run.directory, last)
+    write_report(run.directory, ours=True)
     return True

@@ -63,17 +63,20 @@ def _to_plain(node: Node) -> Any:
     return [_to_plain(item) for item in node.items] if isinstance(node, ListNode) else node.value
 
 
-def read_facts(directory: Path) -> dict[str, Any]:
-    """Fields of a `ListedRun`. Raises what reading a damaged run raises; `NoCheckpoint` for another version's run."""
+def read_facts(directory: Path, *, ours: bool = False) -> dict[str, Any]:
+    """Fields of a `ListedRun`. Raises what reading a damaged run raises; `NoCheckpoint` for another version's run.
+
+    With `ours` the lock is this process's own, which has ended its training: the run is not running.
+    """
     for _ in range(READING_TRIES):
         try:
-            return _read_facts(directory)
+            return _read_facts(directory, ours)
         except FileNotFoundError:  # training continues here and has just deleted a checkpoint: look again
             continue
-    return _read_facts(directory)
+    return _read_facts(directory, ours)
 
 
-def _read_facts(directory: Path) -> dict[str, Any]:
+def _read_facts(directory: Path, ours: bool) -> dict[str, Any]:
     checkpoints = list(Checkpoints(directory / "checkpoints"))
     faults = {one.name: one.visible_fault for one in checkpoints}
     sound = [one for one in checkpoints if faults[one.name] is None]
@@ -89,7 +92,7 @@ def _read_facts(directory: Path) -> dict[str, Any]:
         "config": config,
         **_read_scores(directory, sound, record),
         **_read_times(directory, processes),
-        **_find_state(directory, last, record, processes),
+        **_find_state(not ours and is_locked(directory), last, record, processes),
     }
     if faults and not sound:
         name, fault = next(iter(faults.items()))
@@ -172,10 +175,10 @@ def _read_times(directory: Path, processes: list[dict[str, Any]]) -> dict[str, A
 
 
 def _find_state(
-    directory: Path, last: Checkpoint | None, record: Record | None, processes: list[dict[str, Any]]
+    locked: bool, last: Checkpoint | None, record: Record | None, processes: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """State and reason. A finished run that was continued for more epochs is as its last process left it."""
-    if is_locked(directory):
+    if locked:
         return {"state": "running"}
     latest = processes[-1] if processes else {}
     continued = last is not None and latest.get("begins_at_step", -1) >= last.step

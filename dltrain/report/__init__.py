@@ -1,0 +1,1 @@
+"""report.html: everything about one run, or about all runs below a folder, as one file without a network."""
