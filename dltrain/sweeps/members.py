@@ -238,13 +238,26 @@ def summarize_members(kind: str, results: Sequence[Mapping[str, Any]], asked: in
 
 
 def average_baselines(finished: Sequence[Mapping[str, Any]], metrics: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The mean over the finished members of each metric of each baseline that all of them have, by name."""
+    """The mean over the finished members of each metric of each baseline that all of them have, by name.
+
+    A metric that is not defined for some members has a mean only if it is not for the same ones, so that the mean of
+    the models' scores can be compared with it.
+    """
     scores = [result.get("baselines", {}) for result in finished]
     shared = [name for name in (scores[0] if scores else {}) if all(name in each for each in scores)]
-    return {
-        name: {metric: describe_spread([each[name].get(metric) for each in scores])["mean"] for metric in metrics}
-        for name in shared
-    }
+    models = [result["metrics"] for result in finished]
+    return {name: _average_alike([each[name] for each in scores], models, metrics) for name in shared}
+
+
+def _average_alike(
+    scores: Sequence[Mapping[str, float | None]], models: Sequence[Mapping[str, float | None]], metrics: Iterable[str]
+) -> dict[str, float | None]:
+    means = {}
+    for metric in metrics:
+        values = [each.get(metric) for each in scores]
+        alike = [value is None for value in values] == [each.get(metric) is None for each in models]
+        means[metric] = describe_spread(values)["mean"] if alike else None
+    return means
 
 
 def describe_spread(values: Sequence[float | None]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dltrain.cli.fit import format_seeds
-from dltrain.cli.shared.tables import format_table, print_summary
+from dltrain.cli.shared.tables import format_members, format_table, print_summary
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import RunBusy, Stopped, UsageError
 from dltrain.observers.console import Messenger
@@ -23,7 +23,14 @@ from dltrain.runs.directory import Lock, open_run
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members
 from dltrain.sweeps.child import ChildFailed, FinishedProcess
-from dltrain.sweeps.members import RunOptions, describe_spread, prepare_parent, raise_failed, refuse_override
+from dltrain.sweeps.members import (
+    RunOptions,
+    describe_spread,
+    prepare_parent,
+    raise_failed,
+    refuse_override,
+    summarize_members,
+)
 from dltrain.sweeps.repeats import parse_seeds, train_seeds
 from support.runs import outcome as bytes_of
 from support.runs import run_once
@@ -322,3 +329,21 @@ def test_parents_of_runs_need_no_command_line() -> None:
     program = f"import sys, {', '.join(modules)}; assert not {{'typer', 'torch'}} & sys.modules.keys()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_means_over_some_of_the_runs_are_reported_and_never_compared_with_those_of_others() -> None:
+    def finished(fold: int, mase: float | None, baseline: float | None) -> dict[str, Any]:
+        baselines = {"last value": {"rmse": 2.0 + fold, "mase": baseline}, **({"season": {}} if fold else {})}
+        return {
+            "state": "finished", "fold": fold, "epoch": 1, "metrics": {"rmse": 1.0, "mase": mase},
+            "baselines": baselines,
+        }  # fmt: skip
+
+    ragged = summarize_members("cv", [finished(0, 1.0, None), finished(1, 0.5, 0.8), finished(2, None, 0.9)], 3)
+    assert ragged["statistics"]["mase"]["count"] == 2
+    assert ragged["baselines"] == {"last value": {"rmse": 3.0, "mase": None}}
+    assert "mase is undefined in 1 of 3 runs; its mean is over the other 2" in format_members(ragged, "fold")
+    alike = summarize_members("cv", [finished(0, None, None), finished(1, 0.5, 0.8), finished(2, 0.3, 1.0)], 3)
+    assert alike["baselines"]["last value"]["mase"] == pytest.approx(0.9)
+    whole = summarize_members("cv", [finished(0, 1.0, 1.0)], 1)
+    assert "undefined" not in format_members(whole, "fold")

@@ -69,7 +69,16 @@ def format_members(summary: Mapping[str, Any], first: str) -> str:
             for name, means in summary["baselines"].items()
         ]
         tables.append(format_table([["baseline, mean", *part], *rows]))
-    return "\n\n".join(tables)
+    notes = "".join(f"\nnote: {note}" for note in _describe_undefined(summary))
+    return "\n\n".join(tables) + (f"\n{notes}" if notes else "")
+
+
+def _describe_undefined(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Which metrics are not defined for some of the finished members, so that their means are over the others."""
+    finished = sum(result["state"] == "finished" for result in summary["members"])
+    for metric, spread in summary["statistics"].items():
+        if 0 < (count := spread["count"]) < finished:
+            yield f"{metric} is undefined in {finished - count} of {finished} runs; its mean is over the other {count}"
 
 
 def format_facts(results: Iterable[Mapping[str, Any]]) -> Iterator[str]:
