@@ -113,7 +113,7 @@ def test_it_is_printed_and_kept(config: Path, tmp_path: Path) -> None:
     assert data["facts"]["step"] is None
     assert len(data["risks"]) == 2
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "<h2>data</h2>" in page
+    assert ">Data</h2>" in page
     for shown in (
         "points.csv",
         "cut after 400 words",
@@ -137,7 +137,7 @@ def test_json_holds_it_as_an_object(config: Path, tmp_path: Path) -> None:
     (described,) = [event for event in events if event["event"] == "data"]
     kept = json.loads((tmp_path / "run" / "data.json").read_text())
     assert described == {"event": "data", **kept}
-    assert json.loads(result.stdout)["data read"] == kept
+    assert json.loads(result.stdout)["data_read"] == kept
 
 
 def test_a_resumed_run_repeats_one_line(config: Path, tmp_path: Path) -> None:
