@@ -91,10 +91,22 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Interrupted:
+    """Training ended before it was over, and why; if `resumable`, it was stopped, and the same command continues."""
+
+    why: str
+    resumable: bool
+
+
+def ignore_message(text: str) -> None:
+    """Print nothing."""
+
+
+@dataclass(frozen=True)
 class WatchedRun:
     """The run that an observer follows: its directory, its resolved `config`, and the `goal` of its task.
 
-    `quiet` asks for no output but warnings.
+    `quiet` asks for no output but warnings, which `warn` prints; call it from the thread that trains.
     """
 
     directory: Path
@@ -102,7 +114,8 @@ class WatchedRun:
     dataset: str
     goal: Goal
     quiet: bool = False
+    warn: Callable[[str], None] = field(default=ignore_message, repr=False)
 
 
-Event = EpochStarted | Logged | BatchesDivided | Evaluated | Saved | Finished
+Event = EpochStarted | Logged | BatchesDivided | Evaluated | Saved | Finished | Interrupted
 Observer = Callable[[Event], None]

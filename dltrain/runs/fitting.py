@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.experiment import Experiment
+from dltrain.errors import DltrainError, Stopped, UsageError
 from dltrain.events import Observer
 from dltrain.observers.console import Messenger
 from dltrain.options import AUTO
@@ -48,6 +51,7 @@ def fit_experiment(
     """
     from dltrain.runs.changed_data import check_finished_run
 
+    check_packages(experiment)
     run = open_run(directory, experiment)
     try:
         if run.begins == "finished":
@@ -65,6 +69,19 @@ def fit_experiment(
         raise
     finally:
         run.lock.release()
+
+
+def check_packages(experiment: Experiment) -> None:
+    """Raises UsageError where an observer needs a package that is not installed."""
+    catalogue = load_package_catalogue()
+    for number, choice in enumerate(experiment.observers, 1):
+        entry = catalogue.find("observer", choice.name)
+        needed = None if entry is None else entry.facts.get("needs")
+        if needed is not None and find_spec(needed) is None:
+            raise UsageError(
+                f"observers.{number}: '{choice.name}' needs the package {needed}, which is not installed",
+                advice=f"pip install 'dltrain[{choice.name}]', or leave this observer out",
+            )
 
 
 def _settle_batch_size(experiment: Experiment, run: Run, messenger: Messenger) -> Experiment:
@@ -89,7 +106,7 @@ def _train(
     watching: Sequence[Observer],
 ) -> float:
     """Train to the end with the config's observers; the seconds that it took."""
-    from dltrain.events import WatchedRun
+    from dltrain.events import Interrupted, WatchedRun
     from dltrain.observers.console import Guarded
     from dltrain.runs.building import construct_observer
     from dltrain.runs.training import train_run
@@ -104,6 +121,7 @@ def _train(
             dataset=training.dataset.name,
             goal=training.task.goal,
             quiet=messenger.quiet or messenger.json_lines,
+            warn=messenger.warn,
         )
         for choice in experiment.observers:
             built = construct_observer(training.names, choice, watched)
@@ -114,6 +132,11 @@ def _train(
         training = train_run(experiment, run, interrupts, observe, messenger=messenger, inexact=inexact)
         if any(choice.name == "report" for choice in experiment.observers):
             _note_validation(run, training, messenger)
+    except Exception as error:
+        why = error.message if isinstance(error, DltrainError) else f"{type(error).__name__}: {error}"
+        for observer in guarded:
+            observer(Interrupted(why, resumable=isinstance(error, Stopped)))
+        raise
     finally:
         for observer in guarded:
             observer.close()
