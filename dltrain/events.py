@@ -34,7 +34,8 @@ class EpochStarted:
 class Logged:
     """The updates since the last such event: `loss` is their mean over `examples` examples.
 
-    `position` counts the batches of this epoch so far.
+    `position` counts the batches of this epoch so far, `gradient_norm` is the L2 norm of the last update's gradient,
+    before clipping.
     """
 
     step: int
@@ -44,6 +45,7 @@ class Logged:
     examples: int
     loss: float
     learning_rate: float
+    gradient_norm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,7 @@ class LoadedRun:
         examples that the model is most wrong about to the details. `beam` and `lm` are the width of a beam search and a
         language model for speech. Raises UsageError where the data has changed since training, unless `changed_data`.
         """
+        from dltrain.report.building import update_report
         from dltrain.runs.clip_scoring import Decoding, check_decoding
         from dltrain.runs.evaluation import EvaluationMethod, collect_results, record_evaluation, run_evaluation
         from dltrain.runs.examples import check_worst
@@ -176,6 +177,7 @@ class LoadedRun:
             evaluation = run_evaluation(self.path, trained, split, method)
             details = collect_results(evaluation, worst)
             record_evaluation(self.path, details, messenger)
+            update_report(evaluation, details, messenger.warn)
         return EvaluationResult(split, details["metrics"], details)
 
     def generate(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from dltrain.batch import Batch, divide_batch, to_device
 from dltrain.capabilities import Shows
@@ -88,11 +88,12 @@ def train_model(
             for parameters, base in zip(state.optimizer.param_groups, state.base_rates, strict=True):
                 parameters["lr"] = base * rate
             parts = state.parts
-            update(state, task, group, clip_norm=plan.clip_norm, runtime=runtime)
+            logs = (state.step + 1) % plan.log_every_steps == 0
+            norm = update(state, task, group, clip_norm=plan.clip_norm, runtime=runtime, measures=logs)
             if state.parts != parts:
                 session.emit(BatchesDivided(state.step, state.parts))
-            if state.step % plan.log_every_steps == 0:
-                session.emit(summarize_updates(state, batches, factor))
+            if logs:
+                session.emit(summarize_updates(state, batches, factor, norm))
             if state.position < batches and cadence.due(state.step):
                 save_checkpoint(state, session, evaluated=False)
             stop_if_asked(state, session)
@@ -132,9 +133,18 @@ def is_evaluated_within_epoch(state: TrainState, plan: Plan) -> bool:
 
 
 def update(
-    state: TrainState, task: Task[Any], batches: Sequence[Batch], *, clip_norm: float | None, runtime: Runtime
-) -> None:
-    """One step of the optimizer on the mean loss over all examples of `batches`."""
+    state: TrainState,
+    task: Task[Any],
+    batches: Sequence[Batch],
+    *,
+    clip_norm: float | None,
+    runtime: Runtime,
+    measures: bool = False,
+) -> Tensor | None:
+    """One step of the optimizer on the mean loss over all examples of `batches`.
+
+    Returns the L2 norm of the gradient before clipping, on its device, if it is clipped or `measures` asks for it.
+    """
     examples = sum(batch.count for batch in batches)
     losses = compute_within_memory(state, task, batches, runtime)
     state.loss_sum.add_(losses[0] if len(losses) == 1 else torch.stack(losses).sum(), alpha=examples)
@@ -143,8 +153,11 @@ def update(
     note_gradients(state, parameters)
     if runtime.device.type == "cpu":  # elsewhere reading would stall the device: see raise_if_diverged
         raise_if_diverged(state, state.step + 1)
+    norm = None
     if clip_norm is not None:
-        clip_grad_norm_(parameters, clip_norm)
+        norm = clip_grad_norm_(parameters, clip_norm)
+    elif measures:
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
@@ -153,6 +166,7 @@ def update(
     state.examples += examples
     state.position += len(batches)
     state.step += 1
+    return norm
 
 
 def compute_within_memory(
@@ -238,8 +252,11 @@ def detach_carry(carry: Any) -> Any:
     return map_tensors(carry, Tensor.detach)
 
 
-def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
-    """The means since the last line; the next line starts from here. `factor` is the schedule's."""
+def summarize_updates(state: TrainState, batches: int, factor: float, norm: Tensor | None) -> Logged:
+    """The means since the last line; the next line starts from here. `factor` is the schedule's.
+
+    `norm` is that of the last update's gradient.
+    """
     raise_if_diverged(state, state.step)
     loss_sum, examples = float(state.loss_sum), state.examples
     since = examples - state.logged[1]
@@ -253,6 +270,7 @@ def summarize_updates(state: TrainState, batches: int, factor: float) -> Logged:
         examples=since,
         loss=loss,
         learning_rate=state.base_rates[0] * factor,
+        gradient_norm=None if norm is None else float(norm),
     )
 
 

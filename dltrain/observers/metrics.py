@@ -78,7 +78,7 @@ class MetricsLog:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Logged):
-            names = ("step", "epoch", "loss", "learning_rate")
+            names = ("step", "epoch", "loss", "learning_rate", "gradient_norm")
             self._append({"event": "step", **{name: getattr(event, name) for name in names}})
         elif isinstance(event, Evaluated):
             validation = {f"validation_{name}": value for name, value in event.report.items()}

@@ -14,7 +14,7 @@ import pytest
 
 from dltrain.errors import DataError, RequirementNotMet, Stopped, UsageError
 from dltrain.observers.console import Messenger
-from dltrain.runs.reproducing import RecordedRun, compare_weights, reproduce_run
+from dltrain.runs.reproducing import RecordedRun, compare_weights, find_measured_differences, reproduce_run
 from dltrain.runs.sharing import CONTENTS, unpack_shared
 from support.commands import call, good
 from support.examples import write_rows
@@ -290,3 +290,10 @@ def test_one_checkpoint_is_answered_with_its_run(run: Path) -> None:
     error = call("reproduce", run / "best").exception
     assert isinstance(error, UsageError)
     assert f"name the run directory, {run.resolve()}" in str(error)
+
+
+def test_a_norm_that_an_earlier_version_did_not_record_is_no_difference() -> None:
+    recorded, again = {"step": 4, "loss": 0.5}, {"step": 4, "loss": 0.5, "gradient_norm": 1.0}
+    assert list(find_measured_differences(recorded, again)) == []
+    changed = find_measured_differences({**recorded, "gradient_norm": 2.0}, again)
+    assert [one["what"] for one in changed] == ["gradient_norm"]
