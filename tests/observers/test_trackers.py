@@ -7,68 +7,19 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from dltrain.cli.main import application
-from dltrain.config.experiment import load_experiment
 from dltrain.errors import Stopped
 from dltrain.events import EpochStarted, Event, Finished, Logged, WatchedRun
 from dltrain.goal import Goal
 from dltrain.observers.tracking import BackgroundTracking, Row, RowReader, StartAgain, TrainingEnd, make_row, read_rows
-from dltrain.runs.fitting import fit_experiment
 from dltrain.runtime.interrupts import Interrupts
-from support.runs import Killed, Recorded, StopAt
-
-CONFIG: dict[str, Any] = {
-    "task": "tabular_classification",
-    "data": {"name": "bundled_table", "table": "iris", "batch_size": 16},
-    "model": "dense",
-    "trainer": {"epochs": 3, "device": "cpu", "threads": 1, "log_every_steps": 1, "checkpoint_every_steps": 4},
-}
-
-
-def train_once(directory: Path, observers: list[Any], interrupts: Interrupts) -> list[str]:
-    """Train with these observers; the warnings."""
-    config = directory.parent / "config.yaml"
-    config.write_text(yaml.safe_dump({**CONFIG, "observers": observers}))
-    messenger = Recorded()
-    fit_experiment(load_experiment(config).experiment, directory, interrupts=interrupts, messenger=messenger)
-    return [line for line in messenger.lines if line.startswith("warning")]
-
-
-def train(directory: Path, observers: list[Any], *stops: Interrupts) -> list[str]:
-    """Train with these observers, stopped or killed so often, and then to the end; the warnings of the last one."""
-    for stop in stops:
-        with pytest.raises((Stopped, Killed)):
-            train_once(directory, observers, stop)
-    return train_once(directory, observers, Interrupts())
-
-
-def list_points(directory: Path) -> list[tuple[str, int, float]]:
-    """What metrics.jsonl has: names, steps and values, read without the code under test."""
-    points = []
-    for line in (directory / "metrics.jsonl").read_text().splitlines()[1:]:
-        facts = json.loads(line)
-        kind, step = facts.pop("event"), facts.pop("step")
-        if kind == "epoch":
-            points.append(("epoch", step, facts["epoch"]))
-        for name in facts.keys() - {"epoch", "improved", "dataset"}:
-            prefix = {"step": "training", "epoch": "epoch"}[kind]
-            full = f"validation/{name[11:]}" if name.startswith("validation_") else f"{prefix}/{name}"
-            points.append((full, step, facts[name]))
-    return sorted(points)
-
-
-def read_weights(directory: Path) -> list[bytes]:
-    final = sorted((directory / "checkpoints").glob("step-*[0-9]"))[-1]
-    return [(final / name).read_bytes() for name in ("weights.safetensors", "optimizer.safetensors")]
-
-
-KILLS = (6, 7, 3)
+from support.runs import StopAt
+from support.trackers import CONFIG, KILLS, list_points, read_weights, train, train_once
 
 
 def test_a_row_has_the_numbers_of_its_line_and_no_others() -> None:
@@ -150,7 +101,7 @@ def test_trackers_change_no_byte_of_a_run(tmp_path: Path) -> None:
     assert metrics[0] == metrics[1]
 
 
-@pytest.mark.parametrize("name", ["tensorboard"])
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_missing_package_is_reported_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
