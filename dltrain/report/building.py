@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.files import write_atomically
-from dltrain.report.contents import REPORT, is_special, read_contents, write_findings
+from dltrain.report.contents import REPORT, read_contents, write_findings
 from dltrain.report.curves import build_curves
 from dltrain.report.outline import (
     build_data,
@@ -22,6 +22,7 @@ from dltrain.report.outline import (
 )
 from dltrain.report.page import build_page
 from dltrain.report.results import build_results
+from dltrain.runs.run_facts import is_special
 
 if TYPE_CHECKING:
     from dltrain.dataset import Dataset, SplitName

@@ -13,7 +13,7 @@ from dltrain.core.verdict import list_remarks, read_baseline_scores
 from dltrain.observers.data_report import read_data
 from dltrain.runs.directory import ENVIRONMENT
 from dltrain.runs.listing import ListedRun
-from dltrain.runs.run_facts import NOT_PLAIN, read_facts, read_json, read_json_lines
+from dltrain.runs.run_facts import is_special, read_facts, read_json, read_json_lines
 
 REPORT = "report.html"
 FINDINGS = "findings"
@@ -73,13 +73,6 @@ def read_contents(directory: Path, *, ours: bool = False) -> RunContents:
         findings=read_findings(directory, weights),
         solved=None if record is None else record.solved,
         facts={} if record is None else record.facts,
-    )
-
-
-def is_special(evaluation: Mapping[str, Any]) -> bool:
-    """Whether an evaluation measured something else than the run's own model on its own data."""
-    return bool((NOT_PLAIN - {"decoder"}) & evaluation.keys()) or (
-        evaluation.get("decoder", {"method": "greedy"}).get("method") != "greedy"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dltrain.config.document import format_value
 from dltrain.observers.console import format_duration
 from dltrain.observers.data_report import format_sizes, list_tables
-from dltrain.report.contents import RunContents, is_special
+from dltrain.report.contents import RunContents
 from dltrain.report.markup import (
     NOTHING,
     Markup,
@@ -24,6 +24,7 @@ from dltrain.report.markup import (
 )
 from dltrain.runs.comparison import find_option, list_settings
 from dltrain.runs.listing import ListedRun
+from dltrain.runs.run_facts import is_special
 
 PLAIN = ("task.name", "data.name", "model.name", "optimizer.name", "schedule.name")
 """Names that are always among the settings: they have no default."""

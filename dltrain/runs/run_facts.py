@@ -18,10 +18,17 @@ from dltrain.runs.directory import CONFIG, ENVIRONMENT, is_locked
 READING_TRIES = 3
 STOPPED = (75, 130, 143)
 """Exit codes of a process that stopped because it was asked to, with a checkpoint."""
-NOT_PLAIN = {"adaptation", "decoder", "threshold", "changed_data"}
+NOT_PLAIN = {"adaptation", "threshold", "changed_data"}
 """What an evaluation has that measured something else than the run's own model on its own data."""
+GREEDY = {"method": "greedy"}
+"""The decoder of a recogniser that an evaluation names where none was chosen."""
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Tensors of batch normalisation that are saved with the weights, and are no parameters."""
+
+
+def is_special(evaluation: Mapping[str, Any]) -> bool:
+    """Whether an evaluation measured something else than the run's own model on its own data."""
+    return bool(NOT_PLAIN & evaluation.keys()) or evaluation.get("decoder", GREEDY) != GREEDY
 
 
 def read_json(path: Path, default: Any) -> Any:
@@ -155,7 +162,7 @@ def _find_test(directory: Path, sound: list[Checkpoint]) -> dict[str, Any] | Non
         return None
     best = next(iter(rank_checkpoints(sound)), sound[-1])
     weights = best.manifest["files"][WEIGHTS]["sha256"]
-    plain = [one for one in evaluations if one.get("split") == "test" and not NOT_PLAIN & one.keys()]
+    plain = [one for one in evaluations if one.get("split") == "test" and not is_special(one)]
     return next((one for one in reversed(plain) if one.get("weights_sha256") == weights), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -215,32 +216,38 @@ document.title = JSON.stringify({width: innerWidth, scroll: document.documentEle
   wide: wide.map(each => each.outerHTML.slice(0, 80)), charts: document.querySelectorAll("svg path.line").length,
   ground: getComputedStyle(document.body).backgroundColor,
   loaded: performance.getEntriesByType("resource").map(each => each.name).filter(each => !each.startsWith("data:"))});
+parent.postMessage(document.title, "*");
 }, 100))</script></body>"""
+FRAME = """<!doctype html><title></title><body style="margin:0">
+<script>onmessage = event => document.title = event.data</script>
+<iframe src="page.html" style="border:0;width:WIDTHpx;height:1200px"></iframe>"""
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the pages are not looked at in a browser")
-@pytest.mark.parametrize("width", [500, 1600])
+@pytest.mark.parametrize("width", [380, 1600])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", ["flowers/report.html", "sugar/report.html", "report.html"])
 def test_chromium_shows_a_page_without_errors_requests_or_overflow(
     runs: Path, tmp_path: Path, page: str, scheme: str, width: int
 ) -> None:
-    """A window of headless Chromium is at least 500 wide, so a narrower one is a frame in it."""
+    """The page is in a frame, since a window of headless Chromium is at least 500 wide."""
     if not (runs / page).exists():
         dltrain("report", str(runs))
     content = (runs / page).read_text()
     (tmp_path / "page.html").write_text(content.replace("</body>", PROBE))
+    (tmp_path / "frame.html").write_text(FRAME.replace("WIDTH", str(width)))
     assert CHROMIUM is not None
     done = subprocess.run(
         [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},1200", "--virtual-time-budget=2000",
-         f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", (tmp_path / "page.html").as_uri()],
+         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1700,1200", "--virtual-time-budget=2000",
+         f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", (tmp_path / "frame.html").as_uri()],
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None
-    found = json.loads(title[1])
+    found = json.loads(html.unescape(title[1]))
+    assert found["width"] == width
     assert found["loaded"] == []
     assert found["scroll"] <= found["width"]
     assert found["wide"] == []

@@ -18,7 +18,7 @@ from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, Diverged, NoCheckpoint
 from dltrain.runs.directory import Lock, is_locked
 from dltrain.runs.listing import ListedRun, flatten_runs, list_runs, read_run
-from dltrain.runs.run_facts import count_parameters
+from dltrain.runs.run_facts import count_parameters, is_special
 from dltrain.runtime.interrupts import Interrupts
 from support.runs import Killed, StopAt, run_once
 
@@ -299,3 +299,18 @@ def test_hundreds_of_runs_without_torch(finished: Path, tmp_path: Path) -> None:
 
 def test_a_listed_run_has_defaults_for_all_that_is_unknown() -> None:
     assert ListedRun(name="a", path=Path("a")).to_plain()["test"] is None
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "special"),
+    [
+        ({"metrics": {}}, False),
+        ({"decoder": {"method": "greedy"}}, False),
+        ({"decoder": {"method": "beam_search", "width": 8}}, True),
+        ({"adaptation": {"method": "cache"}}, True),
+        ({"changed_data": {}}, True),
+        ({"threshold": 0.3}, True),
+    ],
+)
+def test_a_greedy_decoder_is_the_run_s_own_model(evaluation: dict[str, Any], special: bool) -> None:
+    assert is_special(evaluation) == special
