@@ -153,7 +153,10 @@ def test_fetch_announces_each_file_once(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     ("command", "allowed"),
-    [("fetch", "kmnist, common_voice, ptb."), ("check", "kmnist, idx, image_folder, common_voice, audio, ptb, text.")],
+    [
+        ("fetch", "kmnist, cifar10, cifar100, common_voice, ptb."),
+        ("check", "kmnist, idx, cifar10, cifar100, image_folder, common_voice, audio, ptb, text."),
+    ],
 )
 def test_an_unknown_set_is_refused(command: str, allowed: str) -> None:
     result = run(command, "nmist")

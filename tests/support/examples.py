@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +21,7 @@ from PIL import Image
 from dltrain.config.catalogue import load_package_catalogue
 from dltrain.config.experiment import load_experiment
 from dltrain.runs.building import Training, build_training
+from support.cifar import write_cifar
 from support.documents import write_table
 from support.images import write_images
 from support.tones import spoken
@@ -106,6 +108,8 @@ DATASETS: Mapping[str, DatasetExample] = {
     "fashion_mnist": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}),
     "kmnist": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}),
     "idx": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}, [{"fold": {"index": 1, "of": 3}}]),
+    "cifar10": DatasetExample(partial(write_cifar, variant="cifar10"), DIGITS),
+    "cifar100": DatasetExample(partial(write_cifar, variant="cifar100"), DIGITS),
     "image_folder": DatasetExample(
         write_pictures,
         {"height": 16, "width": 16, "batch_size": 4, "validation": 0.2, "test": 0.2},

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dltrain.data.images.sets import IMAGE_SETS
 from dltrain.kinds import BATCH, DataSets, Kind, register
 
+_CIFAR = tuple(name for name, known in IMAGE_SETS.items() if known.label_bytes)
+
 register(
     Kind(
         name="images",
@@ -27,10 +29,16 @@ register(
         explainer="dltrain.data.images.explanation:Explainer",
         sets=(
             DataSets(
-                names=tuple(IMAGE_SETS),
-                fetched=tuple(name for name, known in IMAGE_SETS.items() if known.mirrors),
+                names=tuple(name for name, known in IMAGE_SETS.items() if not known.label_bytes),
+                fetched=tuple(name for name, known in IMAGE_SETS.items() if known.mirrors and not known.label_bytes),
                 fetch="dltrain.data.images.sets:fetch",
                 verify="dltrain.data.images.check_idx:verify",
+            ),
+            DataSets(
+                names=_CIFAR,
+                fetched=_CIFAR,
+                fetch="dltrain.data.images.sets:fetch",
+                verify="dltrain.data.images.cifar:verify",
             ),
             DataSets(names=("image_folder",), verify="dltrain.data.images.check_folder:verify"),
         ),

@@ -1,19 +1,22 @@
-"""MNIST and the sets in its format: grey images in IDX files, each of one of a few classes."""
+"""Published sets of small images, each of one of a few classes: MNIST, those in its format, and CIFAR."""
 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy
 import torch
+from torch import Tensor
 
 from dltrain.batch import Examples
 from dltrain.data.contents import Hashes
-from dltrain.data.images import idx
+from dltrain.data.images import cifar, idx
 from dltrain.data.images.batches import (
     ImageBatching,
     Images,
@@ -25,7 +28,7 @@ from dltrain.data.images.batches import (
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import average_border, measure_pixels
 from dltrain.data.images.samples import DIGITS, read_sample
-from dltrain.data.images.sets import FILES, IMAGE_SETS, Split, fetch, locate_image_set
+from dltrain.data.images.sets import IMAGE_SETS, Split, fetch, locate_image_set
 from dltrain.data.sampling import Sampling, describe_classes
 from dltrain.data.splits import hold_out, select_fold
 from dltrain.dataset import DataSummary, SplitName
@@ -40,12 +43,15 @@ from dltrain.stream import Loader
     "fashion_mnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10}
 )
 @datasets.register("kmnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10})
+@datasets.register("cifar10", data="images", sizes={"image_channels": 3, "height": 32, "width": 32, "classes": 10})
+@datasets.register("cifar100", data="images", sizes={"image_channels": 3, "height": 32, "width": 32, "classes": 100})
 @datasets.register("idx", data="images")
 class IDXImages:
-    """Grey images and their classes from IDX files: MNIST, Fashion-MNIST, KMNIST or your own set.
+    """Images and their classes: MNIST, Fashion-MNIST, KMNIST, CIFAR-10, CIFAR-100 or your own set in IDX files.
 
     Reads train-images-idx3-ubyte, train-labels-idx1-ubyte and their t10k-... counterparts, plain or .gz, from
-    ROOT/MNIST/raw (FashionMNIST, KMNIST), ROOT/raw or ROOT. The validation split is taken from the training files.
+    ROOT/MNIST/raw (FashionMNIST, KMNIST), ROOT/raw or ROOT; of CIFAR the binary version (data_batch_1.bin, ...) from
+    ROOT/cifar-10-batches-bin (cifar-100-binary) or ROOT. The validation split is taken from the training files.
 
     Options:
         root: folder with the files.
@@ -93,12 +99,13 @@ class IDXImages:
             seed, batch_size, evaluation_batch_size, augmentation, workers=workers, sampling=sampling
         )
         self._variant, self._seed, self._root = variant, seed, Path(root).expanduser()
-        self._files = locate_image_set(variant, self._root)
+        self._files, self._names = locate_image_set(variant, self._root), IMAGE_SETS[variant].splits
         self._fetch = partial(fetch, variant, self._root) if download and self._files.mirrors else None
         self._validation, self._stratified, self._fold = validation, stratified, fold
         self.fingerprint: dict[str, str] = {}
+        self._starts: dict[Split, list[int]] = {}  # the number of the first image in each file
         self.notice = DIGITS.substitute(
-            assets, sample, when_missing, check_files=lambda: self._files.obtain(FILES["train"], self._fetch)
+            assets, sample, when_missing, check_files=lambda: self._files.obtain(self._names["train"], self._fetch)
         )
         self.name = DIGITS.name if self.notice else variant
         self.assets: Mapping[str, Any] = assets or {}
@@ -130,14 +137,19 @@ class IDXImages:
         return hash_images(images, self.assets)
 
     def show_raw(self, split: SplitName, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """The position of some images in their file, counted from 0, and their labels."""
+        """The position of some images in their file, or in all of them, counted from 0, and their labels."""
         images: Images = self._test if split == "test" else self._splits.select(split)
         return [{"image": int(images.examples[at]), "label": int(images.labels[at])} for at in indices]
 
     def name_examples(self, split: SplitName, indices: Sequence[int]) -> list[str]:
         """The file with the images, and the position in it, counted from 0."""
-        file = Path(self._name_files("test" if split == "test" and self._fold is None else "train")[0]).name
-        return [f"{file}, image {row['image']}" for row in self.show_raw(split, indices)]
+        source: Split = "test" if split == "test" and self._fold is None else "train"
+        files, starts = self._name_files(source), self._starts.get(source, [0])
+        names = []
+        for row in self.show_raw(split, indices):
+            at = bisect_right(starts, row["image"]) - 1
+            names.append(f"{Path(files[at]).name}, image {row['image'] - starts[at]}")
+        return names
 
     @cached_property
     def _test(self) -> Images:
@@ -146,7 +158,7 @@ class IDXImages:
     def _name_files(self, split: Split) -> tuple[str, ...]:
         if self.notice:
             return (self.name,)
-        return tuple(str(self._files.find(name) or self._root / name) for name in FILES[split])
+        return tuple(str(self._files.find(name) or self._root / name) for name in self._names[split])
 
     def _read(self, split: Split) -> Images:
         """Read a whole split, in the order of its files."""
@@ -155,12 +167,8 @@ class IDXImages:
             content = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes())
             self.fingerprint[f"digits-{split}"] = content.hexdigest()
         else:
-            self._files.obtain(FILES[split], self._fetch)
-            names = self.assets.get("labels", IMAGE_SETS[self._variant].labels)
-            arrays = idx.read_split(self._files, split, None if names is None else len(names))
-            for name, array in zip(FILES[split], arrays, strict=True):
-                self.fingerprint[name] = idx.hash_content(array)
-            pixels, labels = torch.from_numpy(arrays[0]).unsqueeze(1), torch.from_numpy(arrays[1])
+            self._files.obtain(self._names[split], self._fetch)
+            pixels, labels = self._read_cifar(split) if IMAGE_SETS[self._variant].label_bytes else self._read_idx(split)
         found, expected = tuple(pixels.shape[2:]), (self.assets.get("height"), self.assets.get("width"))
         if self.assets and found != expected:
             raise DataError(
@@ -168,6 +176,20 @@ class IDXImages:
                 f"{expected[0]} x {expected[1]}. Give the files that belong to it."
             )
         return Images(pixels, labels.long(), torch.arange(len(labels)))
+
+    def _read_idx(self, split: Split) -> tuple[Tensor, Tensor]:
+        names = self.assets.get("labels", IMAGE_SETS[self._variant].labels)
+        arrays = idx.read_split(self._files, split, None if names is None else len(names))
+        for name, array in zip(self._names[split], arrays, strict=True):
+            self.fingerprint[name] = idx.hash_content(array)
+        return torch.from_numpy(arrays[0]).unsqueeze(1), torch.from_numpy(arrays[1])
+
+    def _read_cifar(self, split: Split) -> tuple[Tensor, Tensor]:
+        read = cifar.read_split(self._variant, self._files, split)
+        self.fingerprint |= {name: records.sha256 for name, records in read.items()}
+        self._starts[split] = [0, *accumulate(len(records.labels) for records in read.values())][:-1]
+        images, labels = (numpy.concatenate([records[part] for records in read.values()]) for part in (0, 1))
+        return torch.from_numpy(images), torch.from_numpy(labels)
 
     @cached_property
     def _splits(self) -> ImageSplits:

@@ -1,13 +1,15 @@
-"""Published facts about the image sets in IDX files: layout, classes, mirrors, sizes, checksums; and fetching them."""
+"""Published facts about image sets: layout, classes, mirrors, sizes, checksums; and fetching them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from dltrain.data.mirrors import Progress, PublishedFiles, Remote
+from dltrain.data.packed import fetch_packed
 
 Split = Literal["train", "test"]
 
@@ -34,12 +36,20 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One variant; `folder` is torchvision's name for it, `labels` are None if the files determine them."""
+    """One variant; `folder` is torchvision's name for it, `labels` are None if the files determine them.
+
+    `splits` names the files of each split. CIFAR's have `label_bytes` before each image, and hold so many `images`.
+    A set that is published as one `archive` has no `files`.
+    """
 
     folder: str | None = None
     labels: tuple[str, ...] | None = None
     mirrors: tuple[str, ...] = ()
     files: tuple[PublishedFile, ...] = ()
+    splits: Mapping[Split, tuple[str, ...]] = field(default_factory=lambda: FILES)
+    archive: Remote | None = None
+    label_bytes: int = 0
+    images: Mapping[Split, int] = field(default_factory=dict)
 
 
 def _list_files(*facts: tuple[Any, ...]) -> tuple[PublishedFile, ...]:
@@ -47,6 +57,17 @@ def _list_files(*facts: tuple[Any, ...]) -> tuple[PublishedFile, ...]:
     names = (*FILES["train"], *FILES["test"])
     return tuple(PublishedFile(name, *each) for name, each in zip(names, facts, strict=True))
 
+
+_CIFAR_MIRRORS = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
+_CIFAR100 = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
+wolf woman worm
+"""
 
 IMAGE_SETS: Mapping[str, ImageSet] = {
     "mnist": ImageSet(
@@ -89,6 +110,27 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
             (5120, "7320c461ea6c1c855c0b718fb2a4b134", 10008),
         ),
     ),
+    "cifar10": ImageSet(
+        folder="cifar-10-batches-bin",
+        labels=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        mirrors=_CIFAR_MIRRORS,
+        splits={
+            "train": tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+            "test": ("test_batch.bin",),
+        },
+        archive=Remote("cifar-10-binary.tar.gz", 170052171, "md5", "c32a1d4ab5d03f1284b67883e8d87530"),
+        label_bytes=1,
+        images={"train": 10000, "test": 10000},
+    ),
+    "cifar100": ImageSet(
+        folder="cifar-100-binary",
+        labels=tuple(_CIFAR100.split()),
+        mirrors=_CIFAR_MIRRORS,
+        splits={"train": ("train.bin",), "test": ("test.bin",)},
+        archive=Remote("cifar-100-binary.tar.gz", None, "md5", "03b5dce01913d631647c71ecec9e9cb8"),
+        label_bytes=2,
+        images={"train": 50000, "test": 10000},
+    ),
     "idx": ImageSet(),
 }
 
@@ -96,11 +138,12 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
 def locate_image_set(variant: str, root: Path) -> PublishedFiles:
     """Say where a set's files may be under `root`: in torchvision's layout, in raw, or in `root` itself."""
     known = IMAGE_SETS[variant]
-    own = () if known.folder is None else (root / known.folder / "raw", root / known.folder)
+    folder = None if known.folder is None else root / known.folder
+    own = () if folder is None else (folder,) if known.label_bytes else (folder / "raw", folder)
     return PublishedFiles(
         name=variant,
         folders=(*own, root / "raw", root),
-        count="four",
+        count={2: "two", 4: "four", 6: "six"}[sum(map(len, known.splits.values()))],
         mirrors=known.mirrors,
         sample="digits sample" if variant == "mnist" else None,
     )
@@ -117,8 +160,20 @@ def fetch(
 
     `mirrors` and `files` are the published ones unless given. Raises DataError with the answer of each mirror.
     """
+    known, located = IMAGE_SETS[variant], locate_image_set(variant, root)
+    if known.archive is not None:
+        names = [name for split in known.splits.values() for name in split]
+        if located.list_missing(names):
+            fetch_packed(located, known.archive, partial(_keep_named, frozenset(names)), mirrors, progress)
+        return [path for name in names if (path := located.find(name))]
     remotes = {
         file.name: Remote(f"{file.name}.gz", file.packed_bytes, "md5", file.packed_md5)
-        for file in (IMAGE_SETS[variant].files if files is None else files)
+        for file in (known.files if files is None else files)
     }
-    return locate_image_set(variant, root).fetch_missing(remotes, mirrors, progress)
+    return located.fetch_missing(remotes, mirrors, progress)
+
+
+def _keep_named(names: frozenset[str], member: str) -> str | None:
+    """Where an archive's member belongs: next to the others, by its own name, if it is one of `names`."""
+    name = PurePosixPath(member).name
+    return name if name in names else None
