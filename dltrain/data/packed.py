@@ -23,6 +23,7 @@ def fetch_packed(
     files: PublishedFiles,
     archive: Remote,
     place: Callable[[str], str | None],
+    *,
     mirrors: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> None:

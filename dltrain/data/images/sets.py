@@ -164,7 +164,8 @@ def fetch(
     if known.archive is not None:
         names = [name for split in known.splits.values() for name in split]
         if located.list_missing(names):
-            fetch_packed(located, known.archive, partial(_keep_named, frozenset(names)), mirrors, progress)
+            place = partial(_keep_named, frozenset(names))
+            fetch_packed(located, known.archive, place, mirrors=mirrors, progress=progress)
         return [path for name in names if (path := located.find(name))]
     remotes = {
         file.name: Remote(f"{file.name}.gz", file.packed_bytes, "md5", file.packed_md5)
