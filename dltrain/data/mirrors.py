@@ -101,7 +101,8 @@ def _download(url: str, stream: BinaryIO, file: Remote, progress: Progress | Non
 class PublishedFiles:
     """The files of the set `name`, searched for in `folders` and fetched to the first of them.
 
-    `count` is their number in words; `sample` is the sample that messages offer instead.
+    `count` is their number in words; `sample` is the sample that messages offer instead. `of_folders`: the names are
+    those of folders.
     """
 
     name: str
@@ -109,9 +110,12 @@ class PublishedFiles:
     count: str
     mirrors: Sequence[str] = ()
     sample: str | None = None
+    of_folders: bool = False
 
     def find(self, file: str) -> Path | None:
         """Return the path of a file, plain or .gz, also as NAME.idx for NAME-idx; None if there is none."""
+        if self.of_folders:
+            return next((path for folder in self.folders if (path := folder / file).is_dir()), None)
         dotted = file.replace("-idx", ".idx")
         names = (file, dotted, f"{file}.gz", f"{dotted}.gz")
         return next((path for folder in self.folders for name in names if (path := folder / name).is_file()), None)
@@ -121,13 +125,15 @@ class PublishedFiles:
 
     def describe_missing(self, files: Iterable[str]) -> str:
         """Name the files that are missing and the folders searched."""
-        return f"{', '.join(self.list_missing(files))} (plain or .gz): not found in {', '.join(map(str, self.folders))}"
+        forms = "" if self.of_folders else " (plain or .gz)"
+        return f"{', '.join(self.list_missing(files))}{forms}: not found in {', '.join(map(str, self.folders))}"
 
     @property
     def advice(self) -> str:
         sample = f", or train on the {self.sample} instead (data.when_missing=sample, or --sample)"
+        forms = "folders" if self.of_folders else "files (plain or .gz)"
         return (
-            f"put the set's {self.count} files (plain or .gz) into {self.folders[0]}, or set data.root to the folder "
+            f"put the set's {self.count} {forms} into {self.folders[0]}, or set data.root to the folder "
             f"that has them{sample if self.sample else ''}"
         )
 

@@ -161,7 +161,9 @@ def test_fetch_announces_each_file_once(tmp_path: Path, monkeypatch: pytest.Monk
 def test_an_unknown_set_is_refused(command: str, allowed: str) -> None:
     result = run(command, "nmist")
     assert isinstance(result.exception, UsageError)
-    assert f"'nmist': no such data set here; allowed are mnist, fashion_mnist, {allowed}" in str(result.exception)
+    assert f"'nmist': no such data set here; allowed are ag_news, imdb, mnist, fashion_mnist, {allowed}" in str(
+        result.exception
+    )
 
 
 def test_its_help_needs_no_torch() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +23,7 @@ from dltrain.runs.building import Training, build_training
 from support.cifar import write_cifar
 from support.documents import write_table
 from support.images import write_images
+from support.published_texts import write_news, write_reviews
 from support.tones import spoken
 
 Options = Mapping[str, Any]
@@ -86,6 +86,14 @@ def write_digits(root: Path) -> None:
     write_images(root, training=60, test=20)
 
 
+def write_cifar10(root: Path) -> None:
+    write_cifar(root, variant="cifar10")
+
+
+def write_cifar100(root: Path) -> None:
+    write_cifar(root, variant="cifar100")
+
+
 @dataclass(frozen=True)
 class DatasetExample:
     """What writes the files that a dataset reads, and its options: `variants` are tested beside the plain ones."""
@@ -108,8 +116,8 @@ DATASETS: Mapping[str, DatasetExample] = {
     "fashion_mnist": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}),
     "kmnist": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}),
     "idx": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}, [{"fold": {"index": 1, "of": 3}}]),
-    "cifar10": DatasetExample(partial(write_cifar, variant="cifar10"), DIGITS),
-    "cifar100": DatasetExample(partial(write_cifar, variant="cifar100"), DIGITS),
+    "cifar10": DatasetExample(write_cifar10, DIGITS),
+    "cifar100": DatasetExample(write_cifar100, DIGITS),
     "image_folder": DatasetExample(
         write_pictures,
         {"height": 16, "width": 16, "batch_size": 4, "validation": 0.2, "test": 0.2},
@@ -121,6 +129,8 @@ DATASETS: Mapping[str, DatasetExample] = {
     "bundled_table": DatasetExample(None, {"table": "iris", "batch_size": 16}, [{"fold": {"index": 2, "of": 3}}]),
     "series": DatasetExample(write_series, {"file": "series.csv", "window": 6, "horizon": 2, "batch_size": 5}),
     "labelled_text": DatasetExample(write_labelled, {"training": ["texts.csv"], "batch_size": 6}),
+    "ag_news": DatasetExample(write_news, {"batch_size": 6, "download": False}),
+    "imdb": DatasetExample(write_reviews, {"batch_size": 6, "download": False}),
     "text": DatasetExample(
         write_texts,
         {"training": ["ptb.train.txt"], "validation": 0.2, "test": 0.2, **TEXTS},

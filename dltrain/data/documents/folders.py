@@ -22,13 +22,15 @@ class ClassFolders(NamedTuple):
     sha256: str
 
 
-def read_class_folders(folder: Path) -> ClassFolders:
-    """Read FOLDER/CLASS/**.txt, in the order of the names; hidden files are skipped.
+def read_class_folders(folder: Path, names: Sequence[str] | None = None) -> ClassFolders:
+    """Read FOLDER/CLASS/**.txt, in the order of the names, of all classes or of `names`; hidden files are skipped.
 
     Raises DataError for a folder without classes, for a class without texts, and for a file that is not UTF-8.
     """
     note_folder(folder)
     classes = sorted(each for each in folder.iterdir() if each.is_dir() and not is_hidden(each.name))
+    if names is not None:
+        classes = [each for each in classes if each.name in names]
     if not classes:
         raise DataError(
             f"{folder}: no folders in it; needed is one folder of .txt files for each class",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dltrain.kinds import BATCH, LENGTH, Kind, register
+from dltrain.kinds import BATCH, LENGTH, DataSets, Kind, register
 
 register(
     Kind(
@@ -20,5 +20,13 @@ register(
         ),
         synthetic="dltrain.data.documents.batches:make_synthetic_documents",
         received="dltrain.data.documents.received:describe_documents",
+        sets=(
+            DataSets(
+                names=("ag_news", "imdb"),
+                fetched=("ag_news", "imdb"),
+                fetch="dltrain.data.documents.sets:fetch",
+                verify="dltrain.data.documents.sets:verify",
+            ),
+        ),
     )
 )
