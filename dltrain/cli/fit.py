@@ -99,13 +99,14 @@ def print_outcome(run: Run, messenger: Messenger, seconds: float | None, as_json
     from dltrain.observers.console import format_baselines, format_duration
     from dltrain.observers.data_report import read_data
     from dltrain.observers.run_pictures import CURVES
+    from dltrain.report.contents import REPORT
     from dltrain.report.outcome import summarize_outcome
 
     last = run.checkpoints.last()
     assert last is not None, "a finished run has a checkpoint"
     places = {"run directory": str(run.directory), "best checkpoint": str(run.directory / "best")}
-    if (run.directory / CURVES).exists():
-        places["curves"] = str(run.directory / CURVES)
+    files = {"curves": run.directory / CURVES, "report": run.directory / REPORT}
+    places |= {name: str(path) for name, path in files.items() if path.exists()}
     following = f"dltrain eval {run.directory}"
     data, baselines = read_data(run.directory), read_baseline_scores(run.directory)
     remarks = list_remarks(run.directory, last.record, last.goal, data)

@@ -155,7 +155,7 @@ def test_fit_and_eval_show_the_baselines(write_settings: Write, tmp_path: Path) 
     assert f"continue: dltrain fit {tmp_path}/run --set trainer.epochs=8" in told
     page = (tmp_path / "run" / "report.html").read_text()
     assert "does not beat the baseline" in page
-    assert "<th>baseline, validation</th>" in page
+    assert "<th class=n>linear, validation</th>" in page
     summary = json.loads(good("fit", config, "-o", tmp_path / "run", "--json").stdout)
     assert list(summary["baselines"]) == ["mean", "linear"]
     assert len(summary["remarks"]) == 2
