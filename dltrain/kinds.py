@@ -62,6 +62,23 @@ class ReadsValues(Protocol):
         """Read inputs, and those in collections of them, one by one; what has no name is `input 0`, `input 1`, ..."""
 
 
+class RequestForm(Protocol):
+    """What a client of `dltrain serve` sends as one input; built from a checkpoint's assets."""
+
+    text: str
+    """What one input in JSON is, in a few words."""
+    example: Any
+    """One input in JSON."""
+    suffixes: tuple[str, ...]
+    """The ends of names of the files that may be sent; empty for any."""
+
+    def convert(self, value: Any) -> Any:
+        """An input in JSON as the reader's `read_values` takes it, or the bytes of a file.
+
+        Never the name of a file: a client must not read the server's files. Raises DataError for anything else.
+        """
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSets:
     """Data sets that `dltrain data` handles alike.
@@ -88,6 +105,7 @@ class Kind:
         without them, the first axis of each is BATCH.
     reader: makes a `Reader` from a checkpoint's assets; without it, `predict` does not read this kind.
     reader_options: keyword parameters of `reader` that the command line may set.
+    requests: makes a `RequestForm` from a checkpoint's assets; without it, `serve` takes files alone.
     singular, plural, key: what messages call inputs, and the name of an input's name in JSON.
     preparation: how to make inputs for an exported model, step by step.
     prepared_numbers: from the assets to the numbers that the preparation refers to.
@@ -103,6 +121,7 @@ class Kind:
     axes: tuple[tuple[str, ...], ...] | None = None
     reader: Late | None = None
     reader_options: tuple[str, ...] = ()
+    requests: Late | None = None
     singular: str = "input"
     plural: str = "inputs"
     key: str = "input"

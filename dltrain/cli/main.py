@@ -34,6 +34,7 @@ COMMANDS = {
     "predict": "predict:predict",
     "generate": "generate:generate",
     "transcribe": "transcribe:transcribe",
+    "serve": "serve:serve",
     "explain": "explain:explain",
     "export": "export:export",
     "cv": "cv:cross_validate",

@@ -134,14 +134,6 @@ def _describe_task(task: Any) -> list[str]:
     return [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
 
 
-def _name_positive_label(task: Any) -> dict[str, Any]:
-    """The positive label of a binary classifier, by its name in JSON; empty for other tasks."""
-    from dltrain.capabilities import Clarifies
-
-    facts = task.facts if isinstance(task, Clarifies) else {}
-    return {name: facts[name] for name in ("positive_label",) if name in facts}
-
-
 def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCounts) -> Iterator[list[Prediction]]:
     """Read the named inputs and predict in batches, never an empty one; faults are reported on stderr."""
     for batch in predictor.predict(counts.watch(predictor.reader.read(names, iter(sys.stdin or ())))):
@@ -154,14 +146,11 @@ def _format_predictions(
     predictor: Predictor, predictions: Sequence[Prediction], as_json: bool, head: bool
 ) -> Iterator[str]:
     """Lines to print; numbers have a `head` with the outputs' names above them."""
-    key, positive = predictor.kind.key, _name_positive_label(predictor.trained.task) if as_json else {}
     if head and not predictor.labels and not as_json:
-        yield "\t".join([key, *predictions[0].kept, *predictions[0].values])
+        yield "\t".join([predictor.kind.key, *predictions[0].kept, *predictions[0].values])
     for one in predictions:
         if as_json:
-            labels = [{"label": label, "probability": value} for label, value in one.probabilities.items()]
-            found = {"labels": labels, **positive} if predictor.labels else {"estimates": dict(one.values)}
-            yield json.dumps({key: one.name, **({"kept": dict(one.kept)} if one.kept else {}), **found})
+            yield json.dumps(predictor.describe(one))
         elif predictor.labels:
             pairs = (f"{label}\t{probability:.4f}" for label, probability in one.probabilities.items())
             yield "\t".join([one.name, *one.kept.values(), *pairs])

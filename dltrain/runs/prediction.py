@@ -64,6 +64,18 @@ class Predictor(NamedTuple):
     labels: bool
     top: int | None = None
 
+    def describe(self, one: Prediction) -> dict[str, Any]:
+        """A prediction as JSON: its name by the kind's key, then its labels, or its numbers."""
+        from dltrain.capabilities import Clarifies
+
+        task = self.trained.task
+        facts = task.facts if isinstance(task, Clarifies) else {}
+        labels = [{"label": label, "probability": value} for label, value in one.probabilities.items()]
+        found: dict[str, Any] = {"labels": labels} if self.labels else {"estimates": dict(one.values)}
+        if self.labels and "positive_label" in facts:
+            found["positive_label"] = facts["positive_label"]
+        return {self.kind.key: one.name, **({"kept": dict(one.kept)} if one.kept else {}), **found}
+
     def predict(self, given: Iterable[NamedInput]) -> Iterator[list[Prediction]]:
         """Predictions for inputs that were read, batch by batch, in their order; none of the batches is empty."""
         inputs = iter(given)

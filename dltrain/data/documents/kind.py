@@ -10,6 +10,7 @@ register(
         axes=((BATCH, LENGTH), (BATCH,)),
         reader="dltrain.data.documents.reader:TextReader",
         reader_options=("keep",),
+        requests="dltrain.data.documents.requests:TextForm",
         singular="text",
         plural="texts",
         preparation=(

@@ -13,6 +13,7 @@ register(
         axes=((BATCH,),),
         reader="dltrain.data.images.reader:ImageReader",
         reader_options=("invert",),
+        requests="dltrain.data.images.requests:ImageForm",
         singular="image",
         plural="images",
         key="file",

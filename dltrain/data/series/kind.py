@@ -9,6 +9,7 @@ register(
         name="series",
         axes=((BATCH,),),
         reader="dltrain.data.series.reader:SeriesReader",
+        requests="dltrain.data.series.requests:SeriesForm",
         singular="series",
         plural="series",
         preparation=(

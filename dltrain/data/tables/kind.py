@@ -10,6 +10,7 @@ register(
         axes=((BATCH,),),
         reader="dltrain.data.tables.reader:TableReader",
         reader_options=("keep",),
+        requests="dltrain.data.tables.requests:TableForm",
         singular="row",
         plural="rows",
         preparation=(
