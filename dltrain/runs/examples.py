@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RECONSTRUCTED = 10
 """Images in the picture of reconstructions."""
+CAPTION = 24
+"""Characters above an image."""
 LONGEST_ROW = 200
 """Characters of what was read of an example that are printed; `--json` has all of it."""
 TRUTHS, NUMBERS = ("label", "class"), ("truth", "estimate")
@@ -119,9 +121,10 @@ def _describe_mistake(one: Mapping[str, Any]) -> tuple[str, str, str]:
     return name, f"{one['truth']} ({one['truth_probability']:.4f})", verdict
 
 
-def shorten_path(name: str) -> str:
-    """The file and its folder."""
-    return "/".join(name.split("/")[-2:])
+def shorten_name(name: str) -> str:
+    """What fits above an image: the place in a file of several, or a file and its folder, the end of them if long."""
+    short = "/".join(name.split("/")[-2:]).rpartition(", ")[2]
+    return short if len(short) <= CAPTION else f"...{short[3 - CAPTION :]}"
 
 
 def to_pixels(trained: Trained, inputs: Tensor) -> Tensor:
@@ -140,7 +143,7 @@ def draw_confused(
 
     from dltrain.observers.pictures import draw_captioned_picture
 
-    captions = ["\n".join([shorten_path(name), *others]) for name, *others in map(_describe_mistake, worst)]
+    captions = ["\n".join([shorten_name(name), *others]) for name, *others in map(_describe_mistake, worst)]
     draw_captioned_picture(to_pixels(trained, torch.stack(list(inputs))), captions, title, path)
 
 

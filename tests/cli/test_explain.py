@@ -25,6 +25,7 @@ from dltrain.models.mlp import MLP
 from dltrain.observers import pictures
 from dltrain.observers.pictures import draw_attribution_picture, draw_captioned_picture, draw_filter_grid, tile_images
 from dltrain.options import Plan
+from dltrain.runs.examples import shorten_name
 from dltrain.runs.finding import find_checkpoint
 from dltrain.runs.loading import Trained, load_trained
 from dltrain.runtime import precision
@@ -431,6 +432,13 @@ def test_the_worst_examples_of_all_batches_and_of_equals_the_first() -> None:
     assert len(find_worst_examples(nn.Identity(), Told(0.75), batches, runtime=runtime, number=99)) == 6
 
 
+def test_captions_are_short() -> None:
+    assert shorten_name("t10k-images-idx3-ubyte, image 7") == "image 7"
+    assert shorten_name("data/photos/test/cat/0012.jpg") == "cat/0012.jpg"
+    assert shorten_name("a/cat/IMG_20240131_235959_001.jpg") == "...240131_235959_001.jpg"
+    assert all(len(shorten_name("x" * length)) <= 24 for length in range(60))
+
+
 def verdict(one: dict[str, Any]) -> str:
     if one["predicted"] == one["truth"]:
         return "rightly recognised"
@@ -459,7 +467,10 @@ def test_eval_shows_the_most_confused_images(split: str, run: Path, monkeypatch:
     assets = trained.record.assets
     torch.testing.assert_close(drawn[0][0], batch.inputs[order] * assets["std"] + assets["mean"])
     first = result["worst_examples"][0]
-    assert drawn[0][1][0] == f"{first['name']}\n{first['truth']} ({first['truth_probability']:.4f})\n{verdict(first)}"
+    assert (
+        drawn[0][1][0]
+        == f"{first['name'].split(', ')[1]}\n{first['truth']} ({first['truth_probability']:.4f})\n{verdict(first)}"
+    )
     assert result["worst_picture"] == f"{run}/plots/worst-{split}.png"
     with Image.open(result["worst_picture"]) as picture:
         assert picture.size[0] > 300
