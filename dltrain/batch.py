@@ -110,5 +110,23 @@ class Examples:
         return divide_tensors(self, parts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixedExamples(Examples):
+    """Examples that are each a mixture of two: the targets (N, ...), and `partners`, those of the other ones.
+
+    `shares` (N,) float32 are how much of each loss the targets decide, in 0..1; `partners` decide the rest.
+    """
+
+    partners: Tensor
+    shares: Tensor
+
+    def separate(self) -> tuple[Examples, Examples]:
+        """The same inputs with each of the two targets, weighted by their shares: the losses add up to the batch's."""
+        ours, theirs = self.shares, 1 - self.shares
+        if self.weights is not None:
+            ours, theirs = self.weights * ours, self.weights * theirs
+        return Examples(self.inputs, self.targets, ours), Examples(self.inputs, self.partners, theirs)
+
+
 NO_TARGET = -1
 """The target of a token that counts for nothing: padding, or context that another batch has scored."""

@@ -48,6 +48,13 @@ class NamesIndices(Protocol):
 
 
 @runtime_checkable
+class LearnsMixed(Protocol):
+    """Its `step` takes a `dltrain.batch.MixedExamples` as what it is: examples of two targets each, with shares."""
+
+    learns_mixed: bool
+
+
+@runtime_checkable
 class Classifies(Protocol):
     """Can say, class by class, what was taken for what."""
 

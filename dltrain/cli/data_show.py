@@ -42,7 +42,8 @@ def show(
 
     Reads the data as `dltrain fit` does, and prints splits, classes, columns, what was cut or replaced, warnings, and
     some examples: as they were read, and as a model receives them. Training examples are augmented as in the first
-    epoch. Nothing is trained, and no test file is opened without --split test.
+    epoch, and mixed with each other if the config says so. Nothing is trained, and no test file is opened without
+    --split test.
 
     Examples:
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dltrain.batch import Batch, check_batch, to_device
+from dltrain.batch import Batch, MixedExamples, check_batch, to_device
+from dltrain.capabilities import LearnsMixed
 from dltrain.config.values import FunctionChoice
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.errors import DltrainError
@@ -40,6 +41,12 @@ def check_step(training: Training, batch: Batch) -> None:
     """Check what the task's step gives for a batch, in evaluation mode: nothing is drawn, no statistics move."""
     task, name = training.task, training.experiment.task.name
     where = f"{training.names.locate('task', name)}: task '{name}'"
+    if isinstance(batch, MixedExamples) and not (isinstance(task, LearnsMixed) and task.learns_mixed):
+        raise DltrainError(
+            f"{where}: data.augment mixes images (mixup, cutmix), and the task does not say that it learns from them",
+            advice="in its step add the losses of the two batches of batch.separate(), with their weights, and set "
+            "learns_mixed = True; or leave out mixup and cutmix",
+        )
     model, runtime = training.state.model, training.runtime
     model.eval()
     try:

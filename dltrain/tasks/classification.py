@@ -14,7 +14,7 @@ from typing_extensions import Self
 
 import dltrain.tasks.losses
 import dltrain.tasks.metrics  # noqa: F401  (registers them)
-from dltrain.batch import Batch
+from dltrain.batch import Batch, MixedExamples
 from dltrain.capabilities import Baseline
 from dltrain.data.wording import join_some
 from dltrain.errors import UsageError
@@ -90,6 +90,7 @@ class Classification:
     """
 
     goal = Goal("accuracy", "max")
+    learns_mixed = True
 
     def __init__(
         self,
@@ -159,13 +160,20 @@ class Classification:
 
     def step(self, model: nn.Module, batch: LabelledBatch, carry: None) -> Step:
         logits = model(*batch.arguments)
+        if isinstance(batch, MixedExamples):
+            ours, theirs = batch.separate()
+            return Step(self._measure(logits, ours) + self._measure(logits, theirs))
+        return Step(self._measure(logits, batch))
+
+    def _measure(self, logits: Tensor, batch: LabelledBatch) -> Tensor:
+        """The mean over the batch's examples of weight times loss, of a model's logits (N, classes)."""
         weights = multiply_weights(self.class_weights, batch)
         if self.loss is not None:
-            return Step(self.loss.measure(to_full_precision(logits), batch.targets, weights).mean())
+            return self.loss.measure(to_full_precision(logits), batch.targets, weights).mean()
         if weights is None and not self.focal_gamma:
-            return Step(functional.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing))
+            return functional.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
         losses = self._compute_losses(to_full_precision(logits), batch.targets)
-        return Step((losses if weights is None else losses * weights).mean())
+        return (losses if weights is None else losses * weights).mean()
 
     def _compute_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """What is trained on before it is weighted, (N,)."""

@@ -37,6 +37,7 @@ class Reconstruction:
     """
 
     goal = Goal("mse", "min")
+    learns_mixed = True  # a mixed image is its own target
 
     def __init__(self, assets: Mapping[str, Any], *, loss: ImageLoss = "mse") -> None:
         self.assets = assets

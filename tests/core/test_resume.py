@@ -39,6 +39,21 @@ EXTRAS: dict[str, dict[str, Any]] = {
     },
     "augmentation": {"data": {"augment": {"rotation_degrees": 20, "shift": 0.1, "erase": 0.5, "scale": [0.9, 1.1]}}},
     "augmentation by workers": {"data": {"augment": {"rotation_degrees": 20, "flip": "horizontal"}, "workers": 2}},
+    "crops, colours, RandAugment and mixed images, by workers": {
+        "data": {
+            "augment": {
+                "crop": [0.3, 1],
+                "brightness": 0.4,
+                "contrast": 0.4,
+                "rand_augment": {"magnitude": None},
+                "mixup": 0.4,
+                "cutmix": 1,
+                "mix_probability": 0.8,
+            },
+            "workers": 2,
+        },
+        "task": {"name": "image_classification", "label_smoothing": 0.1},
+    },
     "bf16": {"trainer": {"precision": "bf16"}},
     "fp16 with its scaler": {"trainer": {"precision": "fp16"}, "model": {"name": "mlp", "hidden": [8]}},
     "batch normalisation": {"model": {"batch_norm": True}, "trainer": {"ema": 0.9}},

@@ -7,25 +7,41 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from dltrain.data.images.colours import change_brightness, change_contrast, change_saturation, turn_hue
+from dltrain.data.images.geometry import choose_boxes, crop, erase, flip, move
+from dltrain.data.images.mixing import MIXING_DRAWS
 from dltrain.data.images.options import Augmentation
+from dltrain.data.images.rand_augment import DRAWS, apply_rand_augment
 from dltrain.registry import BoundFunction, augmentations, bind_function
 from dltrain.runtime.seeds import make_generator
 
 CHANCES = 10
 """Uniform numbers per image: angle, scale, shift (x, y), flip, and erase (whether, area, aspect, y, x)."""
 
-_ERASED_AREA = (0.02, 0.33)
-_ERASED_ASPECT = (0.3, 1 / 0.3)
+_CROP = slice(10, 14)  # area, aspect, y, x
+_COLOURS = slice(14, 18)  # brightness, contrast, saturation, hue
+MIXING = slice(18, 18 + MIXING_DRAWS)
+_POLICY = 18 + MIXING_DRAWS
+
+
+def count_chances(augmentation: Augmentation) -> int:
+    """Uniform numbers per image that the augmentation needs; the first ones are always for the same."""
+    policy = augmentation.rand_augment
+    if policy is not None:
+        return _POLICY + DRAWS * policy.operations
+    newer = augmentation.crop is not None or augmentation.changes_colours or augmentation.mixes
+    return MIXING.stop if newer else CHANCES
 
 
 def augment(images: Tensor, chances: Tensor, augmentation: Augmentation, background: float) -> Tensor:
-    """Flip images (N, C, H, W) float32, rotate, scale and shift them about their centre, then erase a part.
+    """Crop images (N, C, H, W) float32 with pixels in 0..255, flip, rotate, scale, shift, and change their colours.
 
-    `chances` (N, CHANCES) are uniform in [0, 1). Pixels from outside and erased ones become `background`.
-    An augmentation that changes nothing returns `images` itself.
+    Then come the operations of RandAugment, and a part is erased. `chances` (N, `count_chances`) are uniform in [0, 1).
+    Pixels from outside and erased ones become `background`. An augmentation that changes nothing returns `images`.
     """
+    if augmentation.crop is not None:
+        images = crop_randomly(images, chances[:, _CROP], augmentation.crop, augmentation.crop_aspect)
     if augmentation.flip != "none":
         images = flip(images, chances[:, 4] < 0.5, augmentation.flip)
     if augmentation.rotation_degrees or augmentation.scale or augmentation.shift:
@@ -34,8 +50,45 @@ def augment(images: Tensor, chances: Tensor, augmentation: Augmentation, backgro
         scales = low + (high - low) * chances[:, 1]
         shifts = (2 * chances[:, 2:4] - 1) * augmentation.shift
         images = move(images, angles, scales, shifts=shifts, background=background)
+    if augmentation.changes_colours:
+        images = 255 * jitter_colours(images / 255, chances[:, _COLOURS], augmentation)
+    if augmentation.rand_augment is not None:
+        drawn = chances[:, _POLICY:]
+        images = 255 * apply_rand_augment(images / 255, drawn, augmentation.rand_augment, background / 255)
     if augmentation.erase:
         images = erase(images, chances[:, 5] < augmentation.erase, chances[:, 6:10], background)
+    return images
+
+
+def crop_randomly(images: Tensor, chances: Tensor, area: Sequence[float], aspect: Sequence[float]) -> Tensor:
+    """Enlarge a part of each image (N, C, H, W), whose share of the area and aspect are drawn from these ranges.
+
+    Szegedy et al. 2015, arXiv:1409.4842. `chances` (N, 4) determine area, aspect (uniform on a log scale) and position.
+    """
+    areas = area[0] + (area[1] - area[0]) * chances[:, 0]
+    low, high = map(math.log, aspect)
+    aspects = (low + (high - low) * chances[:, 1]).exp()
+    height, width = images.shape[2:]
+    return crop(images, choose_boxes(areas, aspects, chances[:, 2:4], (height, width)))
+
+
+def jitter_colours(images: Tensor, chances: Tensor, augmentation: Augmentation) -> Tensor:
+    """Change brightness, contrast, saturation and hue, in this order, of images (N, C, H, W) in 0..1.
+
+    `chances` (N, 4). Factors are drawn from [max(0, 1 - x), 1 + x], turns of the hue from [-x, x].
+    """
+    for column, (change, strength) in enumerate(
+        (
+            (change_brightness, augmentation.brightness),
+            (change_contrast, augmentation.contrast),
+            (change_saturation, augmentation.saturation),
+        )
+    ):
+        if strength:
+            low = max(0.0, 1 - strength)
+            images = change(images, low + (1 + strength - low) * chances[:, column])
+    if augmentation.hue:
+        images = turn_hue(images, (2 * chances[:, 3] - 1) * augmentation.hue)
     return images
 
 
@@ -70,56 +123,3 @@ def _check_images(function: BoundFunction, made: object, given: Tensor) -> Tenso
     if not made.isfinite().all():
         raise function.fault("returns pixels that are not finite", "look for a division by 0, a log or a root")
     return made
-
-
-def flip(images: Tensor, chosen: Tensor, direction: str) -> Tensor:
-    """Mirror the images `chosen` (N,) bool, left to right or top to bottom."""
-    mirrored = images.flip(3 if direction == "horizontal" else 2)
-    return torch.where(chosen.view(-1, 1, 1, 1), mirrored, images)
-
-
-def move(images: Tensor, degrees: Tensor, scales: Tensor, *, shifts: Tensor, background: float) -> Tensor:
-    """Rotate each image clockwise by `degrees` (N,), enlarge it by `scales` (N,), move it by `shifts` (N, 2).
-
-    Shifts are fractions of the width and of the height. Interpolation is bilinear.
-    """
-    height, width = images.shape[2:]
-    radians = degrees * (math.pi / 180)
-    cosines, sines = radians.cos() / scales, radians.sin() / scales
-    # Where each output pixel comes from, in coordinates that run from -1 to 1 over the width and over the height.
-    inverse = torch.stack((cosines, sines * (height / width), -sines * (width / height), cosines), 1).view(-1, 2, 2)
-    offsets = -2 * inverse @ shifts.unsqueeze(2)  # (N, 2, 1); a shift of the whole width is 2 of these units
-    # What affine_grid gives, without its matrix product for every pixel: columns and rows are added only at the end.
-    by_column = inverse[:, :, :1, None] * _locate_centres(width)  # (N, 2, 1, W)
-    by_row = inverse[:, :, 1:, None] * _locate_centres(height).unsqueeze(1) + offsets.unsqueeze(3)  # (N, 2, H, 1)
-    grid = (by_column + by_row).permute(0, 2, 3, 1)  # (N, H, W, 2)
-    return functional.grid_sample(images - background, grid, align_corners=False).add_(background)
-
-
-def _locate_centres(size: int) -> Tensor:
-    """Return the pixels' centres along a side that runs from -1 to 1, (size,) float32."""
-    return (torch.arange(size) * 2 + 1) / size - 1
-
-
-def erase(images: Tensor, chosen: Tensor, chances: Tensor, background: float) -> Tensor:
-    """Blank one rectangle of each image `chosen` (N,) bool.
-
-    `chances` (N, 4) determine its area (2% to 33% of the image), aspect (0.3 to 3.3, uniform on a log scale) and
-    position: the ranges of Zhong et al. 2017, arXiv:1708.04896. A side longer than the image's is clipped to it.
-    """
-    height, width = images.shape[2:]
-    area = (_ERASED_AREA[0] + (_ERASED_AREA[1] - _ERASED_AREA[0]) * chances[:, 0]) * (height * width)
-    log_low, log_high = (math.log(aspect) for aspect in _ERASED_ASPECT)
-    aspect = (log_low + (log_high - log_low) * chances[:, 1]).exp()
-    rows = _mark_run((area * aspect).sqrt(), chances[:, 2], height)
-    columns = _mark_run((area / aspect).sqrt(), chances[:, 3], width)
-    mask = chosen.view(-1, 1, 1) & rows.unsqueeze(2) & columns.unsqueeze(1)  # (N, H, W)
-    return images.masked_fill(mask.unsqueeze(1), background)
-
-
-def _mark_run(lengths: Tensor, chances: Tensor, size: int) -> Tensor:
-    """Mark a run of about `lengths` in each row, (N, size) bool, at a position uniform among those where it fits."""
-    lengths = lengths.round().clamp(1, size)
-    starts = (chances * (size - lengths + 1)).floor()
-    positions = torch.arange(size)
-    return (positions >= starts.unsqueeze(1)) & (positions < (starts + lengths).unsqueeze(1))

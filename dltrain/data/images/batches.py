@@ -15,7 +15,8 @@ from torch import Tensor
 from dltrain.batch import Examples
 from dltrain.data.batching import IndexedBatches
 from dltrain.data.contents import Hashes, count_classes, hash_contents
-from dltrain.data.images.augmentation import CHANCES, apply_function, augment
+from dltrain.data.images.augmentation import MIXING, apply_function, augment, count_chances
+from dltrain.data.images.mixing import mix_examples
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pixels import normalize_pixels
 from dltrain.data.sampling import Sampling, draw_balanced
@@ -53,7 +54,7 @@ class ImageSplits(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageBatching:
-    """How images become batches; the options of the same names. Raises UsageError for an impossible scale."""
+    """How images become batches; the options of the same names. Raises UsageError for impossible ones."""
 
     seed: int
     batch_size: int
@@ -63,14 +64,27 @@ class ImageBatching:
     sampling: Sampling = "shuffled"
 
     def __post_init__(self) -> None:
-        scale = self.augmentation.scale
-        if scale is not None and (len(scale) != 2 or scale[0] > scale[1]):
+        for name, example in (("scale", "[0.9, 1.1]"), ("crop", "[0.25, 1]"), ("crop_aspect", "[0.75, 1.33]")):
+            limits = getattr(self.augmentation, name)
+            if limits is not None and (len(limits) != 2 or limits[0] > limits[1]):
+                raise UsageError(
+                    f"data.augment.{name}: {limits}; allowed are two numbers, the lower first, such as {example}."
+                )
+        if self.augmentation.mixes and self.batch_size == 1:
             raise UsageError(
-                f"data.augment.scale: {scale}; allowed are two numbers, the lower first, such as [0.9, 1.1]."
+                "data.augment mixes the images of a batch, and data.batch_size is 1",
+                advice="raise data.batch_size, or leave out mixup and cutmix",
             )
+
+    def _check_colours(self, assets: Mapping[str, Any]) -> None:
+        """Raises UsageError for changes of colour that would change nothing of grey images."""
+        for name in ("saturation", "hue"):
+            if assets["channels"] == 1 and getattr(self.augmentation, name):
+                raise UsageError(f"data.augment.{name}: the images are grey and have none", advice="leave it out")
 
     def load_training(self, images: Images, assets: Mapping[str, Any]) -> Loader[Examples]:
         """Load shuffled and augmented batches, as a function of (seed, epoch, index)."""
+        self._check_colours(assets)
         count = len(images.labels)
         make, order = partial(self._augment, images, assets), partial(draw_permutation, self.seed, n=count)
         if self.sampling == "balanced":
@@ -89,13 +103,16 @@ class ImageBatching:
         if self.augmentation == Augmentation():
             return _make_batch(images, assets, epoch, chosen)
         examples = images.examples.index_select(0, chosen)
-        chances = draw_uniform(self.seed, epoch, examples + len(images.pixels) * (drawn // count), CHANCES)
+        keys = examples + len(images.pixels) * (drawn // count)
+        chances = draw_uniform(self.seed, epoch, keys, count_chances(self.augmentation))
         pixels = images.pixels.index_select(0, examples).float()
         pixels = augment(pixels, chances, self.augmentation, 255 * assets["background"])
         for each in self.augmentation.functions or ():
-            keys = (examples + len(images.pixels) * (drawn // count)).tolist()
-            pixels = 255 * apply_function(each, pixels / 255, keys, seed=self.seed, epoch=epoch)
-        return Examples(normalize_pixels(assets, pixels), images.labels.index_select(0, chosen))
+            pixels = 255 * apply_function(each, pixels / 255, keys.tolist(), seed=self.seed, epoch=epoch)
+        labels = images.labels.index_select(0, chosen)
+        if not self.augmentation.mixes:
+            return Examples(normalize_pixels(assets, pixels), labels)
+        return mix_examples(normalize_pixels(assets, pixels), labels, chances[:, MIXING], self.augmentation)
 
 
 def _make_batch(images: Images, assets: Mapping[str, Any], epoch: int, chosen: Tensor) -> Examples:

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from dltrain.data.images.augmentation import CHANCES, augment, erase, flip, move
+from dltrain.data.images.augmentation import CHANCES, augment
+from dltrain.data.images.geometry import erase, flip, move
 from dltrain.data.images.options import Augmentation
 from dltrain.runtime.cuda_wheels import import_torchvision
 from dltrain.runtime.seeds import draw_uniform
