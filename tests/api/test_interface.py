@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,12 +62,14 @@ def test_runs_is_a_function_and_stays_the_package() -> None:
 
 def test_a_user_s_code_is_typed(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
-    good, bad = tmp_path / "good.py", tmp_path / "bad.py"
+    good, bad, package = tmp_path / "good.py", tmp_path / "bad.py", Path(dltrain.__file__).parent
+    assert (package / "py.typed").is_file()
     good.write_text(USER)
     bad.write_text("import dltrain\nrun = dltrain.fit('a', output=3)\nrun.nothing\ndltrain.runs(3)\n")
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "good.py", "bad.py"],
         cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": str(package.parent)},  # mypy does not read an editable installation's finder
         capture_output=True,
         text=True,
         check=False,

@@ -81,7 +81,7 @@ def test_the_options_that_are_stored_are_up_to_date() -> None:
         ("dltrain fit mnist_cnn trainer.compile=t", ["trainer.compile=true"]),
         ("dltrain fit mnist_cnn optimizer=ada", [f"optimizer={name}" for name in ("adagrad", "adam", "adamw")]),
         ("dltrain fit mnist_cnn optimizer.name=sg", ["optimizer.name=sgd"]),
-        ("dltrain fit mnist_cnn data.augment.r", ["data.augment.rotation_degrees="]),
+        ("dltrain fit mnist_cnn data.augment.rot", ["data.augment.rotation_degrees="]),
         ("dltrain fit mnist_mlp model.", [f"model.{name}=" for name in MLP]),
         ("dltrain fit mine.yaml model.pa", ["model.padding="]),
         ("dltrain fit mnist_cnn model=torchvision model.architecture=resnet18", ["model.architecture=resnet18"]),

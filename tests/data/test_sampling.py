@@ -77,7 +77,7 @@ def test_tables_texts_and_images_are_balanced(batch_size: int | None) -> None:
     assert Counter(torch.cat([part.targets for part in loaded]).tolist()) == {0: 25, 1: 25, 2: 25, 4: 25}
     batching = ImageBatching(5, 16, 16, Augmentation(), sampling="balanced")
     images = Images(torch.zeros(100, 1, 4, 4, dtype=torch.uint8), TARGETS, torch.arange(100))
-    assets = {"normalize": "unit", "mean": 0.0, "std": 1.0, "background": 0.0}
+    assets = {"channels": 1, "normalize": "unit", "mean": 0.0, "std": 1.0, "background": 0.0}
     shown = list(batching.load_training(images, assets).epoch(1))
     assert Counter(torch.cat([part.targets for part in shown]).tolist()) == {0: 25, 1: 25, 2: 25, 4: 25}
     resumed = list(batching.load_training(images, assets).epoch(1, 3))
@@ -89,7 +89,7 @@ def test_an_image_that_is_drawn_again_is_augmented_differently() -> None:
     pixels = torch.randint(256, (10, 1, 8, 8), generator=draw, dtype=torch.uint8)
     images = Images(pixels, torch.tensor([0] * 9 + [1]), torch.arange(10))
     batching = ImageBatching(0, 10, 10, Augmentation(rotation_degrees=90), sampling="balanced")
-    assets = {"normalize": "unit", "mean": 0.0, "std": 1.0, "background": 0.0}
+    assets = {"channels": 1, "normalize": "unit", "mean": 0.0, "std": 1.0, "background": 0.0}
     batch = next(batching.load_training(images, assets).epoch(0))
     rare = batch.inputs[batch.targets == 1]
     assert len(rare) == 5

@@ -18,6 +18,17 @@ from support.commands import call, good
 from support.examples import DATASETS, TRAINER, Examples, write_config
 from support.files import lines
 
+TASKS = {
+    "ag_news": "text_classification",
+    "audio": "speech_recognition",
+    "common_voice": "speech_recognition",
+    "imdb": "text_classification",
+    "labelled_text": "text_classification",
+    "ptb": "language_modelling",
+    "series": "sequence_regression",
+    "table": "regression",
+    "text": "language_modelling",
+}
 FILES = sorted(name for name, example in DATASETS.items() if example.write is not None)
 
 
@@ -35,9 +46,7 @@ def edit_in_place(path: Path) -> None:
 def train(folder: Path, name: str) -> tuple[Path, Path]:
     """The config and the directory of a finished run on the example of a dataset, whose files are in `folder`."""
     examples = Examples(folder)
-    kind = {"series": "sequence_regression", "labelled_text": "text_classification", "table": "regression"}
-    task = kind.get(name) or {"text": "language_modelling", "ptb": "language_modelling"}.get(name)
-    task = task or ("speech_recognition" if name in ("audio", "common_voice") else "image_classification")
+    task = TASKS.get(name, "image_classification")
     config = {**examples.model_for_task(task), "data": examples.data(name, {})}
     path = write_config(folder / "config.yaml", {**config, "trainer": {**TRAINER, "epochs": 1}})
     good("fit", path, "-q", "-o", folder / "run")

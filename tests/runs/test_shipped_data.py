@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from dltrain.config.experiment import load_experiment
 from dltrain.data.summary import describe_data
 from dltrain.observers.data_report import format_brief
 from dltrain.runs.building import Names, construct_dataset
+from support.cifar import write_cifar
+from support.published_texts import write_news, write_reviews, write_tokens
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 DATA = os.environ.get("DLTRAIN_DATA")
@@ -25,11 +29,23 @@ def read_data_of(config: Path, *overrides: str) -> dict[str, Any]:
     return describe_data(dataset, dataset.training(), dataset.validation())
 
 
+PUBLISHED: dict[str, Callable[[Path], None]] = {
+    "cifar10_resnet": partial(write_cifar, variant="cifar10"),
+    "cifar100_resnet": partial(write_cifar, variant="cifar100"),
+    "ag_news": partial(write_news, training=200),
+    "imdb_rnn": partial(write_reviews, training=200),
+    "wikitext2_lstm": write_tokens,
+}
+
+
 def choose_overrides(config: Path) -> list[str]:
-    """What makes a config use a sample of its data, and a cache of the test's own."""
+    """What makes a config use a sample of its data, or small files of its format, and a cache of the test's own."""
     options = load_experiment(config).experiment.data.options
-    sample = ["data.sample=true"] if "sample" in options else []
-    return sample + (["data.cache=cache"] if "cache" in options else [])
+    cache = ["data.cache=cache"] if "cache" in options else []
+    if config.stem in PUBLISHED:
+        PUBLISHED[config.stem](Path("published"))
+        return ["data.root=published", *cache, *(["data.download=false"] if "download" in options else [])]
+    return (["data.sample=true"] if "sample" in options else []) + cache
 
 
 @pytest.mark.slow
@@ -48,7 +64,8 @@ def test_the_data_of_a_shipped_config(config: Path, tmp_path: Path, monkeypatch:
     if "data.sample=true" in overrides:
         assert data["notice"].startswith("NOT ")
         assert "sample" in lines[0]
-    assert data["risks"] == []
+    if config.stem not in PUBLISHED:  # files that stand in for a published set are small, and said to be
+        assert data["risks"] == []
 
 
 def write_own_files() -> None:

@@ -1,4 +1,4 @@
-"""Small files in the formats of published sets of labelled texts."""
+"""Small files in the formats of published sets of texts."""
 
 from __future__ import annotations
 
@@ -33,3 +33,11 @@ def write_reviews(folder: Path, *, training: int = 60, test: int = 20) -> None:
                 (home / f"{number}_{3 if label == 'neg' else 8}.txt").write_text(_write_words(draw, label))
     (folder / "train" / "unsup").mkdir()
     (folder / "train" / "unsup" / "0_0.txt").write_text("neither")
+
+
+def write_tokens(folder: Path) -> None:
+    """Write WikiText-2's three files of tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    article = " \n = Robert = \n \n The <unk> was built in 1900 @-@ 1 , and the town grew . \n"
+    for split, repeats in (("train", 30), ("valid", 4), ("test", 6)):
+        (folder / f"wiki.{split}.tokens").write_text(article * repeats)

@@ -7,16 +7,14 @@ from pathlib import Path
 from dltrain.config.experiment import load_experiment
 from dltrain.data.text.files import TextFiles
 from support.pages import ROOT
-
-LINES = " \n = Robert = \n \n The <unk> was built in 1900 @-@ 1 , and the town grew . \n"
+from support.published_texts import write_tokens
 
 
 def test_the_three_token_files_are_the_three_splits(tmp_path: Path) -> None:
-    for split, repeats in (("train", 30), ("valid", 4), ("test", 6)):
-        (tmp_path / f"wiki.{split}.tokens").write_text(LINES * repeats)
+    write_tokens(tmp_path)
     experiment = load_experiment(ROOT / "configs" / "wikitext2_lstm.yaml", [f"data.root={tmp_path}"]).experiment
     dataset = TextFiles("text", 0, None, **experiment.data.options)
-    words = set(LINES.split())
+    words = set((tmp_path / "wiki.test.tokens").read_text().split())
     assert set(dataset.assets["words"]) == {*words, "<eos>"}
     assert dataset.assets["unknown"] == "<unk>"
     assert dataset.assets["lowercase"] is False
