@@ -67,16 +67,19 @@ class Gate:
             advice = "send the request again to another server, or later"
             app = respond(503, {"message": "the server is stopping", "advice": advice})
         elif self._declared(scope) > self._size:
-            if dict(scope["headers"]).get(b"expect", b"").lower() != b"100-continue":
-                await self._discard(receive)
             app = respond(413, describe_size(self._size))
+        if app is not self._app and dict(scope["headers"]).get(b"expect", b"").lower() != b"100-continue":
+            await self._discard(receive)
         await app(scope, receive_limited, send_noted)
         milliseconds = (time.perf_counter() - started) * 1000
         facts = {"method": scope["method"], "path": scope["path"], "status": status, "ms": round(milliseconds, 1)}
         self._log(facts)
 
     async def _discard(self, receive: Receive) -> None:
-        """Read the rest of a body, within reason: many clients read no answer before they have sent everything."""
+        """Read the rest of a body, within reason: many clients read no answer before they have sent everything.
+
+        And a connection that is closed with unread bytes is reset, which can take the answer with it.
+        """
         left = DISCARDED * self._size
         while left > 0:
             message = await receive()

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,8 +17,9 @@ from starlette.applications import Starlette
 from dltrain.errors import UsageError
 from dltrain.serving.application import ServerState
 
-DRAIN = 0.5
-"""Seconds between a signal and the close: new requests are answered with 503, and their connections closed."""
+DRAIN = 0.5, 5.0
+"""Shortest and longest time in seconds between a signal and the close: each new request is answered with 503, and its
+connection closed. A connection that is closed while it is idle could lose the request that a client just sends."""
 GRACE = 30
 """Seconds that accepted requests have to finish."""
 
@@ -62,7 +64,11 @@ class StoppableServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._state.stopping = True
-        await asyncio.sleep(DRAIN)
+        shortest, longest = DRAIN
+        closing = time.monotonic()
+        await asyncio.sleep(shortest)
+        while self.server_state.connections and not self.force_exit and time.monotonic() - closing < longest:
+            await asyncio.sleep(0.05)
         await super().shutdown(sockets)
 
 
