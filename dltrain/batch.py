@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor, device, float64
 
-from dltrain.errors import DltrainError
+from dltrain.errors import DltrainError, UsageError
 
 
 class Batch(Protocol):
@@ -72,8 +72,27 @@ class Divisible(Protocol):
 
 
 def divide_batch(batch: Batch, parts: int) -> Sequence[Batch]:
-    """The parts of a batch; the batch itself where it cannot be divided."""
-    return batch.divide(parts) if parts > 1 and isinstance(batch, Divisible) else [batch]
+    """The parts of a batch; the batch itself where it cannot be divided, or where a state is carried through it."""
+    divisible = parts > 1 and isinstance(batch, Divisible) and not continues_before(batch)
+    return batch.divide(parts) if divisible else [batch]  # type: ignore[attr-defined]
+
+
+def shard_batch(batch: Batch, shards: int) -> Sequence[Batch]:
+    """The shards of a batch, fewer where it has fewer examples. Raises UsageError where it cannot be divided.
+
+    Where batches continue each other, a shard continues the same shard of the batch before it.
+    """
+    if not isinstance(batch, Divisible):
+        raise UsageError(
+            f"trainer.shards: {shards}, but batches of the type {type(batch).__name__} cannot be divided",
+            advice="set trainer.shards: 1, or give the batch a method divide, as docs/extending.md describes",
+        )
+    return batch.divide(shards)
+
+
+def continues_before(batch: Batch) -> bool:
+    """Whether each example of a batch continues the same one of the batch before it, with a state that is carried."""
+    return bool(getattr(batch, "continues", False))
 
 
 def divide_tensors(batch: B, parts: int) -> list[B]:

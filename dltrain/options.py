@@ -88,6 +88,8 @@ class Plan:
         validate_every_steps: updates between two evaluations within an epoch, besides the one at its end; patience,
             nt_asgd and schedules that wait for scores then count evaluations.
         accumulate: batches whose gradients are summed before each update.
+        shards: parts that each batch is divided into. Chance and rounding depend on this number, and not on how many
+            processes share the parts, so it belongs to the experiment. Batch normalisation sees one part at a time.
         clip_norm: scale the gradient down to this norm when it is longer.
         patience: stop after this many epochs without a better validation score, or an equal one with a lower loss.
         ema: decay of an exponential moving average of the weights; the average is evaluated. After n updates the decay
@@ -115,6 +117,7 @@ class Plan:
     device: Device = "auto"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     accumulate: PositiveInt = 1
+    shards: PositiveInt = 1
     clip_norm: PositiveFloat | None = None
     patience: PositiveInt | None = None
     ema: Annotated[float, Gt(0), Lt(1)] | None = None

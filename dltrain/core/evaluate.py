@@ -24,22 +24,22 @@ def accumulate_counts(
 
     They are added up on the device. `between` is called after each batch and may raise.
     """
-    total: dict[str, Any] = {}
-    carry: Any = None
+    tally = runtime.world.start_tally()
+    carries: dict[int, Any] = {}
     training = model.training
     model.eval()
     try:
         with torch.inference_mode(), runtime.autocast():
-            for batch in stream.epoch(0):
-                score = task.score(model, to_device(batch, runtime.device), carry)
-                carry = score.carry
-                for name, count in score.counts.items():
-                    total[name] = total[name] + count if name in total else count
+            for number, whole in enumerate(stream.epoch(0)):
+                for shard, batch in runtime.world.deal(number, whole):
+                    score = task.score(model, to_device(batch, runtime.device), carries.get(shard))
+                    carries[shard] = score.carry
+                    tally.add(number, shard, score.counts)
                 if between is not None:
                     between()
     finally:
         model.train(training)
-    return total
+    return tally.total()
 
 
 @dataclass(frozen=True)

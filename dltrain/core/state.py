@@ -22,8 +22,8 @@ class TrainState:
     """The state of training between two updates.
 
     `step` counts updates, `epoch` the epochs that have ended, `position` the batches of the current epoch that were
-    used. `carry` is what the task's last step handed on. `history` holds one entry for each evaluation. `averaging`
-    says whether updates enter `average`, which is then what is evaluated.
+    used. `carries` is what the task's last step handed on, by shard. `history` holds one entry for each evaluation.
+    `averaging` says whether updates enter `average`, which is then what is evaluated.
     `loss_sum` () is the sum of loss times examples since the last evaluation, over `examples` examples; `logged` holds
     both as they were when the last line was logged. `not_finite` (1,) becomes 1 once a gradient has been NaN or
     infinite. Each batch is computed in so many `parts`, more than one once it did not fit into memory.
@@ -34,7 +34,7 @@ class TrainState:
     scaler: torch.amp.GradScaler
     average: AveragedModel | None = None
     averaging: bool = False
-    carry: Any = None
+    carries: dict[int, Any] = field(default_factory=dict)
     step: int = 0
     epoch: int = 0
     position: int = 0
@@ -62,7 +62,7 @@ class TrainState:
             "step": self.step,
             "epoch": self.epoch,
             "position": self.position,
-            "carry": self.carry,
+            "carry": self.carries.get(0) if set(self.carries) <= {0} else None,
             "loss_sum": self.loss_sum,
             "examples": self.examples,
             "logged": self.logged,
@@ -72,6 +72,7 @@ class TrainState:
             "model": dict(self.model.state_dict()) if self.averaging else None,
             "averaged": None if self.average is None else self.average.n_averaged,
             **({"parts": self.parts} if self.parts > 1 else {}),
+            **({"carries": dict(sorted(self.carries.items()))} if not set(self.carries) <= {0} else {}),
             **({"decay_rises": self.average.rises} if isinstance(self.average, MovingAverage) else {}),
             # The global generators, which dropout draws from.
             "generators": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if cuda else []},
@@ -94,7 +95,8 @@ class TrainState:
         self.examples, self.logged = tree["examples"], tree["logged"]
         self.parts = tree.get("parts", 1)
         self.history = History(tree["history"])
-        self.carry = map_tensors(tree["carry"], lambda part: part.to(self.loss_sum.device))
+        carries = tree.get("carries", {0: tree["carry"]})
+        self.carries = map_tensors(carries, lambda part: part.to(self.loss_sum.device))
         torch.set_rng_state(tree["generators"]["cpu"])
         if torch.cuda.is_available() and len(tree["generators"]["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(tree["generators"]["cuda"])

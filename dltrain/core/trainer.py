@@ -146,10 +146,9 @@ def update(
     Returns the L2 norm of the gradient before clipping, on its device, if it is clipped or `measures` asks for it.
     """
     examples = sum(batch.count for batch in batches)
-    losses = compute_within_memory(state, task, batches, runtime)
-    state.loss_sum.add_(losses[0] if len(losses) == 1 else torch.stack(losses).sum(), alpha=examples)
+    state.loss_sum.add_(compute_within_memory(state, task, batches, runtime), alpha=examples)
     state.scaler.unscale_(state.optimizer)
-    parameters = [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
+    parameters = list_parameters(state)
     note_gradients(state, parameters)
     if runtime.device.type == "cpu":  # elsewhere reading would stall the device: see raise_if_diverged
         raise_if_diverged(state, state.step + 1)
@@ -169,41 +168,57 @@ def update(
     return norm
 
 
-def compute_within_memory(
-    state: TrainState, task: Task[Any], batches: Sequence[Batch], runtime: Runtime
-) -> list[Tensor]:
+def compute_within_memory(state: TrainState, task: Task[Any], batches: Sequence[Batch], runtime: Runtime) -> Tensor:
     """Compute the gradients of `batches`; where memory runs out, from then on in twice as many parts.
 
     The gradients are the same but for rounding, what batch normalisation sees and what dropout draws. Raises the
     device's error where the batches cannot be divided further.
     """
     while True:
-        pieces = [piece for batch in batches for piece in divide_batch(batch, state.parts)]
         try:
-            return compute_gradients(state, task, pieces, runtime)
+            return compute_gradients(state, task, batches, runtime)
         except (RuntimeError, MemoryError) as error:
-            divided = sum(len(divide_batch(batch, 2 * state.parts)) for batch in batches)
-            if not is_out_of_memory(error) or state.carry is not None or divided == len(pieces):
+            pieces, more = (
+                sum(
+                    len(divide_batch(share, parts))
+                    for batch in batches
+                    for shard in runtime.world.own
+                    for share in runtime.world.share(batch, shard)
+                )
+                for parts in (state.parts, 2 * state.parts)
+            )
+            if not is_out_of_memory(error) or more == pieces:
                 raise
         # Only here, after the error, are its tensors free.
         state.parts *= 2
         state.optimizer.zero_grad()
+        runtime.world.drop()
         if runtime.device.type == "cuda":
             torch.cuda.empty_cache()
 
 
-def compute_gradients(state: TrainState, task: Task[Any], batches: Sequence[Batch], runtime: Runtime) -> list[Tensor]:
-    """Add the gradients of the mean loss over all examples; the share in it of each of `batches`."""
-    examples = sum(batch.count for batch in batches)
-    losses: list[Tensor] = []
-    for batch in batches:
-        with runtime.autocast():
-            step = task.step(state.model, to_device(batch, runtime.device), state.carry)
-        loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        state.carry = detach_carry(step.carry)
-        losses.append(loss.detach())
-    return losses
+def compute_gradients(state: TrainState, task: Task[Any], batches: Sequence[Batch], runtime: Runtime) -> Tensor:
+    """Add the gradients of the mean loss over all examples of `batches`; that loss, which has no gradient."""
+    examples, world = sum(batch.count for batch in batches), runtime.world
+    parameters = list_parameters(state)
+    for shard in world.own:
+        losses: list[Tensor] = []
+        for number, whole in enumerate(batches):
+            world.seed(state.step, number, shard)
+            for batch in (piece for part in world.share(whole, shard) for piece in divide_batch(part, state.parts)):
+                with runtime.autocast():
+                    step = task.step(state.model, to_device(batch, runtime.device), state.carries.get(shard))
+                loss = step.loss if batch.count == examples else step.loss * (batch.count / examples)
+                state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                state.carries[shard] = detach_carry(step.carry)
+                losses.append(loss.detach())
+        world.keep(parameters, losses)
+    return world.total(parameters)
+
+
+def list_parameters(state: TrainState) -> list[Tensor]:
+    """The parameters that the optimizer updates."""
+    return [parameter for group in state.optimizer.param_groups for parameter in group["params"]]
 
 
 def note_gradients(state: TrainState, parameters: Sequence[Tensor]) -> None:
@@ -314,7 +329,7 @@ def evaluate_border(
     state.loss_sum.zero_()
     state.examples = 0
     if ended:
-        state.position, state.carry = 0, None
+        state.position, state.carries = 0, {}
     lines = show_samples(state, task, runtime.device)
     improved = state.history.improved(task.goal)
     session.emit(Evaluated(**facts, epochs=plan.epochs, report=report, improved=improved, shown=lines))

@@ -227,7 +227,7 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     located = experiment.locate()
     plan, weights = located.trainer, located.weights
     initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
-    runtime = start_runtime(plan, recorded)
+    runtime = start_runtime(plan, recorded, seed=experiment.seed)
     dataset = construct_dataset(names, experiment)
     check_contract(names, "dataset", experiment.data, dataset, contract=Dataset)
     task = construct_task(names, experiment, dataset.assets)

@@ -64,6 +64,7 @@ class RunSession:
         goal, plan = self.training.task.goal, self.record.limit(self.training.experiment.trainer)
         why = state.history.finished(goal, plan) if evaluated else None
         self.metrics.sync()
+        self.training.runtime.world.seed(state.step)  # the file must not show which shard was computed last
         record = replace(self.record, history=state.history, finished=why, metrics=self.metrics.mark())
         try:
             checkpoint = self.run.checkpoints.write(state, record, goal, evaluated)
@@ -158,7 +159,8 @@ def train_run(
         try:
             session.observers, interrupts.training = observe(training), True
             hints = explain_single_examples("raise data.batch_size")
-            with directory.record_end(run.directory), explain_memory_errors(), hints:
+            sharding = training.runtime.world.prepare(training.state.model)
+            with directory.record_end(run.directory), explain_memory_errors(), hints, sharding:
                 train_model(
                     training.state,
                     training.task,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from dltrain.errors import UsageError
 from dltrain.options import Plan
 from dltrain.runtime.cores import count_threads
 from dltrain.runtime.memory import keep_freed_blocks
+from dltrain.runtime.world import Alone, Shards, World
 
 
 class AvailableDevice(NamedTuple):
@@ -84,6 +85,7 @@ class Runtime:
     device: torch.device
     why: str
     precision: str = "fp32"
+    world: World = field(default_factory=Alone)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for a forward pass. Nothing at all for fp32, since even entering autocast costs time."""
@@ -128,11 +130,11 @@ class Runtime:
         }
 
 
-def start_runtime(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runtime:
+def start_runtime(plan: Plan, recorded: Mapping[str, Any] | None = None, *, seed: int = 0) -> Runtime:
     """The runtime that `plan` asks for, made the process's own.
 
     A run that continues takes over the thread count that it was started with (`recorded`, a signature), since sums
-    over another number of threads differ in their last bits.
+    over another number of threads differ in their last bits. `seed` is the experiment's.
     """
     keep_freed_blocks()
     torch.set_num_threads(plan.threads or (recorded or {}).get("threads") or count_threads())
@@ -143,4 +145,5 @@ def start_runtime(plan: Plan, recorded: Mapping[str, Any] | None = None) -> Runt
         torch.use_deterministic_algorithms(plan.deterministic)
     # The fastest convolution is found by timing, which may choose another one in a resumed process.
     torch.backends.cudnn.benchmark = False
-    return Runtime(chosen.device, chosen.why, plan.precision)
+    world = Alone() if plan.shards == 1 else Shards(plan.shards, seed)
+    return Runtime(chosen.device, chosen.why, plan.precision, world)

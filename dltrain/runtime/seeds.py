@@ -20,9 +20,14 @@ def _hash64(key: tuple[int | str, ...]) -> int:
     return int.from_bytes(blake2b(json.dumps(key).encode(), digest_size=8).digest(), "little")
 
 
+def make_seed(*key: int | str) -> int:
+    """A seed for torch's generators that depends on `key` alone."""
+    return _hash64(key) & 0x7FFF_FFFF_FFFF_FFFF
+
+
 def make_generator(*key: int | str) -> torch.Generator:
     """A CPU generator whose numbers depend on `key` alone: the same on every machine and in every process."""
-    return torch.Generator().manual_seed(_hash64(key) & 0x7FFF_FFFF_FFFF_FFFF)
+    return torch.Generator().manual_seed(make_seed(*key))
 
 
 def draw_permutation(seed: int, epoch: int, n: int) -> Tensor:

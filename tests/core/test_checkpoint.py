@@ -48,15 +48,15 @@ def written(folder: Path, step: int, score: float | None, ended: bool = True, lo
 
 def test_state_comes_back_bit_for_bit_with_its_memory_layout(tmp_path: Path) -> None:
     state = trained_state()
-    state.carry = (torch.arange(3), {"hidden": torch.ones(2, dtype=torch.bfloat16)})
+    state.carries[0] = (torch.arange(3), {"hidden": torch.ones(2, dtype=torch.bfloat16)})
     checkpoint = Checkpoints(tmp_path).write(state, RECORD, GOAL, evaluated=False)
     drawn = torch.rand(5)
     other = trained_state(steps=1)
     checkpoint.restore(other)
     assert torch.equal(torch.rand(5), drawn)  # the generator, too
     assert other.step == 3
-    assert torch.equal(other.carry[0], state.carry[0])
-    assert torch.equal(other.carry[1]["hidden"], state.carry[1]["hidden"])
+    assert torch.equal(other.carries[0][0], state.carries[0][0])
+    assert torch.equal(other.carries[0][1]["hidden"], state.carries[0][1]["hidden"])
     for mine, restored in zip(state.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(mine, restored)
         for name, value in state.optimizer.state[mine].items():

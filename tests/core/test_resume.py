@@ -65,6 +65,10 @@ EXTRAS: dict[str, dict[str, Any]] = {
         "model": {"batch_norm": True},
     },
     "label smoothing": {"task": {"name": "image_classification", "label_smoothing": 0.1}},
+    "shards, batch normalisation and dropout": {
+        "model": {"batch_norm": True, "dropout": 0.3},
+        "trainer": {"shards": 4, "accumulate": 2, "ema": 0.9, "clip_norm": 0.5},
+    },
 }
 
 
@@ -122,6 +126,10 @@ TEXTS: dict[str, dict[str, Any]] = {
         "data": {"random_lengths": True},
         "optimizer": {"name": "sgd", "learning_rate": 30.0},
         "trainer": {"nt_asgd": 1, "epochs": 7, "clip_norm": 0.5},
+    },
+    "shards that carry a state each": {
+        "model": {"name": "rnn", "cell": "lstm", "hidden": 8, "dropout": 0.2},
+        "trainer": {"shards": 2, "clip_norm": 0.5},
     },
     "memory of a transformer": {
         "model": {"name": "transformer", "width": 8, "heads": 2, "layers": 2, "context": 12},

@@ -22,6 +22,7 @@ from dltrain.events import BatchesDivided, Evaluated, Event, Finished, Logged
 from dltrain.goal import Goal
 from dltrain.options import Plan
 from dltrain.runtime.precision import Runtime
+from dltrain.runtime.world import Alone
 from dltrain.task import Counts, Score, Step
 
 CPU = Runtime(torch.device("cpu"), "a test")
@@ -372,6 +373,8 @@ def test_fp16_gives_up_when_no_gradient_is_finite_for_long() -> None:
 def test_where_reading_is_dear_the_sums_are_looked_at_before_anything_is_saved() -> None:
     class Accelerator(Runtime):
         """Claims to be no CPU, so that the loop does not read each step's loss."""
+
+        world = Alone()
 
         @property
         def device(self) -> object:  # type: ignore[override]

@@ -6,7 +6,7 @@ An encoded text is `ids` (1 + n,): the id of `<eos>`, which precedes every text,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from math import ceil
 from statistics import NormalDist
@@ -50,6 +50,15 @@ class Passages:
     @property
     def arguments(self) -> tuple[Tensor, None]:
         return (self.inputs, None)
+
+    def divide(self, parts: int) -> list[Passages]:
+        """Up to `parts` batches of neighbouring columns."""
+        pieces = min(parts, self.inputs.shape[1])
+        columns = zip(self.inputs.tensor_split(pieces, 1), self.targets.tensor_split(pieces, 1), strict=True)
+        return [
+            replace(self, inputs=inputs, targets=targets, count=int((targets != NO_TARGET).sum()))
+            for inputs, targets in columns
+        ]
 
 
 class TextWindows:
