@@ -196,6 +196,11 @@ def kills() -> bool:
     return not any(codes)
 
 
+def serving() -> bool:
+    """Measure requests per second of a server; see bench/serving.py."""
+    return subprocess.run([sys.executable, "-m", "bench.serving"], cwd=HERE.parent, check=False).returncode == 0
+
+
 def language() -> bool:
     """Time training on text and a bare loop, at two sizes; contestants take turns, and first epochs do not count."""
     met = True
@@ -285,6 +290,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "language": language,
     "generation": generation,
     "speech": speech,
+    "serve": serving,
     "kills": kills,
 }
 

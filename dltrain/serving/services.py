@@ -77,7 +77,7 @@ class PredictionService:
     files = True
 
     def __init__(self, run: Path, trained: Trained, *, wait: float) -> None:
-        self._run, self._trained = run, trained
+        self._trained = trained
         self._predictor = make_predictor(run, trained)
         kind = self._predictor.kind
         requests = None if kind.requests is None else resolve_reference(kind.requests)
@@ -124,7 +124,8 @@ class PredictionService:
 
     def _read(self, received: Received, stored: StoredFiles) -> tuple[list[NamedInput], list[str]]:
         """The inputs of a request, and notes on them; a reader of its own, since it counts what it notes."""
-        reader = make_predictor(self._run, self._trained).reader
+        assert self._predictor.kind.reader is not None
+        reader = resolve_reference(self._predictor.kind.reader)(self._trained.record.assets)
         given: list[NamedInput] = []
         values = [self._convert(f"input {number}", one) for number, one in enumerate(self._list_inputs(received))]
         if values and isinstance(values[0], bytes):

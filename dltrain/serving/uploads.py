@@ -70,10 +70,10 @@ def _read_field(text: str) -> Any:
 
 
 class StoredFiles:
-    """Files in a temporary folder of their own, and the names that the client gave them."""
+    """Files in a temporary folder of their own, if there are any, and the names that the client gave them."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="dltrain-serve-")
+        self._folder: TemporaryDirectory[str] | None = None
         self._names: dict[Path, str] = {}
 
     @property
@@ -93,6 +93,8 @@ class StoredFiles:
         self._reserve(name).write_bytes(content)
 
     def _reserve(self, name: str) -> Path:
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="dltrain-serve-")
         folder = Path(self._folder.name) / str(len(self._names))
         folder.mkdir()
         path = folder / ("file" + PurePosixPath(name).suffix.lower()[:20])  # the name may be too long, or odd
@@ -106,4 +108,5 @@ class StoredFiles:
         return text
 
     def close(self) -> None:
-        self._folder.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
