@@ -201,6 +201,11 @@ def serving() -> bool:
     return subprocess.run([sys.executable, "-m", "bench.serving"], cwd=HERE.parent, check=False).returncode == 0
 
 
+def tracking() -> bool:
+    """Measure what experiment trackers cost; see bench/tracking.py."""
+    return subprocess.run([sys.executable, "-m", "bench.tracking"], cwd=HERE.parent, check=False).returncode == 0
+
+
 def language() -> bool:
     """Time training on text and a bare loop, at two sizes; contestants take turns, and first epochs do not count."""
     met = True
@@ -291,6 +296,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "generation": generation,
     "speech": speech,
     "serve": serving,
+    "tracking": tracking,
     "kills": kills,
 }
 

@@ -29,6 +29,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A local store keeps artifacts in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 def read_points(uri: str, identity: str) -> list[tuple[str, int, float]]:
     """All numbers of a run, duplicates included."""
     from mlflow import MlflowClient
