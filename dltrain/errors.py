@@ -9,7 +9,7 @@
     ├── RequirementNotMet   6   `eval --require` measured something else
     ├── NoCheckpoint        7   no checkpoint that can be used
     ├── RunBusy             8   another process holds the run directory
-    ├── Stopped        75/130/143   stopped at a step border; the same command continues
+    ├── Stopped    75/129/130/143   stopped at a step border; the same command continues
     └── ChildFailed               a run of several failed (`dltrain.sweeps.child`); the exit code is its own
 
 An error's `message` says where, what was found and what is allowed; its `advice`, if there is any, what to do next.
@@ -81,7 +81,7 @@ class Stopped(DltrainError):
     """Training stopped at a step border with a checkpoint written.
 
     ``exit_code`` is 75 (EX_TEMPFAIL of sysexits.h) for a spent ``--max-time``, and 128 + the signal's
-    number for SIGINT (130) and SIGTERM (143).
+    number for SIGHUP (129), SIGINT (130) and SIGTERM (143).
     """
 
     def __init__(self, message: str, exit_code: int, *, advice: str | None = None) -> None:

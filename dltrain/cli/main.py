@@ -23,8 +23,8 @@ from dltrain.runtime.interrupts import Interrupts
 
 EPILOG = """
 Exit codes: 0 done, 1 an error in dltrain or a plug-in, 2 config or usage, 3 data, 4 diverged, 5 out of memory,
-6 requirement not met, 7 no usable checkpoint, 8 run directory busy, 75 stopped and resumable, 130/143 stopped by
-SIGINT/SIGTERM.
+6 requirement not met, 7 no usable checkpoint, 8 run directory busy, 75 stopped and resumable, 129/130/143 stopped
+by SIGHUP/SIGINT/SIGTERM.
 """
 
 COMMANDS = {

@@ -48,7 +48,7 @@ def list_all_runs(
     deviation over the seeds or folds, or the best trial. The best score is that of the validation split by the metric
     which decides. The test score belongs to the same weights, and is known after `dltrain eval`.
 
-    States: running; finished; stopped (Ctrl-C, SIGTERM, --max-time); failed; pruned (by a sweep); unfinished (killed,
+    States: running; finished; stopped (by a signal or --max-time); failed; pruned (by a sweep); unfinished (killed,
     for example by a power cut); damaged. `dltrain fit` resumes all that are not finished.
 
     Examples:

@@ -81,6 +81,9 @@ class LossRecorder:
             return RangeTestDone("the loss blew up", 0)
         return RangeTestDone("all rates tried", 0) if len(self.losses) >= self.steps else None
 
+    def take_save_request(self) -> bool:
+        return False
+
     def blown(self) -> bool:
         """Whether the last few losses are worse than the first ones, and several times as large as the lowest."""
         if len(self.losses) < _RECENT:

@@ -44,6 +44,9 @@ class Session(Protocol):
     def pending(self) -> Stopped | None:
         """Why training should stop at this border, or None."""
 
+    def take_save_request(self) -> bool:
+        """Whether a checkpoint is asked for at this border."""
+
 
 def train_model(
     state: TrainState,
@@ -96,7 +99,7 @@ def train_model(
                 session.emit(summarize_updates(state, batches, factor, norm))
             if state.position < batches and cadence.due(state.step):
                 save_checkpoint(state, session, evaluated=False)
-            stop_if_asked(state, session)
+            answer_requests(state, session)
         else:
             evaluate(factor=schedule(progress.at(state.step - 1, steps)))
             regular = state.epoch % plan.checkpoint_every_epochs == 0 or cadence.due(state.step)
@@ -309,7 +312,7 @@ def evaluate_border(
     metric = task.goal.metric
     if len(validation):
         counts = accumulate_counts(
-            state.evaluated_model, task, validation, runtime, between=lambda: stop_if_asked(state, session)
+            state.evaluated_model, task, validation, runtime, between=lambda: answer_requests(state, session)
         )
         report = task.report(counts)
         if metric not in report:
@@ -351,11 +354,12 @@ def save_checkpoint(state: TrainState, session: Session, evaluated: bool) -> Non
     session.save(state, evaluated)
 
 
-def stop_if_asked(state: TrainState, session: Session) -> None:
-    """Save and raise Stopped where the session has a reason to stop."""
+def answer_requests(state: TrainState, session: Session) -> None:
+    """Save where the session asks for it or has a reason to stop; raise Stopped with that reason."""
     reason = session.pending()
-    if reason is not None:
+    if session.take_save_request() or reason is not None:
         save_checkpoint(state, session, evaluated=False)
+    if reason is not None:
         raise reason
 
 

@@ -29,7 +29,7 @@ SIGNS = {"checkpoints", "metrics.jsonl", ENVIRONMENT}
 
 RunKind = Literal["run", "seeds", "cv", "sweep"]
 RunState = Literal["running", "finished", "stopped", "failed", "pruned", "unfinished", "damaged"]
-"""`stopped`: by Ctrl-C, SIGTERM or --max-time, and resumable. `unfinished`: its process was killed, or was one of an
+"""`stopped`: by a signal or --max-time, and resumable. `unfinished`: its process was killed, or was one of an
 earlier version. `pruned`: a sweep stopped the trial early. `failed` and `damaged` have a reason."""
 
 

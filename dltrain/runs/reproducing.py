@@ -151,6 +151,9 @@ class ComparingInterrupts(Interrupts):
     def training(self, value: bool) -> None:
         self._outer.training = value
 
+    def take_save_request(self) -> bool:
+        return self._outer.take_save_request()
+
     def pending(self) -> Stopped | None:
         return self._outer.pending() or (Stopped("enough was compared", 0) if self._is_done() else None)
 

@@ -50,7 +50,10 @@ class RunSession:
     record: Record
     metrics: MetricsLog
     interrupts: Interrupts
+    messenger: Messenger
     observers: list[Observer] = field(default_factory=list)
+    asked: bool = False
+    """Whether the next checkpoint is one that SIGUSR1 asked for."""
 
     def emit(self, event: Event) -> None:
         self.metrics(event)
@@ -59,6 +62,10 @@ class RunSession:
 
     def pending(self) -> Stopped | None:
         return self.interrupts.pending()
+
+    def take_save_request(self) -> bool:
+        self.asked = self.interrupts.take_save_request()
+        return self.asked
 
     def save(self, state: TrainState, evaluated: bool) -> None:
         goal, plan = self.training.task.goal, self.record.limit(self.training.experiment.trainer)
@@ -76,6 +83,9 @@ class RunSession:
         self.run.checkpoints.prune(plan.keep_last, plan.keep_best)
         directory.link_best_and_last(self.run.directory, self.run.checkpoints)
         self.emit(Saved(state.step, state.epoch, checkpoint.name))
+        if self.asked:
+            self.asked = False
+            self.messenger.inform(f"SIGUSR1: saved {checkpoint.path}")
 
 
 def check_exact(saved: Record, training: Training) -> list[str]:
@@ -155,7 +165,7 @@ def train_run(
         record, mark = make_record(training, saved, solved), None if saved is None else saved.metrics
         header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
         metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
-        session = RunSession(run, training, record, metrics=metrics, interrupts=interrupts)
+        session = RunSession(run, training, record, metrics=metrics, interrupts=interrupts, messenger=messenger)
         try:
             session.observers, interrupts.training = observe(training), True
             hints = explain_single_examples("raise data.batch_size")

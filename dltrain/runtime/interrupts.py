@@ -17,20 +17,27 @@ EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL, sysexits.h
 
 
 class Interrupts:
-    """While active, SIGINT and SIGTERM ask training to stop; a second one ends the process at once.
+    """While active, SIGINT, SIGTERM and SIGHUP ask training to stop, and SIGUSR1 asks it for a checkpoint.
 
+    A second SIGINT or SIGTERM ends the process at once. SIGHUP never does: for a closed terminal the kernel and the
+    shell send one each, and systemd sends one after SIGTERM. Ignored before, as under nohup, it stays ignored.
     Unless `training` is set there is nothing to save, and the first signal raises Stopped where it arrives.
     """
 
+    training = False
+    _deadline: float | None = None
+    _signal: signal.Signals | None = None
+    _urgent = False
+    _save = False
+
     def __init__(self) -> None:
-        self.training = False
-        self._deadline: float | None = None
-        self._signal: signal.Signals | None = None
         self._previous: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._receive)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._receive)
+        self._previous[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._receive_save)
         return self
 
     def __exit__(
@@ -44,13 +51,24 @@ class Interrupts:
         self._deadline = None if seconds is None else time.monotonic() + seconds
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None:
-            if sys.stderr is not None and sys.stderr.isatty():
-                os.write(2, b"\x1b[?25h")  # the cursor, which a progress bar hides
-            os._exit(128 + number)  # a checkpoint being written stays under its temporary name
-        self._signal = signal.Signals(number)
-        if not self.training:
-            raise Stopped(f"stopped by {self._signal.name}", 128 + number)
+        if number != signal.SIGHUP:
+            if self._urgent:
+                if sys.stderr is not None and sys.stderr.isatty():
+                    os.write(2, b"\x1b[?25h")  # the cursor, which a progress bar hides
+                os._exit(128 + number)  # a checkpoint being written stays under its temporary name
+            self._urgent = True
+        if self._signal is None:
+            self._signal = signal.Signals(number)
+            if not self.training:
+                raise Stopped(f"stopped by {self._signal.name}", 128 + number)
+
+    def _receive_save(self, number: int, frame: FrameType | None) -> None:
+        self._save = True
+
+    def take_save_request(self) -> bool:
+        """Whether SIGUSR1 has asked for a checkpoint since the last call."""
+        asked, self._save = self._save, False
+        return asked
 
     def pending(self) -> Stopped | None:
         """Why training should stop now, or None."""

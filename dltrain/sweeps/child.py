@@ -51,9 +51,9 @@ def run_dltrain(
 ) -> FinishedProcess:
     """Run `dltrain ARGUMENTS --json` in a process of its own until it ends.
 
-    It gets one SIGTERM when `interrupts` has a reason to stop or `should_stop` is true; a run then saves. `on_line`
-    gets each line of its stderr up to then, the error as one JSON object. It belongs to another process group, so
-    that Ctrl-C reaches it only through this process, once.
+    It gets one SIGTERM when `interrupts` has a reason to stop or `should_stop` is true; a run then saves. SIGUSR1 is
+    passed on. `on_line` gets each line of its stderr up to then, the error as one JSON object. It belongs to another
+    process group, so that Ctrl-C reaches it only through this process, once.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogateescape") as output:
         previous, interrupts.training = interrupts.training, True  # a signal is noted, and asked for below
@@ -66,7 +66,7 @@ def run_dltrain(
             encoding="utf-8",
             errors="surrogateescape",
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_prepare_child,
         )
         assert process.stderr is not None
         reader = StderrReader(process.stderr, on_line)
@@ -75,6 +75,8 @@ def run_dltrain(
                 if not reader.muted and (interrupts.pending() or should_stop()):
                     reader.muted = True
                     process.terminate()
+                if interrupts.take_save_request():
+                    process.send_signal(signal.SIGUSR1)
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_SECONDS)
         finally:
@@ -87,8 +89,12 @@ def run_dltrain(
         return finish(process.returncode, output.read(), reader.lines)
 
 
-def _die_with_parent() -> None:
-    """Ask the kernel for a SIGTERM to this process when its parent dies; also a second one, which ends it at once."""
+def _prepare_child() -> None:
+    """Ask the kernel for a SIGTERM to this process when its parent dies; also a second one, which ends it at once.
+
+    SIGUSR1, which would end a process without a handler, is ignored until dltrain has installed its own.
+    """
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

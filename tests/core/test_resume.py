@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from dltrain.errors import UsageError
 from dltrain.runtime.interrupts import Interrupts
 from support.files import lines
-from support.runs import Recorded, StopAt, outcome, run_once, run_to_end
+from support.runs import Recorded, SaveAlways, StopAt, outcome, run_once, run_to_end
 
 Write = Callable[[Mapping[str, Any]], Path]
 
@@ -338,8 +339,20 @@ def test_sigkill_of_a_real_process(
     assert outcome(tmp_path / "broken") == outcome(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", EXTRAS)
+def test_checkpoints_that_are_asked_for_change_nothing(
+    name: str, settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    config = write_settings(with_extras(settings, EXTRAS[name]))
+    run_once(config, tmp_path / "whole", Interrupts())
+    messages = Recorded()
+    run_once(config, tmp_path / "saved", SaveAlways(), messenger=messages)
+    assert outcome(tmp_path / "saved") == outcome(tmp_path / "whole")
+    assert f"SIGUSR1: saved {tmp_path / 'saved'}/checkpoints/step-00000001-mid" in messages.lines
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_stop_at_a_step_border(
     number: signal.Signals, code: int, settings: dict[str, Any], write_settings: Write, tmp_path: Path,
     dltrain_process: Callable[..., Any],
@@ -365,16 +378,103 @@ def test_signals_stop_at_a_step_border(
     assert "stopped: the time given by --max-time is spent" in again.stderr
 
 
-def test_a_second_signal_leaves_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+HUP, TERM, INT = signal.SIGHUP, signal.SIGTERM, signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ([TERM, TERM], 143),
+        ([TERM, INT], 130),
+        ([INT, HUP, TERM], 143),
+        ([HUP, HUP], 0),
+        ([TERM, HUP], 0),  # systemd's SendSIGHUP
+        ([HUP, TERM], 0),  # the end of a session
+        ([HUP, TERM, TERM], 143),
+    ],
+)
+def test_a_second_signal_leaves_at_once_unless_it_is_that_of_a_closed_terminal(
+    sent: list[signal.Signals], code: int
+) -> None:
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
         interrupts = Interrupts()
         interrupts.training = True
         with interrupts:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)
-            os._exit(0)  # not reached: the second one ended the process
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+            for number in sent:
+                os.kill(os.getpid(), number)
+            reason = interrupts.pending()
+            os._exit(0 if reason is not None and reason.exit_code == 128 + sent[0] else 99)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
+
+
+def start_until(line: str, *words: object, cwd: Path, ignored: Sequence[signal.Signals] = ()) -> subprocess.Popen[str]:
+    """A process of dltrain that has just written such a line to stderr. SIGHUP has its default unless `ignored`."""
+
+    def set_signals() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+    command = [sys.executable, "-m", "dltrain", *map(str, words)]
+    process = subprocess.Popen(command, cwd=cwd, stderr=subprocess.PIPE, text=True, preexec_fn=set_signals)
+    assert process.stderr is not None
+    assert any(found.startswith(line) for found in process.stderr)
+    return process
+
+
+@pytest.mark.slow
+def test_sigusr1_saves_and_training_continues_to_the_same_end(
+    settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    settings["trainer"].update(epochs=30)
+    config = write_settings(settings)
+    run_once(config, tmp_path / "whole", Interrupts())
+    with start_until("epoch  2/", "fit", config, "-o", "saved", cwd=tmp_path) as process:
+        process.send_signal(signal.SIGUSR1)
+        assert process.stderr is not None
+        rest = process.stderr.read()
+    assert process.returncode == 0
+    assert rest.count("SIGUSR1: saved saved/checkpoints/step-") == 1
+    assert outcome(tmp_path / "saved") == outcome(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_sighup_stays_ignored_under_nohup(settings: dict[str, Any], write_settings: Write, tmp_path: Path) -> None:
+    settings["trainer"].update(epochs=30)
+    config = write_settings(settings)
+    with start_until("epoch  2/", "fit", config, "-o", "run", cwd=tmp_path, ignored=[signal.SIGHUP]) as process:
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_stops_training_with_a_checkpoint(
+    settings: dict[str, Any], write_settings: Write, tmp_path: Path
+) -> None:
+    settings["trainer"].update(epochs=5000)
+    config = write_settings(settings)
+    process, terminal = os.forkpty()
+    if process == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.chdir(tmp_path)
+        os.execv(sys.executable, [sys.executable, "-m", "dltrain", "fit", str(config), "-o", "run"])
+    shown = b""
+    while b"epoch    1/5000  loss" not in shown:
+        shown += os.read(terminal, 4096)
+    os.close(terminal)  # the kernel sends SIGHUP, and every output gives EIO from here on
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 129
+    saved = list((tmp_path / "run" / "checkpoints").glob("step-*-mid"))
+    assert saved
+    assert outcome_of_environment(tmp_path / "run") == 129
+
+
+def outcome_of_environment(directory: Path) -> int:
+    """The exit code that the last process recorded."""
+    records = json.loads((directory / "environment.json").read_text())
+    code: int = records[-1]["ended"]["exit_code"]
+    return code
 
 
 def test_metrics_hold_every_interval_and_epoch_once(

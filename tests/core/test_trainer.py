@@ -78,6 +78,9 @@ class Listening:
     def pending(self) -> Stopped | None:
         return None
 
+    def take_save_request(self) -> bool:
+        return False
+
 
 def table(rows: int = 25) -> tuple[Tensor, Tensor]:
     torch.manual_seed(1)

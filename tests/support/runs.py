@@ -48,6 +48,13 @@ class StopAt(Interrupts):
         return None
 
 
+class SaveAlways(Interrupts):
+    """Asks for a checkpoint whenever it is asked."""
+
+    def take_save_request(self) -> bool:
+        return True
+
+
 def run_once(
     config: Path,
     directory: Path,

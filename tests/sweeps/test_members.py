@@ -277,6 +277,22 @@ def test_a_stopped_member_saves_and_says_no_more(fragile: Path, tmp_path: Path) 
     assert not any("error: stopped" in line for line in heard)
 
 
+@pytest.mark.slow
+def test_a_request_for_a_checkpoint_is_passed_on_also_to_a_process_that_has_just_started(
+    fragile: Path, tmp_path: Path
+) -> None:
+    class Asking(Interrupts):
+        def take_save_request(self) -> bool:
+            return True  # every 0.1 seconds, from the start of the process on
+
+    heard: list[str] = []
+    words = ["fit", str(fragile), "--set", "trainer.epochs=100000", "-o", str(tmp_path / "run")]
+    ended = child.run_dltrain(words, Asking(), heard.append, lambda: any("SIGUSR1: saved" in line for line in heard))
+    assert ended.exit_code == 143
+    assert ended.failure is not None
+    assert ended.failure.message == "stopped by SIGTERM"
+
+
 def test_a_process_fails_with_the_error_that_it_reported() -> None:
     event = '{"event": "error", "message": "no memory left: 3 GB", "advice": "lower data.batch_size", "exit_code": 5}'
     assert child.finish(0, "{}", ["warning: slow"]) == FinishedProcess(0, "{}")

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 import sys
 
 
 class ClosableOutput(io.TextIOWrapper):
-    """A text stream that drops what is written after its reader has closed the pipe."""
+    """A text stream that drops what is written after its reader has closed the pipe, or the terminal is gone."""
 
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except BrokenPipeError:
-            self._drop()
+        except OSError as error:
+            self._drop_if_closed(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             super().flush()
-        except BrokenPipeError:
-            self._drop()
+        except OSError as error:
+            self._drop_if_closed(error)
+
+    def _drop_if_closed(self, error: OSError) -> None:
+        """A terminal that is gone gives EIO, as a bad disk does for a file, where it must be reported."""
+        gone = error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+        if not (gone or isinstance(error, BrokenPipeError)):
+            raise error
+        self._drop()
 
     def _drop(self) -> None:
         """Let the null device take the pipe's place, also for what is still in the buffer."""
