@@ -94,6 +94,14 @@ class Estimates(Protocol):
 
 
 @runtime_checkable
+class RecoversOutputs(Protocol):
+    """Knows the way back from what it says to a model's outputs, so that several models can be scored as one."""
+
+    def recover_outputs(self, predictions: Tensor) -> Tensor:
+        """Its `probabilities` (N, classes), or `estimates` (N, outputs), to outputs of a model that give them."""
+
+
+@runtime_checkable
 class ComparesNumbers(Protocol):
     """Can compare its numbers with the true ones, example by example."""
 

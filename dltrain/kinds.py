@@ -113,6 +113,8 @@ class Kind:
     received: from assets and a batch to its examples, a list of `dltrain.dataset.ReceivedExample`, for `data show`.
     draw: from the pictures and captions of such examples, a title and a path to a PNG.
     pixels: from assets and inputs (N, C, H, W) to the pixels that they were, for inputs that can be drawn.
+    views: from assets, the data's options, inputs, a `seed` and a number `view` to changed inputs, over which a
+        classifier's probabilities may be averaged; raises UsageError where nothing can be varied.
     explainer: the class that `explain` uses, such as `dltrain.data.images.explanation.Explainer`.
     sets: data sets of this kind that `dltrain data` fetches and checks.
     """
@@ -131,6 +133,7 @@ class Kind:
     received: Late | None = None
     draw: Late | None = None
     pixels: Late | None = None
+    views: Late | None = None
     explainer: Late | None = None
     sets: tuple[DataSets, ...] = ()
 

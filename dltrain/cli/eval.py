@@ -6,7 +6,7 @@ import json
 import operator
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -19,12 +19,21 @@ from dltrain.cli.shared.options import (
     JsonTables,
     RunPath,
     Threshold,
+    Views,
+    load_members,
 )
 from dltrain.cli.shared.speech import Decode
 from dltrain.errors import RequirementNotMet, UsageError
 from dltrain.goal import get_current_name
 from dltrain.runs.adaptation import CacheAdaptation, DynamicAdaptation
 from dltrain.runs.clip_scoring import Decoding, check_decoding
+from dltrain.runs.evaluation import EvaluationMethod
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dltrain.dataset import SplitName
+    from dltrain.runs.averaging import Members
 
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq}
 
@@ -81,6 +90,7 @@ def evaluate(
     device: DeviceName = None,
     threshold: Threshold = None,
     worst: Worst = None,
+    views: Views = None,
     adapt: Adapt = None,
     decode: Decode = None,
     as_json: JsonTables = False,
@@ -94,6 +104,8 @@ def evaluate(
     those with the largest errors, of speech about the clips with the most. They are named by file, line or row, and
     drawn if they are images.
 
+    Of the directory of `fit --seeds` or `cv` it evaluates the mean of the members, and shows how good each is.
+
     Examples:
 
       dltrain eval runs/mnist_cnn --require 'accuracy>=0.99' --json
@@ -104,37 +116,98 @@ def evaluate(
 
       dltrain eval runs/common_voice --decode beam=16,lm=words.arpa --worst 5
     """
-    requirements = [parse_requirement(text) for text in require or []]
+    asked = Question(
+        run=run,
+        split=split,
+        checkpoint=checkpoint,
+        device=device,
+        threshold=threshold,
+        requirements=list(map(parse_requirement, require or [])),
+        as_json=as_json,
+    )
     from dltrain.cli.shared.grouped import parse_group
+    from dltrain.runs.averaging import find_members
 
     adaptation = parse_group("--adapt", adapt, CacheAdaptation, DynamicAdaptation)
     decoding = parse_group("--decode", decode, Decoding)
     check_decoding(decoding)
-    from dltrain.cli.shared.evaluation import format_evaluation
-    from dltrain.observers.console import Messenger
+    members = find_members(run)
+    if members is None:
+        _evaluate_run(asked, root, EvaluationMethod(adaptation, decoding, changed_data), worst=worst, views=views)
+        return
+    alone = {"--root": root, "--changed-data": changed_data, "--worst": worst, "--views": views}
+    refuse_for_members(members, {**alone, "--adapt": adapt, "--decode": decode})
+    _evaluate_members(asked, members)
+
+
+class Question(NamedTuple):
+    """What to evaluate on what, and how to answer."""
+
+    run: Path
+    split: SplitName
+    checkpoint: str | None
+    device: str | None
+    threshold: float | None
+    requirements: Sequence[Requirement]
+    as_json: bool
+
+    def answer(self, result: Mapping[str, Any], method: object | None = None) -> None:
+        """Print the results; `method` names an adaptation or a decoder."""
+        from dltrain.cli.shared.evaluation import format_evaluation
+
+        typer.echo(json.dumps(result) if self.as_json else "\n".join(format_evaluation(result, method)))
+
+    def require(self, report: Mapping[str, float], data: str) -> None:
+        """Raises RequirementNotMet with every requirement that the report does not meet."""
+        unmet = [f"{one} (found {report[one.metric]:.6g})" for one in self.requirements if not one.is_met(report)]
+        if unmet:
+            raise RequirementNotMet(f"{self.run}: on the {self.split} split of {data}: not met: {', '.join(unmet)}")
+
+
+def _evaluate_run(
+    asked: Question, root: str | None, method: EvaluationMethod, *, worst: int | None, views: int | None
+) -> None:
     from dltrain.report.building import update_report
-    from dltrain.runs.evaluation import EvaluationMethod, collect_results, record_evaluation, run_evaluation
+    from dltrain.runs.evaluation import collect_results, record_evaluation, run_evaluation
     from dltrain.runs.examples import check_worst
     from dltrain.runs.finding import find_checkpoint
     from dltrain.runs.loading import load_trained, override_threshold
+    from dltrain.runs.views import average_views
 
-    chosen, messenger = find_checkpoint(run, checkpoint), Messenger()
-    for one in requirements:
+    run, chosen, messenger = asked.run, find_checkpoint(asked.run, asked.checkpoint), method.messenger
+    for one in asked.requirements:
         one.check_metric(chosen.record.history.metrics())
-    overrides = {"data": {"root": root} if root else {}, "trainer": {"device": device} if device else {}}
-    trained = load_trained(chosen, {**overrides, **override_threshold(run, chosen.record, threshold)})
+    settings = {"data": {"root": root} if root else {}, "trainer": {"device": asked.device} if asked.device else {}}
+    trained = load_trained(chosen, {**settings, **override_threshold(run, chosen.record, asked.threshold)})
     check_worst(run, trained, worst)
-    evaluation = run_evaluation(run, trained, split, EvaluationMethod(adaptation, decoding, changed_data, messenger))
-    result = collect_results(evaluation, worst) | ({} if threshold is None else {"threshold": threshold})
+    evaluation = run_evaluation(run, average_views(run, trained, views), asked.split, method)
+    values = {"threshold": asked.threshold, "views": views}
+    result = collect_results(evaluation, worst) | {name: one for name, one in values.items() if one is not None}
     record_evaluation(run, result, messenger)
-    method = adaptation or (evaluation.judging and evaluation.judging.decoding)
-    typer.echo(json.dumps(result) if as_json else "\n".join(format_evaluation(result, method)))
+    asked.answer(result, method.adaptation or (evaluation.judging and evaluation.judging.decoding))
     update_report(evaluation, result, messenger.warn)
-    raise_unmet(requirements, evaluation.report, f"{run}: on the {split} split of {evaluation.dataset.name}")
+    asked.require(evaluation.report, evaluation.dataset.name)
 
 
-def raise_unmet(requirements: Sequence[Requirement], report: Mapping[str, float], subject: str) -> None:
-    """Raises RequirementNotMet with every requirement that the report does not meet."""
-    unmet = [f"{one} (found {report[one.metric]:.6g})" for one in requirements if not one.is_met(report)]
-    if unmet:
-        raise RequirementNotMet(f"{subject}: not met: {', '.join(unmet)}")
+def _evaluate_members(asked: Question, members: Members) -> None:
+    from dltrain.observers.console import Messenger
+    from dltrain.runs.evaluation import record_evaluation
+    from dltrain.runs.member_evaluation import evaluate_members
+
+    messenger = Messenger()
+    trained = load_members(members, asked.checkpoint, asked.device, threshold=asked.threshold)
+    result = evaluate_members(members, trained, asked.split, messenger)
+    result |= {} if asked.threshold is None else {"threshold": asked.threshold}
+    record_evaluation(members.parent, result, messenger)
+    asked.answer(result)
+    asked.require(result["metrics"], result["dataset"])
+
+
+def refuse_for_members(members: Members, options: Mapping[str, object]) -> None:
+    """Raises UsageError where an option was given that is for single runs."""
+    for option, value in options.items():
+        if value:
+            raise UsageError(
+                f"{members.parent}: {option} is for a single run, and this is a parent of {len(members.paths)}",
+                advice=f"leave it out, or name a member, such as {members.paths[0]}",
+            )

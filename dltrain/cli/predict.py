@@ -19,10 +19,13 @@ from dltrain.cli.shared.options import (
     Invert,
     RunPath,
     Threshold,
+    Views,
     check_output,
+    load_members,
     load_model,
 )
 from dltrain.errors import DataError, UsageError
+from dltrain.runs.averaging import AveragedPredictor, find_members
 from dltrain.runs.prediction import Prediction, Predictor, make_predictor
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Number of labels to print for each input.")] = 1,
     threshold: Threshold = None,
     invert: Invert = "auto",
+    views: Views = None,
     checkpoint: CheckpointName = None,
     device: DeviceName = None,
     output: Annotated[
@@ -83,6 +87,8 @@ def predict(
     reads PNG or JPEG files, folders, and - for file names on standard input. Of tables: files with the columns of
     training, - for such a table on standard input, or rows as NAME=VALUE,NAME=VALUE. Of texts: a text in quotes, text
     files, a text a line, and tables. Of series: tables, of which the last rows count.
+
+    Of the directory of `fit --seeds` or `cv` the members are asked, and their probabilities or numbers averaged.
 
     Unreadable files are reported on stderr, the rest are processed, and the exit code is 3.
 
@@ -101,9 +107,17 @@ def predict(
     if output is not None and as_json:
         raise UsageError("--output writes CSV and --json lines of JSON; give one of the two")
     check_output(output)
-    trained = load_model(run, checkpoint, device, threshold=threshold)
-    predictor = make_predictor(run, trained, invert, top, keep=list(dict.fromkeys(keep or ())))
-    trained.runtime.check(trained.model)
+    kept = list(dict.fromkeys(keep or ()))
+    predictor = _load_predictor(
+        run, checkpoint, device, threshold=threshold, invert=invert, top=top, views=views, keep=kept
+    )
+    _print_predictions(predictor, inputs, output, as_json)
+
+
+def _print_predictions(
+    predictor: Predictor | AveragedPredictor, inputs: Sequence[str], output: Path | None, as_json: bool
+) -> None:
+    """Predict, print or write, and report what could not be read."""
     counts, table = InputCounts(), io.StringIO()
     for number, predictions in enumerate(_predict_batches(predictor, inputs, counts)):
         if output is not None:
@@ -114,10 +128,37 @@ def predict(
         raise DataError(f"no {predictor.kind.plural} given, on the command line or on standard input")
     if output is not None:
         _write_output(output, table.getvalue())
-    for line in [*(f"note: {note}" for note in predictor.reader.notes()), *_describe_task(trained.task)]:
+    for line in [*(f"note: {note}" for note in predictor.reader.notes()), *_describe_task(predictor.trained.task)]:
         typer.echo(line, err=True)
     if counts.unreadable or counts.files:
         raise DataError(counts.describe_unread(predictor.kind))
+
+
+def _load_predictor(
+    run: Path,
+    checkpoint: str | None,
+    device: str | None,
+    *,
+    threshold: float | None,
+    views: int | None,
+    top: int,
+    **options: Any,
+) -> Predictor | AveragedPredictor:
+    """The predictor of a run, or of the mean of the members of a parent of runs."""
+    members = find_members(run)
+    if members is None:
+        models = [load_model(run, checkpoint, device, threshold=threshold)]
+    else:
+        models = load_members(members, checkpoint, device, threshold=threshold)
+    if views is not None:
+        from dltrain.runs.views import average_views
+
+        models = [average_views(run, one, views) for one in models]
+    shown = top if members is None else None
+    predictors = [make_predictor(run, one, top=shown, **options) for one in models]
+    for one in models:
+        one.runtime.check(one.model)
+    return predictors[0] if members is None else AveragedPredictor(predictors, top)
 
 
 def _list_digits(task: Any) -> Sequence[int]:
@@ -134,16 +175,18 @@ def _describe_task(task: Any) -> list[str]:
     return [f"{name.replace('_', ' ')}: {value}" for name, value in facts.items()]
 
 
-def _predict_batches(predictor: Predictor, names: Sequence[str], counts: InputCounts) -> Iterator[list[Prediction]]:
+def _predict_batches(
+    predictor: Predictor | AveragedPredictor, names: Sequence[str], counts: InputCounts
+) -> Iterator[list[Prediction]]:
     """Read the named inputs and predict in batches, never an empty one; faults are reported on stderr."""
-    for batch in predictor.predict(counts.watch(predictor.reader.read(names, iter(sys.stdin or ())))):
+    for batch in predictor.predict_named(names, iter(sys.stdin or ()), counts.watch):
         good = [one for one in batch if one.error is None]
         if good:
             yield good
 
 
 def _format_predictions(
-    predictor: Predictor, predictions: Sequence[Prediction], as_json: bool, head: bool
+    predictor: Predictor | AveragedPredictor, predictions: Sequence[Prediction], as_json: bool, head: bool
 ) -> Iterator[str]:
     """Lines to print; numbers have a `head` with the outputs' names above them."""
     if head and not predictor.labels and not as_json:

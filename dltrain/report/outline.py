@@ -119,7 +119,9 @@ def list_evaluations(contents: RunContents) -> Markup:
     rows = []
     for one in contents.evaluations[::-1]:
         special = [
-            name.replace("_", " ") for name in ("adaptation", "decoder", "threshold", "changed_data") if name in one
+            name.replace("_", " ")
+            for name in ("adaptation", "decoder", "threshold", "views", "changed_data")
+            if name in one
         ]
         how = ", ".join(special) if is_special(one) else ""
         score = format_score(one.get("metrics", {}).get(metric))

@@ -19,6 +19,7 @@ from dltrain.runs.adaptation import Adaptation, prepare_adaptation
 from dltrain.runs.changed_data import EVALUATIONS
 from dltrain.runs.clip_scoring import ClipScoring, Decoding, build_clip_scoring
 from dltrain.runs.evaluated_data import OpenedSplit, choose_new_examples
+from dltrain.runs.listing import SUMMARY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,17 +217,22 @@ def collect_classes(evaluation: Evaluation, task: Any) -> dict[str, Any]:
     """The metrics of each class and the confusion matrix, which is drawn too."""
     from dltrain.observers.run_pictures import draw_confusion_picture
 
-    found, confusion = describe_findings(task, evaluation.counts), task.confusion(evaluation.counts)
-    classes = found["classes"]
-    absent = [label for label, scores in classes.items() if scores["f1"] is None]
-    picture = evaluation.draw("confusion", partial(draw_confusion_picture, confusion, task.labels))
+    draw = partial(draw_confusion_picture, task.confusion(evaluation.counts), task.labels)
+    return {**describe_classes(task, evaluation.counts), **evaluation.draw("confusion", draw)}
+
+
+def describe_classes(task: Any, counts: Counts) -> dict[str, Any]:
+    """As `describe_findings`, with what is special about classes; empty for a task without classes."""
+    found = describe_findings(task, counts)
+    if not found:
+        return {}
+    confusion = task.confusion(counts)
     missed = ((confusion.sum(0) == 0) & (confusion.sum(1) > 0)).tolist()
     return {
-        "classes": classes,
-        "absent_classes": absent,
+        "classes": found["classes"],
+        "absent_classes": [label for label, scores in found["classes"].items() if scores["f1"] is None],
         "never_predicted": [label for label, never in zip(task.labels, missed, strict=True) if never],
         "confusion": found["confusion"],
-        **picture,
     }
 
 
@@ -254,6 +260,6 @@ def warn_if_not_written(messenger: Messenger) -> Iterator[None]:
 
 def record_evaluation(run: Path, result: Mapping[str, Any], messenger: Messenger) -> None:
     """Add the outcome to evaluations.jsonl, a record of how often the test set has been used."""
-    if (run / "checkpoints").is_dir():
+    if (run / "checkpoints").is_dir() or (run / SUMMARY).is_file():
         with warn_if_not_written(messenger), (run / EVALUATIONS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **result}) + "\n")

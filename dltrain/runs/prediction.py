@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -76,6 +76,12 @@ class Predictor(NamedTuple):
             found["positive_label"] = facts["positive_label"]
         return {self.kind.key: one.name, **({"kept": dict(one.kept)} if one.kept else {}), **found}
 
+    def predict_named(
+        self, names: Sequence[str], lines: Iterator[str], watch: Callable[[Iterable[NamedInput]], Iterator[NamedInput]]
+    ) -> Iterator[list[Prediction]]:
+        """Predictions for the inputs that `names` mean, and `lines` of standard input; `watch` sees each input."""
+        return self.predict(watch(self.reader.read(names, lines)))
+
     def predict(self, given: Iterable[NamedInput]) -> Iterator[list[Prediction]]:
         """Predictions for inputs that were read, batch by batch, in their order; none of the batches is empty."""
         inputs = iter(given)
@@ -130,14 +136,14 @@ def _predict_inputs(predictor: Predictor, given: Sequence[NamedInput]) -> list[P
     with torch.inference_mode(), trained.runtime.autocast():
         results = (task.probabilities if predictor.labels else task.estimates)(trained.model, *inputs).cpu()
     if predictor.labels:
-        ranked = _rank_labels(task, results, predictor.top)
+        ranked = rank_labels(task, results, predictor.top)
         pairs = zip(given, ranked, strict=True)
         return [Prediction(name=one.name, probabilities=each, kept=one.kept) for one, each in pairs]
     numbers = [dict(zip(task.outputs, row, strict=True)) for row in results.tolist()]
     return [Prediction(name=one.name, values=each, kept=one.kept) for one, each in zip(given, numbers, strict=True)]
 
 
-def _rank_labels(task: Any, probabilities: Tensor, top: int | None) -> list[dict[str, float]]:
+def rank_labels(task: Any, probabilities: Tensor, top: int | None) -> list[dict[str, float]]:
     """For each input the `top` most probable labels with their probabilities; the task's decision comes first."""
     from dltrain.capabilities import Decides
 

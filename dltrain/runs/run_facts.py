@@ -18,7 +18,7 @@ from dltrain.runs.directory import CONFIG, ENVIRONMENT, is_locked
 READING_TRIES = 3
 STOPPED = (75, 130, 143)
 """Exit codes of a process that stopped because it was asked to, with a checkpoint."""
-NOT_PLAIN = {"adaptation", "threshold", "changed_data"}
+NOT_PLAIN = {"adaptation", "threshold", "changed_data", "views"}
 """What an evaluation has that measured something else than the run's own model on its own data."""
 GREEDY = {"method": "greedy"}
 """The decoder of a recogniser that an evaluation names where none was chosen."""

@@ -190,6 +190,11 @@ class BinaryClassification(Classification):
         positive = to_float64(model(*inputs)[:, 0]).sigmoid()
         return torch.stack((1 - positive, positive) if self.positive == 1 else (positive, 1 - positive), 1).float()
 
+    def recover_outputs(self, predictions: Tensor) -> Tensor:
+        """The logit of the positive label, (N, 1)."""
+        logits = super().recover_outputs(predictions)
+        return logits[:, [self.positive]] - logits[:, [1 - self.positive]]
+
     def decisions(self, probabilities: Tensor) -> Tensor:
         """Probabilities (N, 2) to the labels given at the threshold, (N,) int64."""
         return self._classes(probabilities[:, self.positive] >= self.threshold)

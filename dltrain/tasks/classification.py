@@ -277,6 +277,10 @@ class Classification:
         probabilities: Tensor = model(*inputs).float().softmax(1)
         return probabilities
 
+    def recover_outputs(self, predictions: Tensor) -> Tensor:
+        """Log-probabilities (N, classes), which are logits too."""
+        return predictions.clamp_min(torch.finfo(torch.float32).tiny).log()
+
     @property
     def why_not_convex(self) -> str | None:
         if self.loss is not None and self.loss.why_not_convex:

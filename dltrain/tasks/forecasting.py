@@ -169,6 +169,10 @@ class SequenceRegression:
             return self.in_units(model(*inputs))
         return self.estimate_quantiles(model, *inputs).flatten(1)
 
+    def recover_outputs(self, predictions: Tensor) -> Tensor:
+        numbers = predictions.cpu().double().reshape(len(predictions), len(self.numbers), -1)
+        return ((numbers - self._mean[:, None]) / self._deviation[:, None]).flatten(1)
+
     def estimate_quantiles(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         """Rising quantiles of each number in units, (N, numbers, quantiles) float64."""
         rising = sort_quantiles(model(*inputs), len(self.numbers), self.quantiles)

@@ -158,6 +158,12 @@ class Regression:
             return self._in_units(model(*inputs).float())
         return self.estimate_quantiles(model, *inputs).flatten(1)
 
+    def recover_outputs(self, predictions: Tensor) -> Tensor:
+        numbers = predictions.cpu().double().reshape(len(predictions), len(self.numbers), -1)
+        if self.standardized:
+            numbers = (numbers - self.means[:, None]) / self.deviations[:, None]
+        return numbers.flatten(1)
+
     def estimate_quantiles(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         """Rising quantiles of each number in units, (N, numbers, quantiles) float64."""
         return self._in_units(sort_quantiles(model(*inputs).float(), len(self.numbers), self.quantiles).mT).mT

@@ -16,9 +16,11 @@ from dltrain.runs.examples import format_worst_examples
 def format_evaluation(result: Mapping[str, Any], method: object | None) -> Iterator[str]:
     """The results as lines for people; `method` names an adaptation or a decoder."""
     by = f", {method}" if method else ""
+    by += f", mean of {result['views']} views" if "views" in result else ""
+    seed = ", ".join(map(str, result["seed"])) if isinstance(result["seed"], list) else result["seed"]
     yield (
         f"{result['split']} split of {result['dataset']}{by}, checkpoint {result['checkpoint']}, "
-        f"seed {result['seed']}, torch {result['torch']} on {result['device']}"
+        f"seed {seed}, torch {result['torch']} on {result['device']}"
     )
     if "changed_data" in result:
         yield format_changed_data(result["changed_data"])
@@ -27,6 +29,9 @@ def format_evaluation(result: Mapping[str, Any], method: object | None) -> Itera
     width = max(map(len, result["metrics"])) + 2
     for name, value in result["metrics"].items():
         yield f"{name:<{width}}{format_metric(value)}"
+    if "members" in result:
+        scores = (format_metric(one["metrics"][result["goal"]]) for one in result["members"])
+        yield f"{result['goal']} of the members: {', '.join(scores)}"
     if "baselines" in result:
         yield "baselines: " + format_baselines(result["baselines"], result["goal"])
     yield from (f"note: {remark}" for remark in result.get("remarks", ()))

@@ -16,6 +16,7 @@ from dltrain.runs.prediction import Inversion
 
 if TYPE_CHECKING:
     from dltrain.config.experiment import Loaded
+    from dltrain.runs.averaging import Members
     from dltrain.runs.loading import Trained
 
 ConfigFile = Annotated[
@@ -58,6 +59,10 @@ DeviceName = Annotated[str | None, typer.Option(help="Device to run on. [default
 DataRoot = Annotated[str | None, typer.Option(help="Folder of the data. [default: the one used in training]")]
 ChangedData = Annotated[
     bool, typer.Option("--changed-data", help="Use the data even if it has changed since the run was trained.")
+]
+Views = Annotated[
+    int | None,
+    typer.Option(min=2, metavar="N", help="Average over N views of each image, changed as in training."),
 ]
 Threshold = Annotated[
     float | None,
@@ -138,6 +143,24 @@ def load_model(
     changed = {**(settings or {}), **({"trainer": {"device": device}} if device else {})}
     trained = load_trained(chosen, {**changed, **override_threshold(run, chosen.record, threshold)})
     print_notice(trained.record.notice)
+    return trained
+
+
+def load_members(
+    members: Members, checkpoint: str | None, device: str | None, *, threshold: float | None = None
+) -> list[Trained]:
+    """The models of the members of a parent directory, which can be averaged; prints the first one's notice."""
+    from dltrain.runs.averaging import check_members
+    from dltrain.runs.finding import find_checkpoint
+    from dltrain.runs.loading import load_trained, override_threshold
+
+    trained = []
+    for path in members.paths:
+        chosen = find_checkpoint(path, checkpoint)
+        changed = {**members.settings, **({"trainer": {"device": device}} if device else {})}
+        trained.append(load_trained(chosen, {**changed, **override_threshold(path, chosen.record, threshold)}))
+    print_notice(trained[0].record.notice)
+    check_members(members, trained)
     return trained
 
 

@@ -27,6 +27,7 @@ register(
         received="dltrain.data.images.received:describe_images",
         draw="dltrain.observers.sample_pictures:draw_images",
         pixels="dltrain.data.images.pixels:restore_pixels",
+        views="dltrain.data.images.views:change_inputs",
         explainer="dltrain.data.images.explanation:Explainer",
         sets=(
             DataSets(
