@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.runs import format_csv
+from dltrain.cli.shared.delimited import CsvSafe, format_csv, list_cells
 from dltrain.cli.shared.options import Csv, Json, check_output, refuse_both
 from dltrain.cli.shared.tables import format_mean, format_table, shorten_text
 
@@ -33,6 +33,7 @@ def compare(
     ] = None,
     as_json: Json = False,
     as_csv: Csv = False,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """Compare runs: settings, scores and curves.
 
@@ -62,7 +63,7 @@ def compare(
         typer.echo(json.dumps({**describe(comparison), "picture": None if output is None else str(output)}))
     elif as_csv:
         rows = [describe_row(comparison, index) for index in range(len(comparison.runs))]
-        typer.echo(format_csv(rows, list(rows[0])), nl=False)
+        typer.echo(format_csv(list_cells(rows, list(rows[0])), safe=csv_safe), nl=False)
     else:
         typer.echo("\n".join(format_comparison(comparison)))
     if not as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.delimited import format_row
 from dltrain.cli.shared.options import CheckpointName, DeviceName, Invert, RunPath, list_files, load_model
 from dltrain.data.images.options import ExplanationMethod
 from dltrain.errors import DataError, UsageError
@@ -145,7 +146,7 @@ def explain_images(
         if as_json:
             typer.echo(json.dumps({**facts, "attributions": explanation.attributions.tolist()}))
         else:
-            typer.echo(f"{one.name}\t{facts['class']}\t{facts['probability']:.4f}\t{picture}")
+            typer.echo(format_row([one.name, facts["class"], f"{facts['probability']:.4f}", picture]))
     for note in reader.notes():
         typer.echo(f"note: {note}", err=True)
     if unreadable:
@@ -292,4 +293,4 @@ def draw_filters(trained: Trained, picture: Path, as_json: bool) -> None:
         facts = {"layer": found.layer, "shape": list(found.weights.shape), "picture": str(picture)}
         typer.echo(json.dumps({**facts, "weights": found.weights.tolist()}))
     else:
-        typer.echo(f"{found.layer}\t{' x '.join(map(str, found.weights.shape))}\t{picture}")
+        typer.echo(format_row([found.layer, " x ".join(map(str, found.weights.shape)), picture]))

@@ -15,7 +15,7 @@ import typer
 
 from dltrain import __version__
 from dltrain.cli.completion.server import ASKED, complete
-from dltrain.cli.shared.closed_output import survive_closed_output
+from dltrain.cli.shared.protected_output import protect_output
 from dltrain.cli.shell_completion import print_script
 from dltrain.cli.usage import expand_synonym, explain_usage, refuse_command
 from dltrain.errors import ConfigError, DataError, DltrainError, find_plugin_line
@@ -119,7 +119,8 @@ def application(names: Iterable[str] = COMMANDS) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        # `color`: names keep their control characters in a pipe; on a terminal `protect_output` shows them.
+        context_settings={"help_option_names": ["-h", "--help"], "color": True},
     )
     app.callback()(set_options)
     for name in names:
@@ -138,7 +139,7 @@ def main() -> None:
         sys.exit(sys.stdout.write(complete(os.environ[ASKED], sys.argv[1:])) and 0)
     debug = "--debug" in sys.argv
     sys.argv[1:] = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    survive_closed_output()
+    protect_output()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # for after the command: KeyboardInterrupt at exit is a traceback
     with Interrupts() as interrupts:
         try:

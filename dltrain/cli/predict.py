@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.delimited import CsvSafe, format_csv, format_row
 from dltrain.cli.shared.options import (
     CheckpointName,
     DeviceName,
@@ -76,6 +76,7 @@ def predict(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a CSV file instead of lines.")
     ] = None,
+    csv_safe: CsvSafe = False,
     keep: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Repeat this column of the input; may be repeated.")
     ] = None,
@@ -111,23 +112,28 @@ def predict(
     predictor = _load_predictor(
         run, checkpoint, device, threshold=threshold, invert=invert, top=top, views=views, keep=kept
     )
-    _print_predictions(predictor, inputs, output, as_json)
+    _print_predictions(predictor, inputs, output, as_json, csv_safe=csv_safe)
 
 
 def _print_predictions(
-    predictor: Predictor | AveragedPredictor, inputs: Sequence[str], output: Path | None, as_json: bool
+    predictor: Predictor | AveragedPredictor,
+    inputs: Sequence[str],
+    output: Path | None,
+    as_json: bool,
+    *,
+    csv_safe: bool,
 ) -> None:
     """Predict, print or write, and report what could not be read."""
-    counts, table = InputCounts(), io.StringIO()
+    counts, rows = InputCounts(), list[Sequence[object]]()
     for number, predictions in enumerate(_predict_batches(predictor, inputs, counts)):
         if output is not None:
-            _write_csv(table, predictions, predictor.labels, head=number == 0)
+            rows += _list_rows(predictions, predictor.labels, head=number == 0)
         else:
             typer.echo("\n".join(_format_predictions(predictor, predictions, as_json, head=number == 0)))
     if counts == InputCounts():
         raise DataError(f"no {predictor.kind.plural} given, on the command line or on standard input")
     if output is not None:
-        _write_output(output, table.getvalue())
+        _write_output(output, format_csv(rows, safe=csv_safe))
     for line in [*(f"note: {note}" for note in predictor.reader.notes()), *_describe_task(predictor.trained.task)]:
         typer.echo(line, err=True)
     if counts.unreadable or counts.files:
@@ -190,36 +196,35 @@ def _format_predictions(
 ) -> Iterator[str]:
     """Lines to print; numbers have a `head` with the outputs' names above them."""
     if head and not predictor.labels and not as_json:
-        yield "\t".join([predictor.kind.key, *predictions[0].kept, *predictions[0].values])
+        yield format_row([predictor.kind.key, *predictions[0].kept, *predictions[0].values])
     for one in predictions:
         if as_json:
             yield json.dumps(predictor.describe(one))
         elif predictor.labels:
-            pairs = (f"{label}\t{probability:.4f}" for label, probability in one.probabilities.items())
-            yield "\t".join([one.name, *one.kept.values(), *pairs])
+            pairs = ((label, f"{probability:.4f}") for label, probability in one.probabilities.items())
+            yield format_row([one.name, *one.kept.values(), *chain.from_iterable(pairs)])
         else:
             numbers = zip(_list_digits(predictor.trained.task), one.values.values(), strict=True)
-            yield "\t".join([one.name, *one.kept.values(), *(f"{value:.{digits}g}" for digits, value in numbers)])
+            yield format_row([one.name, *one.kept.values(), *(f"{value:.{digits}g}" for digits, value in numbers)])
 
 
-def _write_csv(file: io.StringIO, predictions: Sequence[Prediction], labels: bool, head: bool) -> None:
-    """Rows of CSV; numbers with all the digits that they have."""
-    rows = csv.writer(file, lineterminator="\n")
+def _list_rows(predictions: Sequence[Prediction], labels: bool, head: bool) -> Iterator[Sequence[object]]:
+    """Rows of CSV, below their `head`; numbers with all the digits that they have."""
     if head:
         first = predictions[0]
         suffixes = ["", *(f"_{number}" for number in range(2, len(first.probabilities) + 1))]
         titles = [f"{what}{suffix}" for suffix in suffixes for what in ("label", "probability")]
         titles = titles if labels else list(first.values)
-        rows.writerow(["input", *first.kept, *(f"predicted {name}" if name in first.kept else name for name in titles)])
+        yield ["input", *first.kept, *(f"predicted {name}" if name in first.kept else name for name in titles)]
     for one in predictions:
         pairs = (part for pair in one.probabilities.items() for part in pair)
-        rows.writerow([one.name, *one.kept.values(), *(pairs if labels else one.values.values())])
+        yield [one.name, *one.kept.values(), *(pairs if labels else one.values.values())]
 
 
 def _write_output(path: Path, text: str) -> None:
     from dltrain.files import write_atomically
 
     try:
-        write_atomically(path, text.encode())
+        write_atomically(path, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise UsageError(f"--output {path}: cannot be written: {error.strerror}", advice="name another file") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import sys
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dltrain.cli.shared.delimited import CsvSafe, format_csv, list_cells
 from dltrain.cli.shared.options import Csv, Json, refuse_both
 from dltrain.cli.shared.tables import format_mean, format_table, shorten_text
 
@@ -41,6 +40,7 @@ def list_all_runs(
     ] = False,
     as_json: Json = False,
     as_csv: Csv = False,
+    csv_safe: CsvSafe = False,
 ) -> None:
     """List the runs below a folder.
 
@@ -69,7 +69,8 @@ def list_all_runs(
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), "runs": [run.to_plain("history", "config") for run in found]}))
     elif as_csv:
-        typer.echo(format_csv([run.to_plain() for run in listed], COLUMNS), nl=False)
+        cells = list_cells([run.to_plain() for run in listed], COLUMNS)
+        typer.echo(format_csv(cells, safe=csv_safe), nl=False)
     elif listed:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         typer.echo("\n".join(format_runs(listed, width)))
@@ -140,12 +141,3 @@ LEFT_OUT_FIRST = ("task", "epochs", "data")
 """Columns of the table that a narrow terminal has no room for, the least important first."""
 NOUNS: Mapping[str, str] = {"seeds": "seeds", "cv": "folds", "sweep": "trials"}
 """What the members of each kind of parent are called."""
-
-
-def format_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A table with a header as CSV (RFC 4180, but lines end with a line feed); an unknown value is an empty field."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -11,6 +11,7 @@ import typer
 
 from dltrain.cli.shared.options import CheckpointName, DeviceName, Quiet, RunPath, Threshold, load_model
 from dltrain.errors import UsageError
+from dltrain.escaping import keep_on_line
 
 
 def serve(
@@ -73,4 +74,4 @@ def _choose_log(*, as_json: bool, quiet: bool) -> Callable[[dict[str, Any]], Non
         return lambda _: None
     if as_json:
         return lambda facts: typer.echo(json.dumps({"event": "request", **facts}), err=True)
-    return lambda facts: typer.echo("{method} {path} {status} {ms:.1f} ms".format(**facts), err=True)
+    return lambda facts: typer.echo(keep_on_line("{method} {path} {status} {ms:.1f} ms".format(**facts)), err=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dltrain.cli.shared.delimited import format_row
 from dltrain.cli.shared.options import (
     CheckpointName,
     DeviceName,
@@ -25,6 +26,7 @@ from dltrain.cli.shared.options import (
 from dltrain.cli.shared.speech import LanguageModelFile, LanguageModelWeight, WordBonus
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError, OutOfMemory, UsageError
+from dltrain.escaping import open_console
 from dltrain.runs.clip_scoring import Decoding, check_decoding
 from dltrain.runs.recognisers import check_recogniser, check_speakers
 
@@ -238,8 +240,9 @@ def format_recording(recording: Recording, form: str | None, separator: str, tim
         return format_captions(make_captions(recording.words, separator))
     if timestamps:
         words = recording.words
-        return "".join(f"{recording.path}\t{word.start:.2f}\t{word.end:.2f}\t{word.text}\n" for word in words)
-    return f"{recording.path}\t{recording.text(separator)}\n"
+        rows = [(recording.path, f"{word.start:.2f}", f"{word.end:.2f}", word.text) for word in words]
+        return "".join(f"{format_row(row)}\n" for row in rows)
+    return f"{format_row((recording.path, recording.text(separator)))}\n"
 
 
 class TranscriptionProgress:
@@ -250,13 +253,12 @@ class TranscriptionProgress:
         self._done, self._seconds = 0, 0.0
         self._bar: Any = None
         if sys.stderr is not None and sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import Progress, SpinnerColumn, TextColumn
 
             self._bar = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
-                console=Console(file=sys.stderr),
+                console=open_console(sys.stderr),
                 auto_refresh=False,
                 transient=True,
                 redirect_stdout=False,

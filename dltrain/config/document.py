@@ -189,7 +189,7 @@ class _Composer:
     def _scalar(self, event: ScalarEvent, place: Place) -> ScalarNode:
         text = _unmask(event.value)
         plain = event.style is None
-        if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        if _NOWHERE.search(text):
             self.faults.append(Fault(place, "the text holds an escape for a character that no file or terminal takes"))
         return ScalarNode(place, text, plain, resolve_scalar(text) if plain else text)
 
@@ -317,7 +317,10 @@ _BARE = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+-]*( [A-Za-z0-9_./+-]+)*")
 _OLD_WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 """What YAML 1.1 readers take for a bool or null, in whatever case: quoted, so that those read our files too."""
 
-_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ue000-\uf8ff\ufeff\ufffe\uffff]")
+_NOWHERE = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
+"""Characters in no name: the other surrogates stand for the bytes 0x80 to 0xff of one that is not UTF-8."""
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\uf8ff\ufeff\ufffe\uffff]")
+"""Also what turns the order of a text, and surrogates, which stand for the bytes of a name that are not UTF-8."""
 
 
 def format_yaml(tree: Mapping[str, Any], remarks: Mapping[str, str] | None = None, path: str = "") -> str:

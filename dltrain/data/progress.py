@@ -13,6 +13,7 @@ from typing import Any, TextIO, TypeVar
 
 from dltrain.data.cache import Cache, CacheEntry
 from dltrain.data.reading import describe_file, note_folders_of
+from dltrain.escaping import open_console, show_controls
 from dltrain.runtime.cores import count_threads
 from dltrain.stream import map_in_order
 
@@ -60,13 +61,13 @@ class Progress:
             return
         self._next = now + 0.1
         if self._bar is None:
-            from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Bar(*columns, console=Console(file=self._out), auto_refresh=False, transient=True)
-            self._bar.add_task(self._what, total=self._total)
+            what = TextColumn("{task.description}", markup=False)
+            columns = (what, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Bar(*columns, console=open_console(self._out), auto_refresh=False, transient=True)
+            self._bar.add_task(show_controls(self._what), total=self._total)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=self._done)
         self._bar.refresh()

@@ -65,7 +65,8 @@ def _draw_curve(axes: Axes, run: LabelledCurves, name: str, *, colour: Any, styl
     points = average_histories(run.histories, name)
     epochs, means = [point[0] for point in points], [point[1] for point in points]
     mark = "o" if len(epochs) == 1 else ""
-    axes.plot(epochs, means, style, marker=mark, markersize=3, color=colour, linewidth=1.3, label=run.label)
+    label = f" {run.label}" if run.label.startswith("_") else run.label  # which a legend leaves out
+    axes.plot(epochs, means, style, marker=mark, markersize=3, color=colour, linewidth=1.3, label=label)
     if any(deviation for _, _, deviation in points):
         low = [mean - deviation for _, mean, deviation in points]
         high = [mean + deviation for _, mean, deviation in points]

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from dltrain.errors import DltrainError, find_plugin_line
+from dltrain.escaping import open_console, show_controls
 from dltrain.events import BatchesDivided, EpochStarted, Evaluated, Event, Finished, Logged, Observer, WatchedRun
 from dltrain.goal import Goal
 from dltrain.registry import observers
@@ -129,7 +130,6 @@ class ProgressBar(Narration):
     """A bar over the whole run, with loss, speed and the time left, and a line above it for each epoch."""
 
     def __init__(self, goal: Goal, out: TextIO) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         super().__init__(goal)
@@ -141,7 +141,7 @@ class ProgressBar(Narration):
             TextColumn("{task.fields[facts]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=Console(file=out),
+            console=open_console(out),
             auto_refresh=False,
             transient=True,
         )
@@ -163,7 +163,7 @@ class ProgressBar(Narration):
         elif isinstance(event, BatchesDivided):
             progress.console.print(describe_division(event), highlight=False)
         elif isinstance(event, Evaluated):
-            progress.console.print(self.describe_epoch(event), highlight=False, markup=False)
+            progress.console.print(show_controls(self.describe_epoch(event)), highlight=False, markup=False)
         elif isinstance(event, Finished):
             self.close()
             progress.console.print(f"finished at step {event.step}: {event.why}", highlight=False)
@@ -238,7 +238,8 @@ class Messenger:
 
     def _print(self, text: str) -> None:
         try:
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            # A bar on the terminal has put a stream of its own there.
+            print(show_controls(text) if sys.stderr.isatty() else text, file=sys.stderr, flush=True)  # noqa: T201
         except OSError:
             self.quiet = True
 

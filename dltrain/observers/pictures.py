@@ -7,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from dltrain.escaping import show_all_controls
 from dltrain.files import write_atomically
 
 if TYPE_CHECKING:
@@ -32,16 +33,36 @@ def make_figure(width: float, height: float, title: str | None = None) -> Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     if title is not None:
-        figure.suptitle(title, fontsize=10, parse_math=False)
+        figure.suptitle(title, fontsize=10)
     return figure
 
 
 def save_picture(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG, whole or not at all; no version or date inside: the same numbers give the same file."""
+    _show_names_literally(figure)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content.getvalue())
+
+
+def _show_names_literally(figure: Figure) -> None:
+    """A dollar sign in a text starts no formula, and control characters are visible. Numbers at ticks stay formulas."""
+    from matplotlib.axis import Tick
+    from matplotlib.text import Text
+
+    at_ticks = {text for tick in figure.findobj(Tick) for text in tick.findobj(Text)}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in at_ticks:
+            text.set_text("\n".join(map(show_all_controls, text.get_text().split("\n"))))
+            text.set_parse_math(False)
+
+
+def set_named_ticks(axes: Axes, which: Literal["x", "y"], names: Sequence[object], **style: Any) -> None:
+    """Ticks at 0, 1, ... with these names."""
+    texts = [show_all_controls(name) for name in names]
+    setter = axes.set_xticks if which == "x" else axes.set_yticks
+    setter(range(len(names)), texts, parse_math=False, **style)
 
 
 def draw_reconstruction_picture(images: Tensor, reconstructions: Tensor, title: str, path: Path) -> None:
@@ -63,7 +84,7 @@ def draw_captioned_picture(images: Tensor, captions: Sequence[str], title: str, 
     cells = figure.subplots(rows, columns, squeeze=False).flat
     for axes, image, caption in zip(cells, images, captions, strict=False):
         _show_image(axes, image)
-        axes.set_title(caption, fontsize=9, parse_math=False)
+        axes.set_title(caption, fontsize=9)
     for axes in cells[len(images) :]:
         axes.set_axis_off()
     save_picture(figure, path)
@@ -165,7 +186,7 @@ def draw_forecast_picture(
         if quantiles:
             predicted = _draw_bands(axes, predicted.T, quantiles)
         axes.plot(predicted.numpy(), color="C1", linewidth=1, label="forecast")
-        axes.set_ylabel(name, parse_math=False)
+        axes.set_ylabel(name)
         axes.grid(alpha=0.3)
     rows[0][0].legend(loc="upper right", fontsize=8)
     rows[-1][0].set_xlabel("window")
@@ -248,7 +269,7 @@ def _draw_by_value(axes: Axes, trials: Sequence[Mapping[str, Any]], dimension: D
     values = [trial["values"][dimension.path] for trial in having]
     if dimension.values:
         _draw_points(axes, having, [dimension.values.index(value) for value in values])
-        axes.set_xticks(range(len(dimension.values)), dimension.values)
+        set_named_ticks(axes, "x", dimension.values)
     else:
         _draw_points(axes, having, [float(value) for value in values])
     if dimension.log:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dltrain.observers.pictures import make_figure, save_picture
+from dltrain.observers.pictures import make_figure, save_picture, set_named_ticks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +46,8 @@ def draw_confusion_picture(confusion: Tensor, labels: Sequence[str], title: str,
     axes = figure.subplots()
     shares = confusion.double() / confusion.sum(1, keepdim=True).clamp(min=1)
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=45 if max(map(len, labels)) > 2 else 0)
-    axes.set_yticks(range(len(labels)), labels)
+    set_named_ticks(axes, "x", labels, rotation=45 if max(map(len, labels)) > 2 else 0)
+    set_named_ticks(axes, "y", labels)
     axes.set(xlabel="predicted", ylabel="true", title=title)
     if len(labels) <= 30:
         for row, column in confusion.nonzero().tolist():

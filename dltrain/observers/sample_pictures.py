@@ -28,7 +28,7 @@ def draw_spectrograms(spectrograms: Sequence[Tensor], captions: Sequence[str], t
     rows = figure.subplots(len(spectrograms), 1, squeeze=False)
     for (axes,), features, caption in zip(rows, spectrograms, captions, strict=True):
         axes.imshow(features.T.numpy(), origin="lower", aspect="auto", cmap="magma", interpolation="nearest")
-        axes.set_title(caption[:_CAPTION], fontsize=9, parse_math=False)
+        axes.set_title(caption[:_CAPTION], fontsize=9)
         axes.set_ylabel("band")
     rows[-1][0].set_xlabel("frame")
     save_picture(figure, path)
@@ -41,7 +41,7 @@ def draw_windows(windows: Sequence[Tensor], captions: Sequence[str], title: str,
     cells = list(figure.subplots(rows, 2, squeeze=False).flat)
     for axes, window, caption in zip(cells, windows, captions, strict=False):
         axes.plot(window.numpy(), linewidth=1)
-        axes.set_title(caption, fontsize=9, parse_math=False)
+        axes.set_title(caption, fontsize=9)
         axes.grid(alpha=0.3)
     for axes in cells[len(windows) :]:
         axes.set_axis_off()

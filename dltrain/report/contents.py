@@ -91,8 +91,9 @@ def write_findings(directory: Path, split: str, findings: Findings) -> None:
     from dltrain.files import write_atomically
 
     (directory / FINDINGS).mkdir(exist_ok=True)
+    # Bytes of a name that are not UTF-8 become escapes of JSON.
     content = json.dumps(findings, separators=(",", ":"), ensure_ascii=False) + "\n"
-    write_atomically(directory / FINDINGS / f"{split}.json", content.encode())
+    write_atomically(directory / FINDINGS / f"{split}.json", content.encode(errors="backslashreplace"))
 
 
 def name_run(directory: Path) -> str:

@@ -6,6 +6,8 @@ import html
 import math
 from collections.abc import Collection, Iterable, Sequence
 
+from dltrain.escaping import show_controls
+
 NOTHING = "–"
 
 
@@ -14,8 +16,8 @@ class Markup(str):
 
 
 def escape(value: object) -> str:
-    """Any value as HTML: text is escaped, markup is not."""
-    return value if isinstance(value, Markup) else html.escape(str(value))
+    """Any value as HTML, also within quotes: text is escaped, and its control characters are shown; markup is not."""
+    return value if isinstance(value, Markup) else html.escape(show_controls(str(value)))
 
 
 def format_score(value: float | None) -> str:

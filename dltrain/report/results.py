@@ -182,7 +182,8 @@ def draw_forecast(one: Mapping[str, Any]) -> Chart:
 
 def show_reconstructions(found: Mapping[str, Any]) -> Markup:
     figures = "".join(
-        f'<figure><img src="{one["input"]}" alt="input"><img src="{one["output"]}" alt="output"></figure>'
+        f'<figure><img src="{escape(one["input"])}" alt="input">'
+        f'<img src="{escape(one["output"])}" alt="output"></figure>'
         for one in found["reconstructions"]
     )
     return Markup(f"<p class=small>above: input, below: output</p><div class=pictures>{figures}</div>")
@@ -196,7 +197,7 @@ def show_worst(worst: Sequence[Mapping[str, Any]]) -> Markup:
             name = str(one.get("name", f"example {one['example']}"))
             short = "/".join(name.split("/")[-2:])
             figures.append(
-                f'<figure title="{escape(name)}"><img src="{one.get("picture", "")}" alt="{escape(name)}">'
+                f'<figure title="{escape(name)}"><img src="{escape(one.get("picture", ""))}" alt="{escape(name)}">'
                 f"{describe_mistake(one)}<span class=small>{escape(short)}</span></figure>"
             )
         return Markup(f"<div class=pictures>{''.join(figures)}</div>")
@@ -249,7 +250,7 @@ def show_clips(found: Mapping[str, Any]) -> Iterator[str]:
             f"<div class=example><p><b>{escape(name)}</b><span class=small>{length}</span></p>"
             "<div class=words><span class=small><span>reference</span><span>hypothesis</span></span>"
             f"{''.join(words)}</div>"
-            f'<div class=clip><img src="{one["picture"]}" alt="spectrogram"><div>{placed}</div></div></div>'
+            f'<div class=clip><img src="{escape(one["picture"])}" alt="spectrogram"><div>{placed}</div></div></div>'
         )
     if found.get("confused"):
         names = {"": "nothing", " ": "space"}

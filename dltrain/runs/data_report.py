@@ -28,7 +28,8 @@ def report_data(run: Run, dataset: Dataset, streams: tuple[Stream[Batch], Stream
         return
     data = describe_data(dataset, *streams)
     reported = _read_siblings(run)
-    write_atomically(run.directory / DATA, (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode())
+    content = json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(run.directory / DATA, content.encode(errors="backslashreplace"))  # an escape of JSON
     if not reported:
         messenger.describe("data", data, format_brief(data))
     for risk in data["risks"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from dltrain.errors import UsageError
+from dltrain.escaping import keep_on_line
 from dltrain.kinds import resolve_reference
 
 if TYPE_CHECKING:
@@ -111,14 +112,14 @@ def _is_shown(one: Mapping[str, Any], key: str, value: object) -> bool:
 
 def _describe_mistake(one: Mapping[str, Any]) -> tuple[str, str, str]:
     """The example, the truth and the estimate; among more examples than there are mistakes, some are right."""
-    name = one.get("name", f"example {one['example']}")
+    name = keep_on_line(one.get("name", f"example {one['example']}"))
     if "estimate" in one:
         truth, estimate = (", ".join(f"{key} {value:.6g}" for key, value in one[of].items()) for of in NUMBERS)
-        return name, truth, f"estimated as {estimate}"
-    verdict = f"taken for {one['predicted']} ({one['predicted_probability']:.4f})"
+        return name, keep_on_line(truth), keep_on_line(f"estimated as {estimate}")
+    verdict = f"taken for {keep_on_line(one['predicted'])} ({one['predicted_probability']:.4f})"
     if one["predicted"] == one["truth"]:
         verdict = "rightly recognised"
-    return name, f"{one['truth']} ({one['truth_probability']:.4f})", verdict
+    return name, f"{keep_on_line(one['truth'])} ({one['truth_probability']:.4f})", verdict
 
 
 def shorten_name(name: str) -> str:

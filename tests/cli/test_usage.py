@@ -151,7 +151,7 @@ def test_no_flag_of_another_tool_is_one_of_ours(flag: str) -> None:
 
 def test_a_usage_error_is_json_where_json_is_asked_for(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["dltrain", "fit", "--jso", "--json"])
-    monkeypatch.setattr("dltrain.cli.main.survive_closed_output", lambda: None)
+    monkeypatch.setattr("dltrain.cli.main.protect_output", lambda: None)
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2

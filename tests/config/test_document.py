@@ -285,3 +285,15 @@ def test_tree_of_takes_strings_as_they_stand() -> None:
         ("2.0", 2.0),
         ("null", None),
     ]
+
+
+def test_names_that_are_no_text_are_written_and_read_back() -> None:
+    """The bytes of a name that are not UTF-8, and characters that turn the order of a text."""
+    tree = {"root": "caf\udce9/x", "file": "photo\u202egnp.exe", "other": "\u2066a\u2069"}
+    text = format_yaml(tree)
+    assert text.isascii()
+    assert yaml.safe_load(text) == tree
+    node, faults = parsed(text)
+    assert not faults
+    assert isinstance(node, MappingNode)
+    assert {name: pair.node.text for name, pair in node.entries.items() if isinstance(pair.node, ScalarNode)} == tree

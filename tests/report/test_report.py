@@ -21,6 +21,7 @@ from dltrain.report.building import write_report
 from dltrain.report.charts import list_log_ticks, list_ticks
 from dltrain.report.contents import read_contents
 from dltrain.report.outline import title_run
+from dltrain.report.page import hash_script
 from dltrain.runtime.interrupts import Interrupts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -218,9 +219,33 @@ document.title = JSON.stringify({width: innerWidth, scroll: document.documentEle
   loaded: performance.getEntriesByType("resource").map(each => each.name).filter(each => !each.startsWith("data:"))});
 parent.postMessage(document.title, "*");
 }, 100))</script></body>"""
+
+
+def look_at(page: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """What Chromium makes of a page, on stdout, and the messages of its console, on stderr."""
+    assert CHROMIUM is not None
+    return subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
+         f"--user-data-dir={page.parent / 'profile'}", "--window-size=1700,1200", "--virtual-time-budget=2000",
+         *flags, page.as_uri()],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+
 FRAME = """<!doctype html><title></title><body style="margin:0">
 <script>onmessage = event => document.title = event.data</script>
 <iframe src="page.html" style="border:0;width:WIDTHpx;height:1200px"></iframe>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the pages are not looked at in a browser")
+@pytest.mark.parametrize("content", ["<script>document.title = 1</script>", "<img src=x onerror='document.title = 1'>"])
+def test_chromium_carries_out_no_script_but_those_of_the_page(runs: Path, tmp_path: Path, content: str) -> None:
+    """Even where a text were not escaped."""
+    page = (runs / "flowers" / "report.html").read_text()
+    (tmp_path / "page.html").write_text(page.replace("<footer>", f"{content}<footer>"))
+    shown = look_at(tmp_path / "page.html")
+    assert "<title>1</title>" not in shown.stdout
+    assert "violates the following Content Security Policy directive" in shown.stderr
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: the pages are not looked at in a browser")
@@ -234,15 +259,10 @@ def test_chromium_shows_a_page_without_errors_requests_or_overflow(
     if not (runs / page).exists():
         dltrain("report", str(runs))
     content = (runs / page).read_text()
-    (tmp_path / "page.html").write_text(content.replace("</body>", PROBE))
+    allowed = f"script-src {hash_script(PROBE.removeprefix('<script>').partition('</script>')[0])} "
+    (tmp_path / "page.html").write_text(content.replace("</body>", PROBE).replace("script-src ", allowed))
     (tmp_path / "frame.html").write_text(FRAME.replace("WIDTH", str(width)))
-    assert CHROMIUM is not None
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1700,1200", "--virtual-time-budget=2000",
-         f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}", (tmp_path / "frame.html").as_uri()],
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
+    done = look_at(tmp_path / "frame.html", f"--blink-settings=preferredColorScheme={0 if scheme == 'dark' else 1}")
     assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dltrain.escaping import keep_on_line
 from dltrain.runs.clip_scoring import BONUS, WEIGHT, WIDTH
 
 LanguageModelFile = Annotated[
@@ -35,7 +36,7 @@ def format_worst(findings: Mapping[str, Any]) -> Iterator[str]:
     for number, clip in enumerate(findings.get("worst", ()), 1):
         pairs = [tuple(pair) for pair in clip["compared"]]
         edits = sum(reference != hypothesis for reference, hypothesis in pairs)
-        name = clip.get("name", f"clip {clip['clip']}")
+        name = keep_on_line(clip.get("name", f"clip {clip['clip']}"))
         yield f"\nworst {number}: {name}, {edits} {'edit' if edits == 1 else 'edits'}"
         for head, line in zip(("reference", "hypothesis", ""), format_alignment(pairs), strict=True):
             yield f"  {head:<10}  {line}".rstrip()

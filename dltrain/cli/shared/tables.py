@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from dltrain.escaping import keep_on_line
+
 WIDTH = 100
 """Columns of the terminal that a table of several runs may take."""
 
@@ -20,7 +22,7 @@ def format_table(rows: Sequence[Sequence[object]], left: Collection[int] = ()) -
 
     A row that is shorter than the first ends with text of any length.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[keep_on_line(cell) for cell in row] for row in rows]
     full = [row for row in cells if len(row) == len(cells[0])]
     widths = [max(map(len, column)) for column in zip(*full, strict=True)]
     lines = []

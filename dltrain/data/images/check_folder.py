@@ -14,6 +14,7 @@ from dltrain.data.images.pictures import FULL, OriginalPicture, PictureFormat, U
 from dltrain.data.progress import map_with_progress
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
+from dltrain.escaping import keep_on_line
 from dltrain.files import hash_file
 
 NAMED = 5
@@ -40,7 +41,7 @@ class FolderReport:
     def lines(self) -> list[str]:
         lines = [f"{self.name}: {'NOT FINE' if self.fault else 'ok'}", f"  path      {self.path}"]
         if self.classes:
-            counts = ", ".join(f"{name}: {count}" for name, count in self.classes.items())
+            counts = ", ".join(f"{keep_on_line(name)}: {count}" for name, count in self.classes.items())
             lines.append(f"  pictures  {sum(self.classes.values())} of {len(self.classes)} classes ({counts})")
             lines.append(f"  sizes     {len(self.sizes)}: {join_some(list(self.sizes), NAMED)}")
         if self.ignored:

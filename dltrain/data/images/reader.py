@@ -17,6 +17,7 @@ from dltrain.data.images.pixels import normalize_pixels
 from dltrain.data.input_files import describe_skipped, list_input_files
 from dltrain.data.objects import flatten
 from dltrain.errors import DataError
+from dltrain.escaping import keep_on_line
 from dltrain.kinds import NamedInput
 
 Invert = Literal["auto", "yes", "no"]
@@ -45,7 +46,7 @@ def _read_original(path: Path, assets: Mapping[str, Any], invert: Invert) -> Rea
     try:
         return _prepare(pictures.open_picture(path, pictures.PictureFormat.from_assets(assets)), assets, invert)
     except pictures.UnreadablePicture as fault:
-        raise DataError(f"{path}: {fault}") from None
+        raise DataError(f"{keep_on_line(path)}: {fault}") from None
 
 
 def _prepare(opened: pictures.OpenedPicture, assets: Mapping[str, Any], invert: Invert) -> ReadImage:

@@ -16,6 +16,7 @@ from dltrain.data.speech.manifests import Clip, read_common_voice, read_manifest
 from dltrain.data.speech.transcripts import count_needed_frames, normalize_transcript
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
+from dltrain.escaping import format_fields
 
 TOO_LONG = "too long"
 """The fault of a clip beyond max_seconds: left out by choice, so not bad."""
@@ -286,13 +287,13 @@ def fill_report(report: ManifestReport, checked: CheckedClips, sample_rate_hz: i
 
 def write_bad_clips(reports: Sequence[ManifestReport], path: Path) -> None:
     """Write every bad clip of the reports, one per line: manifest, clip, kind and reason, tab-separated."""
-    rows = [
-        "\t".join((Path(report.path or report.name).name, *(part.replace("\t", " ") for part in bad)))
-        for report in reports
-        for bad in report.bad
-    ]
+    rows = [format_fields((Path(report.path or report.name).name, *bad)) for report in reports for bad in report.bad]
     try:
-        path.write_text("".join(f"{row}\n" for row in ("manifest\tclip\tkind\treason", *rows)), encoding="utf-8")
+        path.write_text(
+            "".join(f"{row}\n" for row in ("manifest\tclip\tkind\treason", *rows)),
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
     except OSError as error:
         raise DataError(
             f"{path}: cannot be written ({error.strerror or error})",

@@ -1,4 +1,7 @@
-"""Output whose reader may go away, as `head` does: the command continues, and its exit code says what it found."""
+"""Output whose reader may go away, as `head` does: the command continues, and its exit code says what it found.
+
+All text of the command line passes through here, so here is where a terminal is protected from names and labels.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import io
 import os
 import stat
 import sys
+from typing import Any
+
+from dltrain.escaping import show_controls
 
 
 class ClosableOutput(io.TextIOWrapper):
@@ -39,14 +45,41 @@ class ClosableOutput(io.TextIOWrapper):
         os.close(null)
 
 
-def survive_closed_output() -> None:
-    """Make stdout and stderr streams of this kind, which take any file name: these need not be UTF-8."""
+class TerminalOutput(ClosableOutput):
+    """Such a stream to a terminal, which shows control characters: they are in names and labels, not in our texts."""
+
+    def write(self, text: str) -> int:
+        super().write(show_controls(text))
+        return len(text)
+
+    @property
+    def obeyed(self) -> ObeyedOutput:
+        """The terminal as a progress bar needs it."""
+        return ObeyedOutput(self)
+
+
+class ObeyedOutput:
+    """A terminal whose control sequences are carried out, for text that has no names in it."""
+
+    def __init__(self, terminal: TerminalOutput) -> None:
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        return ClosableOutput.write(self._terminal, text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._terminal, name)
+
+
+def protect_output() -> None:
+    """Make stdout and stderr streams of these kinds, which take any file name: these need not be UTF-8."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             settings = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
             encoding = stream.encoding
             stream.flush()
-            closable = ClosableOutput(stream.detach(), encoding, "surrogateescape", "\n", **settings)
+            kind = TerminalOutput if stream.isatty() else ClosableOutput
+            closable = kind(stream.detach(), encoding, "surrogateescape", "\n", **settings)
             setattr(sys, name, closable)
             setattr(sys, f"__{name}__", closable)
