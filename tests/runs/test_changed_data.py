@@ -24,8 +24,10 @@ TASKS = {
     "common_voice": "speech_recognition",
     "imdb": "text_classification",
     "labelled_text": "text_classification",
+    "librispeech": "speech_recognition",
     "ptb": "language_modelling",
     "series": "sequence_regression",
+    "speech_commands": "speech_recognition",
     "table": "regression",
     "text": "language_modelling",
 }

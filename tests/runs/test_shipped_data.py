@@ -16,6 +16,8 @@ from dltrain.data.summary import describe_data
 from dltrain.observers.data_report import format_brief
 from dltrain.runs.building import Names, construct_dataset
 from support.cifar import write_cifar
+from support.images import write_emnist
+from support.published_speech import write_commands, write_librispeech
 from support.published_texts import write_news, write_reviews, write_tokens
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -29,9 +31,12 @@ def read_data_of(config: Path, *overrides: str) -> dict[str, Any]:
     return describe_data(dataset, dataset.training(), dataset.validation())
 
 
-PUBLISHED: dict[str, Callable[[Path], None]] = {
+PUBLISHED: dict[str, Callable[[Path], object]] = {
     "cifar10_resnet": partial(write_cifar, variant="cifar10"),
     "cifar100_resnet": partial(write_cifar, variant="cifar100"),
+    "emnist_letters": write_emnist,
+    "librispeech": write_librispeech,
+    "speech_commands": write_commands,
     "ag_news": partial(write_news, training=200),
     "imdb_rnn": partial(write_reviews, training=200),
     "wikitext2_lstm": write_tokens,

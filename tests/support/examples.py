@@ -22,7 +22,8 @@ from dltrain.config.experiment import load_experiment
 from dltrain.runs.building import Training, build_training
 from support.cifar import write_cifar
 from support.documents import write_table
-from support.images import write_images
+from support.images import write_emnist, write_images
+from support.published_speech import write_commands, write_librispeech
 from support.published_texts import write_news, write_reviews
 from support.tones import spoken
 
@@ -86,6 +87,14 @@ def write_digits(root: Path) -> None:
     write_images(root, training=60, test=20)
 
 
+def make_emnist_writer(variant: str, classes: int) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        write_emnist(root, variant, training=5 * classes, test=2 * classes)
+
+    write.__name__ = f"write_{variant}"
+    return write
+
+
 def write_cifar10(root: Path) -> None:
     write_cifar(root, variant="cifar10")
 
@@ -98,7 +107,7 @@ def write_cifar100(root: Path) -> None:
 class DatasetExample:
     """What writes the files that a dataset reads, and its options: `variants` are tested beside the plain ones."""
 
-    write: Callable[[Path], None] | None
+    write: Callable[[Path], object] | None
     options: Options = field(default_factory=dict)
     variants: Sequence[Options] = ()
     shuffled: bool = True
@@ -107,6 +116,7 @@ class DatasetExample:
 
 AUGMENT = {"rotation_degrees": 20, "shift": 0.1, "flip": "horizontal", "erase": 0.5}
 DIGITS: Options = {"download": False, "batch_size": 9, "validation": 0.2}
+EMNIST = {"balanced": 47, "byclass": 62, "bymerge": 47, "digits": 10, "letters": 26, "mnist": 10}
 TEXTS: Options = {"batch_size": 4, "sequence_length": 10}
 SPEECH: Options = {"sample_rate_hz": 8000, "features": {"bands": 10}, "subsampling": 2, "batch_size": 4}
 SPOKEN = {"time_masks": 1, "time_mask_seconds": 0.1, "tempo": [0.9, 1.0, 1.1], "warp": [0.9, 1.1], "noise": 0.5}
@@ -116,6 +126,10 @@ DATASETS: Mapping[str, DatasetExample] = {
     "fashion_mnist": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}),
     "kmnist": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}),
     "idx": DatasetExample(write_digits, {**DIGITS, "root": "MNIST"}, [{"fold": {"index": 1, "of": 3}}]),
+    **{
+        f"emnist_{part}": DatasetExample(make_emnist_writer(f"emnist_{part}", classes), DIGITS)
+        for part, classes in EMNIST.items()
+    },
     "cifar10": DatasetExample(write_cifar10, DIGITS),
     "cifar100": DatasetExample(write_cifar100, DIGITS),
     "image_folder": DatasetExample(
@@ -143,6 +157,8 @@ DATASETS: Mapping[str, DatasetExample] = {
         {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv", **SPEECH},
         [{"augment": SPOKEN, "workers": 1}, {"normalize": "corpus"}],
     ),
+    "librispeech": DatasetExample(write_librispeech, SPEECH),
+    "speech_commands": DatasetExample(write_commands, SPEECH),
     "common_voice": DatasetExample(write_speech, SPEECH, [{"precompute": False, "normalize": "speaker"}]),
 }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dltrain.data.images.sets import IMAGE_SETS
+
 CLASSES = 10
 
 
@@ -33,3 +35,19 @@ def write_images(root: Path, training: int = 200, test: int = 60) -> Path:
         write_idx(raw / f"{split}-images-idx3-ubyte", images)
         write_idx(raw / f"{split}-labels-idx1-ubyte", labels)
     return root
+
+
+def write_emnist(root: Path, variant: str = "emnist_letters", training: int = 104, test: int = 52) -> dict[str, tuple]:
+    """Write a set of EMNIST, whose images lie on their side; the upright images and the labels from 0 of each split."""
+    known, written = IMAGE_SETS[variant], {}
+    folder = root / "EMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for split, count, seed in (("train", training, 1), ("test", test, 2)):
+        draw = np.random.default_rng(seed)
+        labels = (np.arange(count) % len(known.labels or ())).astype(np.uint8)
+        images = draw.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        names = known.splits[split]  # type: ignore[index]
+        write_idx(folder / names[0], images.transpose(0, 2, 1))
+        write_idx(folder / names[1], labels + known.first_label)
+        written[split] = images, labels
+    return written

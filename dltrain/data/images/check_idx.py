@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 
 from dltrain.data.images import idx
-from dltrain.data.images.sets import FILES, IMAGE_SETS, PublishedFile, locate_image_set
+from dltrain.data.images.sets import IMAGE_SETS, PublishedFile, locate_image_set
 from dltrain.data.mirrors import PublishedFiles
 from dltrain.errors import DataError
 
@@ -53,7 +53,7 @@ def verify(variant: str, root: Path) -> list[FileReport]:
     published = {file.name: file for file in known.files}
     reports = []
     for split in ("train", "test"):
-        pair = [_verify_file(files, name, published.get(name)) for name in FILES[split]]
+        pair = [_verify_file(files, name, published.get(name)) for name in known.splits[split]]
         if not any(report.fault for report in pair):
             try:
                 idx.read_split(files, split, None if known.labels is None else len(known.labels))

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy
 from numpy.typing import NDArray
 
-from dltrain.data.images.sets import FILES, Split
+from dltrain.data.images.sets import IMAGE_SETS, Split
 from dltrain.data.mirrors import PublishedFiles
 from dltrain.data.reading import note_file
 from dltrain.errors import DataError
@@ -112,13 +112,14 @@ def hash_content(array: Bytes, algorithm: str = "sha256") -> str:
 
 
 def read_split(files: PublishedFiles, split: Split, classes: int | None) -> tuple[Bytes, Bytes]:
-    """Read the images (N, H, W) and labels (N,) of a split; `classes` None allows any label.
+    """Read the images (N, H, W) and labels (N,) of a split, counted from 0; `classes` None allows any label.
 
     Raises DataError if a file is missing, or if the two do not belong together.
     """
-    paths = [files.find(name) for name in FILES[split]]
+    known = IMAGE_SETS[files.name]
+    paths = [files.find(name) for name in known.splits[split]]
     if paths[0] is None or paths[1] is None:
-        raise DataError(files.describe_missing(FILES[split]))
+        raise DataError(files.describe_missing(known.splits[split]))
     images, labels = read_idx(paths[0]), read_idx(paths[1])
     for path, array, dimensions in ((paths[0], images, 3), (paths[1], labels, 1)):
         if array.ndim != dimensions:
@@ -132,7 +133,11 @@ def read_split(files: PublishedFiles, split: Split, classes: int | None) -> tupl
     if images.size == 0:
         message = f"{paths[0]}: {' x '.join(map(str, images.shape))}: no pixels in it"
         raise DataError(message, advice="fetch the file again")
-    if classes is not None and labels.max() >= classes:
-        index = int((labels >= classes).argmax())
-        raise DataError(f"{paths[1]}: label {labels[index]} at index {index}; allowed are 0..{classes - 1}.")
-    return images, labels
+    first = known.first_label
+    wrong = numpy.zeros(len(labels), bool) if classes is None else (labels < first) | (labels >= first + classes)
+    if classes is not None and wrong.any():
+        index, last = int(wrong.argmax()), first + classes - 1
+        raise DataError(f"{paths[1]}: label {labels[index]} at index {index}; allowed are {first}..{last}.")
+    if known.transposed:
+        images = numpy.ascontiguousarray(images.transpose(0, 2, 1))
+    return images, labels - numpy.uint8(first)

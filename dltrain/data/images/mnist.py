@@ -43,15 +43,33 @@ from dltrain.stream import Loader
     "fashion_mnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10}
 )
 @datasets.register("kmnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10})
+@datasets.register(
+    "emnist_balanced", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 47}
+)
+@datasets.register(
+    "emnist_byclass", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 62}
+)
+@datasets.register(
+    "emnist_bymerge", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 47}
+)
+@datasets.register(
+    "emnist_digits", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10}
+)
+@datasets.register(
+    "emnist_letters", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 26}
+)
+@datasets.register("emnist_mnist", data="images", sizes={"image_channels": 1, "height": 28, "width": 28, "classes": 10})
 @datasets.register("cifar10", data="images", sizes={"image_channels": 3, "height": 32, "width": 32, "classes": 10})
 @datasets.register("cifar100", data="images", sizes={"image_channels": 3, "height": 32, "width": 32, "classes": 100})
 @datasets.register("idx", data="images")
 class IDXImages:
-    """Images and their classes: MNIST, Fashion-MNIST, KMNIST, CIFAR-10, CIFAR-100 or your own set in IDX files.
+    """Images and their classes: MNIST, Fashion-MNIST, KMNIST, EMNIST, CIFAR-10, CIFAR-100 or your own set in IDX files.
 
     Reads train-images-idx3-ubyte, train-labels-idx1-ubyte and their t10k-... counterparts, plain or .gz, from
-    ROOT/MNIST/raw (FashionMNIST, KMNIST), ROOT/raw or ROOT; of CIFAR the binary version (data_batch_1.bin, ...) from
-    ROOT/cifar-10-batches-bin (cifar-100-binary) or ROOT. The validation split is taken from the training files.
+    ROOT/MNIST/raw (FashionMNIST, KMNIST), ROOT/raw or ROOT; of EMNIST emnist-letters-train-images-idx3-ubyte and so on
+    from ROOT/EMNIST/raw, whose images lie on their side and are turned upright; of CIFAR the binary version
+    (data_batch_1.bin, ...) from ROOT/cifar-10-batches-bin (cifar-100-binary) or ROOT. The validation split is taken
+    from the training files.
 
     Options:
         root: folder with the files.

@@ -39,7 +39,8 @@ class ImageSet:
     """One variant; `folder` is torchvision's name for it, `labels` are None if the files determine them.
 
     `splits` names the files of each split. CIFAR's have `label_bytes` before each image, and hold so many `images`.
-    A set that is published as one `archive` has no `files`.
+    EMNIST's images are `transposed`, and its letters are counted from `first_label` 1. A set that is published as one
+    `archive` has no `files`.
     """
 
     folder: str | None = None
@@ -50,6 +51,8 @@ class ImageSet:
     archive: Remote | None = None
     label_bytes: int = 0
     images: Mapping[Split, int] = field(default_factory=dict)
+    transposed: bool = False
+    first_label: int = 0
 
 
 def _list_files(*facts: tuple[Any, ...]) -> tuple[PublishedFile, ...]:
@@ -68,6 +71,34 @@ possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
 sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
 wolf woman worm
 """
+
+_DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+_DISTINCT = _DIGITS + _UPPER + "abdefghnqrt"
+"""EMNIST's classes where capital and small letters of the same form are one."""
+
+_EMNIST: Mapping[str, str] = {
+    "balanced": _DISTINCT,
+    "byclass": _DIGITS + _UPPER + _LOWER,
+    "bymerge": _DISTINCT,
+    "digits": _DIGITS,
+    "letters": _LOWER,
+    "mnist": _DIGITS,
+}
+
+
+def _make_emnist(part: str, labels: str) -> ImageSet:
+    """One of the six sets that Cohen et al. 2017 (arXiv:1702.05373) publish in one archive."""
+    kinds = ("images-idx3-ubyte", "labels-idx1-ubyte")
+    return ImageSet(
+        folder="EMNIST",
+        labels=tuple(labels),
+        mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        splits={split: tuple(f"emnist-{part}-{split}-{kind}" for kind in kinds) for split in ("train", "test")},
+        archive=Remote("gzip.zip", None, "md5", "58c8d27c78d21e728a6bc7b3cc06412e"),
+        transposed=True,
+        first_label=1 if part == "letters" else 0,
+    )
+
 
 IMAGE_SETS: Mapping[str, ImageSet] = {
     "mnist": ImageSet(
@@ -110,6 +141,7 @@ IMAGE_SETS: Mapping[str, ImageSet] = {
             (5120, "7320c461ea6c1c855c0b718fb2a4b134", 10008),
         ),
     ),
+    **{f"emnist_{part}": _make_emnist(part, labels) for part, labels in _EMNIST.items()},
     "cifar10": ImageSet(
         folder="cifar-10-batches-bin",
         labels=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
@@ -175,6 +207,6 @@ def fetch(
 
 
 def _keep_named(names: frozenset[str], member: str) -> str | None:
-    """Where an archive's member belongs: next to the others, by its own name, if it is one of `names`."""
+    """Where an archive's member belongs: next to the others, by its own name, if it is one of `names`, or that .gz."""
     name = PurePosixPath(member).name
-    return name if name in names else None
+    return name if name.removesuffix(".gz") in names else None

@@ -13,6 +13,8 @@ import numpy
 from dltrain.data.speech.clips import ClipFault, Preparation, Survey, survey_clips
 from dltrain.data.speech.common_voice import find_locale
 from dltrain.data.speech.manifests import Clip, read_common_voice, read_manifest
+from dltrain.data.speech.published import PUBLISHED
+from dltrain.data.speech.sources import SPLITS, SourceOptions
 from dltrain.data.speech.transcripts import count_needed_frames, normalize_transcript
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError
@@ -216,16 +218,20 @@ def verify(
     max_seconds: float = 10.0,
     output: Path | None = None,
 ) -> list[ManifestReport]:
-    """Report on each table of a Common Voice locale, or on each of the user's own manifests; decodes every clip.
+    """Report on each table of a Common Voice locale, split of a corpus, or manifest of the user's; decodes every clip.
 
     For `audio`, `root` is one manifest, or a folder with some. All bad clips are listed in the file `output`. Raises
     DataError if there is no manifest.
     """
     reports, tables = [], {}
-    for path in _find_manifests(name, root, locale):
+    source = PUBLISHED[name](SourceOptions(root=root)) if name in PUBLISHED else None
+    for path in _find_manifests(name, root, locale) if source is None else map(source.find_manifest, SPLITS):
         report = ManifestReport(path.name, str(path))
         try:
-            clips = read_common_voice(path.parent, path.stem) if name == "common_voice" else read_manifest(path)
+            if source is not None:
+                clips, _ = source.read_clips(path)
+            else:
+                clips = read_common_voice(path.parent, path.stem) if name == "common_voice" else read_manifest(path)
             tables[path] = report, clips
         except DataError as error:
             report.fault = str(error)

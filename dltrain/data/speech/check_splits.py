@@ -8,8 +8,8 @@ from typing import Any
 
 from dltrain.data.progress import UNREADABLE
 from dltrain.data.speech import check
-from dltrain.data.speech.dataset import SPLITS, SpokenClips
-from dltrain.data.speech.sources import Split
+from dltrain.data.speech.dataset import SpokenClips
+from dltrain.data.speech.sources import SPLITS, Split
 from dltrain.data.wording import join_some
 from dltrain.errors import DataError, UsageError
 

@@ -33,8 +33,9 @@ from dltrain.data.speech.doubts import describe_doubts, describe_pace, measure_p
 from dltrain.data.speech.log_mel import build_extractor, compute_bands
 from dltrain.data.speech.manifests import Clip
 from dltrain.data.speech.options import LogMel, SpeechAugmentation
+from dltrain.data.speech.published import PUBLISHED
 from dltrain.data.speech.sample import SAMPLE, make_spoken_sample
-from dltrain.data.speech.sources import ClipSource, OwnManifests, SourceOptions, Split
+from dltrain.data.speech.sources import SPLITS, ClipSource, OwnManifests, SourceOptions, Split
 from dltrain.data.speech.statistics import pool_moments
 from dltrain.data.speech.transcripts import collect_alphabet, normalize_transcript, parse_alphabet, spell_transcript
 from dltrain.data.splits import hold_out_speakers
@@ -54,8 +55,7 @@ from dltrain.options import (
 from dltrain.registry import datasets
 from dltrain.stream import Loader
 
-SPLITS: Sequence[Split] = ("training", "validation", "test")
-SOURCES: Mapping[str, type[ClipSource]] = {"common_voice": CommonVoice, "audio": OwnManifests}
+SOURCES: Mapping[str, type[ClipSource]] = {"common_voice": CommonVoice, "audio": OwnManifests, **PUBLISHED}
 
 
 class UsableClips(NamedTuple):
@@ -81,13 +81,17 @@ class KnownClips:
 
 @datasets.register("common_voice", data="speech")
 @datasets.register("audio", data="speech")
+@datasets.register("librispeech", data="speech")
+@datasets.register("speech_commands", data="speech")
 class SpokenClips:
-    """Recorded sentences with their transcripts: a Common Voice release, or the user's own recordings.
+    """Recorded sentences with their transcripts: published corpora, or the user's own recordings.
 
     `common_voice` reads ROOT/common_voice/LOCALE, ROOT/LOCALE or ROOT as Mozilla distributes it: train.tsv, dev.tsv,
     test.tsv, validated.tsv, the folder clips, and clip_durations.tsv if it exists. `audio` reads manifests under ROOT:
     .tsv (not quoted), .csv or .jsonl files with the columns path and text, and optionally speaker; paths are relative
-    to the manifest.
+    to the manifest. `librispeech` reads the subsets train-clean-100, dev-clean and test-clean, or those that train,
+    validation and test name, from ROOT/LibriSpeech or ROOT. `speech_commands` reads version 0.02 with its lists of
+    clips to validate and test on, each clip one word, from ROOT/speech_commands_v0.02 or ROOT.
 
     Clips may be WAV, FLAC, OGG or MP3 files, and with the extra `media` also M4A, MP4, WebM, Matroska, 3GP and AAC, of
     any sample rate and number of channels. Channels are averaged; if that cancels them (opposite phase), the loudest
@@ -98,14 +102,14 @@ class SpokenClips:
     Features are computed once, by all cores, and kept in the cache as float16, 16 kB per second of sound at 80 bands.
 
     Options:
-        root: folder with the locales (common_voice), or with the manifests (audio).
+        root: folder with the locales (common_voice), with the manifests (audio), or with the corpus.
         locale: the language's folder (common_voice).
         splits: release uses Common Voice's own splits; validated trains on all clips of validated.tsv whose speaker is
             not in test.tsv, less a share for validation (common_voice).
-        train: the manifest to train on, under root (audio).
+        train: the manifest to train on, under root (audio), or the subset (librispeech).
         validation: share of the training clips to keep for validation, whole speakers at a time, 0.1 if not given; or
-            (audio) a manifest. Not for Common Voice's own splits.
-        test: the manifest to test on, under root (audio).
+            (audio) a manifest or (librispeech) a subset. Published splits of validation are used if it is not given.
+        test: the manifest to test on, under root (audio), or the subset (librispeech).
         sample_rate_hz: sample rate that all sound is resampled to.
         max_seconds: longer clips are left out.
         max_bad_fraction: stop if a larger share of a split's clips is bad; too long ones do not count as bad.

@@ -31,6 +31,14 @@ register(
                 settings=("archive", "locale", "subsampling", "max_seconds", "output"),
                 check_splits="dltrain.data.speech.check_splits:check_splits",
             ),
+            DataSets(
+                names=("librispeech", "speech_commands"),
+                fetched=("librispeech", "speech_commands"),
+                fetch="dltrain.data.speech.published:fetch",
+                verify="dltrain.data.speech.check:verify",
+                settings=("subsampling", "max_seconds", "output"),
+                check_splits="dltrain.data.speech.check_splits:check_splits",
+            ),
         ),
     )
 )

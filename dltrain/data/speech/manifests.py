@@ -57,7 +57,7 @@ def read_common_voice(folder: Path, split: str) -> list[Clip]:
             name += ".mp3"
         clip = Clip(name, folder / CLIPS / name, text, speaker, line=line.number, fault=line.fault)
         clips.append(clip._replace(seconds=seconds.get(name)))
-    return _check_not_empty(clips, path)
+    return check_not_empty(clips, path)
 
 
 def read_manifest(path: Path) -> list[Clip]:
@@ -69,10 +69,10 @@ def read_manifest(path: Path) -> list[Clip]:
     for line in _read_lines(path, ("path", "text"), ("speaker",)):
         name, text, speaker = line.fields.values()
         clips.append(Clip(name, path.parent / name, text, speaker, line=line.number, fault=line.fault))
-    return _check_not_empty(clips, path)
+    return check_not_empty(clips, path)
 
 
-def _check_not_empty(clips: list[Clip], path: Path) -> list[Clip]:
+def check_not_empty(clips: list[Clip], path: Path) -> list[Clip]:
     if not clips:
         raise DataError(
             f"{path}: names no clip; expected is one per line, after the line with the column names",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,7 @@ from dltrain.data.speech.manifests import Clip, read_manifest
 from dltrain.errors import FIND_DATA, DataError, UsageError
 
 Split = Literal["training", "validation", "test"]
+SPLITS: Sequence[Split] = ("training", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,8 @@ def _compare_with_published(files: PublishedFiles, file: PublishedText) -> TextR
     path = files.find(file.name)
     if path is None:
         return TextReport(file.name, fault=files.describe_missing([file.name]))
-    expected = {"bytes": file.size_bytes, **{fact: getattr(file, fact) for fact in list(_SHOWN)[1:]}}
+    published = {"bytes": file.size_bytes, **{fact: getattr(file, fact) for fact in list(_SHOWN)[1:]}}
+    expected = {fact: value for fact, value in published.items() if value is not None}
     report = _examine(TextReport(file.name, str(path), expected=expected), path)
     wrong = [fact for fact in report.found.keys() & expected.keys() if report.found[fact] != expected[fact]]
     if wrong and not report.fault:

@@ -189,8 +189,8 @@ def test_a_check_tells_that_a_sample_stands_in(release: Path, tmp_path: Path, mo
         (("--set", "data.alphabet=a!"), r"dataset 'common_voice': alphabet: '!' never occurs in a transcript"),
         (
             ("--set", "data={name: mnist, root: here}", "--set", "task=image_classification", "--set", "model=mlp"),
-            r"its data is mnist; a config is checked where that is one of common_voice, audio\n"
-            r"next: dltrain data check mnist --root here",
+            r"its data is mnist; a config is checked where that is one of common_voice, audio, "
+            r"librispeech, speech_commands\nnext: dltrain data check mnist --root here",
         ),
     ],
 )
