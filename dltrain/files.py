@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from dltrain.temporary import name_temporary
+
 
 def sync_directory(directory: Path) -> None:
     """Make the names in `directory` survive a power cut."""
@@ -48,7 +50,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         _write_into(path, content)
         return
     path = path.resolve() if path.is_symlink() else path
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = name_temporary(path)
     try:
         write_synced(temporary, content)
         temporary.replace(path)

@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, JsonTables, MaxTime, Overrides, Quiet, parse_seconds
+from dltrain.cli.shared.options import (
+    ConfigFile,
+    Fresh,
+    Inexact,
+    JsonTables,
+    MaxTime,
+    NoLock,
+    Overrides,
+    Quiet,
+    parse_seconds,
+)
 from dltrain.cli.shared.settings import SHORTHANDS, takes_settings
 from dltrain.cli.shared.tables import format_confusion, format_facts, format_members, print_summary
 from dltrain.observers.console import Messenger
@@ -27,6 +37,7 @@ def cross_validate(
     fresh: Fresh = False,
     max_time: MaxTime = None,
     inexact: Inexact = False,
+    no_lock: NoLock = False,
     quiet: Quiet = False,
     as_json: JsonTables = False,
 ) -> None:
@@ -48,7 +59,7 @@ def cross_validate(
 
     interrupts: Interrupts = context.obj
     interrupts.limit(parse_seconds(max_time))
-    options = RunOptions(interrupts, Messenger(quiet), inexact, output, fresh=fresh)
+    options = RunOptions(interrupts, Messenger(quiet), inexact, output, fresh=fresh, locking=not no_lock)
     parent, summary = train_folds(config, overrides or [], folds, options)
     print_summary(parent, summary, format_folds(summary), as_json=as_json, quiet=quiet)
 

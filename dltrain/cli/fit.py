@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, Overrides, Quiet, parse_seconds
+from dltrain.cli.shared.options import ConfigFile, Fresh, Inexact, MaxTime, NoLock, Overrides, Quiet, parse_seconds
 from dltrain.cli.shared.settings import SHORTHANDS, takes_settings
 from dltrain.cli.shared.tables import format_facts, format_members, print_summary
 from dltrain.observers.console import Messenger
@@ -33,6 +33,7 @@ def fit(
     sample: Annotated[bool, typer.Option("--sample", help="Train on the embedded sample of the data.")] = False,
     max_time: MaxTime = None,
     inexact: Inexact = False,
+    no_lock: NoLock = False,
     seeds: Annotated[
         str | None, typer.Option(metavar="0,1,2", help="Train once with each seed (also 0-4), and compare.")
     ] = None,
@@ -59,7 +60,7 @@ def fit(
     overrides = [*(overrides or []), *(["data.sample=true"] if sample else [])]
     from dltrain.sweeps.members import RunOptions
 
-    options = RunOptions(interrupts, Messenger(quiet, json_logs), inexact, output, fresh=fresh)
+    options = RunOptions(interrupts, Messenger(quiet, json_logs), inexact, output, fresh=fresh, locking=not no_lock)
     as_json = as_json or json_logs
     if seeds is None:
         fit_run(config, overrides, options, as_json)
@@ -87,6 +88,7 @@ def fit_run(config: Path, overrides: list[str], options: RunOptions, as_json: bo
         interrupts=options.interrupts,
         messenger=messenger,
         inexact=options.inexact,
+        locking=options.locking,
         watching=[MutedWhenClosed(JsonLines(sys.stderr))] if messenger.json_lines else [],
     )
     if fitted.seconds is not None or fitted.completed or as_json:

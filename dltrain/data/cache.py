@@ -103,6 +103,11 @@ class Cache:
         for part in self.directory.glob(".*.tmp"):
             with suppress(BlockingIOError), _hold_lock(part.with_suffix(".lock"), wait=False):
                 shutil.rmtree(part, ignore_errors=True)
+        for left in self.directory.glob(".*.lock"):  # of a killed process: who has held a lock removes its file
+            with suppress(OSError), _hold_lock(left, wait=False):
+                pass
+        for leaving in self.directory.glob(".*.old"):
+            shutil.rmtree(leaving, ignore_errors=True)
         entries = []
         for path in self.directory.glob("[!.]*"):
             with suppress(OSError):  # removed by another process

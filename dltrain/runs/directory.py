@@ -7,29 +7,27 @@ directory are reported at once.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
+import errno
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from dltrain.config.document import format_yaml
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.config.paths import RUN_CONFIG, RUN_REMARK
 from dltrain.config.plugins import name_original
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
-from dltrain.errors import DltrainError, NoCheckpoint, RunBusy, UsageError
+from dltrain.errors import DataError, DltrainError, NoCheckpoint, RunBusy, UsageError
 from dltrain.files import EarlierContent, sync_directory, write_atomically
 from dltrain.options import AUTO
+from dltrain.runs.lock import LOCK, Lock
+from dltrain.temporary import name_temporary, remove_abandoned
 
-CONFIG, LOCK, ENVIRONMENT = RUN_CONFIG, "lock", "environment.json"
-LOCK_TRIES, LOCK_SECONDS = 4, 0.02
-"""How often, and how long apart, a process tries for a lock."""
+CONFIG, ENVIRONMENT = RUN_CONFIG, "environment.json"
 STARTED_FILES = {
     LOCK, "plugins", ENVIRONMENT, "data-files.json", "metrics.jsonl", "times.jsonl", "checkpoints",
     "data.json", "splits.safetensors", "baselines.json", "baselines.safetensors",
@@ -37,61 +35,13 @@ STARTED_FILES = {
 """What a process may have left that ended before it wrote the config."""
 
 
-class Lock:
-    """The right to train in a directory, held through an open file that the kernel closes with the process."""
-
-    def __init__(self, directory: Path) -> None:
-        """Raises RunBusy, naming the holder, where another process has it."""
-        for attempt in reversed(range(LOCK_TRIES)):
-            self._file: IO[str] = (directory / LOCK).open("a+")
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if self._is_in_place(directory):
-                    break
-            except BlockingIOError:
-                time.sleep(LOCK_SECONDS if attempt else 0.0)
-            if attempt:  # `is_locked` may be looking, or the holder has removed what it had made
-                self._file.close()
-                continue
-            self._file.seek(0)
-            holder = self._file.read().strip() or "a process that has just started"
-            self._file.close()
-            raise RunBusy(
-                f"{directory}: another process trains here: {holder}",
-                advice="wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh",
-            )
-        self._file.truncate(0)
-        started = time.strftime("%Y-%m-%d %H:%M:%S")
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}, since {started}\n")
-        self._file.flush()
-
-    def _is_in_place(self, directory: Path) -> bool:
-        with suppress(OSError):
-            return os.path.samestat(os.fstat(self._file.fileno()), (directory / LOCK).stat())
-        return False
-
-    def release(self) -> None:
-        self._file.close()
-
-
-def is_locked(directory: Path) -> bool:
-    """Whether a process trains in `directory`. Looks only: several may look at once, and nothing is written."""
-    try:
-        with (directory / LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no lock file, one that may not be read, or a file system without locks
-        return False
-    return False
-
-
 @dataclass
 class Run:
     """A locked run directory and how it was found."""
 
     directory: Path
-    lock: Lock
+    lock: Lock | None
+    """None for a finished run that cannot be written to."""
     begins: Literal["new", "resumed", "finished"] = "new"
     checkpoint: Checkpoint | None = None
     warnings: list[str] = field(default_factory=list)
@@ -105,8 +55,18 @@ class Run:
 
     def remove_if_untrained(self) -> None:
         """Remove what this process made for a new run that it did not train: the directory, or what is new in it."""
-        if self.before is not None and self.begins == "new" and not self.trained:
+        held = self.lock is not None and self.lock.is_held()
+        if self.before is not None and self.begins == "new" and not self.trained and held:
             self.before.restore()
+
+    def check_lock(self, *, now: bool = True) -> None:
+        """Raises RunBusy where the lock was lost; see `Lock.check`."""
+        if self.lock is not None:
+            self.lock.check(now=now)
+
+    def release(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
 
     @property
     def headline(self) -> str:
@@ -170,11 +130,11 @@ def resolve_for_run(experiment: Experiment) -> dict[str, Any]:
     return tree
 
 
-def open_run(directory: Path, experiment: Experiment) -> Run:
+def open_run(directory: Path, experiment: Experiment, *, locking: bool = True) -> Run:
     """Lock `directory` and find out whether `experiment` starts, continues or is finished there.
 
     Raises RunBusy; UsageError where the directory holds something else, or a run with other settings: more epochs
-    extend a run, anything else is refused with the differences.
+    extend a run, anything else is refused with the differences. Without `locking` nothing keeps other processes out.
     """
     before = EarlierContent.look(directory)
     if not before.missing and not directory.is_dir():
@@ -192,15 +152,36 @@ def open_run(directory: Path, experiment: Experiment) -> Run:
                 f"{directory}: contains {strangers[0]}{more}, but no run of dltrain (no {CONFIG})",
                 advice="name an empty or a new directory with -o",
             )
-    run = Run(directory, Lock(directory), before=before)
+    run = Run(directory, _take_lock(directory, before, locking=locking), before=before)
     try:
+        if run.lock is not None:
+            remove_abandoned(directory)
         if (directory / CONFIG).exists():
             _compare_settings(directory, experiment)
             _find_checkpoint_to_resume(run, experiment)
     except BaseException:
-        run.lock.release()
+        run.release()
         raise
+    if run.lock is None and run.begins != "finished":
+        raise DataError(
+            f"{directory}: cannot be written to, and this run is not finished",
+            advice="change its permissions, or train in a copy of it with -o DIRECTORY",
+        )
     return run
+
+
+def _take_lock(directory: Path, before: EarlierContent, *, locking: bool) -> Lock | None:
+    """The lock; None for a run that cannot be written to. A directory that was made for nothing is removed again."""
+    try:
+        return Lock(directory, locking=locking)
+    except (OSError, UsageError) as error:
+        read_only = isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+        if read_only and (directory / CONFIG).exists():
+            return None
+        for folder in before.missing:
+            with suppress(OSError):  # another process has put something into it
+                folder.rmdir()
+        raise
 
 
 def _compare_settings(directory: Path, experiment: Experiment) -> None:
@@ -228,8 +209,10 @@ def _limits_more(before: int | None, after: int | None) -> bool:
 
 def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:
     """Note in `run` the last checkpoint that can be used, if any, and whether it is the end of `experiment`."""
-    run.begins, run.warnings = "resumed", run.checkpoints.set_aside_damaged()
-    run.checkpoints.remove_unfinished()
+    run.begins = "resumed"
+    if run.lock is not None:
+        run.warnings = run.checkpoints.set_aside_damaged()
+        run.checkpoints.remove_unfinished()
     run.checkpoint = run.checkpoints.last()
     if run.checkpoint is None and (aside := run.checkpoints.aside()):
         unusable = "\n  ".join(run.warnings or [str(path) for path in aside])
@@ -237,7 +220,8 @@ def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:
             f"{run.directory}: none of its checkpoints can be used, all are damaged:\n  {unusable}", advice=NONE_LEFT
         )
     if (last := run.checkpoint) is not None:
-        link_best_and_last(run.directory, run.checkpoints)
+        if run.lock is not None:
+            link_best_and_last(run.directory, run.checkpoints)
         if last.evaluated and last.record.history.finished(last.goal, last.record.limit(experiment.trainer)):
             run.begins = "finished"
 
@@ -281,6 +265,8 @@ def record_end(directory: Path) -> Iterator[None]:
     start = time.perf_counter()
     try:
         yield
+    except RunBusy:  # the newest record may be another process's
+        raise
     except Exception as error:
         fault = error if isinstance(error, DltrainError) else DltrainError(f"{type(error).__name__}: {error}")
         _add_end(directory, start, {"exit_code": fault.exit_code, "message": fault.message})
@@ -306,7 +292,7 @@ def link_best_and_last(directory: Path, checkpoints: Checkpoints) -> None:
 
 def link_checkpoint(directory: Path, name: str, checkpoint: Checkpoint) -> None:
     """Point `directory/name` at a checkpoint, in one step. Where the file system has no links, there is none."""
-    temporary = directory / f".{name}.{os.getpid()}.tmp"
+    temporary = name_temporary(directory / name)
     try:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(Path("checkpoints") / checkpoint.name)

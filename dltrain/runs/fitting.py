@@ -42,17 +42,19 @@ def fit_experiment(
     interrupts: Interrupts,
     messenger: Messenger,
     inexact: bool = False,
+    locking: bool = True,
     watching: Sequence[Observer] = (),
 ) -> FittedRun:
     """Start, resume or extend the run in `directory` and train it to its end; a finished one is left alone.
 
-    `watching` are observers beside the config's. Raises RunBusy; UsageError for other settings than the run's, and for
-    changed data; Stopped and Diverged, which report the checkpoint that is left.
+    `watching` are observers beside the config's; without `locking` nothing keeps other processes out. Raises RunBusy;
+    UsageError for other settings than the run's, and for changed data; Stopped and Diverged, which report the
+    checkpoint that is left.
     """
     from dltrain.runs.changed_data import check_finished_run
 
     check_packages(experiment)
-    run = open_run(directory, experiment)
+    run = open_run(directory, experiment, locking=locking)
     try:
         if run.begins == "finished":
             check_finished_run(run, experiment, messenger)
@@ -68,7 +70,7 @@ def fit_experiment(
         run.remove_if_untrained()
         raise
     finally:
-        run.lock.release()
+        run.release()
 
 
 def check_packages(experiment: Experiment) -> None:
@@ -161,7 +163,7 @@ def complete_report(run: Run, experiment: Experiment) -> bool:
 
     last = run.checkpoints.last()
     reports = any(choice.name == "report" for choice in experiment.observers)
-    if last is None or not reports or (run.directory / REPORT).exists():
+    if last is None or not reports or run.lock is None or (run.directory / REPORT).exists():
         return False
     draw_outcome(run.directory, last)
     write_report(run.directory, ours=True)

@@ -17,7 +17,8 @@ from typing import Any, Literal
 from dltrain.core.checkpoint import MANIFEST
 from dltrain.errors import DataError, NoCheckpoint
 from dltrain.goal import Direction, Goal, Ranked
-from dltrain.runs.directory import CONFIG, ENVIRONMENT, is_locked
+from dltrain.runs.directory import CONFIG, ENVIRONMENT
+from dltrain.runs.lock import is_locked
 from dltrain.runs.run_facts import read_facts, read_json
 
 SUMMARY = "summary.json"

@@ -13,7 +13,8 @@ from dltrain.config.faults import Fault
 from dltrain.core.checkpoint import WEIGHTS, Checkpoint, Checkpoints, rank_checkpoints
 from dltrain.core.record import History, Record
 from dltrain.goal import Goal, find_direction, get_current_name, rename_metrics
-from dltrain.runs.directory import CONFIG, ENVIRONMENT, is_locked
+from dltrain.runs.directory import CONFIG, ENVIRONMENT
+from dltrain.runs.lock import is_locked
 
 READING_TRIES = 3
 STOPPED = (75, 130, 143)

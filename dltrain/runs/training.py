@@ -61,6 +61,7 @@ class RunSession:
             observer(event)
 
     def pending(self) -> Stopped | None:
+        self.run.check_lock(now=False)
         return self.interrupts.pending()
 
     def take_save_request(self) -> bool:
@@ -68,6 +69,7 @@ class RunSession:
         return self.asked
 
     def save(self, state: TrainState, evaluated: bool) -> None:
+        self.run.check_lock()
         goal, plan = self.training.task.goal, self.record.limit(self.training.experiment.trainer)
         why = state.history.finished(goal, plan) if evaluated else None
         self.metrics.sync()
@@ -111,8 +113,10 @@ def _differ(saved: object, now: object) -> bool:
     return json.dumps(saved, sort_keys=True) != json.dumps(now, sort_keys=True)
 
 
-def check_scored(training: Training) -> None:
+def check_scored(training: Training, validation: Stream[Batch]) -> None:
     """Raises UsageError where something depends on validation scores, without a validation split."""
+    if len(validation):
+        return
     experiment, plan = training.experiment, training.experiment.trainer
     for setting, waits in (
         (f"schedule: {experiment.schedule.name}", training.schedule.reads_scores),
@@ -152,11 +156,11 @@ def train_run(
             training.notes.append(f"solved at once, so that training changes nothing: {solved}")
         announce(training, batches, messenger)
         report_data(run, training.dataset, (batches, validation), messenger)
-        if not len(validation):
-            check_scored(training)
+        check_scored(training, validation)
         check_goal(training, validation)
         if run.checkpoint is not None:
             continue_exactly(run.checkpoint, training, messenger, inexact=inexact)
+        run.check_lock()
         keep_known_examples(run, training, messenger)
         directory.write_config(run.directory, experiment)
         baselines.write(run.directory)

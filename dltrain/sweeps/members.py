@@ -26,11 +26,13 @@ from dltrain.files import EarlierContent, find_free_directory, write_atomically
 from dltrain.observers.console import Messenger
 from dltrain.options import AUTO
 from dltrain.runs.changed_data import ComparedRuns
-from dltrain.runs.directory import CONFIG, LOCK, Lock, open_run
+from dltrain.runs.directory import CONFIG, open_run
 from dltrain.runs.listing import SUMMARY
+from dltrain.runs.lock import LOCK, Lock
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child
 from dltrain.sweeps.child import ChildFailed
+from dltrain.temporary import remove_abandoned
 
 CONFIGS = "configs"
 RESUME = "rerun the same command to resume"
@@ -54,10 +56,12 @@ class RunOptions:
     inexact: bool = False
     output: Path | None = None
     fresh: bool = False
+    locking: bool = True
 
     def arguments(self) -> list[str]:
         """These options as the arguments of a member's command."""
         flags = {"--inexact": self.inexact, "--quiet": self.messenger.quiet, "--json-logs": self.messenger.json_lines}
+        flags["--no-lock"] = not self.locking
         return [flag for flag, given in flags.items() if given]
 
     def warn(self, experiment: Experiment) -> None:
@@ -111,15 +115,15 @@ def write_summary(directory: Path, summary: Mapping[str, Any]) -> None:
     write_atomically(directory / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
 
-def is_finished(directory: Path, experiment: Experiment) -> bool:
+def is_finished(directory: Path, experiment: Experiment, *, locking: bool = True) -> bool:
     """Whether a member's run is finished. Raises UsageError if it was started with other settings."""
     if not (directory / CONFIG).exists():
         return False
     try:
-        run = open_run(directory, experiment)
+        run = open_run(directory, experiment, locking=locking)
     except (RunBusy, NoCheckpoint):  # its own process reports it
         return False
-    run.lock.release()
+    run.release()
     return run.begins == "finished" and (directory / "report.html").exists()
 
 
@@ -128,7 +132,7 @@ def train_member(
 ) -> None:
     """Run `dltrain fit` for a member, unless it is finished. Raises ChildFailed, and Stopped when asked to stop."""
     directory = parent / member.name
-    if is_finished(directory, member.experiment):
+    if is_finished(directory, member.experiment, locking=options.locking):
         return
     config = parent / CONFIGS / f"{member.name}.yaml"
     config.parent.mkdir(exist_ok=True)
@@ -187,17 +191,21 @@ def run_members(
     place = options.output or directory
     before = EarlierContent.look(find_free_directory(place) if options.fresh else place)
     parent = prepare_parent(place, kind, options.fresh)
-    lock = Lock(parent)
+    lock = take_lock(parent, before, options)
     try:
         for member in members:  # other settings are refused before anything is started
-            is_finished(parent / member.name, member.experiment)
+            is_finished(parent / member.name, member.experiment, locking=options.locking)
         compared = ComparedRuns(parent)
         for member in members:
             compared.add(member.name)
         compared.check_unchanged(options.messenger)
         results: list[dict[str, Any]] = []
         for number, member in enumerate(members, 1):
-            already = " (finished before)" if is_finished(parent / member.name, member.experiment) else ""
+            already = (
+                " (finished before)"
+                if is_finished(parent / member.name, member.experiment, locking=options.locking)
+                else ""
+            )
             options.messenger.inform(f"{member.name}: run {number} of {len(members)}{already}")
             result: dict[str, Any] = {"name": member.name, **member.facts, "directory": str(parent / member.name)}
             try:
@@ -222,6 +230,17 @@ def run_members(
         if not any((parent / member.name).exists() for member in members):
             before.restore()
         lock.release()
+
+
+def take_lock(parent: Path, before: EarlierContent, options: RunOptions) -> Lock:
+    """The parent's lock. Where there is none, what was made for it is removed again, and the error raised."""
+    try:
+        lock = Lock(parent, locking=options.locking)
+    except UsageError:
+        before.restore()
+        raise
+    remove_abandoned(parent)
+    return lock
 
 
 def summarize_members(kind: str, results: Sequence[Mapping[str, Any]], asked: int) -> dict[str, Any]:

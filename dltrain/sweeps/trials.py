@@ -26,7 +26,7 @@ from dltrain.config.search import Search
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import RunBusy
 from dltrain.goal import LOSS, Goal, Ranked
-from dltrain.runs.directory import Lock
+from dltrain.runs.lock import Lock
 from dltrain.sweeps.pruners import make_pruner
 from dltrain.sweeps.samplers import VALUES, KeyedSampler, assign_values, count_trials
 

@@ -17,7 +17,7 @@ from dltrain.config.experiment import load_experiment
 from dltrain.config.settings import nest_settings
 from dltrain.errors import ConfigError, DataError, DltrainError, RunBusy, Stopped, UsageError
 from dltrain.events import Event, Logged
-from dltrain.runs.directory import Lock
+from dltrain.runs.lock import Lock
 from support.runs import outcome
 
 Write = Callable[[Mapping[str, Any]], Path]

@@ -18,7 +18,7 @@ from sklearn import metrics as sklearn_metrics
 from dltrain.cli.eval import parse_requirement
 from dltrain.cli.shared.options import parse_seconds
 from dltrain.errors import DataError, Diverged, NoCheckpoint, RequirementNotMet, RunBusy, UsageError
-from dltrain.runs.directory import Lock
+from dltrain.runs.lock import Lock
 from support.commands import call, good, train_bars
 from support.files import lines
 from support.images import patterns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -174,3 +175,14 @@ def test_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLTRAIN_CACHE", "/mine")
     assert cache_directory(None) == Path("/mine")
     assert cache_directory("~/own") == Path("/home/me/own")
+
+
+def test_locks_and_removals_of_killed_processes_are_cleared_away(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, 1e9)
+    (tmp_path / ".tokens-0123.lock").touch()
+    (tmp_path / ".tokens-0123.abc.old").mkdir()
+    (tmp_path / ".tokens-0123.abc.old" / "tokens").touch()
+    with (tmp_path / ".used.lock").open("w") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        cache.entry("digests", {"number": 1}, writing())
+        assert {path.name for path in tmp_path.glob(".*")} == {".used.lock"}

@@ -145,7 +145,7 @@ def test_a_run_from_before_the_section_resumes_and_observers_may_change() -> Non
     assert yaml.safe_load(path.read_text())["observers"] == ["times"]
     run = open_run(Path("run"), load_experiment(Path(write(trainer=longer))).experiment)
     assert run.begins == "finished"
-    run.lock.release()
+    run.release()
 
 
 @pytest.mark.parametrize(

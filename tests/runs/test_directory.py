@@ -15,16 +15,15 @@ from dltrain.errors import RunBusy, UsageError
 from dltrain.files import find_free_directory
 from dltrain.runs.directory import (
     CONFIG,
-    Lock,
     append_environment,
     copy_plugins,
     find_differences,
-    is_locked,
     iterate_leaves,
     link_checkpoint,
     open_run,
     write_config,
 )
+from dltrain.runs.lock import Lock, is_locked
 
 SETTINGS: dict[str, Any] = {
     "task": "image_classification",
@@ -42,7 +41,7 @@ def experiment(**changed: Any) -> Experiment:
 def begun(directory: Path, **changed: Any) -> None:
     run = open_run(directory, experiment(**changed))
     write_config(directory, copy_plugins(directory, experiment(**changed)))
-    run.lock.release()
+    run.release()
 
 
 def test_differences_are_told_by_their_dotted_paths() -> None:
@@ -55,10 +54,10 @@ def test_a_new_run_then_one_that_was_begun(tmp_path: Path) -> None:
     run = open_run(tmp_path / "deep" / "run", experiment())
     assert (run.begins, run.headline) == ("new", f"new run: {tmp_path}/deep/run")
     write_config(run.directory, experiment())
-    run.lock.release()
+    run.release()
     run = open_run(tmp_path / "deep" / "run", experiment())
     assert run.headline == f"new run: {tmp_path}/deep/run (started before, no checkpoint yet)"
-    run.lock.release()
+    run.release()
 
 
 def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path: Path) -> None:
@@ -68,8 +67,8 @@ def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path: Path) -> None
     assert f"run: another process trains here: process {os.getpid()} on " in str(caught.value)
     assert "next: wait for it or stop it, or train elsewhere with -o DIRECTORY or --fresh" in str(caught.value)
     assert caught.value.exit_code == 8
-    run.lock.release()
-    open_run(tmp_path / "run", experiment()).lock.release()
+    run.release()
+    open_run(tmp_path / "run", experiment()).release()
 
 
 def test_the_kernel_releases_a_dead_process_lock(tmp_path: Path) -> None:
@@ -121,14 +120,14 @@ def test_more_epochs_are_allowed(tmp_path: Path) -> None:
     begun(tmp_path / "run")
     run = open_run(tmp_path / "run", experiment(trainer={"epochs": 9}))
     assert run.begins == "resumed"
-    run.lock.release()
+    run.release()
 
 
 def test_a_changed_plugin_is_refused(tmp_path: Path) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text("one = 1")
     begun(tmp_path / "run", plugins=[str(plugin)])
-    open_run(tmp_path / "run", experiment(plugins=[str(plugin)])).lock.release()
+    open_run(tmp_path / "run", experiment(plugins=[str(plugin)])).release()
     plugin.write_text("one = 2")
     with pytest.raises(UsageError, match=r"plugins/mine.py: 'its copy in the run directory' -> 'a changed file'"):
         open_run(tmp_path / "run", experiment(plugins=[str(plugin)]))
@@ -171,7 +170,7 @@ def test_what_an_early_end_left_behind_is_no_stranger(tmp_path: Path) -> None:
     assert run.begins == "new"
     with pytest.raises(RunBusy):  # and while one process starts here, another is told so
         open_run(tmp_path, experiment())
-    run.lock.release()
+    run.release()
 
 
 def test_an_unreadable_environment_is_moved_aside(tmp_path: Path) -> None:

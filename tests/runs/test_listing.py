@@ -16,8 +16,8 @@ import pytest
 
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, Diverged, NoCheckpoint
-from dltrain.runs.directory import Lock, is_locked
 from dltrain.runs.listing import ListedRun, flatten_runs, list_runs, read_run
+from dltrain.runs.lock import Lock, is_locked
 from dltrain.runs.run_facts import count_parameters, is_special
 from dltrain.runtime.interrupts import Interrupts
 from support.runs import Killed, StopAt, run_once
@@ -279,7 +279,7 @@ def test_looking_at_a_run_never_makes_it_busy(tmp_path: Path) -> None:
 LOOK = """
 import sys, threading
 from pathlib import Path
-from dltrain.runs.directory import is_locked
+from dltrain.runs.lock import is_locked
 print("ready", flush=True)
 threading.Thread(target=lambda: [is_locked(Path({str!r})) for _ in iter(int, 1)], daemon=True).start()
 sys.stdin.read()

@@ -68,7 +68,7 @@ def run_once(
     try:
         return train_run(experiment, run, interrupts, lambda _: [seen.append], messenger or Messenger(quiet=True))
     finally:
-        run.lock.release()
+        run.release()
 
 
 def run_to_end(config: Path, directory: Path, stops: list[Interrupts]) -> Training:

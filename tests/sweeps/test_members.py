@@ -19,7 +19,8 @@ from dltrain.cli.shared.tables import format_members, format_table, print_summar
 from dltrain.config.experiment import load_experiment
 from dltrain.errors import RunBusy, Stopped, UsageError
 from dltrain.observers.console import Messenger
-from dltrain.runs.directory import Lock, open_run
+from dltrain.runs.directory import open_run
+from dltrain.runs.lock import Lock
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, members
 from dltrain.sweeps.child import ChildFailed, FinishedProcess
@@ -231,12 +232,12 @@ def test_a_second_process_on_the_parent_is_kept_out(fragile: Path, tmp_path: Pat
 def test_a_busy_member_fails_alone(fragile: Path, tmp_path: Path, here: list[list[str]]) -> None:
     experiment = load_experiment(fragile, ["seed=0"]).experiment
     run = open_run(tmp_path / "seeds-elsewhere", experiment)
-    run.lock.release()
+    run.release()
     prepare_parent(tmp_path / "seeds", "dltrain fit --seeds", fresh=False)
     busy = open_run(tmp_path / "seeds" / "seed-0", experiment)
     with pytest.raises(ChildFailed, match=r"seed-0: exit code 8: .*another process trains here") as caught:
         fit_seeds(fragile, [], "0,1", tmp_path / "seeds", options())
-    busy.lock.release()
+    busy.release()
     assert caught.value.exit_code == 8
     assert (tmp_path / "seeds" / "seed-1" / "report.html").exists()
 

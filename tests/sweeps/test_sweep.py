@@ -22,8 +22,8 @@ from dltrain.config.search import Dimension, Search
 from dltrain.core.checkpoint import WEIGHTS, Checkpoints
 from dltrain.errors import Diverged, RunBusy, Stopped
 from dltrain.goal import Goal, Ranked
-from dltrain.runs.directory import Lock
 from dltrain.runs.listing import read_run
+from dltrain.runs.lock import Lock
 from dltrain.runtime.interrupts import Interrupts
 from dltrain.sweeps import child, trials
 from dltrain.sweeps.child import ChildFailed, FinishedProcess

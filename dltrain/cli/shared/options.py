@@ -33,6 +33,9 @@ MaxTime = Annotated[
 Inexact = Annotated[
     bool, typer.Option("--inexact", help="Resume even if the result may differ from an uninterrupted run's.")
 ]
+NoLock = Annotated[
+    bool, typer.Option("--no-lock", help="Train where the file system has no locks; keep other processes out yourself.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings and errors.")]
 JsonTables = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
 
