@@ -5,6 +5,7 @@ Imports no torch: a finished run is reported at once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from math import sqrt
@@ -33,13 +34,23 @@ MORE_EPOCHS = 4
 Scores = Mapping[str, float | None]
 
 
+def seal_baseline(facts: Mapping[str, Any]) -> str:
+    """The SHA-256 of what is known of a baseline, without itself."""
+    unsealed = {name: value for name, value in facts.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(unsealed, sort_keys=True).encode()).hexdigest()
+
+
 def read_baselines(directory: Path) -> dict[str, dict[str, Any]]:
-    """Of each baseline by name: `fitted`, how it was, and `validation`, its metrics; empty for a run without any."""
+    """Of each baseline by name: `fitted`, how it was, and `validation`, its metrics; empty for a run without any.
+
+    A damaged file has none: no number of it is shown. Runs of earlier versions have no `sha256` to compare.
+    """
     try:
         found = json.loads((directory / BASELINES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        damaged = any(facts.get("sha256", seal) != seal for facts in found.values() for seal in [seal_baseline(facts)])
+    except (OSError, ValueError, AttributeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {} if damaged else found
 
 
 def read_baseline_scores(directory: Path) -> dict[str, Scores]:

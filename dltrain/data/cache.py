@@ -37,7 +37,7 @@ class CacheEntry:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        weakref.finalize(self, os.close, descriptor)
+        weakref.finalize(self, _close_quietly, descriptor)
 
 
 class Cache:
@@ -143,6 +143,11 @@ def _write_manifest(folder: Path, key: Mapping[str, Any]) -> None:
         files[file.name] = {"bytes": file.stat().st_size, "sha256": hash_file(file)}
     write_synced(folder / MANIFEST, json.dumps({"key": key, "files": files}, indent=1).encode())
     sync_directory(folder)
+
+
+def _close_quietly(descriptor: int) -> None:
+    with suppress(OSError):  # only read from, so nothing is lost, and a finalizer's error would be a traceback
+        os.close(descriptor)
 
 
 def _open_locked(manifest: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from dltrain.batch import Batch
 from dltrain.capabilities import Baseline, HasBaselines
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.solving import Unsolvable
-from dltrain.core.verdict import BASELINE_WEIGHTS, BASELINES, read_baselines
+from dltrain.core.verdict import BASELINE_WEIGHTS, BASELINES, read_baselines, seal_baseline
 from dltrain.errors import DataError
 from dltrain.files import write_atomically
 from dltrain.runs.building import Training
@@ -33,12 +34,26 @@ class FittedBaselines:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def write(self, directory: Path) -> None:
-        """Put both into a run directory."""
+        """Put both into a run directory, with their hashes: neither is in a checkpoint, whose manifest has them."""
         from safetensors.torch import save
 
         if self.results:
+            sealed = {
+                name: {**facts, "weights_sha256": hash_tensors(self.tensors, name)}
+                for name, facts in self.results.items()
+            }
+            for facts in sealed.values():
+                facts["sha256"] = seal_baseline(facts)
             write_atomically(directory / BASELINE_WEIGHTS, save(self.tensors))
-            write_atomically(directory / BASELINES, (json.dumps(self.results, indent=1) + "\n").encode())
+            write_atomically(directory / BASELINES, (json.dumps(sealed, indent=1) + "\n").encode())
+
+
+def hash_tensors(tensors: Mapping[str, Tensor], baseline: str) -> str:
+    """The SHA-256 of the tensors of one baseline, whose names begin with its own."""
+    from safetensors.torch import save
+
+    own = {key: value for key, value in tensors.items() if key.partition("/")[0] == baseline}
+    return hashlib.sha256(save(own)).hexdigest()
 
 
 def build_baselines(task: Task[Any]) -> Mapping[str, Baseline]:
@@ -88,6 +103,8 @@ def load_baselines(directory: Path, task: Task[Any], runtime: Runtime) -> Mappin
         tensors = load(path.read_bytes())
         for name, baseline in build_baselines(task).items():
             if name in kept:
+                if kept[name].get("weights_sha256", found := hash_tensors(tensors, name)) != found:
+                    raise RuntimeError("their SHA-256 does not fit")
                 own = {key.partition("/")[2]: value for key, value in tensors.items() if key.partition("/")[0] == name}
                 baseline.model.load_state_dict(own)
                 models[name] = baseline.model.to(runtime.device).eval()

@@ -291,11 +291,19 @@ def link_best_and_last(directory: Path, checkpoints: Checkpoints) -> None:
 
 
 def link_checkpoint(directory: Path, name: str, checkpoint: Checkpoint) -> None:
-    """Point `directory/name` at a checkpoint, in one step. Where the file system has no links, there is none."""
-    temporary = name_temporary(directory / name)
+    """Point `directory/name` at a checkpoint, in one step. Where the file system has no links, there is none.
+
+    Raises OSError where a link is there and cannot be replaced: people would take it for the newest or the best.
+    """
+    link, target = directory / name, Path("checkpoints") / checkpoint.name
+    if link.is_symlink() and link.readlink() == target:
+        return
+    temporary = name_temporary(link)
     try:
         temporary.unlink(missing_ok=True)
-        temporary.symlink_to(Path("checkpoints") / checkpoint.name)
-        temporary.replace(directory / name)
+        temporary.symlink_to(target)
+        temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
+        if link.is_symlink():
+            raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -186,3 +187,20 @@ def test_locks_and_removals_of_killed_processes_are_cleared_away(tmp_path: Path)
         fcntl.flock(used, fcntl.LOCK_EX)
         cache.entry("digests", {"number": 1}, writing())
         assert {path.name for path in tmp_path.glob(".*")} == {".used.lock"}
+
+
+def test_a_close_that_fails_at_the_end_of_a_process_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    entry, close = CacheEntry(tmp_path, descriptor), os.close
+
+    def fail(number: int) -> None:
+        close(number)
+        if number == descriptor:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", fail)
+    del entry  # an error here would be unraisable, which pytest reports
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)

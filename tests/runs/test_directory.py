@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,21 @@ def test_links_are_for_people_and_may_be_missing(tmp_path: Path) -> None:
     assert (tmp_path / "last").is_dir()
     assert not (tmp_path / CONFIG).exists()
     assert Checkpoints(tmp_path / "checkpoints").last() is None
+
+
+def test_a_link_that_cannot_be_replaced_is_an_error_not_another_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Checkpoint(tmp_path / "checkpoints" / f"step-0000000{step}", step, True) for step in (1, 2))
+    link_checkpoint(tmp_path, "last", first)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    link_checkpoint(tmp_path, "best", first)  # as on a file system without links
+    assert not (tmp_path / "best").is_symlink()
+    link_checkpoint(tmp_path, "last", first)  # leads there already: nothing is written
+    with pytest.raises(OSError, match="No space left"):
+        link_checkpoint(tmp_path, "last", second)
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]

@@ -173,6 +173,12 @@ def test_fit_and_eval_show_the_baselines(write_settings: Write, tmp_path: Path) 
     damaged = call("eval", tmp_path / "run")
     assert isinstance(damaged.exception, DataError)
     assert "baselines.safetensors: does not hold the baselines of this run" in str(damaged.exception)
+    (tmp_path / "run" / "baselines.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+    assert "their SHA-256 does not fit" in str(call("eval", tmp_path / "run").exception)
+    (tmp_path / "run" / "baselines.safetensors").write_bytes(weights)
+    facts = tmp_path / "run" / "baselines.json"
+    facts.write_text(facts.read_text().replace('"rmse": ', '"rmse": 1'))
+    assert "baselines" not in json.loads(good("eval", tmp_path / "run", "--json").stdout), "no wrong number is shown"
     for name in ("baselines.json", "baselines.safetensors"):  # as in a run of an earlier version
         (tmp_path / "run" / name).unlink()
     assert "baselines" not in json.loads(good("eval", tmp_path / "run", "--json").stdout)
