@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup setup-bench demo check test lint types bench clean docs site
+.PHONY: help setup setup-bench demo check test lint types bench torture clean docs site
 
 help:
 	@echo "make demo    set up, train the MNIST CNN, evaluate it, predict with it"
 	@echo "make check   lint, check types, run the fast tests"
 	@echo "make test    lint, check types, run all tests and measure their coverage"
+	@echo "make torture  disturb training in thousands of ways (minutes; COUNT, SEED, JOBS, TRIALS)"
 	@echo "make setup | lint | types | bench | docs | site | clean"
 
 $(VENV)/ready: pyproject.toml
@@ -43,6 +44,15 @@ test: lint types
 
 bench: $(VENV)/ready-bench
 	$(BIN)/python -m bench
+
+# Of each kind of trials COUNT, drawn by SEED; COUNT=all for all of them. docs/reliability.md has the figures.
+TRIALS ?= faults kills parents damage power
+COUNT ?= 600
+SEED ?= 0
+JOBS ?= 2
+
+torture: setup
+	PYTHONPATH=tests $(BIN)/python -m torture $(TRIALS) --count $(COUNT) --seed $(SEED) --jobs $(JOBS)
 
 site: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict

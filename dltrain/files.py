@@ -22,6 +22,14 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory and those that it is in, as far as they are missing, so that a power cut leaves them there."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_directory(path.parent)
+
+
 def write_synced(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)

@@ -22,7 +22,7 @@ from dltrain.config.paths import RUN_CONFIG, RUN_REMARK
 from dltrain.config.plugins import name_original
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, RunBusy, UsageError
-from dltrain.files import EarlierContent, sync_directory, write_atomically
+from dltrain.files import EarlierContent, make_directory, sync_directory, write_atomically
 from dltrain.options import AUTO
 from dltrain.runs.lock import LOCK, Lock
 from dltrain.temporary import name_temporary, remove_abandoned
@@ -140,7 +140,7 @@ def open_run(directory: Path, experiment: Experiment, *, locking: bool = True) -
     if not before.missing and not directory.is_dir():
         raise UsageError(f"{directory}: is a file, and a run needs a directory", advice="name another one with -o")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
     except OSError as error:
         raise UsageError(f"{directory}: cannot be made: {error.strerror}", advice="name another one with -o") from None
     if not (directory / CONFIG).exists():

@@ -22,7 +22,7 @@ from dltrain.config.experiment import Experiment
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.core.verdict import read_baseline_scores
 from dltrain.errors import DataError, NoCheckpoint, RunBusy, Stopped, UsageError
-from dltrain.files import EarlierContent, find_free_directory, write_atomically
+from dltrain.files import EarlierContent, find_free_directory, make_directory, write_atomically
 from dltrain.observers.console import Messenger
 from dltrain.options import AUTO
 from dltrain.runs.changed_data import ComparedRuns
@@ -88,7 +88,7 @@ def prepare_parent(directory: Path, kind: str, fresh: bool) -> Path:
     if (directory / CONFIG).exists():
         raise UsageError(f"{directory}: is a run itself, and several runs need a parent", advice=advice)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
     except OSError as error:
         raise UsageError(f"{directory}: cannot be made: {error.strerror}", advice=advice) from None
     # Listed before the summary is read: another process that prepares it writes the summary first.

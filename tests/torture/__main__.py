@@ -10,6 +10,7 @@ The exit code is 1 if anything failed.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import sys
@@ -24,13 +25,17 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded: a fork of a proce
 from torture.damage import list_damage_trials
 from torture.faults import list_fault_trials
 from torture.kills import list_kill_trials
+from torture.parents import list_parent_trials
+from torture.power import list_power_trials
 from torture.trials import Verdict, Workshop, make_folder
 
 Trials = Callable[[Workshop, argparse.Namespace], Iterator[Any]]
 KINDS: dict[str, Trials] = {
     "faults": lambda workshop, given: list_fault_trials(workshop),
-    "kills": lambda workshop, given: list_kill_trials(workshop, given.seed, given.count or 200),
+    "kills": lambda workshop, given: list_kill_trials(workshop, given.seed, given.count or 600),
+    "parents": lambda workshop, given: list_parent_trials(workshop, given.seed, min(given.count or 24, 24)),
     "damage": lambda workshop, given: list_damage_trials(workshop, given.seed),
+    "power": lambda workshop, given: list_power_trials(workshop),
 }
 
 
@@ -57,7 +62,7 @@ def carry_out(workshop: Workshop, trials: Sequence[Any], jobs: int) -> list[Verd
                         verdict = trials[place].carry_out(workshop)
                     except BaseException as error:  # a fault of a trial itself must be seen too
                         verdict = Verdict("failed", f"the trial itself: {type(error).__name__}: {error}")
-                    report.write(repr((place, verdict.outcome, verdict.why)) + "\n")
+                    report.write(json.dumps([place, verdict.outcome, verdict.why]) + "\n")
                     report.flush()
             os._exit(0)
         os.close(writer)
@@ -65,16 +70,20 @@ def carry_out(workshop: Workshop, trials: Sequence[Any], jobs: int) -> list[Verd
     for reader_file in readers:
         with reader_file as lines:
             for line in lines:
-                place, outcome, why = eval(line)
+                place, outcome, why = json.loads(line)
                 verdicts[place] = Verdict(outcome, why)
         os.wait()
     return [verdicts.get(place, Verdict("failed", "no verdict")) for place in range(len(trials))]
 
 
+def read_count(text: str) -> int | None:
+    return None if text == "all" else int(text)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("kinds", nargs="*", help=f"some of: {', '.join(KINDS)}")
-    parser.add_argument("--count", type=int, help="trials of each kind; default all of them, 200 kills")
+    parser.add_argument("--count", type=read_count, help="trials of each kind; default all, 600 kills, 24 of parents")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--show", action="store_true", help="print refusals too")

@@ -1,4 +1,4 @@
-"""Every file of a run, and of the cache, is cut short, flipped, zeroed or deleted, of a run in its middle or finished."""
+"""Every file of a run, in its middle or finished, and of the cache is cut short, flipped, zeroed or deleted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from pathlib import Path
 
 from torture.faults import run_until_the_middle
 from torture.trials import Verdict, Workshop, fit, run_forked
+from torture.worlds import RUN
 
 KINDS = ("delete", "empty", "cut in half", "cut by one byte", "flip a bit", "zero a block")
+
+RECORDS = ("metrics.jsonl", "*/state.json", "*/manifest.json")
+UNLIKE = {"metrics.jsonl": RECORDS, "baselines.json": ("baselines.*",), "baselines.safetensors": ("baselines.*",)}
+"""What may differ after damage to a file. A checkpoint's record has the hash of metrics.jsonl, some of whose lines
+cannot be written again; a run without baselines, or with damaged ones, is not given new ones."""
 
 
 def damage(path: Path, kind: str, draw: random.Random) -> None:
@@ -48,7 +54,7 @@ class DamageTrial:
     def carry_out(self, workshop: Workshop) -> Verdict:
         world = workshop.copy(workshop.folder / f"{self.state}-{self.config}")
         damage(world / self.file, self.kind, random.Random(f"{self.seed} {self.file}"))
-        verdict = workshop.judge(self.config, world, [])
+        verdict = workshop.judge_damage(self.config, world, UNLIKE.get(Path(self.file).name, ()))
         workshop.remove(world)
         return verdict
 
@@ -64,7 +70,7 @@ def list_damage_trials(workshop: Workshop, seed: int) -> Iterator[DamageTrial]:
                 else:
                     run_forked(fresh, fit(config))
                 fresh.rename(world)
-            files = [path for part in ("run", "cache") for path in sorted((world / part).rglob("*"))]
+            files = [path for part in (RUN, "cache") for path in sorted((world / part).rglob("*"))]
             for path in files:
                 if path.is_symlink() or path.is_file():
                     kinds = ("delete",) if path.is_symlink() else KINDS

@@ -79,8 +79,8 @@ class System:
                 return None
             text = f"{self.folder}{self.paths[directory]}/{text}"
         parent, name = os.path.split(os.path.abspath(text))
-        full = f"{os.path.realpath(parent)}/{name}"  # the last part may be a link that is itself meant
-        return full[len(self.folder) :] if full.startswith(self.folder) else None
+        full = os.path.join(os.path.realpath(parent), name)  # the last part may be a link that is itself meant
+        return f"{full}/"[len(self.folder) : -1] if f"{full}/".startswith(self.folder) else None
 
     def make(self, call: Call, act: Callable[[], Any]) -> Any:
         self.watcher.before(call)

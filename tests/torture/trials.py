@@ -5,6 +5,8 @@ This process loads torch once and runs one thread, so that a trial costs what it
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import shutil
 import signal
@@ -12,10 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from torture.worlds import CONFIGS, hash_outcome, write_world
+from torture.worlds import CONFIGS, RUN, hash_outcome, write_world
 
 DOCUMENTED = {0, 2, 3, 4, 5, 6, 7, 8, 75, 129, 130, 143}
 """The exit codes of docs/commands.md but 1, which is an error in dltrain itself."""
@@ -36,7 +41,7 @@ class Ending:
             return f"traceback: {self.text.strip().splitlines()[-1]}"
         if self.code not in DOCUMENTED:
             return f"exit code {self.code}: {self.text.strip()[-300:]}"
-        if self.code and "error: " not in self.text and ": error" not in self.text:
+        if self.code and not any(sign in self.text for sign in ("error: ", ": error", '"event": "error"')):
             return f"exit code {self.code} without a reason: {self.text.strip()[-300:]}"
         return None
 
@@ -107,6 +112,7 @@ class Workshop:
         self._count = 0
         write_world(folder / "world")
         self.expected: dict[str, dict[str, str]] = {}
+        self.evaluations: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         for name in CONFIGS:
             self._train_in_this_process(name)  # loads what is loaded late, so that no trial has to
@@ -116,14 +122,19 @@ class Workshop:
             if ending.code != 0:
                 raise SystemExit(f"the undisturbed run of {name} failed: {ending.text}")
             self.seconds[name] = time.monotonic() - start
-            self.expected[name] = hash_outcome(whole / "run")
+            self.expected[name] = hash_outcome(whole / RUN)
+            self.evaluations[name] = self.evaluate(whole)
+            if not isinstance(self.evaluations[name], dict):
+                raise SystemExit(f"the evaluation of {name} failed: {self.evaluations[name]}")
 
     def _train_in_this_process(self, name: str) -> None:
         from dltrain.cli.main import run_command
 
         world = self.new_world()
         os.chdir(world)
-        run_command(fit(name))
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            run_command(fit(name))
+            run_command(["eval", RUN, "--json", "--split", "validation"])
         os.chdir(self.folder)
         self.remove(world)
 
@@ -158,18 +169,43 @@ class Workshop:
         why = self.compare(name, world)
         return Verdict("failed", f"the next fit ended with 0, but {why}") if why else Verdict("held")
 
-    def compare(self, name: str, world: Path) -> str | None:
+    def judge_damage(self, name: str, world: Path, unlike: Sequence[str]) -> Verdict:
+        """Fit again, and evaluate: each ends with the same numbers, or refuses. Files named `unlike` may differ."""
+        again = run_forked(world, fit(name))
+        if again.fault:
+            return Verdict("failed", f"the next fit: {again.fault}")
+        if not again.code and (why := self.compare(name, world, unlike)):
+            return Verdict("failed", f"the next fit ended with 0, but {why}")
+        found = self.evaluate(world)
+        if isinstance(found, Ending):
+            return Verdict("failed" if found.fault else "refused", f"eval: {found.fault or found.text.strip()[-300:]}")
+        if again.code:  # not continued; what is there must still be evaluated to something that is right or not at all
+            return Verdict("refused", again.text.strip()[-300:])
+        expected = self.evaluations[name]
+        wrong = sorted(key for key in expected if key in found and found[key] != expected[key])
+        return Verdict("failed", f"eval: {', '.join(wrong)} differ") if wrong else Verdict("held")
+
+    def evaluate(self, world: Path) -> dict[str, Any] | Ending:
+        """The numbers of `dltrain eval`, or how it ended without them."""
+        ending = run_forked(world, ["eval", RUN, "--json", "--split", "validation"])
+        if ending.code:
+            return ending
+        found = json.loads(next(line for line in ending.text.splitlines() if line.startswith("{")))
+        return {key: found[key] for key in ("metrics", "baselines", "checkpoint", "split", "seed") if key in found}
+
+    def compare(self, name: str, world: Path, unlike: Sequence[str] = ()) -> str | None:
         try:
-            found = hash_outcome(world / "run")
+            found = hash_outcome(world / RUN)
         except OSError as error:
             return f"{error.filename}: {error.strerror}"
         expected = self.expected[name]
         different = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
+        different = [key for key in different if not any(fnmatch(key, pattern) for pattern in unlike)]
         return f"{', '.join(different)} differ" if different else None
 
 
 def fit(name: str) -> list[str]:
-    return ["fit", f"{name}.yaml", "-o", "run", "-q"]
+    return ["fit", f"{name}.yaml", "-o", RUN, "-q"]
 
 
 def make_folder() -> tempfile.TemporaryDirectory[str]:

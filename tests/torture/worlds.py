@@ -28,14 +28,23 @@ trainer:
 observers: [{name: times}]
 """
 
+RUN = "runs/one"
+"""Where they train: in two folders that do not exist before."""
 CONFIGS = {"table": TABLE, "text": TEXT}
+PARENTS = {
+    "parents": "extends: table.yaml\nobservers: [{name: times}]\n",
+    "search": (
+        "extends: table.yaml\nobservers: [{name: times}]\n"
+        "search: {trials: 2, sampler: grid, space: {optimizer.learning_rate: [1e-3, 1e-2]}}\n"
+    ),
+}
 
 
 def write_world(folder: Path) -> None:
     """The configs, a table of 60 rows and a text of 120 lines."""
     draw = random.Random(0)
     folder.mkdir(parents=True)
-    for name, config in CONFIGS.items():
+    for name, config in {**CONFIGS, **PARENTS}.items():
         (folder / f"{name}.yaml").write_text(config)
     rows = [(draw.random(), draw.random(), draw.choice(["red", "blue"])) for _ in range(60)]
     lines = [f"{a:.4f},{b:.4f},{colour},{3 * a - b + draw.gauss(0, 0.1):.4f}" for a, b, colour in rows]
@@ -56,7 +65,8 @@ def hash_outcome(run: Path) -> dict[str, str]:
         checkpoint = (run / name).resolve()
         found[name] = checkpoint.name.encode()
         found.update({f"{name}/{path.name}": path.read_bytes() for path in sorted(checkpoint.iterdir())})
-    found["metrics.jsonl"] = (run / "metrics.jsonl").read_bytes()
+    if (run / "metrics.jsonl").exists():
+        found["metrics.jsonl"] = (run / "metrics.jsonl").read_bytes()
     found["config.yaml"] = repr(yaml.safe_load((run / "config.yaml").read_text())).encode()
     for path in sorted(run.glob("baselines.*")):
         found[path.name] = path.read_bytes()
