@@ -13,12 +13,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from dltrain.core.checkpoint_contents import check_manifest, check_state, parse_json
 from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
 from dltrain.files import find_free_directory, hash_file, sync_directory, write_synced
@@ -43,10 +45,13 @@ Content = TypeVar("Content")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A directory with a checkpoint's final name; `fault` says whether it is undamaged."""
+    """A directory with a checkpoint's final name; `fault` says whether it is undamaged.
+
+    `step` is that of its name; None for a name that has none, as of a copy elsewhere.
+    """
 
     path: Path
-    step: int
+    step: int | None
     evaluated: bool
 
     @property
@@ -71,18 +76,22 @@ class Checkpoint:
             return f"{MANIFEST}: missing"
         content = self._read(MANIFEST, Path.read_bytes)
         try:
-            manifest = json.loads(content)
+            manifest = parse_json(content)
             unsealed = {key: value for key, value in manifest.items() if key != "sha256"}
             whole = content == _seal(unsealed)
         except (ValueError, AttributeError):
             whole = False
         if not whole:
             return f"{MANIFEST}: not as it was written (its own SHA-256 does not fit)"
-        if manifest["format"] != FORMAT:
+        if manifest.get("format") != FORMAT:
             raise NoCheckpoint(
-                f"{self.path}: written in format {manifest['format']}, and this dltrain reads format {FORMAT}",
+                f"{self.path}: written in format {manifest.get('format')}, and this dltrain reads format {FORMAT}",
                 advice="use the version that wrote it",
             )
+        if (wrong := check_manifest(manifest, (WEIGHTS, OPTIMIZER, STATE))) is not None:
+            return f"{MANIFEST}: {wrong}"
+        if self.step not in (None, manifest["step"]):
+            return f"{MANIFEST}: its step is {manifest['step']}, the directory's {self.step}"
         for name, facts in manifest["files"].items():
             path = self.path / name
             if not path.is_file():
@@ -91,11 +100,18 @@ class Checkpoint:
                 return f"{name}: {path.stat().st_size} bytes, written with {facts['size']}"
             if (hashed is None or name in hashed) and self._read(name, hash_file) != facts["sha256"]:
                 return f"{name}: not as it was written (its SHA-256 does not fit)"
-        return None
+        return self._find_wrong_state(manifest)
+
+    def _find_wrong_state(self, manifest: Mapping[str, Any]) -> str | None:
+        try:
+            wrong = check_state(parse_json(self._read(STATE, Path.read_bytes)), manifest["step"])
+        except ValueError as error:
+            wrong = f"is no JSON ({error})"
+        return None if wrong is None else f"{STATE}: {wrong}"
 
     def read_record(self) -> Record:
         """The record without reading the tensors: for lists of many runs. Raises ValueError where it is damaged."""
-        return Record.from_plain(json.loads(self._read(STATE, Path.read_bytes))["record"])
+        return Record.from_plain(parse_json(self._read(STATE, Path.read_bytes))["record"])
 
     def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         try:
@@ -163,18 +179,37 @@ class Checkpoint:
             return Ranked(score)
 
     def weights(self) -> dict[str, Tensor]:
+        """The tensors that are evaluated, by name. Raises NoCheckpoint where the file holds none."""
         from safetensors.torch import load
 
-        return load(self.contents[WEIGHTS])
+        with explain_contents(self.path, WEIGHTS):
+            return load(self.contents[WEIGHTS])
 
     def restore(self, state: TrainState) -> None:
-        """Put the saved state into `state`, bit for bit."""
+        """Put the saved state into `state`, bit for bit. Raises NoCheckpoint where it does not belong there."""
         from safetensors.torch import load
 
         from dltrain.tree import join
 
-        state.restore(self.weights(), join(self._plain["state"], load(self.contents[OPTIMIZER])))
+        weights = self.weights()
+        with explain_contents(self.path, f"{STATE} or {OPTIMIZER}"):
+            state.restore(weights, join(self._plain["state"], load(self.contents[OPTIMIZER])))
         del self.__dict__["contents"]  # as large as the state itself: not to be kept while training
+
+
+@contextmanager
+def explain_contents(path: Path, file: str) -> Iterator[None]:
+    """Turn the errors of reading what no training has written into NoCheckpoint."""
+    try:
+        yield
+    except (NoCheckpoint, FileNotFoundError):
+        raise
+    except Exception as error:  # whatever a forged file leads to: it is never a fault of the program that reads it
+        line = str(error).partition("\n")[0][:200]
+        raise NoCheckpoint(
+            f"{path}: damaged: {file}: not what a training has written ({type(error).__name__}: {line})",
+            advice="use another checkpoint of its run",
+        ) from error
 
 
 def _seal(manifest: dict[str, Any]) -> bytes:
@@ -196,7 +231,13 @@ class Checkpoints:
                 match = _NAME.fullmatch(path.name)
                 if match and path.is_dir():
                     found.append(Checkpoint(path, int(match[1]), evaluated=match[2] is None))
-        return iter(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.evaluated)))
+        return iter(sorted(found, key=lambda checkpoint: (checkpoint.step or 0, checkpoint.evaluated)))
+
+    @staticmethod
+    def alone(path: Path) -> Checkpoint:
+        """A checkpoint by its own path, which may be a copy with another name."""
+        match = _NAME.fullmatch(path.name)
+        return Checkpoint(path, int(match[1]) if match else None, evaluated=match is None or match[2] is None)
 
     def sound(self) -> list[Checkpoint]:
         return [checkpoint for checkpoint in self if checkpoint.fault is None]

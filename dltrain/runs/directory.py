@@ -220,10 +220,30 @@ def _find_checkpoint_to_resume(run: Run, experiment: Experiment) -> None:
             f"{run.directory}: none of its checkpoints can be used, all are damaged:\n  {unusable}", advice=NONE_LEFT
         )
     if (last := run.checkpoint) is not None:
+        _check_same_run(run.directory, last)
         if run.lock is not None:
             link_best_and_last(run.directory, run.checkpoints)
         if last.evaluated and last.record.history.finished(last.goal, last.record.limit(experiment.trainer)):
             run.begins = "finished"
+
+
+def _check_same_run(directory: Path, checkpoint: Checkpoint) -> None:
+    """Raises NoCheckpoint where a checkpoint was written by a run with another config than this one's."""
+    before = load_experiment(directory / CONFIG).experiment
+    here, there = (dict(iterate_leaves(tree)) for tree in (resolve_for_run(before), checkpoint.record.config))
+    if lacking := [name for name in ("task", "data", "model", "trainer") if not checkpoint.record.config.get(name)]:
+        raise NoCheckpoint(f"{checkpoint.path}: damaged: its config lacks {', '.join(lacking)}", advice=NONE_LEFT)
+    free = {"data.batch_size", "trainer.epochs", "trainer.max_steps", *before.places, *before.folders}
+    differ = [
+        f"{name}: {here[name]} here, {there[name]} there"
+        for name in sorted(here.keys() & there.keys())
+        if here[name] != there[name] and name not in free and name.split(".")[0] not in ("observers", "plugins")
+    ]
+    if differ:
+        raise NoCheckpoint(
+            f"{checkpoint.path}: is a checkpoint of another run, with other settings:\n  " + "\n  ".join(differ),
+            advice="put the run's own checkpoints back, or start another run with --fresh or -o DIRECTORY",
+        )
 
 
 def copy_plugins(directory: Path, experiment: Experiment) -> Experiment:

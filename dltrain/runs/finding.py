@@ -55,7 +55,7 @@ def find_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
     if (path / MANIFEST).exists():
         if name is not None:
             raise UsageError(f"{path}: is one checkpoint itself; leave out --checkpoint {name}")
-        alone = Checkpoint(path.resolve(), 0, evaluated=True)
+        alone = Checkpoints.alone(path.resolve())
         if alone.fault:
             raise NoCheckpoint(f"{path}: damaged: {alone.fault}", advice="use another checkpoint of its run")
         return alone

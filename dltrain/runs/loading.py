@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +20,11 @@ from dltrain.config.experiment import Experiment, load_tree
 from dltrain.config.paths import is_path, list_path_options, locate_paths
 from dltrain.config.plugins import name_original
 from dltrain.config.values import Choice
-from dltrain.core.checkpoint import Checkpoint
+from dltrain.core.checkpoint import WEIGHTS, Checkpoint, explain_contents
 from dltrain.core.evaluate import accumulate_counts
 from dltrain.core.record import Record
 from dltrain.dataset import Dataset
-from dltrain.errors import UsageError
+from dltrain.errors import ConfigError, DltrainError, NoCheckpoint, UsageError, find_plugin_line
 from dltrain.kinds import Kind, find_kind
 from dltrain.runs.building import Names, construct_dataset, construct_model, construct_task
 from dltrain.runs.directory import CONFIG
@@ -74,11 +75,15 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
     Raises UsageError for a device that is not here, which --device chose, or else the training.
     """
     record = checkpoint.record
-    tree = json.loads(json.dumps(record.config))
-    for section, values in (overrides or {}).items():
-        tree[section].update(values)
     asked = "device" in (overrides or {}).get("trainer", {})
-    choose_device(tree["trainer"]["device"], "--device" if asked else f"{checkpoint.path}: trainer.device", "--device")
+    with explain_recorded(checkpoint):
+        tree = json.loads(json.dumps(record.config))
+        for section, values in (overrides or {}).items():
+            tree[section].update(values)
+        if not isinstance(tree["trainer"]["device"], str):
+            raise TypeError("trainer.device is no text")
+        source = "--device" if asked else f"{checkpoint.path}: trainer.device"
+        choose_device(tree["trainer"]["device"], source, "--device")
     with TemporaryDirectory(prefix="dltrain-plugins-") as folder:
         for name, source in record.plugins.items():
             path = Path(folder) / name
@@ -86,19 +91,48 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
             path.write_text(source, encoding="utf-8")
             name_original(path, checkpoint.path.parents[1] / name)
         tree["plugins"] = [str(Path(folder) / name) for name in tree.get("plugins", ())]
-        experiment = load_tree(tree, str(checkpoint.path))
+        experiment = load_recorded(tree, checkpoint)
         names = Names(experiment.plugins)
         overridden = (overrides or {}).get("data", {})
         experiment = find_data(experiment, names, checkpoint.path.parent.parent, overridden)
         runtime = start_runtime(experiment.trainer)
-        task = construct_task(names, experiment, record.assets)
-        model = construct_model(names, experiment, task)
+        with explain_recorded(checkpoint):
+            task = construct_task(names, experiment, record.assets)
+            model = construct_model(names, experiment, task)
         names("dataset", experiment.data.name)
-    model.load_state_dict(checkpoint.weights())
+    weights = checkpoint.weights()
+    with explain_contents(checkpoint.path, WEIGHTS):
+        model.load_state_dict(weights)
     model.to(runtime.device)
     if experiment.trainer.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return Trained(checkpoint, experiment, task, model=model.eval(), runtime=runtime, names=names)
+
+
+def load_recorded(tree: Mapping[str, Any], checkpoint: Checkpoint) -> Experiment:
+    """The experiment of a checkpoint's config. Raises NoCheckpoint for one that is none of this version's."""
+    try:
+        return load_tree(tree, str(checkpoint.path))
+    except ConfigError as error:
+        raise NoCheckpoint(
+            f"{checkpoint.path}: its config cannot be used:\n{error}", advice="use the version that wrote it"
+        ) from error
+
+
+@contextmanager
+def explain_recorded(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn errors about what a checkpoint recorded into NoCheckpoint, unless a plug-in raised them."""
+    try:
+        yield
+    except DltrainError:
+        raise
+    except Exception as error:
+        if find_plugin_line(error) is not None:
+            raise
+        raise NoCheckpoint(
+            f"{checkpoint.path}: damaged: its record describes no model ({type(error).__name__}: {error})",
+            advice="use another checkpoint of its run",
+        ) from error
 
 
 def find_data(experiment: Experiment, names: Names, run: Path, overridden: Collection[str]) -> Experiment:

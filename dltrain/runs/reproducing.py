@@ -264,7 +264,7 @@ def compare_weights(
     """The first difference of the weights in checkpoints that both have, up to a step, and those that are equal."""
     equal = []
     for name, checkpoint in recorded.items():
-        if name not in again or checkpoint.step > last_step:
+        if name not in again or checkpoint.manifest["step"] > last_step:
             continue
         digests = [one.manifest["files"][WEIGHTS]["sha256"] for one in (checkpoint, again[name])]
         if digests[0] == digests[1]:
@@ -272,7 +272,7 @@ def compare_weights(
             continue
         tensors = [one.weights() for one in (checkpoint, again[name])]
         tensor = next((key for key in tensors[0] if not _is_equal(tensors[0][key], tensors[1].get(key))), "names")
-        step, epoch = checkpoint.step, checkpoint.record.history[-1]["epoch"]
+        step, epoch = checkpoint.manifest["step"], checkpoint.record.history[-1]["epoch"]
         before, after = (digest[:12] for digest in digests)
         what = f"weights of {name}: {tensor}"
         return Difference(step=step, epoch=epoch, what=what, recorded=before, again=after), equal
