@@ -29,6 +29,8 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache_apart(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepared data is shared by the tests, and by nobody else."""
     monkeypatch.setenv("DLTRAIN_CACHE", str(cache_folder))
+    monkeypatch.setenv("XDG_STATE_HOME", str(cache_folder / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(cache_folder / "config"))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dltrain.api.host import PythonMessenger, borrow_torch, issue_warning, name_faults
+from dltrain.config.trust import trust_everything
 from dltrain.core.checkpoint import Checkpoints
 from dltrain.errors import DataError, UsageError
 from dltrain.kinds import ReadsValues
@@ -281,19 +282,21 @@ def load(
     checkpoint: str | None = None,
     device: str | None = None,
     threshold: float | None = None,
+    trust_plugins: bool = False,
 ) -> LoadedRun:
     """Load the model of a run directory, a checkpoint, an exported .safetensors file, or one of `dltrain.runs()`.
 
     The config, or its name, stands for its run in `runs`.
 
     `checkpoint` is "best" (the default), "last" or a checkpoint's name. `device` is another one than that of training,
-    `threshold` the probability from which a binary classifier says yes. Executes the plug-ins of the run. Raises
-    NoCheckpoint, naming runs nearby, where there is none that can be used.
+    `threshold` the probability from which a binary classifier says yes. Plug-ins that the run carries are executed if
+    you trained with them on this machine, or with `trust_plugins`; else UsageError names them. Raises NoCheckpoint,
+    naming runs nearby, where there is none that can be used.
     """
     from dltrain.runs.loading import load_trained, override_threshold
 
     path = run.path if isinstance(run, ListedRun) else find_run(Path(run))
-    with name_faults(), borrow_torch():
+    with name_faults(), borrow_torch(), trust_everything(trust_plugins):
         chosen = find_checkpoint(path, checkpoint)
         changed = {"trainer": {"device": device}} if device else {}
         trained = load_trained(chosen, {**changed, **override_threshold(path, chosen.record, threshold)})

@@ -18,6 +18,7 @@ from dltrain.cli.completion.server import ASKED, complete
 from dltrain.cli.shared.protected_output import protect_output
 from dltrain.cli.shell_completion import print_script
 from dltrain.cli.usage import expand_synonym, explain_usage, refuse_command
+from dltrain.config.trust import FLAG, trust_everything
 from dltrain.errors import ConfigError, DataError, DltrainError, find_plugin_line
 from dltrain.runtime.interrupts import Interrupts
 
@@ -93,6 +94,9 @@ def set_options(
         typer.Option("--show-completion", callback=show_completion, is_eager=True, help="Print its script instead."),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; allowed anywhere.")] = False,
+    trusting: Annotated[
+        bool, typer.Option(FLAG, help="Execute plug-ins that a run carries, whoever wrote them; allowed anywhere.")
+    ] = False,
 ) -> None:
     """Train deep-learning models from one YAML file.
 
@@ -155,12 +159,14 @@ def main() -> None:
 
 def run_command(words: Sequence[str], interrupts: Interrupts | None = None) -> int:
     """Carry out a command line; its exit code. Raises UsageError for one that cannot be parsed."""
-    words = expand_synonym(words)
+    trusting = FLAG in words
+    words = expand_synonym([word for word in words if word != FLAG])
     if words and not words[0].startswith("-") and words[0] not in COMMANDS:
         raise refuse_command(words[0], list(COMMANDS))
     command = typer.main.get_command(application(words[:1] if words and words[0] in COMMANDS else COMMANDS))
     try:
-        return command.main(words, "dltrain", standalone_mode=False, obj=interrupts or Interrupts()) or 0
+        with trust_everything(trusting):
+            return command.main(words, "dltrain", standalone_mode=False, obj=interrupts or Interrupts()) or 0
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(str(error), err=True)

@@ -54,18 +54,18 @@ def serve(
     from dltrain.serving.server import bind, run_server
     from dltrain.serving.services import make_service
 
-    listening = bind(host, port)
-    trained = load_model(run, checkpoint, device, threshold=threshold)
-    service = make_service(run, trained, wait=wait / 1000)
-    trained.runtime.check(trained.model)
-    state, log = ServerState(), _choose_log(as_json=json_logs, quiet=quiet)
-    app = build_application(trained, service, state=state, size=int(max_size * MEGABYTE), log=log)
-    shown, number = (f"[{host}]" if ":" in host else host), listening.getsockname()[1]
+    with bind(host, port) as listening:
+        trained = load_model(run, checkpoint, device, threshold=threshold)
+        service = make_service(run, trained, wait=wait / 1000)
+        trained.runtime.check(trained.model)
+        state, log = ServerState(), _choose_log(as_json=json_logs, quiet=quiet)
+        app = build_application(trained, service, state=state, size=int(max_size * MEGABYTE), log=log)
+        shown, number = (f"[{host}]" if ":" in host else host), listening.getsockname()[1]
 
-    def announce() -> None:
-        typer.echo(f"serving {run} at http://{shown}:{number}")
+        def announce() -> None:
+            typer.echo(f"serving {run} at http://{shown}:{number}")
 
-    run_server(app, listening, state, announce)
+        run_server(app, listening, state, announce)
 
 
 def _choose_log(*, as_json: bool, quiet: bool) -> Callable[[dict[str, Any]], None]:

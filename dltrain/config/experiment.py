@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dltrain.config import trust
 from dltrain.config.catalogue import Entry, load_package_catalogue
 from dltrain.config.check import Check
 from dltrain.config.compose import GIVEN, Composed, Written, compose, expand_choice, take_plugins
@@ -144,9 +146,24 @@ def check_model(experiment: Experiment, model: Entry, sizes: Mapping[str, int]) 
         raise build_report(faults, experiment.source)
 
 
+def _check_trusted(composed: Composed, source: str) -> None:
+    """Raises UsageError before a plug-in is executed that a run carries, unless it is trusted."""
+    carried = {}
+    for plugin in composed.plugins:
+        base = plugin.place.source.base
+        with suppress(OSError, ValueError):  # reported when it is imported
+            text = plugin.path.read_text(encoding="utf-8-sig")
+            if trust.is_carried(plugin.path) or (base is not None and base.of_run):
+                carried[f"plugins/{plugin.path.name}"] = text
+            else:
+                trust.note_own(text)
+    trust.check_carried(source, carried)
+
+
 def _check_composed(composed: Composed, source: str, faults: list[Fault]) -> Loaded:
     """The experiment; sound only when no fault was added."""
     catalogue = load_package_catalogue()
+    _check_trusted(composed, source)
     for plugin in composed.plugins:
         catalogue = add_plugin(catalogue, plugin.path, plugin.place, faults, shown=plugin.shown)
     asked, tree = take_search(composed.tree)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain.core.checkpoint import WEIGHTS, Checkpoint
+from dltrain.core.checkpoint_contents import check_record, parse_json
 from dltrain.core.record import Record
 from dltrain.errors import NoCheckpoint
 
@@ -45,15 +45,17 @@ class ExportedWeights(Checkpoint):
                 advice="copy it there, or export again",
             )
         try:
-            described: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+            described: dict[str, Any] = parse_json(beside.read_bytes())
             if (version := described["description"]) != VERSION:
                 raise NoCheckpoint(
                     f"{beside}: written in format {version}, and this dltrain reads format {VERSION}",
                     advice="use the version that wrote it",
                 )
-            _ = Record.from_plain(described["record"])
+            wrong = check_record(described["record"])
+            if wrong is not None:
+                raise ValueError(wrong)
             digest = described["sha256"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise NoCheckpoint(f"{beside}: is no description of an export", advice="export again") from None
         if sha256(self._content).hexdigest() != digest:
             raise NoCheckpoint(

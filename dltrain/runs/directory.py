@@ -20,6 +20,7 @@ from dltrain.config.document import format_yaml
 from dltrain.config.experiment import Experiment, load_experiment
 from dltrain.config.paths import RUN_CONFIG, RUN_REMARK
 from dltrain.config.plugins import name_original
+from dltrain.config.trust import record_trained
 from dltrain.core.checkpoint import NONE_LEFT, Checkpoint, Checkpoints, select_best
 from dltrain.errors import DataError, DltrainError, NoCheckpoint, RunBusy, UsageError
 from dltrain.files import EarlierContent, make_directory, sync_directory, write_atomically
@@ -252,6 +253,7 @@ def copy_plugins(directory: Path, experiment: Experiment) -> Experiment:
     Training imports the copies, as every later command does: a plug-in that needs a file beside it fails here and now.
     """
     sources = read_plugin_sources(experiment.plugins)
+    record_trained(sources)
     for name, source in sources.items():
         (directory / name).parent.mkdir(exist_ok=True)
         write_atomically(directory / name, source.encode())

@@ -19,6 +19,7 @@ from dltrain.config.document import MappingNode, read_texts
 from dltrain.config.experiment import Experiment, load_tree
 from dltrain.config.paths import is_path, list_path_options, locate_paths
 from dltrain.config.plugins import name_original
+from dltrain.config.trust import note_carried
 from dltrain.config.values import Choice
 from dltrain.core.checkpoint import WEIGHTS, Checkpoint, explain_contents
 from dltrain.core.evaluate import accumulate_counts
@@ -89,7 +90,8 @@ def load_trained(checkpoint: Checkpoint, overrides: Mapping[str, Any] | None = N
             path = Path(folder) / name
             path.parent.mkdir(exist_ok=True)
             path.write_text(source, encoding="utf-8")
-            name_original(path, checkpoint.path.parents[1] / name)
+            note_carried(path)
+            name_original(path, checkpoint.path.resolve().parents[1] / name)
         tree["plugins"] = [str(Path(folder) / name) for name in tree.get("plugins", ())]
         experiment = load_recorded(tree, checkpoint)
         names = Names(experiment.plugins)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,20 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from dltrain.cli.main import application
+from dltrain.config.trust import trust_everything
 from dltrain.errors import DltrainError
 from dltrain.runtime.interrupts import Interrupts
 
 RECORDED = Path(__file__).parent / "format_1"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((RECORDED / "expected.json").read_text())
 RUNS = [name for name in EXPECTED if name != "exported"]
+
+
+@pytest.fixture(autouse=True)
+def trusted() -> Iterator[None]:
+    """The runs were trained elsewhere, and one of them with a plug-in."""
+    with trust_everything(True):
+        yield
 
 
 @pytest.fixture
