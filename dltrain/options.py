@@ -148,7 +148,8 @@ class Weights:
         initialization: how matrices and filters are drawn; null leaves it to each layer.
         initial_range: the scheme uniform draws from [-x, x].
         init_from: a run directory, a checkpoint, or a .safetensors or .pth file, here or at an https address, whose
-            tensors replace those of the same name and shape.
+            tensors replace those of the same name and shape. The SHA-256 that a file at an address must have follows
+            it, as in https://host/net.safetensors#sha256=..., or stands in a mapping of url and sha256.
         match: names (what belongs to a word, a column or a class goes to the same one here) or position (the first to
             the first, whatever they stand for).
         freeze: patterns of the parameters that never change.

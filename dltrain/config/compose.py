@@ -178,6 +178,22 @@ def expand_choice(node: Node) -> Node:
     return node
 
 
+def expand_address(tree: MappingNode) -> MappingNode:
+    """`weights.init_from: {url: ADDRESS, sha256: HASH}` as the text ADDRESS#sha256=HASH; any other tree as it is."""
+    section = tree.entries.get("weights")
+    if section is None or not isinstance(section.node, MappingNode) or "init_from" not in section.node.entries:
+        return tree
+    given = section.node.entries["init_from"]
+    parts = given.node.entries if isinstance(given.node, MappingNode) else {}
+    url, digest = (parts[name].node if name in parts else None for name in ("url", "sha256"))
+    if len(parts) != 2 or not isinstance(url, ScalarNode) or not isinstance(digest, ScalarNode):
+        return tree
+    text = f"{url.text}#sha256={digest.text}"
+    expanded = replace(given, node=ScalarNode(url.place, text, plain=False, value=text))
+    node = replace(section.node, entries={**section.node.entries, "init_from": expanded})
+    return replace(tree, entries={**tree.entries, "weights": replace(section, node=node)})
+
+
 def merge_trees(parent: MappingNode, child: MappingNode, top: bool = True) -> MappingNode:
     """`child` over `parent`: mappings merge key by key, anything else is replaced.
 

@@ -12,7 +12,7 @@ from typing import Any
 from dltrain.config import trust
 from dltrain.config.catalogue import Entry, load_package_catalogue
 from dltrain.config.check import Check
-from dltrain.config.compose import GIVEN, Composed, Written, compose, expand_choice, take_plugins
+from dltrain.config.compose import GIVEN, Composed, Written, compose, expand_address, expand_choice, take_plugins
 from dltrain.config.document import MappingNode, Node, build_tree, format_yaml
 from dltrain.config.faults import Fault, SourceText, build_report
 from dltrain.config.paths import map_paths, shorten_path
@@ -167,6 +167,7 @@ def _check_composed(composed: Composed, source: str, faults: list[Fault]) -> Loa
     for plugin in composed.plugins:
         catalogue = add_plugin(catalogue, plugin.path, plugin.place, faults, shown=plugin.shown)
     asked, tree = take_search(composed.tree)
+    tree = expand_address(tree)
     check = Check(tree, catalogue, faults)
     checked = check.run()
     choices = {section: Choice(*(checked[section] or ("", {}))) for section in CHOICES}

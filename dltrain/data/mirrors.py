@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from dltrain.data.cache import cache_directory
 from dltrain.errors import DataError
-from dltrain.files import sync_directory
+from dltrain.files import hash_file, sync_directory, write_atomically
 
 Progress = Callable[[str, int, int], None]
 """Called with a file's name, the bytes received so far and the bytes expected."""
@@ -163,18 +163,38 @@ class PublishedFiles:
 SCHEMES = ("https://", "http://")
 
 
-def fetch_weights(address: str) -> Path:
+def fetch_weights(address: str, sha256: str, warn: Callable[[str], None]) -> Path:
     """Return the file at an address, from the cache's folder `weights`, downloading it there if it is missing.
 
-    If its name ends with the first digits of its SHA-256, as PyTorch's hub does (`resnet18-f37072fd.pth`), they are
-    compared. Raises DataError.
+    It is kept under a hash of the whole address, with its SHA-256 beside it, which is compared on every use: a file
+    that has changed is fetched again, with a warning. `sha256` is what it must have, or ""; if its name ends with the
+    first digits of that, as PyTorch's hub does (`resnet18-f37072fd.pth`), these must fit too. Raises DataError.
     """
     folder, _, _ = address.rpartition("/")
     name = Path(unquote(urlsplit(address).path)).name
-    target = cache_directory(None) / "weights"
-    if (target / name).is_file():
-        return target / name
+    target = cache_directory(None) / "weights" / hashlib.sha256(address.encode()).hexdigest()[:16]
+    path, beside = target / name, target / f"{name}.sha256"
     stated = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
-    remote = Remote(name, None, "sha256", stated[1] if stated else "")
+    expected = sha256 or (stated[1] if stated else "")
     advice = f"download it elsewhere, and name the file: weights.init_from: {name}"
-    return fetch_file(remote, target, [folder], advice=advice)
+    if path.is_file():
+        recorded = beside.read_text().strip() if beside.is_file() else ""
+        found = hash_file(path)
+        if found == recorded:
+            return _check_stated(path, found, (sha256, stated[1] if stated else ""))
+        warn(f"{path}: not as it was fetched (SHA-256 {found}, recorded {recorded or 'none'}); it is fetched again")
+    fetched = fetch_file(Remote(name, None, "sha256", expected), target, [folder], advice=advice)
+    digest = hash_file(fetched)
+    write_atomically(beside, f"{digest}\n".encode())
+    return _check_stated(fetched, digest, (sha256, stated[1] if stated else ""))
+
+
+def _check_stated(path: Path, digest: str, stated: Sequence[str]) -> Path:
+    """The path. Raises DataError where the file's hash does not begin with each of those that are stated."""
+    for each in stated:
+        if not digest.startswith(each):
+            raise DataError(
+                f"{path}: its SHA-256 is {digest}, and stated is {each}",
+                advice="correct weights.init_from; or the file at this address is not the one that was meant",
+            )
+    return path

@@ -226,7 +226,9 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     names = Names(experiment.plugins)
     located = experiment.locate()
     plan, weights = located.trainer, located.weights
-    initial = None if weights.init_from is None or recorded is not None else read_initial_weights(weights.init_from)
+    notes: list[str] = []
+    given = None if recorded is not None else weights.init_from
+    initial = None if given is None else read_initial_weights(given, notes.append)
     runtime = start_runtime(plan, recorded, seed=experiment.seed)
     dataset = construct_dataset(names, experiment)
     check_contract(names, "dataset", experiment.data, dataset, contract=Dataset)
@@ -239,7 +241,6 @@ def build_training(experiment: Experiment, recorded: Mapping[str, Any] | None = 
     check_model(experiment, names.entry("model", experiment.model.name), task.sizes)
     model = construct_model(names, experiment, task).to(runtime.device)
     runtime.check(model)
-    notes = []
     try:
         initialize(model, weights)
         if initial is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,17 @@ class InitialWeights(NamedTuple):
         return [*record.sources, {**own, "dataset": record.dataset, "data_sha256": record.fingerprint}]
 
 
-def read_initial_weights(source: str) -> InitialWeights:
+def read_initial_weights(given: str, warn: Callable[[str], None]) -> InitialWeights:
     """The weights of a run (its best checkpoint), of a checkpoint, or of a file here or at an address.
 
-    Raises UsageError, and DataError where nothing can be fetched.
+    Raises UsageError, and DataError where nothing can be fetched, or something else than was stated.
     """
-    path = fetch_weights(source) if source.startswith(SCHEMES) else Path(source).expanduser()
+    source, path = given, Path(given).expanduser()
+    if given.startswith(SCHEMES):
+        source, _, sha256 = given.partition("#sha256=")
+        if "#" in given and re.fullmatch(r"[0-9a-f]{64}", sha256) is None:
+            raise UsageError(f"weights.init_from: {given}: after # allowed is sha256= with 64 hexadecimal digits")
+        path = fetch_weights(source, sha256, warn)
     try:
         if (checkpoint := _find_checkpoint(path)) is not None:
             sha256 = checkpoint.manifest["files"][WEIGHTS]["sha256"]
