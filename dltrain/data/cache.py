@@ -2,7 +2,7 @@
 
     CACHE/
       tokens-0123456789abcdef.../    one entry: the files written for it, and
-        manifest.json                its key, and the size and SHA-256 of each file
+        manifest.json                its key, and the size and SHA-256 of each file, of large ones of each block
       .tokens-0123.../               temporary: being written (.tmp), locked (.lock), being removed (.old)
 
 Processes may share a cache. One of them makes an entry while the others wait for it; an entry appears by a rename,
@@ -16,20 +16,25 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256 as sha256_of
 from pathlib import Path
 from typing import Any
 
 from dltrain.errors import DataError
+from dltrain.escaping import show_controls
 from dltrain.files import hash_file, sync_directory, write_synced
+from dltrain.runtime.cores import count_threads
 
 MANIFEST = "manifest.json"
-HASHED_BYTES = 64 << 20
-"""Files up to this size are verified by SHA-256 at each use, larger ones by size."""
+BLOCK_BYTES = 16 << 20
+"""Files have a SHA-256 for each block of this size, which threads compare at each use, as fast as a disk reads."""
 
 
 class CacheEntry:
@@ -85,7 +90,9 @@ class Cache:
             part.mkdir()
             make(part)
             _write_manifest(part, key)
-            if path.exists():  # damaged
+            if path.exists():
+                with suppress(OSError, ValueError):  # stderr is closed
+                    sys.stderr.write(f"warning: {show_controls(str(path))}: damaged, and made again\n")
                 self._remove(path)
             descriptor = _open_locked(part / MANIFEST)
             part.rename(path)
@@ -140,7 +147,9 @@ def _write_manifest(folder: Path, key: Mapping[str, Any]) -> None:
     for file in sorted(folder.iterdir()):
         with file.open("rb") as written:
             os.fsync(written.fileno())
-        files[file.name] = {"bytes": file.stat().st_size, "sha256": hash_file(file)}
+        blocks = hash_blocks(file)
+        whole = {"sha256": blocks[0]} if len(blocks) == 1 else {"block_bytes": BLOCK_BYTES, "blocks": blocks}
+        files[file.name] = {"bytes": file.stat().st_size, **whole}
     write_synced(folder / MANIFEST, json.dumps({"key": key, "files": files}, indent=1).encode())
     sync_directory(folder)
 
@@ -180,16 +189,40 @@ def _open_entry(path: Path) -> CacheEntry | None:
 
 
 def _is_complete(path: Path) -> bool:
-    """Return whether every file of an entry exists and matches its manifest."""
+    """Return whether every file of an entry exists and matches its manifest; an earlier version wrote no blocks."""
     try:
         files = json.loads((path / MANIFEST).read_bytes())["files"]
-    except (ValueError, KeyError, TypeError):
+        for name, facts in files.items():
+            if (path / name).stat().st_size != facts["bytes"]:
+                return False
+            if "blocks" in facts:
+                whole = hash_blocks(path / name, facts["block_bytes"]) == facts["blocks"]
+            else:
+                whole = hash_file(path / name) == facts["sha256"]
+            if not whole:
+                return False
+    except (ValueError, KeyError, TypeError, AttributeError):
         return False
-    for name, facts in files.items():
-        size = (path / name).stat().st_size
-        if size != facts["bytes"] or (size <= HASHED_BYTES and hash_file(path / name) != facts["sha256"]):
-            return False
     return True
+
+
+def hash_blocks(path: Path, size: int = BLOCK_BYTES) -> list[str]:
+    """The SHA-256 of each block of a file, by threads; of an empty file one."""
+    starts = range(0, max(1, path.stat().st_size), size)
+    if len(starts) == 1:
+        return [hash_file(path)]
+    with ThreadPoolExecutor(count_threads(), "dltrain-hash") as pool:
+        return list(pool.map(partial(_hash_block, path, size), starts))
+
+
+def _hash_block(path: Path, size: int, start: int) -> str:
+    digest, left = sha256_of(), size
+    with path.open("rb") as file:
+        file.seek(start)
+        while left and (piece := file.read(min(left, 1 << 20))):
+            digest.update(piece)
+            left -= len(piece)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -288,7 +288,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
 def test_published_weights_are_fetched_once_and_compared_with_their_name(hub: str) -> None:
     address = f"{hub}/net-{hashlib.sha256(Hub.content).hexdigest()[:8]}.safetensors"
     for _ in range(2):
-        found = read_initial_weights(address)
+        found = read_initial_weights(address, pytest.fail)
         assert found.tensors["3.bias"].tolist() == [1.0, 2.0, 3.0]
     assert found.sha256 == hashlib.sha256(Hub.content).hexdigest()
     assert len(Hub.asked) == 1
@@ -299,4 +299,4 @@ def test_weights_that_are_not_what_their_name_says_are_refused(hub: str) -> None
         DataError,
         match=r"net-01234567.pth: no mirror provides it:\n.*SHA-256 .*, expected 01234567\nnext: download it elsewhere",
     ):
-        read_initial_weights(f"{hub}/net-01234567.pth")
+        read_initial_weights(f"{hub}/net-01234567.pth", pytest.fail)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -45,13 +48,13 @@ def test_an_entry_is_made_once_for_each_key(tmp_path: Path) -> None:
     assert not [name for name in names(cache.directory) if name.startswith(".")]
 
 
-@pytest.mark.parametrize("hashed", [True, False])
+@pytest.mark.parametrize("block_bytes", [4, 15, 1 << 20])
 @pytest.mark.parametrize("damage", ["cut", "gone", "flipped", "manifest gone", "manifest cut", "manifest other"])
 def test_a_damaged_entry_is_noticed_and_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str, hashed: bool
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, damage: str, block_bytes: int
 ) -> None:
-    if not hashed:
-        monkeypatch.setattr(cache_module, "HASHED_BYTES", 10)
+    monkeypatch.setattr(cache_module, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(cache_module.hash_blocks, "__defaults__", (block_bytes,))
     cache = Cache(tmp_path, MEGABYTE)
     path = cache.entry("kind", {}, writing(b"right and whole")).path
     if damage == "cut":
@@ -66,9 +69,10 @@ def test_a_damaged_entry_is_noticed_and_made_again(
         (path / ("file" if damage == "gone" else "manifest.json")).unlink()
     found = cache.entry("kind", {}, writing(b"right and whole")).path
     assert found == path
-    assert (path / "file").read_bytes() == (
-        b"wrong and whole" if damage == "flipped" and not hashed else b"right and whole"
-    )
+    assert (path / "file").read_bytes() == b"right and whole"
+    assert capsys.readouterr().err == f"warning: {path}: damaged, and made again\n"
+    assert cache.find("kind", {}) is not None
+    assert capsys.readouterr().err == ""
     assert names(tmp_path) == [path.name]
 
 
@@ -204,3 +208,23 @@ def test_a_close_that_fails_at_the_end_of_a_process_prints_nothing(
     del entry  # an error here would be unraisable, which pytest reports
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
+
+
+def test_blocks_are_those_of_the_file(tmp_path: Path) -> None:
+    content = random.Random(0).randbytes(1000)
+    (tmp_path / "file").write_bytes(content)
+    (tmp_path / "empty").write_bytes(b"")
+    for size in (7, 500, 999, 1000, 5000):
+        expected = [hashlib.sha256(content[start : start + size]).hexdigest() for start in range(0, 1000, size)]
+        assert cache_module.hash_blocks(tmp_path / "file", size) == expected
+    assert cache_module.hash_blocks(tmp_path / "empty", 10) == [hashlib.sha256(b"").hexdigest()]
+
+
+def test_entries_of_an_earlier_version_are_compared_whole(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, MEGABYTE)
+    path = cache.entry("kind", {}, writing(b"right and whole")).path
+    digest = hashlib.sha256(b"right and whole").hexdigest()
+    (path / "manifest.json").write_text(json.dumps({"key": {}, "files": {"file": {"bytes": 15, "sha256": digest}}}))
+    assert cache.find("kind", {}) is not None
+    (path / "file").write_bytes(b"wrong and whole")
+    assert cache.find("kind", {}) is None
