@@ -13,6 +13,7 @@ from torch.nn import functional
 from dltrain.batch import Examples
 from dltrain.capabilities import Baseline
 from dltrain.data.series.scaling import count_rows, is_relative
+from dltrain.errors import UsageError
 from dltrain.functions import Loss, Metrics
 from dltrain.goal import Goal
 from dltrain.models.series import Autoregression
@@ -75,6 +76,11 @@ class SequenceRegression:
         metrics: NumberMetrics | None = None,
     ) -> None:
         self.loss, self.metrics = Loss(loss), Metrics(metrics)
+        if "link" in self.loss.facts:
+            raise UsageError(
+                f"task.loss: {self.loss.name} is for the task 'regression', which reads outputs as logarithms",
+                advice="choose another loss: dltrain list losses",
+            )
         columns: list[str] = assets["columns"]
         horizon = int(assets["horizon"])
         self.quantiles = check_quantiles(quantiles)

@@ -7,6 +7,7 @@ from math import log
 from torch import Tensor
 from torch.nn import functional
 
+from dltrain.errors import DataError
 from dltrain.options import NonNegativeFloat, PositiveFloat
 from dltrain.registry import losses
 from dltrain.tasks.class_weights import compute_focal_factors
@@ -70,6 +71,17 @@ def compute_log_cosh(outputs: Tensor, targets: Tensor) -> Tensor:
     """log cosh of the error: smooth, half its square where it is small, its size less log 2 where it is large."""
     errors = (outputs - targets).abs()
     return errors + functional.softplus(-2 * errors) - log(2)
+
+
+@losses.register("poisson", takes="numbers", link="log", convex=True)
+def compute_poisson_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """-log p of counts by the Poisson distribution, whose mean's logarithm the model gives; without log(target!)."""
+    if (targets < 0).any():
+        raise DataError(
+            f"task.loss: poisson is for counts, which are 0 or more; a target is {float(targets.min()):g}",
+            advice="choose another loss, such as huber: dltrain list losses",
+        )
+    return functional.poisson_nll_loss(outputs, targets, reduction="none")
 
 
 @losses.register("bce", takes="images", logits=True)

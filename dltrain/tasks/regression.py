@@ -64,7 +64,8 @@ class Regression:
 
     Options:
         loss: what is trained on: mse (squared error), mae (absolute error), huber (squared where small; Huber 1964),
-            or another registered loss of outputs and targets (N, numbers), by its name or with its options.
+            poisson (of counts; with data.normalize_target: none), or another registered loss of outputs and targets
+            (N, numbers), by its name or with its options.
         huber_delta: the error up to which huber is squared, in the units of the loss; another way to write
             loss: {huber: DELTA}.
         metrics: registered metrics to report beside the task's own, in the data's units, each by its name or with its
@@ -103,6 +104,12 @@ class Regression:
         digits = count_digits(self.means, self.deviations) if self.standardized else [FEWEST_DIGITS] * len(self.numbers)
         self.digits = [each for each in digits for _ in self.quantiles or (MEDIAN,)]
         self.loss, self.metrics = Loss(set_huber_delta(loss, huber_delta)), Metrics(metrics)
+        self.gives_logarithms = not self.quantiles and self.loss.facts.get("link") == "log"
+        if self.gives_logarithms and self.standardized:
+            raise UsageError(
+                f"task.loss: {self.loss.name} needs the target's own numbers, and data.normalize_target is standard",
+                advice="set data.normalize_target: none",
+            )
 
     @staticmethod
     def name_indices(assets: Mapping[str, Any], options: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
@@ -121,7 +128,7 @@ class Regression:
             rising = sort_quantiles(outputs, len(self.numbers), self.quantiles).cpu().double()
             intervals = count_intervals(rising, batch.targets.cpu().double(), self.quantiles)
             outputs = rising[..., self.quantiles.index(MEDIAN)]
-        truth, estimates = self._in_units(batch.targets), self._in_units(outputs)
+        truth, estimates = self._in_units(batch.targets), self._read_outputs(outputs)
         errors = estimates - truth
         around = truth - self.means  # of the numbers themselves the squares would cancel in the end
         counts: dict[str, Any] = {
@@ -155,13 +162,15 @@ class Regression:
 
     def estimates(self, model: nn.Module, *inputs: Tensor) -> Tensor:
         if not self.quantiles:
-            return self._in_units(model(*inputs).float())
+            return self._read_outputs(model(*inputs).float())
         return self.estimate_quantiles(model, *inputs).flatten(1)
 
     def recover_outputs(self, predictions: Tensor) -> Tensor:
         numbers = predictions.cpu().double().reshape(len(predictions), len(self.numbers), -1)
         if self.standardized:
             numbers = (numbers - self.means[:, None]) / self.deviations[:, None]
+        elif self.gives_logarithms:
+            numbers = take_logarithms(numbers)
         return numbers.flatten(1)
 
     def estimate_quantiles(self, model: nn.Module, *inputs: Tensor) -> Tensor:
@@ -182,7 +191,17 @@ class Regression:
         return self.loss.why_not_convex
 
     def baselines(self) -> dict[str, Baseline]:
-        """The mean of the training targets, and linear regression on squared errors, whatever `loss` is."""
+        """The mean of the training targets, and linear regression on squared errors, unless `loss` has a logarithm.
+
+        Then it is linear in the logarithm, and trained on that loss: Poisson regression for `poisson`.
+        """
+        if self.gives_logarithms:
+            return {
+                "mean": make_constant_baseline(
+                    len(self.numbers), lambda *each: take_logarithms(average_targets(*each))
+                ),
+                "linear": make_linear_baseline(LinearModel, self),
+            }
         squared = Regression(self._assets)
         return {
             "mean": make_constant_baseline(len(self.numbers), average_targets),
@@ -208,10 +227,19 @@ class Regression:
             return self._measure_rows(outputs, targets, weights)
         return weights.cpu().double() * losses
 
+    def _read_outputs(self, outputs: Tensor) -> Tensor:
+        """A model's outputs (N, numbers) as numbers in the data's own units, float64 on the CPU."""
+        return outputs.cpu().double().exp() if self.gives_logarithms else self._in_units(outputs)
+
     def _in_units(self, numbers: Tensor) -> Tensor:
         """Numbers (..., numbers) in the data's own units, float64 on the CPU."""
         exact = numbers.cpu().double()
         return exact * self.deviations + self.means if self.standardized else exact
+
+
+def take_logarithms(numbers: Tensor) -> Tensor:
+    """Logarithms of numbers from 0 on; that of 0 is finite."""
+    return numbers.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def set_huber_delta(loss: BoundFunction | str, delta: float) -> BoundFunction | str:
