@@ -135,9 +135,9 @@ def evaluate(
     if members is None:
         _evaluate_run(asked, root, EvaluationMethod(adaptation, decoding, changed_data), worst=worst, views=views)
         return
-    alone = {"--root": root, "--changed-data": changed_data, "--worst": worst, "--views": views}
+    alone = {"--root": root, "--changed-data": changed_data, "--worst": worst}
     refuse_for_members(members, {**alone, "--adapt": adapt, "--decode": decode})
-    _evaluate_members(asked, members)
+    _evaluate_members(asked, members, views)
 
 
 class Question(NamedTuple):
@@ -156,6 +156,11 @@ class Question(NamedTuple):
         from dltrain.cli.shared.evaluation import format_evaluation
 
         typer.echo(json.dumps(result) if self.as_json else "\n".join(format_evaluation(result, method)))
+
+    def describe_changes(self, views: int | None) -> dict[str, float]:
+        """What makes the result another one than the model's own: a threshold, a number of views."""
+        values = {"threshold": self.threshold, "views": views}
+        return {name: value for name, value in values.items() if value is not None}
 
     def require(self, report: Mapping[str, float], data: str) -> None:
         """Raises RequirementNotMet with every requirement that the report does not meet."""
@@ -181,23 +186,23 @@ def _evaluate_run(
     trained = load_trained(chosen, {**settings, **override_threshold(run, chosen.record, asked.threshold)})
     check_worst(run, trained, worst)
     evaluation = run_evaluation(run, average_views(run, trained, views), asked.split, method)
-    values = {"threshold": asked.threshold, "views": views}
-    result = collect_results(evaluation, worst) | {name: one for name, one in values.items() if one is not None}
+    result = collect_results(evaluation, worst) | asked.describe_changes(views)
     record_evaluation(run, result, messenger)
     asked.answer(result, method.adaptation or (evaluation.judging and evaluation.judging.decoding))
     update_report(evaluation, result, messenger.warn)
     asked.require(evaluation.report, evaluation.dataset.name)
 
 
-def _evaluate_members(asked: Question, members: Members) -> None:
+def _evaluate_members(asked: Question, members: Members, views: int | None) -> None:
     from dltrain.observers.console import Messenger
     from dltrain.runs.evaluation import record_evaluation
     from dltrain.runs.member_evaluation import evaluate_members
+    from dltrain.runs.views import average_views
 
     messenger = Messenger()
     trained = load_members(members, asked.checkpoint, asked.device, threshold=asked.threshold)
-    result = evaluate_members(members, trained, asked.split, messenger)
-    result |= {} if asked.threshold is None else {"threshold": asked.threshold}
+    trained = [average_views(members.parent, one, views) for one in trained]
+    result = evaluate_members(members, trained, asked.split, messenger) | asked.describe_changes(views)
     record_evaluation(members.parent, result, messenger)
     asked.answer(result)
     asked.require(result["metrics"], result["dataset"])

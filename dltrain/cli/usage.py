@@ -61,6 +61,14 @@ WORDS = {
     "write --set trainer.patience=N": "--early-stopping",
     "`dltrain config check CONFIG` checks a config without starting anything": "--dry-run --check",
 }
+AVERAGING = {
+    **dict.fromkeys(("--tta", "--test-time-augmentation", "--augment", "--flips"), "write --views N"),
+    **dict.fromkeys(
+        ("--ensemble", "--average", "--members"),
+        "leave it out: the members of the directory of `fit --seeds` or `cv` are averaged",
+    ),
+}
+"""The same for commands that average."""
 VERBOSE = ("-v", "-V", "-vv", "--verbose")
 QUIET = "leave it out: progress is printed; -q prints less, --debug the traceback of an error"
 ELSEWHERE = "`dltrain fit` sets what training does; {name} --help shows the options of this command"
@@ -121,6 +129,8 @@ def _explain_option(flag: str, context: Any) -> UsageError:
     word = flag.replace("_", "-")
     if word in VERBOSE:
         return UsageError(message, advice="dltrain --version" if name == "dltrain" else QUIET)
+    if word in AVERAGING and "--views" in flags:
+        return UsageError(message, advice=AVERAGING[word])
     if word in FOREIGN:
         advice = FOREIGN[word].format(command=context.info_name) if trains else ELSEWHERE.format(name=name)
         return UsageError(message, advice=_write_as_setting(advice, flags))

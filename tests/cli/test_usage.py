@@ -130,6 +130,8 @@ def test_no_synonym_hides_a_command() -> None:
         ("fit mnist_cnn -v", "progress is printed"),
         ("-v", "next: dltrain --version"),
         ("eval runs/x --epochs 3", "`dltrain fit` sets what training does"),
+        ("eval runs/x --tta 8", "next: write --views N"),
+        ("predict runs/x a.png --ensemble", "the members of the directory of `fit --seeds` or `cv` are averaged"),
         ("eval runs/x --xyzzy", "next: dltrain eval --help shows all options"),
         ("fit mnist_cnn --set", "dltrain fit: option '--set' requires an argument"),
         ("predict runs/x y --top many", "dltrain predict: invalid value for '--top'"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from torch.nn import functional
 
@@ -182,13 +183,44 @@ def test_views_are_averaged(digits: Path) -> None:
             torch.testing.assert_close(changed.double(), expected, atol=2e-2, rtol=0)
             means += trained.model(changed).double().softmax(1)
         found = averaged.model(inputs).softmax(1)
+        alone = torch.cat([averaged.model(one).softmax(1) for one in inputs.split(1)])
     torch.testing.assert_close(found, means / 3, atol=1e-6, rtol=0)
+    torch.testing.assert_close(alone, found, atol=1e-6, rtol=0)
     truth = torch.cat([batch.targets for batch in batches])
     result = json.loads(good("eval", "run", "--views", 3, "--json").stdout)
     assert result["views"] == 3
     assert result["metrics"]["accuracy"] == pytest.approx(float((means.argmax(1) == truth).double().mean()))
     assert result["metrics"]["loss"] == pytest.approx(float(functional.nll_loss((means / 3).log(), truth)), abs=1e-5)
     assert "mean of 3 views" in good("eval", "run", "--views", 3).stdout
+    assert lines(Path("run/evaluations.jsonl"))[-1]["views"] == 3
+    assert ">views<" in Path("run/report.html").read_text()
+
+
+def test_members_are_averaged_over_views_of_files(digits: Path) -> None:
+    """A picture from a file, alone and among others; the views differ with the members' seeds."""
+    good("fit", digits, "--seeds", "0,1", "-o", "p", "-q")
+    draw = numpy.random.default_rng(0)
+    for number in range(3):
+        Image.fromarray(draw.integers(0, 255, (28, 28), dtype=numpy.uint8)).save(f"{number}.png")
+    given = ["--views", 3, "--invert", "no", "--top", 10]
+    together = [_read_probabilities(row) for row in predict("p", "0.png", "1.png", "2.png", *given)]
+    each = [[_read_probabilities(row) for row in predict(f"p/seed-{one}", "0.png", "1.png", *given)] for one in (0, 1)]
+    plain = _read_probabilities(predict("p", "0.png", "--invert", "no", "--top", 10)[0])
+    assert together[1] == pytest.approx(_read_probabilities(predict("p", "1.png", *given)[0]), abs=1e-6)
+    assert together[0] != pytest.approx(plain, abs=1e-5)
+    for number in (0, 1):
+        mean = {label: (each[0][number][label] + each[1][number][label]) / 2 for label in each[0][number]}
+        assert together[number] == pytest.approx(mean, abs=1e-7)
+    result = json.loads(good("eval", "p", "--views", 3, "--json").stdout)
+    assert result["views"] == 3
+    own = [json.loads(good("eval", f"p/seed-{one}", "--views", 3, "--json").stdout)["metrics"] for one in (0, 1)]
+    assert [one["metrics"]["loss"] for one in result["members"]] == pytest.approx(
+        [one["loss"] for one in own], rel=1e-5
+    )
+
+
+def _read_probabilities(row: dict[str, Any]) -> dict[str, float]:
+    return {one["label"]: one["probability"] for one in row["labels"]}
 
 
 def _move(images: torch.Tensor, angle: float, shift: torch.Tensor) -> torch.Tensor:
