@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -106,6 +107,13 @@ def transpose_channels(pixels: NDArray[numpy.uint8], form: PictureFormat) -> NDA
     return numpy.array(pixels.reshape(form.height, form.width, form.channels).transpose(2, 0, 1), order="C")
 
 
+MOST_JPEG, MOST_PLAIN, MOST = 100.0, 50.0, 20.0
+"""Millions of pixels that a picture may have: a JPEG, which is decoded smaller; another one in grey or plain colour
+(12 bytes a pixel meanwhile); one with transparency, a palette or 16 bits, and WebP (up to 29). So `predict` takes less
+than a gigabyte, whatever a file of some kilobytes states."""
+LIMIT = "DLTRAIN_MEGAPIXELS"
+
+
 def open_picture(path: Path, form: PictureFormat) -> OpenedPicture:
     """Open a picture in grey or colour, rotated by its EXIF orientation, without transparency or 16-bit depth.
 
@@ -140,6 +148,7 @@ def open_image(image: Image.Image, form: PictureFormat) -> OpenedPicture:
 
 def _decode(source: Path | BinaryIO, form: PictureFormat, *, incomplete: bool = False) -> OpenedPicture:
     with Image.open(source) as file:
+        _check_pixels(file)
         size, side = file.size, _DRAFT * max(form.height, form.width)
         deep_colour = _is_deep_colour(file)
         several = file.format != "MPO" and getattr(file, "is_animated", False)  # a camera's MPO is one photograph
@@ -150,6 +159,19 @@ def _decode(source: Path | BinaryIO, form: PictureFormat, *, incomplete: bool = 
             raise UnreadablePicture("cannot be read: more than half of the picture is missing")
     original = _describe(size, image, deep_colour, turned=turned, several=several)
     return _convert(image, form, original._replace(incomplete=incomplete))
+
+
+def _check_pixels(file: Image.Image) -> None:
+    """Raises UnreadablePicture, before anything is decoded, for more pixels than are decoded within a gigabyte."""
+    pixels = file.width * file.height
+    plain = file.mode in ("1", "L", "RGB") and not file.has_transparency_data and file.format != "WEBP"
+    usual = MOST_JPEG if file.format in ("JPEG", "MPO") else MOST_PLAIN if plain else MOST
+    most = float(os.environ.get(LIMIT) or usual) * 1e6
+    if pixels > most:
+        raise UnreadablePicture(
+            f"{file.width} x {file.height} are {pixels / 1e6:.0f} million pixels; allowed are {most / 1e6:g} million "
+            f"of this kind, or the number in the environment variable {LIMIT}"
+        )
 
 
 def _describe(
