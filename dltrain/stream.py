@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +55,7 @@ class Selects(Protocol):
 
 def map_in_order(
     function: Callable[[Item], Made], items: Iterable[Item], workers: int, ahead: int = 2
-) -> Iterator[Made]:
+) -> Generator[Made]:
     """Apply `function` to each item, in order, in threads that each work up to `ahead` items ahead.
 
     Each thread uses one intra-op thread, so that it does not fight the training step for cores.

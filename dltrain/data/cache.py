@@ -3,7 +3,8 @@
     CACHE/
       tokens-0123456789abcdef.../    one entry: the files written for it, and
         manifest.json                its key, and the size and SHA-256 of each file, of large ones of each block
-      .tokens-0123.../               temporary: being written (.tmp), locked (.lock), being removed (.old)
+      .tokens-0123.../               temporary: being written (.tmp; .parts, which is continued after an interruption),
+                                     locked (.lock), being removed (.old)
 
 Processes may share a cache. One of them makes an entry while the others wait for it; an entry appears by a rename,
 after all its content has reached the disk. A user of an entry holds a shared lock on its manifest, which the kernel
@@ -17,6 +18,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +34,9 @@ from dltrain.escaping import show_controls
 from dltrain.files import hash_file, sync_directory, write_synced
 from dltrain.runtime.cores import count_threads
 
-MANIFEST = "manifest.json"
+MANIFEST, MARK = "manifest.json", "mark.json"
+KEPT_SECONDS = 7 * 86400.0
+"""How long the parts of an interrupted preparation are kept."""
 BLOCK_BYTES = 16 << 20
 """Files have a SHA-256 for each block of this size, which threads compare at each use, as fast as a disk reads."""
 
@@ -56,10 +60,13 @@ class Cache:
         """Return the entry of a key, if there is one."""
         return _open_entry(self._entry_path(kind, key))
 
-    def entry(self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> CacheEntry:
+    def entry(
+        self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None], *, resumable: bool = False
+    ) -> CacheEntry:
         """Return the entry of a key (plain JSON); if there is none, `make` writes its files into an empty folder.
 
         Raises DataError if the cache cannot be written to, and any error of `make`; neither leaves anything behind.
+        A `resumable` one leaves what `dltrain.data.parts` has marked, and gets it back when it is made again.
         """
         found = self.find(kind, key)
         if found is not None:
@@ -68,7 +75,7 @@ class Cache:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with _hold_lock(self._temporary_path(path, "lock")):
-                found = _open_entry(path) or self._make_entry(path, key, make)
+                found = _open_entry(path) or self._make_entry(path, key, make, resumable=resumable)
             self._prune()
         except OSError as error:
             raise DataError(
@@ -83,11 +90,14 @@ class Cache:
     def _temporary_path(self, path: Path, ending: str) -> Path:
         return self.directory / f".{path.name}.{ending}"
 
-    def _make_entry(self, path: Path, key: Mapping[str, Any], make: Callable[[Path], None]) -> CacheEntry:
-        part = self._temporary_path(path, "tmp")
-        shutil.rmtree(part, ignore_errors=True)  # left by a killed process: we hold the lock
+    def _make_entry(
+        self, path: Path, key: Mapping[str, Any], make: Callable[[Path], None], *, resumable: bool
+    ) -> CacheEntry:
+        part = self._temporary_path(path, "parts" if resumable else "tmp")
+        if not resumable:
+            shutil.rmtree(part, ignore_errors=True)  # left by a killed process: we hold the lock
         try:
-            part.mkdir()
+            part.mkdir(exist_ok=resumable)
             make(part)
             _write_manifest(part, key)
             if path.exists():
@@ -97,7 +107,8 @@ class Cache:
             descriptor = _open_locked(part / MANIFEST)
             part.rename(path)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            if not (part / MARK).exists():
+                shutil.rmtree(part, ignore_errors=True)
         sync_directory(self.directory)
         return CacheEntry(path, descriptor)
 
@@ -110,6 +121,11 @@ class Cache:
         for part in self.directory.glob(".*.tmp"):
             with suppress(BlockingIOError), _hold_lock(part.with_suffix(".lock"), wait=False):
                 shutil.rmtree(part, ignore_errors=True)
+        for part in self.directory.glob(".*.parts"):
+            with suppress(OSError), _hold_lock(part.with_suffix(".lock"), wait=False):
+                marked = (part / MARK).stat().st_mtime if (part / MARK).exists() else 0.0
+                if time.time() - marked > KEPT_SECONDS:
+                    shutil.rmtree(part, ignore_errors=True)
         for left in self.directory.glob(".*.lock"):  # of a killed process: who has held a lock removes its file
             with suppress(OSError), _hold_lock(left, wait=False):
                 pass

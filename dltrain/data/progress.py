@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, TypeVar
 
 from dltrain.data.cache import Cache, CacheEntry
+from dltrain.data.parts import Parts
 from dltrain.data.reading import describe_file, note_folders_of
 from dltrain.escaping import open_console, show_controls
 from dltrain.runtime.cores import count_threads
+from dltrain.runtime.interrupts import stop_if_out_of_time
 from dltrain.stream import map_in_order
 
 Item = TypeVar("Item")
@@ -27,11 +29,11 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class Progress:
-    """Counts up to `total`, on stderr unless another stream is given; a context manager."""
+    """Counts up to `total`, on stderr unless another stream is given; a context manager. `done` were done before."""
 
-    def __init__(self, what: str, total: int, out: TextIO | None = None) -> None:
+    def __init__(self, what: str, total: int, out: TextIO | None = None, *, done: int = 0) -> None:
         self._what, self._total, self._out = what, total, out or sys.stderr
-        self._done = 0
+        self._done = self._before = done
         self._began = time.perf_counter()
         self._next = self._began + SECONDS_BEFORE_ANY
         self._bar: Any = None
@@ -56,7 +58,7 @@ class Progress:
     def _show(self, now: float) -> None:
         if not self._out.isatty():
             self._next = now + SECONDS_BETWEEN_LINES
-            left = (now - self._began) / self._done * (self._total - self._done)
+            left = (now - self._began) / (self._done - self._before) * (self._total - self._done)
             print(f"{self._what}: {self._done} of {self._total}, {left:.0f} s left", file=self._out, flush=True)
             return
         self._next = now + 0.1
@@ -74,13 +76,18 @@ class Progress:
 
 
 def map_with_progress(
-    function: Callable[[Item], Made], items: Sequence[Item], title: str, ahead: int = 2
-) -> Iterator[Made]:
-    """Apply a function to the items on all cores, in order, each core up to `ahead` items ahead."""
-    with Progress(title, len(items)) as progress:
-        for made in map_in_order(function, items, count_threads(), ahead):
+    function: Callable[[Item], Made], items: Sequence[Item], title: str, ahead: int = 2, *, done: int = 0
+) -> Generator[Made]:
+    """Apply a function to the items on all cores, in order, each core up to `ahead` items ahead.
+
+    The first `done` items were done before, and are left out. Raises OutOfTime, between two items, if time is spent.
+    """
+    made_ahead = closing(map_in_order(function, items[done:], count_threads(), ahead))
+    with Progress(title, len(items), done=done) as progress, made_ahead as results:
+        for made in results:
             yield made
             progress.advance()
+            stop_if_out_of_time()
 
 
 def hash_files(kind: str, paths: Sequence[Path], title: str, cache: Cache) -> list[str]:
@@ -92,10 +99,15 @@ def hash_files(kind: str, paths: Sequence[Path], title: str, cache: Cache) -> li
     note_folders_of(paths)
 
     def make(folder: Path) -> None:
-        digests = map_with_progress(_hash_file, paths, f"reading {title}")
-        (folder / "digests").write_text("\n".join(digests), encoding="ascii")
+        with (
+            Parts(folder, ["digests"]) as parts,
+            closing(map_with_progress(_hash_file, paths, f"reading {title}", done=parts.done)) as digests,
+        ):
+            for digest in digests:
+                parts.write("digests", f"{chr(10) if parts.done else ''}{digest}".encode("ascii"))
+                parts.complete_part()
 
-    return _read_digests(cache.entry(kind, _identify_files(paths), make))
+    return _read_digests(cache.entry(kind, _identify_files(paths), make, resumable=True))
 
 
 def recall_hashes(kind: str, paths: Sequence[Path], cache: Cache) -> list[str] | None:

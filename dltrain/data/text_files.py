@@ -15,6 +15,7 @@ from typing import IO, Literal, NamedTuple
 
 from dltrain.data.reading import note_file
 from dltrain.errors import FIND_DATA, DataError
+from dltrain.runtime.interrupts import stop_if_out_of_time
 
 Unit = Literal["word", "character"]
 
@@ -85,11 +86,12 @@ def scan_file(path: Path) -> TextFile:
     return TextFile(path, digest.hexdigest(), size, lines + (last != b"\n"), returns=returns)
 
 
-def read_text_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
+def read_text_pieces(span: LineSpan, unit: Unit, *, skip: int = 0) -> Iterator[TextPiece]:
     """Yield the text of a span, cut at a line's end or, in long lines, between words (anywhere for characters).
 
-    Every line ends with a newline, including the last. Raises DataError for text that is not UTF-8, for a word of more
-    than LONGEST_WORD_BYTES, and if the file has changed since it was scanned.
+    The first `skip` pieces are empty: they are read, but not decoded. Every line ends with a newline, including the
+    last. Raises DataError for text that is not UTF-8, for a word of more than LONGEST_WORD_BYTES, and if the file has
+    changed since it was scanned.
     """
     held, offset, line, ended = b"", -1, span.first + 1, True
     for start, block in _read_span(span):
@@ -99,17 +101,18 @@ def read_text_pieces(span: LineSpan, unit: Unit) -> Iterator[TextPiece]:
         held += block
         cut = _find_cut(held, unit)
         if cut:
-            text = _decode(held[:cut], span.file.path, offset, line)
-            held, offset, ended = held[cut:], offset + cut, text.endswith("\n")
-            yield TextPiece(text, line)
-            line += text.count("\n")
+            content, place = held[:cut], line
+            held, offset, ended = held[cut:], offset + cut, content.endswith(b"\n")
+            line += content.count(b"\n")
+            yield TextPiece("" if skip > 0 else _decode(content, span.file.path, offset - cut, place), place)
+            skip -= 1
         elif len(held) > LONGEST_WORD_BYTES:
             raise DataError(
                 f"{span.file.path}, line {line}: a word of more than {LONGEST_WORD_BYTES} bytes; this is probably not "
                 "text. Give another file, or use unit: character."
             )
     if held or not ended:
-        text = _decode(held, span.file.path, offset, line)
+        text = "" if skip > 0 else _decode(held, span.file.path, offset, line)
         yield TextPiece(text if text.endswith("\n") else f"{text}\n", line)
 
 
@@ -188,6 +191,7 @@ def _read_blocks(path: Path) -> Iterator[bytes]:
             while block := file.read(PIECE_BYTES):
                 read_bytes += len(block)
                 yield block
+                stop_if_out_of_time()
     except _DAMAGED_GZIP as error:
         raise DataError(
             f"{path}: damaged gzip file after {read_bytes} unpacked bytes ({error}). Delete it and get it again."

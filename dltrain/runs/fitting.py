@@ -63,7 +63,8 @@ def fit_experiment(
             messenger.warn(warning)
         if run.begins == "finished":
             return FittedRun(run, completed=complete_report(run, experiment))
-        experiment = _settle_batch_size(experiment, run, messenger)
+        with interrupts.preparing():
+            experiment = _settle_batch_size(experiment, run, messenger)
         seconds = _train(experiment, run, interrupts, messenger, inexact=inexact, watching=watching)
         return FittedRun(run, seconds)
     except BaseException:

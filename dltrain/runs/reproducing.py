@@ -154,6 +154,9 @@ class ComparingInterrupts(Interrupts):
     def take_save_request(self) -> bool:
         return self._outer.take_save_request()
 
+    def is_out_of_time(self) -> bool:
+        return self._outer.is_out_of_time()
+
     def pending(self) -> Stopped | None:
         return self._outer.pending() or (Stopped("enough was compared", 0) if self._is_done() else None)
 

@@ -147,7 +147,7 @@ def train_run(
     saved = None if run.checkpoint is None else run.checkpoint.record
     with add_checkpoint_to_errors(run):
         experiment = directory.copy_plugins(run.directory, experiment)
-        training, batches, validation, files = build_and_read(experiment, saved, messenger)
+        training, batches, validation, files = build_and_read(experiment, saved, messenger, interrupts)
         with explain_memory_errors():
             solved = solve_weights(training, batches) if saved is None else saved.solved
             baselines = fit_baselines(training, batches, validation) if saved is None else FittedBaselines()
@@ -193,10 +193,10 @@ def train_run(
 
 
 def build_and_read(
-    experiment: Experiment, saved: Record | None, messenger: Messenger
+    experiment: Experiment, saved: Record | None, messenger: Messenger, interrupts: Interrupts
 ) -> tuple[Training, Stream[Batch], Stream[Batch], ReadFiles]:
     """Build a training, its streams of training and validation, and the states of the files that were read for it."""
-    with collect_read_files() as files:
+    with collect_read_files() as files, interrupts.preparing():
         with explain_memory_errors():
             training = build_training(experiment, None if saved is None else saved.signature)
         dataset, training.notice = training.dataset, training.dataset.notice

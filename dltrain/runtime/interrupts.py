@@ -7,6 +7,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType, TracebackType
 
 from typing_extensions import Self
@@ -14,6 +17,15 @@ from typing_extensions import Self
 from dltrain.errors import Stopped
 
 EXIT_OUT_OF_TIME = 75  # EX_TEMPFAIL, sysexits.h
+SECONDS_TO_PREPARE = 2.0
+"""What a preparation of data gets at least: a short one never keeps training from its first step."""
+
+
+class OutOfTime(Stopped):
+    """The time is spent while data is prepared; raised where a preparation has asked, never within one of its parts."""
+
+
+_preparing: ContextVar[tuple[Interrupts, float] | None] = ContextVar("preparing", default=None)
 
 
 class Interrupts:
@@ -50,6 +62,18 @@ class Interrupts:
         """Stop training once this many seconds, counted from now, are over; None for no limit."""
         self._deadline = None if seconds is None else time.monotonic() + seconds
 
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """While data is prepared, `stop_if_out_of_time` goes by this limit."""
+        token = _preparing.set((self, time.monotonic()))
+        try:
+            yield
+        finally:
+            _preparing.reset(token)
+
+    def is_out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number != signal.SIGHUP:
             if self._urgent:
@@ -74,9 +98,20 @@ class Interrupts:
         """Why training should stop now, or None."""
         if self._signal is not None:
             return Stopped(f"stopped by {self._signal.name}", 128 + self._signal)
-        if self._deadline is not None and time.monotonic() >= self._deadline:
+        if self.is_out_of_time():
             return Stopped("stopped: the time given by --max-time is spent", EXIT_OUT_OF_TIME)
         return None
+
+
+def stop_if_out_of_time() -> None:
+    """Raise OutOfTime where data is prepared and the time is spent. Long preparations ask between two parts."""
+    found = _preparing.get()
+    if found is not None and found[0].is_out_of_time() and time.monotonic() - found[1] >= SECONDS_TO_PREPARE:
+        raise OutOfTime(
+            "stopped: the time given by --max-time was spent while the data was prepared; what is prepared is kept",
+            EXIT_OUT_OF_TIME,
+            advice="rerun the same command to continue",
+        )
 
 
 class HostedInterrupts(Interrupts):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from math import sqrt
@@ -33,6 +34,7 @@ from dltrain.data.images.pictures import (
     measure_depth,
     open_picture,
 )
+from dltrain.data.parts import Parts
 from dltrain.data.progress import hash_files, map_with_progress
 
 _FORMAT = 4  # of the cache's entries; incremented when their content, or the reading of pictures, changes
@@ -88,7 +90,7 @@ def load_pictures(
     """Load the pictures in one format, from the cache if files of the same `hashes` were decoded before."""
     content = hashlib.sha256("\n".join(hashes).encode())
     key = {"format": _FORMAT, "pictures": content.hexdigest(), "form": form._asdict(), "pillow": pillow_version}
-    entry = cache.entry("pictures", key, partial(_decode_pictures, paths, form, title))
+    entry = cache.entry("pictures", key, partial(_decode_pictures, paths, form, title), resumable=True)
     sums, originals = numpy.load(entry.path / _SUMS), numpy.load(entry.path / _ORIGINALS)
     faults = json.loads((entry.path / _FAULTS).read_text(encoding="utf-8"))
     shape = (len(sums), form.channels, form.height, form.width)
@@ -106,28 +108,38 @@ def find_largest(paths: Sequence[Path], cache: Cache) -> int:
     key = {"format": _FORMAT, "pictures": content.hexdigest(), "pillow": pillow_version}
 
     def make(folder: Path) -> None:
-        found = max(map_with_progress(measure_depth, paths, "measuring pictures"), default=0)
-        (folder / _LARGEST).write_text(str(found), encoding="ascii")
+        with Parts(folder) as parts:
+            found = parts.state or 0
+            parts.describe_with(lambda: found)
+            with closing(map_with_progress(measure_depth, paths, "measuring pictures", done=parts.done)) as depths:
+                for depth in depths:
+                    found = max(found, depth)
+                    parts.complete_part()
+            (folder / _LARGEST).write_text(str(found), encoding="ascii")
 
-    entry = cache.entry("picture-depth", key, make)
+    entry = cache.entry("picture-depth", key, make, resumable=True)
     return int((entry.path / _LARGEST).read_text(encoding="ascii")) or FULL
 
 
 def _decode_pictures(paths: Sequence[Path], form: PictureFormat, title: str, folder: Path) -> None:
-    sums = numpy.zeros((len(paths), 2 * form.channels + 1), numpy.int64)
-    originals = numpy.zeros((len(paths), len(OriginalPicture._fields)), numpy.int64)
-    faults = {}
-    with (folder / _PIXELS).open("wb") as file:
-        for index, found in enumerate(map_with_progress(partial(_sum_picture, form), paths, f"decoding {title}")):
-            if isinstance(found, str):
-                faults[index] = found
-                file.write(bytes(form.channels * form.height * form.width))
-            else:
-                pixels, sums[index], originals[index] = found
-                file.write(pixels.tobytes())
-    numpy.save(folder / _SUMS, sums)
-    numpy.save(folder / _ORIGINALS, originals)
-    (folder / _FAULTS).write_text(json.dumps(faults), encoding="utf-8")
+    columns, fields = 2 * form.channels + 1, len(OriginalPicture._fields)
+    nothing = bytes(form.channels * form.height * form.width), numpy.zeros(columns, numpy.int64), [0] * fields
+    with Parts(folder, [_PIXELS], scratch=["sums", "originals"]) as parts:
+        faults: dict[str, str] = parts.state or {}
+        parts.describe_with(lambda: faults)
+        read = partial(_sum_picture, form)
+        with closing(map_with_progress(read, paths, f"decoding {title}", done=parts.done)) as results:
+            for index, found in enumerate(results, parts.done):
+                if isinstance(found, str):
+                    faults[str(index)] = found
+                pixels, sums, original = nothing if isinstance(found, str) else found
+                parts.write(_PIXELS, pixels if isinstance(pixels, bytes) else pixels.tobytes())
+                parts.write("sums", sums.tobytes())
+                parts.write("originals", numpy.array(original, numpy.int64).tobytes())
+                parts.complete_part()
+        numpy.save(folder / _SUMS, parts.read("sums", numpy.int64, columns))
+        numpy.save(folder / _ORIGINALS, parts.read("originals", numpy.int64, fields))
+        (folder / _FAULTS).write_text(json.dumps(faults), encoding="utf-8")
 
 
 def _sum_picture(

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +26,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dltrain.data.cache import Cache, CacheEntry
+from dltrain.data.parts import Parts
 from dltrain.data.progress import map_with_progress
 from dltrain.data.speech.log_mel import STORED, Extractor, WindowLengths, build_extractor
 from dltrain.data.speech.manifests import Clip
@@ -43,6 +44,7 @@ from dltrain.errors import DataError
 
 _FORMAT = 3  # of the cache's entries; increase it if what they hold, or how sound is read, changes
 _PACKAGES = ("soundfile", "soxr", "av")  # read and resample sound
+_FEATURES, _FACTS = "features.f16", 6  # seconds, rate, three marks, frames
 _AHEAD = 64  # clips that each thread may be ahead of the one being written
 
 
@@ -135,25 +137,50 @@ def _read_content(path: Path) -> bytes:
         raise UnusableClip("missing", f"cannot be read ({error.strerror or error})") from None
 
 
-def survey_clips(clips: Sequence[Clip], preparation: Preparation, description: str, keep: Path | None = None) -> Survey:
-    """Examine all clips on all cores, with a progress bar named `description`; write features to the file `keep`."""
+def survey_clips(
+    clips: Sequence[Clip], preparation: Preparation, description: str, parts: Parts | None = None, *, keep: bool = False
+) -> Survey:
+    """Examine all clips on all cores, with a progress bar named `description`; with `keep`, write features to `parts`.
+
+    With `parts`, those of an interrupted survey are continued.
+    """
     extract = build_extractor(preparation.features, preparation.sample_rate_hz)
-    count, bands = len(clips), preparation.features.bands
-    seconds, rates = numpy.zeros(count), numpy.zeros(count)
-    frames, statistics = numpy.zeros(count, numpy.int64), numpy.zeros((count, 2, bands), numpy.float32)
-    marks = numpy.zeros((count, 3))
-    faults: list[ClipFault | None] = []
-    results = map_with_progress(lambda clip: examine_clip(clip, preparation, extract), clips, description, _AHEAD)
-    with (keep or Path(os.devnull)).open("wb") as file:
-        for index, one in enumerate(results):
-            seconds[index], rates[index], marks[index] = one.seconds, one.sample_rate_hz, one.marks
-            faults.append(one.fault)
+    count, bands, done = len(clips), preparation.features.bands, 0
+    facts, statistics = numpy.zeros((count, _FACTS)), numpy.zeros((count, 2, bands), numpy.float32)
+    faults: dict[str, ClipFault] = {}
+    if parts is not None:
+        done = parts.done
+        facts[:done] = parts.read("facts", numpy.float64, _FACTS)
+        statistics[:done] = parts.read("statistics", numpy.float32, 2 * bands).reshape(-1, 2, bands)
+        faults = {index: ClipFault(*fault) for index, fault in (parts.state or {}).items()}
+        parts.describe_with(lambda: faults)
+    examined = map_with_progress(
+        lambda clip: examine_clip(clip, preparation, extract), clips, description, _AHEAD, done=done
+    )
+    with closing(examined) as results:
+        for index, one in enumerate(results, done):
+            frames = 0 if one.features is None else len(one.features)
+            facts[index] = one.seconds, one.sample_rate_hz, *one.marks, frames
+            if one.fault is not None:
+                faults[str(index)] = one.fault
             if one.features is not None:
-                frames[index] = len(one.features)
                 statistics[index] = compute_moments(one.features.astype(numpy.float32), preparation.features.speech_db)
-                file.write(one.features.tobytes())
-    starts = numpy.cumsum(frames) - frames
-    return Survey(seconds, rates, frames, marks, moments=statistics, faults=faults, starts=starts)
+            if parts is not None:
+                parts.write("facts", facts[index].tobytes())
+                parts.write("statistics", statistics[index].tobytes())
+                if keep and one.features is not None:
+                    parts.write(_FEATURES, one.features.tobytes())
+                parts.complete_part()
+    frames_of = facts[:, -1].astype(numpy.int64)
+    return Survey(
+        facts[:, 0].copy(),
+        facts[:, 1].copy(),
+        frames_of,
+        facts[:, 2:-1].copy(),
+        moments=statistics,
+        faults=[faults.get(str(index)) for index in range(count)],
+        starts=numpy.cumsum(frames_of) - frames_of,
+    )
 
 
 def load_survey(
@@ -180,22 +207,23 @@ def load_survey(
     }
 
     def make(folder: Path) -> None:
-        survey = survey_clips(clips, preparation, description, folder / "features.f16" if keep else None)
-        numpy.save(folder / "lengths.npy", numpy.stack((survey.seconds, survey.rates), 1))
-        numpy.save(folder / "frames.npy", survey.frames)
-        numpy.save(folder / "marks.npy", survey.marks)
-        numpy.save(folder / "moments.npy", survey.moments)
-        faults = {index: fault for index, fault in enumerate(survey.faults) if fault is not None}
-        (folder / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
+        with Parts(folder, [_FEATURES] if keep else [], scratch=["facts", "statistics"]) as parts:
+            survey = survey_clips(clips, preparation, description, parts, keep=keep)
+            numpy.save(folder / "lengths.npy", numpy.stack((survey.seconds, survey.rates), 1))
+            numpy.save(folder / "frames.npy", survey.frames)
+            numpy.save(folder / "marks.npy", survey.marks)
+            numpy.save(folder / "moments.npy", survey.moments)
+            faults = {index: fault for index, fault in enumerate(survey.faults) if fault is not None}
+            (folder / "faults.json").write_text(json.dumps(faults), encoding="utf-8")
 
-    return _open_survey(cache.entry("speech", key, make), preparation.features.bands)
+    return _open_survey(cache.entry("speech", key, make, resumable=True), preparation.features.bands)
 
 
 def _open_survey(entry: CacheEntry, bands: int) -> Survey:
     names = ("lengths", "frames", "marks", "moments")
     lengths, frames, marks, statistics = (numpy.load(entry.path / f"{name}.npy") for name in names)
     stored = json.loads((entry.path / "faults.json").read_text(encoding="utf-8"))
-    path, features = entry.path / "features.f16", None
+    path, features = entry.path / _FEATURES, None
     if path.exists():
         shape = (int(frames.sum()), bands)
         features = numpy.memmap(path, STORED, "r", shape=shape) if shape[0] else numpy.zeros(shape, STORED)

@@ -17,12 +17,13 @@ from dltrain.data.text.encoding import (
     encode_files,
     learn_vocabulary,
     make_empty_tokens,
+    recall_scan,
 )
 from dltrain.data.text.lines import describe_lines, describe_written_marks
 from dltrain.data.text.passages import EvaluationWindows, Passages, SentenceBatches, TextWindows
 from dltrain.data.text.sets import Split
 from dltrain.data.text.vocabulary import END, Vocabulary
-from dltrain.data.text_files import LineSpan, TextFile, Unit, read_lines, scan_file
+from dltrain.data.text_files import LineSpan, TextFile, Unit, read_lines
 from dltrain.dataset import DataSummary, SplitName, SplitSummary, Treatment
 from dltrain.errors import DataError, UsageError
 from dltrain.stream import Loader, Source
@@ -221,7 +222,7 @@ class TextDataset:
     def _scan(self, name: str, path: Path) -> TextFile:
         """Scan a file once, and add it to the fingerprint as `name`."""
         if name not in self._scanned:
-            self._scanned[name] = scan_file(path)
+            self._scanned[name] = recall_scan(path, self._cache)
             if self._scanned[name].lines == 1 and self._scanned[name].returns > 1:
                 raise DataError(
                     f"{path}: its lines end with carriage returns alone, so that it is one line",

@@ -89,18 +89,35 @@ class Vocabulary:
 
 def count_tokens(pieces: Iterable[TextPiece], unit: Unit) -> Counter[str]:
     """Count the tokens of a text whose lines end with newlines, `<eos>` included."""
-    if unit == "word":
-        words: Counter[str] = Counter()
-        for piece in pieces:
-            words.update(_split_tokens(piece.text))
-        return words
-    counts = numpy.zeros(_CODE_POINTS, numpy.int64)
+    counter = TokenCounter(unit)
     for piece in pieces:
+        counter.add(piece)
+    return counter.count()
+
+
+class TokenCounter:
+    """Counts the tokens of a text, piece by piece; `counted` are those of earlier pieces."""
+
+    def __init__(self, unit: Unit, counted: Mapping[str, int] | None = None) -> None:
+        self._unit = unit
+        self._words = Counter(counted or {})
+        self._characters = numpy.zeros(_CODE_POINTS if unit == "character" else 0, numpy.int64)
+
+    def add(self, piece: TextPiece) -> None:
+        if self._unit == "word":
+            self._words.update(_split_tokens(piece.text))
+            return
         some = numpy.bincount(_get_code_points(piece.text))
-        counts[: len(some)] += some
-    characters = Counter({chr(code): int(counts[code]) for code in numpy.flatnonzero(counts)})
-    characters[END] = characters.pop("\n", 0)
-    return characters
+        self._characters[: len(some)] += some
+
+    def count(self) -> Counter[str]:
+        """How often each token was found, in the order of the first occurrences or of the code points."""
+        if self._unit == "word":
+            return self._words
+        found = numpy.flatnonzero(self._characters)
+        characters = Counter({chr(code): int(self._characters[code]) for code in found})
+        characters[END] = characters.pop("\n", 0)
+        return self._words + characters if self._words else characters
 
 
 def choose_words(counts: Mapping[str, int], min_count: int, max_vocabulary: int | None) -> tuple[list[str], str | None]:

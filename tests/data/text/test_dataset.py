@@ -270,7 +270,7 @@ def test_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     expected = targets(first.training()), targets(first.validation())
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")  # what counts is the content
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise AssertionError("text was read again")
 
     monkeypatch.setattr("dltrain.data.text.encoding.read_text_pieces", refuse)
