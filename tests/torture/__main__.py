@@ -105,7 +105,7 @@ def main() -> int:
             )
             for trial, verdict in zip(trials, verdicts, strict=True):
                 if verdict.outcome == "failed" or (given.show and verdict.outcome == "refused"):
-                    print(f"  {verdict.outcome}: {trial}: {verdict.why}", flush=True)
+                    print(f"  {verdict.outcome}: {trial}: {' | '.join(verdict.why.splitlines())}", flush=True)
             failed += counts["failed"]
     return 1 if failed else 0
 
