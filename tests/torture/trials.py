@@ -59,6 +59,7 @@ def run_forked(
 ) -> Ending:
     """Run `dltrain WORDS` in `folder`, in a fork of this process, after `prepare`; SIGKILL after some seconds."""
     printed = folder.parent / f"{folder.name}.printed"
+    printed.write_bytes(b"")  # a kill may come before the process itself can make it
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
