@@ -20,6 +20,7 @@ from dltrain.data.images import decoded as decoded_pictures
 from dltrain.data.images.check_folder import verify
 from dltrain.data.images.class_folders import list_pictures
 from dltrain.data.images.folder import IMAGENET_MEAN, IMAGENET_STD, ImageFolder
+from dltrain.data.images.mnist import IDXImages
 from dltrain.data.images.options import Augmentation
 from dltrain.data.images.pictures import PictureFormat, UnreadablePicture, open_picture, read_picture, resize_picture
 from dltrain.data.images.pixels import get_normalization, normalize_pixels
@@ -315,7 +316,7 @@ def test_folds_of_mnist_test_every_training_image_once(images_root: Path) -> Non
     found = []
     for index in range(5):
         options: dict[str, Any] = {"root": str(images_root), "download": False, "validation": 0.25}
-        dataset = datasets["mnist"]("mnist", 0, None, fold=Fold(index, 5), **options)
+        dataset = IDXImages("mnist", 0, None, fold=Fold(index, 5), **options)
         batches = [list(stream.epoch(0)) for stream in (dataset.training(), dataset.validation(), dataset.test())]
         assert [sum(batch.count for batch in part) for part in batches] == [120, 40, 40]
         assert torch.cat([batch.targets for batch in batches[2]]).bincount().tolist() == [4] * 10
