@@ -11,13 +11,15 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from dltrain.errors import UsageError
+from dltrain.core.record import History
 from dltrain.events import EpochStarted, Evaluated, Event, Logged, WatchedRun
+from dltrain.files import find_free_directory
+from dltrain.goal import Goal
 from dltrain.registry import observers
 
 
@@ -33,30 +35,43 @@ class MetricsLog:
     """Appends to metrics.jsonl. Holds no clock time: that belongs to times.jsonl.
 
     A checkpoint records the size and the SHA-256 of the file when it was written (`mark`); a run that continues from
-    it cuts the file back to there, since it will write the rest again. Raises UsageError where the file is shorter
-    than that or holds something else.
+    it cuts the file back to there, since it will write the rest again. Where the file is shorter than that or holds
+    something else, it is kept under another name, and written again from `evaluations`, those of the checkpoint's
+    history: the lines of steps are lost, which `warn` reports.
     """
 
-    def __init__(self, path: Path, mark: Mapping[str, Any] | None, header: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        mark: Mapping[str, Any] | None,
+        header: Mapping[str, Any],
+        evaluations: Callable[[], Sequence[Evaluated]] = list,
+        *,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._dataset = header["dataset"]
+        damaged = None if mark is None or _begins_with(path, mark) else _set_aside(path)
         path.touch()
         self._file = path.open("r+b")
         self._digest = hashlib.sha256()
         self._size = 0
-        self._dataset = header["dataset"]
-        if mark is not None:
+        if mark is not None and damaged is None:
             kept = self._file.read(mark["size"])
             self._digest.update(kept)
             self._size = len(kept)
-            if self.mark() != mark:
-                self._file.close()
-                raise UsageError(
-                    f"{path}: its first {mark['size']} bytes differ from those when the checkpoint was written",
-                    advice="restore the file, or start again with --fresh",
-                )
         self._file.seek(self._size)
         self._file.truncate()
-        if mark is None:
+        if mark is None or damaged is not None:
             self._append({"event": "run", **header})
+        if damaged is not None:
+            logged = evaluations()
+            for evaluation in logged:
+                self(evaluation)
+            kept_as = f", kept as {damaged.name}" if damaged.exists() else ""
+            warn(
+                f"{path}: damaged{kept_as}; its {len(logged)} lines of evaluations are written again from the "
+                "checkpoint, those of steps until then are lost"
+            )
 
     def _append(self, values: Mapping[str, Any]) -> None:
         content = format_json_line(values)
@@ -85,6 +100,42 @@ class MetricsLog:
             facts = {"event": "epoch", "step": event.step, "epoch": event.epoch, "dataset": self._dataset}
             training = {"training_loss": event.training_loss, "learning_rate": event.learning_rate}
             self._append({**facts, **training, **validation, "improved": event.improved})
+
+
+def _begins_with(path: Path, mark: Mapping[str, Any]) -> bool:
+    """Whether a file begins with the content that a mark describes."""
+    try:
+        with path.open("rb") as file:
+            kept = file.read(mark["size"])
+    except OSError:
+        return False
+    return {"size": len(kept), "sha256": hashlib.sha256(kept).hexdigest()} == dict(mark)
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename what is at a path, if anything is; the free name beside it."""
+    aside = find_free_directory(path.with_name(f"damaged-{path.name}"))
+    with suppress(FileNotFoundError):
+        path.rename(aside)
+    return aside
+
+
+def list_evaluations(history: History, goal: Goal, epochs: int) -> list[Evaluated]:
+    """The events of a history's evaluations, as far as they are logged."""
+    improved = history.improvements(goal)
+    return [
+        Evaluated(
+            step=entry["step"],
+            epoch=entry["epoch"],
+            epochs=epochs,
+            training_loss=entry["training_loss"],
+            learning_rate=entry["learning_rate"],
+            report=cast("dict[str, float]", history.metrics(index)),
+            improved=improved[index],
+            shown=(),
+        )
+        for index, entry in enumerate(history)
+    ]
 
 
 @observers.register("times")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from dltrain.batch import Batch
@@ -25,7 +26,7 @@ from dltrain.errors import DataError, Diverged, Stopped, UsageError
 from dltrain.events import Event, Observer, Saved
 from dltrain.goal import get_current_name
 from dltrain.observers.console import Messenger
-from dltrain.observers.metrics import MetricsLog
+from dltrain.observers.metrics import MetricsLog, list_evaluations
 from dltrain.runs import directory
 from dltrain.runs.baselines import FittedBaselines, fit_baselines
 from dltrain.runs.building import Training, build_training
@@ -167,8 +168,7 @@ def train_run(
         directory.append_environment(run.directory, describe_training(training))
         DataReading(training.dataset.name, training.dataset.fingerprint, files).write(run.directory)
         record, mark = make_record(training, saved, solved), None if saved is None else saved.metrics
-        header = {"dataset": record.dataset, "seed": experiment.seed, "metric": training.task.goal.metric}
-        metrics = MetricsLog(run.directory / "metrics.jsonl", mark, header)
+        metrics = open_metrics(run, training, mark, messenger)
         session = RunSession(run, training, record, metrics=metrics, interrupts=interrupts, messenger=messenger)
         try:
             session.observers, interrupts.training = observe(training), True
@@ -190,6 +190,18 @@ def train_run(
             run.trained = training.state.step > 0
             session.metrics.close()
     return training
+
+
+def open_metrics(run: Run, training: Training, mark: Mapping[str, Any] | None, messenger: Messenger) -> MetricsLog:
+    """The log of metrics; `mark` is that of the checkpoint that training continues from."""
+    dataset, goal, plan = training.dataset, training.task.goal, training.experiment.trainer
+    return MetricsLog(
+        run.directory / "metrics.jsonl",
+        mark,
+        {"dataset": dataset.name, "seed": training.experiment.seed, "metric": goal.metric},
+        evaluations=partial(list_evaluations, training.state.history, goal, plan.epochs),
+        warn=messenger.warn,
+    )
 
 
 def build_and_read(

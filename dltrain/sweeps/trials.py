@@ -113,11 +113,15 @@ class TrialQueue:
     def _take_abandoned(self) -> tuple[Trial, Lock] | None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             lock = self._try_lock(trial.number)
-            if lock is not None and not self._is_training(trial.number):
+            if lock is not None and self._is_running(trial.number) and not self._is_training(trial.number):
                 return Trial(self._study, trial._trial_id), lock
             if lock is not None:
                 lock.release()
         return None
+
+    def _is_running(self, number: int) -> bool:
+        """Whether a trial has no outcome yet: its process may have ended it since the trials were listed."""
+        return self._study.get_trials(deepcopy=False)[number].state == TrialState.RUNNING
 
     def _is_training(self, number: int) -> bool:
         """Whether a run has outlived the sweep that started it: one that was killed and is still saving."""

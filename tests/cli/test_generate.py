@@ -558,7 +558,7 @@ trainer: {{epochs: 1, device: cpu, threads: 1}}
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["--stream"], ["--num-samples", "70", "--json"]], ids=" ".join)
 def test_a_reader_that_leaves_is_no_failure(words: list[str], run: Path) -> None:
-    command = [sys.executable, "-m", "dltrain", "generate", str(run), "--max-tokens", "300", *words]
+    command = [sys.executable, "-m", "dltrain", "generate", str(run), "--trust-plugins", "--max-tokens", "300", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
